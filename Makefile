@@ -1,0 +1,57 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up first.
+PY := .venv/bin/python
+PYTHON ?= python3
+# Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
+export PYTHONSAFEPATH := 1
+
+.PHONY: help setup models demo test check lint types imports bench dist clean
+
+help:
+	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
+	@echo "make test   set up, then run all checks and tests (what CI runs)"
+	@echo "make bench  print the figures of docs/figures as JSON lines"
+	@echo "make dist   build the wheel and the sdist"
+
+setup: .venv/.ready .tree/bigpe
+
+# torch goes first: newer releases than the constraint pull gigabytes of CUDA on Linux.
+.venv/.ready: pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.tree/bigpe: .venv/.ready pyproject.toml
+	$(PY) scripts/link_tree.py
+	touch $@
+
+models: setup
+	$(PY) -m bigpe models pull smollm2
+
+demo: models
+	$(PY) -m bigpe demo demo
+
+test: models check
+	$(PY) -m pytest -q
+
+check: lint types imports
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: setup
+	.venv/bin/pyright --pythonpath $(PY)
+
+imports: setup
+	PYTHONPATH=.tree .venv/bin/lint-imports
+
+bench: models
+	$(PY) scripts/bench_llm.py
+
+dist: setup
+	rm -rf build dist
+	$(PY) -m pip wheel --quiet --no-deps -w dist .
+
+clean:
+	rm -rf .venv .tree build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The actors, what they say to each other, and how they decide."""

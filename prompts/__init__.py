@@ -1,0 +1,1 @@
+"""Words without logic: role templates, seed instructions, prompt sets."""

@@ -1,0 +1,1 @@
+"""Composition and people: configuration, sessions, the command line."""

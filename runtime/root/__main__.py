@@ -1,0 +1,5 @@
+"""`python -m bigpe` is the `bigpe` command."""
+
+from bigpe.runtime.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What agents use: storage, rendering, scoring, language models. Knows nothing of agents."""

@@ -1,0 +1,70 @@
+"""Every error that bigpe raises on purpose. Each message says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class BigpeError(Exception):
+    """Base of all errors of bigpe; the command line prints the message without a traceback."""
+
+    exit_code = 1
+    transient = False
+    """Whether the same call may succeed when it is tried again."""
+
+
+class ConfigError(BigpeError):
+    """The configuration or the command's arguments are wrong."""
+
+    exit_code = 2
+
+
+class DataError(BigpeError):
+    """A prompt file or another input file cannot be used."""
+
+    exit_code = 2
+
+
+class StoreError(BigpeError):
+    """The project's database or image folder cannot be used."""
+
+
+class RunLockedError(StoreError):
+    """Another process is writing the same run."""
+
+
+class ServiceError(BigpeError):
+    """A call of a model failed in a way that another try will not mend."""
+
+
+class TransientServiceError(ServiceError):
+    """A call of a model failed in a way that another try may mend (time-out, busy, lost worker)."""
+
+    transient = True
+
+
+class LlmError(ServiceError):
+    """A language model call failed."""
+
+
+class TransientLlmError(LlmError):
+    """A language model call failed and may succeed when tried again."""
+
+    transient = True
+
+
+class UnusableAnswerError(LlmError):
+    """The model answered, but the answer cannot be used; another seed may do better."""
+
+    transient = True
+
+    def __init__(self, message: str, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
+        """The model's whole answer, kept for the transcript."""
+
+
+class RenderError(ServiceError):
+    """A picture could not be made."""
+
+
+class ScoreError(ServiceError):
+    """A picture could not be scored."""
