@@ -1,0 +1,152 @@
+"""The store: commits together, fails alone, survives, refuses what it cannot read."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bigpe.services import migrations
+from bigpe.services.effects import Effects
+from bigpe.services.errors import StoreError
+from bigpe.services.store import QUERIES, Statement, Store, load_queries
+
+
+def run_row(name: str) -> Statement:
+    return ("add_run", {"name": name, "created": 0.0, "config": "{}", "version": "0"})
+
+
+def message_row(mid: str, run: str = "r") -> Statement:
+    row = {"mid": mid, "run": run, "type": "T", "sender": "s", "parent": "", "round": 0}
+    return ("add_message", row | {"body": "{}", "ts": 0.0, "tokens": 0, "ms": 0.0})
+
+
+async def test_a_bad_transaction_fails_alone(tmp_path: Path) -> None:
+    async with Store(tmp_path / "p.db") as store:
+        await store.write([run_row("r")])
+        good = [store.write([message_row(f"m{i}")]) for i in range(5)]
+        bad = store.write([message_row("half"), message_row("x", run="no such run")])
+        results = await asyncio.gather(*good, bad, return_exceptions=True)
+        assert [type(r) for r in results] == [type(None)] * 5 + [StoreError]
+        mids = {
+            r["mid"]
+            for r in await store.rows(
+                "messages", run="r", after=0, type=None, round=None, sender=None, limit=99
+            )
+        }
+    assert mids == {f"m{i}" for i in range(5)}
+
+
+async def test_deliveries_are_handled_once_and_in_order(tmp_path: Path) -> None:
+    async with Store(tmp_path / "p.db") as store:
+        await store.write([run_row("r"), message_row("a"), message_row("b")])
+        for mid in "ab":
+            await store.write([("add_delivery", {"run": "r", "actor": "x", "mid": mid})])
+        for mid in ("b", "a", "b"):
+            await store.write([("mark_done", {"run": "r", "actor": "x", "mid": mid})])
+        rows = await store.rows("handled_by", run="r", actor="x")
+        assert len(rows) == 2
+        assert await store.rows("open_deliveries", run="r") == []
+
+
+async def test_what_is_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    async with Store(path) as store:
+        await store.write([run_row("r")])
+    async with Store(path, read_only=True) as store:
+        assert (await store.rows("list_runs"))[0]["name"] == "r"
+        with pytest.raises(StoreError, match="reading only"):
+            await store.write([run_row("q")])
+
+
+async def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    async with Store(path) as store:
+        await store.write([run_row("r")])
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            async with Store(path, read_only=True) as reader:
+                assert await asyncio.wait_for(reader.one("get_run", name="r"), 5)
+        finally:
+            other.close()
+
+
+async def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {migrations.VERSION + 1}")
+    connection.execute("CREATE TABLE future(x)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="newer bigpe"):
+        async with Store(path):
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    path.write_text("these are not the tables you are looking for" * 50)
+    with pytest.raises(StoreError, match="not a bigpe project"):
+        async with Store(path):
+            pass
+
+
+async def test_a_missing_database_is_not_made_by_a_reader(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="bigpe init"):
+        async with Store(tmp_path / "p.db", read_only=True):
+            pass
+    assert not (tmp_path / "p.db").exists()
+
+
+def test_queries_have_unique_names() -> None:
+    assert "add_message" in QUERIES
+    with pytest.raises(StoreError, match="twice"):
+        load_queries("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;")
+
+
+async def test_professional_prompts_are_searched_by_word_stem(tmp_path: Path) -> None:
+    async with Store(tmp_path / "p.db") as store:
+        for text in ("castles at dusk", "a teapot"):
+            row = {"text": text, "source": "test", "license": "CC0-1.0"}
+            await store.write([("add_professional", row)])
+        found = await store.rows("search_professional", query='"castle"', limit=5)
+    assert [r["text"] for r in found] == ["castles at dusk"]
+
+
+async def test_an_effect_is_paid_once_even_by_concurrent_callers(tmp_path: Path) -> None:
+    calls = 0
+
+    async def call() -> dict[str, int]:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return {"value": 7}
+
+    async with Store(tmp_path / "p.db") as store:
+        effects = Effects(store)
+        results = await asyncio.gather(*(effects.run("k", "llm", {}, call) for _ in range(9)))
+        assert results == [{"value": 7}] * 9 and calls == 1
+    async with Store(tmp_path / "p.db") as store:
+        assert await Effects(store).run("k", "llm", {}, call) == {"value": 7}
+        assert calls == 1
+        again = await Effects(store).run("k", "llm", {}, call, valid=lambda r: r["value"] == 8)
+        assert again == {"value": 7} and calls == 2
+
+
+async def test_a_failed_effect_is_not_remembered(tmp_path: Path) -> None:
+    outcomes = iter([RuntimeError("down"), {"ok": True}])
+
+    async def call() -> dict[str, bool]:
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async with Store(tmp_path / "p.db") as store:
+        effects = Effects(store)
+        with pytest.raises(RuntimeError):
+            await effects.run("k", "llm", {}, call)
+        assert await effects.run("k", "llm", {}, call) == {"ok": True}
