@@ -108,7 +108,7 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------
 
-    async def rows(self, query: str, **params: Any) -> list[sqlite3.Row]:
+    async def rows(self, query: str, /, **params: Any) -> list[sqlite3.Row]:
         """All rows of the named query."""
         if self._reader is None:
             raise StoreError(f"{self.path} is not open")
@@ -117,7 +117,7 @@ class Store:
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
-    async def one(self, query: str, **params: Any) -> sqlite3.Row | None:
+    async def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         """The first row of the named query, or None."""
         found = await self.rows(query, **params)
         return found[0] if found else None
