@@ -1,3 +1,40 @@
-"""bigpe: finds the instruction that makes an LLM rewrite naive image prompts into preferred ones."""
+"""bigpe: finds the instruction that makes an LLM rewrite naive image prompts into preferred ones.
+
+    import bigpe
+
+    async with bigpe.Session.open("my-run", {"run": {"rounds": 12}}) as session:
+        async for message in session.run():
+            ...
+        best = session.pool.best()
+
+    prompts = await bigpe.refine(["a cat"], instruction=best.instruction)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["BigpeError", "Instruction", "Session", "__version__", "refine"]
+
+if TYPE_CHECKING:
+    from bigpe.runtime.refine import refine
+    from bigpe.runtime.session import Session
+    from bigpe.services.errors import BigpeError
+    from bigpe.services.values import Instruction
+
+_HOMES = {
+    "BigpeError": "bigpe.services.errors",
+    "Instruction": "bigpe.services.values",
+    "Session": "bigpe.runtime.session",
+    "refine": "bigpe.runtime.refine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the public names on first use: `import bigpe` alone stays instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bigpe' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

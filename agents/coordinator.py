@@ -1,0 +1,56 @@
+"""The UCB coordinator: an actor around the campaign, which decides everything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from autogen_core import MessageContext, message_handler
+
+from bigpe.agents.campaign import Campaign
+from bigpe.agents.journal import Journal
+from bigpe.agents.messages import (
+    GradientsComputed,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PromptsRewritten,
+    RunStarted,
+    StepFailed,
+    StopRequested,
+)
+from bigpe.agents.role import M, Role
+
+
+class Coordinator(Role):
+    """Consumes every result, emits every request, ArmPulled, PoolChanged and RunStopped."""
+
+    def __init__(self, journal: Journal, handled: Iterable[Message] = ()) -> None:
+        """`handled`: what the coordinator handled before, in that order; its state is their fold."""
+        super().__init__("Chooses instructions and keeps the pool", journal)
+        self.campaign = Campaign()
+        for message in handled:
+            self.campaign.apply(message)
+
+    @message_handler
+    async def on_message(
+        self,
+        message: RunStarted
+        | StopRequested
+        | PromptsRewritten
+        | ImageScored
+        | GradientsComputed
+        | InstructionsProposed
+        | StepFailed,
+        ctx: MessageContext,
+    ) -> None:
+        """Fold the message in; say what follows from it."""
+        await self.perform(message, self._apply)
+
+    async def attempt(
+        self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
+    ) -> Sequence[Message]:
+        """Never tried again: applying twice would count twice. A failure here ends the run."""
+        return await work(message)
+
+    async def _apply(self, message: Message) -> Sequence[Message]:
+        return self.campaign.apply(message)

@@ -1,0 +1,54 @@
+"""The Gradient Calculator: words what the evidence says made the difference, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autogen_core import MessageContext, message_handler
+
+from bigpe.agents.chat_form import llm_turn
+from bigpe.agents.evidence import EvidenceRow
+from bigpe.agents.journal import Journal
+from bigpe.agents.messages import CritiqueRequested, Gradient, GradientsComputed, Message
+from bigpe.agents.rewriting import Asks
+from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.wording import focus_rows, word_gradient
+from bigpe.services.values import derive_seed
+
+
+class GradientCalculator(Role):
+    """Consumes CritiqueRequested, emits GradientsComputed and the LLM exchanges."""
+
+    def __init__(self, journal: Journal, llm: Asks, *, retry: RetryRule | None = None) -> None:
+        super().__init__("Words what made the difference in a batch", journal, retry=retry)
+        self._llm = llm
+
+    @message_handler
+    async def on_request(self, message: CritiqueRequested, ctx: MessageContext) -> None:
+        """Word the batch's gradients."""
+        await self.perform(message, self._compute)
+
+    async def _compute(self, message: CritiqueRequested) -> Sequence[Message]:
+        gradients: list[Gradient] = []
+        said: list[Message] = []
+        for index, rows in enumerate(self._focuses(message)):
+            seed = derive_seed(message.seed, index)
+            worded = await word_gradient(
+                self._llm, rows, message.best, message.worst, message.professional, seed
+            )
+            gradients.append(
+                Gradient(
+                    inference=worded.inference,
+                    improvement=worded.improvement,
+                    evidence=worded.evidence,
+                    composed=worded.composed,
+                    dropped_citations=worded.dropped_citations,
+                )
+            )
+            said.append(llm_turn(message, self.name, str(index), worded.turns, worded.usage))
+        return [GradientsComputed.make(message, gradients=tuple(gradients)), *said]
+
+    def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:
+        return focus_rows(
+            message.rows, message.instruction, count=message.improvements, seed=message.seed
+        )

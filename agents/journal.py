@@ -1,0 +1,142 @@
+"""Between the actors and the store: what was handled, what was said, what is still owed.
+
+An actor commits the mark that it handled a message together with its own messages and the
+deliveries they owe (the outbox), and publishes them only then. On resume the open deliveries are
+published again. Delivery is at least once, handling exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from autogen_core import AgentId, AgentRuntime, TopicId
+
+from bigpe.agents.messages import AnyMessage, LlmTurn, Message, parse_message
+from bigpe.services.store import Statement, Store
+
+Listener = Callable[[Message], None]
+
+
+class Journal:
+    """One run's transcript and outbox."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.run = run
+        self._store = store
+        self._runtime: AgentRuntime | None = None
+        self._subscribers: dict[str, tuple[str, ...]] = {}
+        self._listeners: list[Listener] = []
+        self._working = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+        """Set when no further message should be taken up; what is open stays open."""
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails with the error that ended the run from inside."""
+
+    def attach(self, runtime: AgentRuntime, subscribers: dict[str, tuple[str, ...]]) -> None:
+        """Name the runtime, and for each message kind the actors that it is delivered to."""
+        self._runtime = runtime
+        self._subscribers = subscribers
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every message once it is committed."""
+        self._listeners.append(listener)
+
+    # -- an actor's step ----------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """Whether a step may start; every True must be followed by `end`."""
+        if self.draining:
+            return False
+        self._working += 1
+        self._idle.clear()
+        return True
+
+    def end(self) -> None:
+        """A step has ended."""
+        self._working -= 1
+        if self._working == 0:
+            self._idle.set()
+
+    async def drained(self) -> None:
+        """Returns when no step is under way."""
+        await self._idle.wait()
+
+    def fail(self, error: BaseException) -> None:
+        """End the run from inside; the first error wins."""
+        self.draining = True
+        if not self.broken.done():
+            self.broken.set_exception(error)
+
+    async def is_done(self, mid: str, actor: str) -> bool:
+        """Whether `actor` has handled the message already."""
+        return await self._store.one("is_done", run=self.run, mid=mid, actor=actor) is not None
+
+    async def commit(
+        self,
+        sender: str,
+        outgoing: Sequence[Message],
+        *,
+        handled: Message | None = None,
+        ms: float = 0.0,
+    ) -> None:
+        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled."""
+        statements: list[Statement] = []
+        for message in outgoing:
+            statements.append(("add_message", self._row(sender, message, ms)))
+            statements += [
+                ("add_delivery", {"run": self.run, "actor": actor, "mid": message.mid})
+                for actor in self._subscribers.get(message.kind, ())
+            ]
+        if handled is not None:
+            mark = {"run": self.run, "actor": sender, "mid": handled.mid}
+            statements.append(("mark_done", mark))
+        await self._store.write(statements)
+        for message in outgoing:
+            for listener in self._listeners:
+                listener(message)
+
+    async def publish(self, sender: str, outgoing: Iterable[Message]) -> None:
+        """Deliver committed messages through the runtime."""
+        if self._runtime is None:
+            raise RuntimeError("the journal is not attached to a runtime")
+        for message in outgoing:
+            if self._subscribers.get(message.kind):
+                await self._runtime.publish_message(
+                    message,
+                    TopicId(message.kind, self.run),
+                    sender=AgentId(sender, self.run) if sender else None,
+                    message_id=message.mid,
+                )
+
+    # -- a run's beginning and return ---------------------------------------------------------
+
+    async def handled_by(self, actor: str) -> list[AnyMessage]:
+        """What `actor` has handled, in the order that it did."""
+        rows = await self._store.rows("handled_by", run=self.run, actor=actor)
+        return [parse_message(row["body"]) for row in rows]
+
+    async def owed(self) -> list[AnyMessage]:
+        """Messages with an open delivery, in transcript order, each once."""
+        rows = await self._store.rows("open_deliveries", run=self.run)
+        return [parse_message(body) for body in dict.fromkeys(row["body"] for row in rows)]
+
+    def _row(self, sender: str, message: Message, ms: float) -> dict[str, object]:
+        tokens = 0
+        if isinstance(message, LlmTurn):
+            tokens = message.prompt_tokens + message.completion_tokens
+        return {
+            "mid": message.mid,
+            "run": self.run,
+            "type": message.kind,
+            "sender": sender,
+            "parent": message.parent,
+            "round": message.round,
+            "body": message.model_dump_json(),
+            "ts": time.time(),
+            "tokens": tokens,
+            "ms": ms,
+        }

@@ -1,0 +1,364 @@
+"""Everything that actors say. Each message is a frozen value with an id that depends on the run,
+its kind, its round and its place in the round, never on when it was said; so a resumed run says
+the same messages again and the transcript absorbs them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter
+
+from bigpe.agents.evidence import EvidenceRow, Pair
+from bigpe.services.values import Image, Instruction, Json, Value, digest
+
+Purpose = Literal["pilot", "naive", "rewrite", "professional"]
+"""Why a picture is painted: to learn the noise, or as one side of a paired comparison."""
+
+
+class Message(Value):
+    """Base of all messages; `kind` is the tag of the union."""
+
+    kind: str
+    mid: str
+    """This message's id, 32 hex characters."""
+    run: str
+    parent: str
+    """The id of the message that caused this one; of a join, the request that opened it."""
+    round: int
+    """The pull's index, from 1; 0 is before the first pull."""
+
+    @classmethod
+    def make(cls, cause: Message, place: str = "", *, round: int | None = None, **body: Any) -> Self:
+        """A message caused by `cause`; `place` tells it from others of its kind in the round."""
+        index = cause.round if round is None else round
+        kind = cls.model_fields["kind"].default
+        mid = digest([cause.run, kind, index, place])[:32]
+        return cls(mid=mid, run=cause.run, parent=cause.mid, round=index, **body)
+
+
+class SeedInstruction(Value):
+    """An instruction that the pool starts with, and the name that people see."""
+
+    name: str
+    instruction: Instruction
+
+
+class CampaignPlan(Value):
+    """All inputs of a run's decisions, frozen when it starts, so that resuming needs no files."""
+
+    rounds: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    """Naive prompts a pull."""
+    seeds_per_prompt: int = Field(ge=1)
+    """Pictures a prompt and pull."""
+    concurrency: int = Field(ge=1)
+    """Pulls in flight, at most."""
+    seed: int
+    policy: Json
+    pool_size: int = Field(ge=2)
+    pilot_prompts: int = Field(ge=2)
+    """Prompts painted twice before the first pull, to learn the noise of a gain."""
+    patience: int = Field(ge=0)
+    """Stop after so many rounds without a better best instruction; 0: never."""
+    max_renders: int = Field(ge=0)
+    """Pictures at most; 0: no limit."""
+    improvements: int = Field(ge=1)
+    """Gradients a round."""
+    train: tuple[str, ...] = Field(min_length=1)
+    """Naive prompts that pulls draw from; never validation or test prompts."""
+    professional: dict[str, str]
+    """For naive prompts that have one: the professional prompt of the same subject."""
+    instructions: tuple[SeedInstruction, ...] = Field(min_length=2)
+
+
+class RewriteTask(Value):
+    """One naive prompt to rewrite, and the seeds that go with it."""
+
+    naive: str
+    image_seed: int
+    llm_seed: int
+
+
+class Rewritten(Value):
+    """What became of a task."""
+
+    naive: str
+    image_seed: int
+    text: str
+    """The rewritten prompt; the naive one where `fallback` says why."""
+    fallback: str | None = None
+    attempts: int = 1
+
+
+class PairedGain(Value):
+    """A paired comparison: the same naive prompt and seed, painted with and without the rewrite."""
+
+    naive: str
+    rewrite: str
+    seed: int
+    naive_score: float
+    score: float
+    gain: float
+    """score - naive_score; exactly 0 for a fallback."""
+    fallback: str | None = None
+    naive_image: str
+    image: str
+
+
+class Gradient(Value):
+    """A textual gradient: what made the difference, what to change, and what it rests on."""
+
+    inference: str
+    improvement: str
+    evidence: tuple[str, ...]
+    """Ids of the evidence rows that the improvement really cites."""
+    composed: bool
+    """True when no wording of the LLM was valid and the computed sentence was used."""
+    dropped_citations: int = 0
+
+
+class ProposedInstruction(Value):
+    """An instruction that the Modifier puts forward, and the gradient it follows."""
+
+    instruction: Instruction
+    improvement: str
+    composed: bool
+
+
+class RefusedProposal(Value):
+    """A proposal that was not put forward, and why."""
+
+    improvement: str
+    reasons: tuple[str, ...]
+
+
+class RetiredArm(Value):
+    """An arm that left the pool, and why."""
+
+    instruction: str
+    reason: str
+
+
+class RunStarted(Message):
+    """Opens a run; to the coordinator."""
+
+    kind: Literal["RunStarted"] = "RunStarted"
+    plan: CampaignPlan
+
+
+class StopRequested(Message):
+    """Asks the coordinator to start no further pull."""
+
+    kind: Literal["StopRequested"] = "StopRequested"
+    reason: str
+
+
+class RewriteRequested(Message):
+    """Opens a pull: rewrite these prompts under this instruction; to the generator."""
+
+    kind: Literal["RewriteRequested"] = "RewriteRequested"
+    instruction: Instruction
+    tasks: tuple[RewriteTask, ...]
+
+
+class PromptsRewritten(Message):
+    """The generator's answer."""
+
+    kind: Literal["PromptsRewritten"] = "PromptsRewritten"
+    instruction: str
+    """The instruction's id."""
+    rewrites: tuple[Rewritten, ...]
+
+
+class LlmTurn(Message):
+    """One exchange with a language model in AgentChat's form; nobody acts on it."""
+
+    kind: Literal["LlmTurn"] = "LlmTurn"
+    role: str
+    chat: tuple[Json, ...]
+    """Dumps of AgentChat messages, less their times (see transcript.replay)."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class RenderRequested(Message):
+    """Paint `prompt` with `seed`; to the renderer."""
+
+    kind: Literal["RenderRequested"] = "RenderRequested"
+    purpose: Purpose
+    naive: str
+    prompt: str
+    seed: int
+
+
+class ImageRendered(Message):
+    """A picture lies in the blob store."""
+
+    kind: Literal["ImageRendered"] = "ImageRendered"
+    purpose: Purpose
+    naive: str
+    prompt: str
+    seed: int
+    image: Image
+
+
+class ScoreRequested(Message):
+    """Score a picture against its naive prompt; to the scorer."""
+
+    kind: Literal["ScoreRequested"] = "ScoreRequested"
+    purpose: Purpose
+    naive: str
+    prompt: str
+    seed: int
+    image: str
+    truncated: int = 0
+    """Tokens of `prompt` that the renderer's tokenizers cut off."""
+
+
+class ImageScored(Message):
+    """A picture's preference score against its naive prompt."""
+
+    kind: Literal["ImageScored"] = "ImageScored"
+    purpose: Purpose
+    naive: str
+    prompt: str
+    seed: int
+    image: str
+    truncated: int = 0
+    score: float = Field(allow_inf_nan=False)
+    scorer: str
+    """The scorer's fingerprint."""
+
+
+class ArmPulled(Message):
+    """A pull's result: its paired gains, and the comparisons that are missing."""
+
+    kind: Literal["ArmPulled"] = "ArmPulled"
+    instruction: str
+    gains: tuple[PairedGain, ...]
+    missing: int = 0
+    """Comparisons lost to failures of a service: missing data, not zeros."""
+
+
+class CritiqueRequested(Message):
+    """The batch's contrast and the run's evidence; to the gradient calculator."""
+
+    kind: Literal["CritiqueRequested"] = "CritiqueRequested"
+    instruction: Instruction
+    rows: tuple[EvidenceRow, ...]
+    best: Pair | None
+    worst: Pair | None
+    professional: Pair | None
+    seed: int
+    improvements: int
+    tried: tuple[str, ...] = ()
+    """Improvements of recent rounds and what they won, newest last."""
+
+
+class GradientsComputed(Message):
+    """The gradient calculator's answer."""
+
+    kind: Literal["GradientsComputed"] = "GradientsComputed"
+    gradients: tuple[Gradient, ...]
+
+
+class ProposalRequested(Message):
+    """Turn gradients into instructions; to the instruction modifier."""
+
+    kind: Literal["ProposalRequested"] = "ProposalRequested"
+    instruction: Instruction
+    """The parent."""
+    gradients: tuple[Gradient, ...]
+    rows: tuple[EvidenceRow, ...]
+    pairs: tuple[Pair, ...]
+    """Comparisons that exemplars may be taken from."""
+    living: tuple[Instruction, ...]
+    batch: tuple[str, ...]
+    """The batch's naive prompts; a proposal that names their subjects is refused."""
+    seed: int
+
+
+class InstructionsProposed(Message):
+    """The instruction modifier's answer."""
+
+    kind: Literal["InstructionsProposed"] = "InstructionsProposed"
+    parent_instruction: str
+    proposals: tuple[ProposedInstruction, ...]
+    refused: tuple[RefusedProposal, ...] = ()
+
+
+class PoolChanged(Message):
+    """A round's end: who entered the pool, who left it and why, who waits."""
+
+    kind: Literal["PoolChanged"] = "PoolChanged"
+    admitted: tuple[Instruction, ...]
+    retired: tuple[RetiredArm, ...]
+    waiting: int
+    sigma: float
+    """Estimated noise of one gain, score units."""
+    best: str
+    """Id of the instruction with the highest lower bound so far."""
+
+
+class RunStopped(Message):
+    """The run is complete; nothing follows."""
+
+    kind: Literal["RunStopped"] = "RunStopped"
+    reason: str
+    best: str
+
+
+class StepFailed(Message):
+    """A step failed: what, why, and whether it is tried again."""
+
+    kind: Literal["StepFailed"] = "StepFailed"
+    step: str
+    """The id of the message whose handling failed."""
+    step_kind: str
+    actor: str
+    error: str
+    """The exception's class."""
+    cause: str
+    attempt: int
+    will_retry: bool
+    raw: str | None = None
+    """A model's whole answer, when it could not be used."""
+    purpose: Purpose | None = None
+    naive: str = ""
+    seed: int = 0
+    """With `purpose` and `naive`: the picture that is lost, when the step was about one."""
+
+
+AnyMessage = Annotated[
+    RunStarted
+    | StopRequested
+    | RewriteRequested
+    | PromptsRewritten
+    | LlmTurn
+    | RenderRequested
+    | ImageRendered
+    | ScoreRequested
+    | ImageScored
+    | ArmPulled
+    | CritiqueRequested
+    | GradientsComputed
+    | ProposalRequested
+    | InstructionsProposed
+    | PoolChanged
+    | RunStopped
+    | StepFailed,
+    Field(discriminator="kind"),
+]
+_UNION: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+
+
+def parse_message(body: str | bytes) -> AnyMessage:
+    """The message whose JSON `body` is; pydantic.ValidationError for an unknown kind or field."""
+    return _UNION.validate_json(body)
+
+
+def start_run(run: str, plan: CampaignPlan) -> RunStarted:
+    """A run's first message; its only one without a cause."""
+    mid = digest([run, "RunStarted", 0, ""])[:32]
+    return RunStarted(mid=mid, run=run, parent="", round=0, plan=plan)

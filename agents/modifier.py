@@ -1,0 +1,87 @@
+"""The Instruction Modifier: turns gradients into new instructions, helped by professional prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from autogen_core import MessageContext, message_handler
+
+from bigpe.agents.chat_form import llm_turn
+from bigpe.agents.journal import Journal
+from bigpe.agents.messages import (
+    InstructionsProposed,
+    Message,
+    ProposalRequested,
+    ProposedInstruction,
+    RefusedProposal,
+)
+from bigpe.agents.proposing import Proposal, propose
+from bigpe.agents.rewriting import Asks
+from bigpe.agents.role import RetryRule, Role
+from bigpe.services.values import derive_seed
+
+Retrieve = Callable[[str, int], Awaitable[list[str]]]
+"""Professional prompts for a text, best first, at most so many."""
+
+RETRIEVED = 5
+
+
+class InstructionModifier(Role):
+    """Consumes ProposalRequested, emits InstructionsProposed and the LLM exchanges."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        llm: Asks,
+        retrieve: Retrieve,
+        *,
+        retry: RetryRule | None = None,
+    ) -> None:
+        super().__init__("Turns gradients into new instructions", journal, retry=retry)
+        self._llm = llm
+        self._retrieve = retrieve
+
+    @message_handler
+    async def on_request(self, message: ProposalRequested, ctx: MessageContext) -> None:
+        """Propose one instruction per improvement."""
+        await self.perform(message, self._propose)
+
+    async def _propose(self, message: ProposalRequested) -> Sequence[Message]:
+        proposals: list[ProposedInstruction] = []
+        refused: list[RefusedProposal] = []
+        said: list[Message] = []
+        living = list(message.living)
+        for index, gradient in enumerate(message.gradients):
+            query = " ".join([gradient.improvement, *message.batch])
+            outcome = await propose(
+                self._llm,
+                gradient,
+                message.rows,
+                parent=message.instruction,
+                professional=await self._retrieve(query, RETRIEVED),
+                pairs=message.pairs,
+                living=living,
+                batch_prompts=message.batch,
+                seed=derive_seed(message.seed, index),
+            )
+            if isinstance(outcome, Proposal):
+                living.append(outcome.instruction)
+                proposals.append(
+                    ProposedInstruction(
+                        instruction=outcome.instruction,
+                        improvement=gradient.improvement,
+                        composed=outcome.composed,
+                    )
+                )
+            else:
+                refused.append(
+                    RefusedProposal(improvement=gradient.improvement, reasons=outcome.reasons)
+                )
+            said.append(llm_turn(message, self.name, str(index), outcome.turns, outcome.usage))
+        answer = InstructionsProposed.make(
+            message,
+            parent_instruction=message.instruction.id,
+            proposals=tuple(proposals),
+            refused=tuple(refused),
+        )
+        return [answer, *said]

@@ -1,0 +1,173 @@
+"""The base of every actor: strict, bounded, durable.
+
+AutoGen routes messages; it does not serialise an actor's work, bound it, keep it or report its
+failures. This class does: a message is handled at most once, never by more than `concurrency`
+steps at a time, its answers are committed before they are published, and a failure is a
+StepFailed in the transcript instead of a log line. A message without a handler is an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import structlog
+from autogen_core import MessageContext, RoutedAgent
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from bigpe.agents.journal import Journal
+from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
+from bigpe.services.errors import BigpeError, StoreError, UnusableAnswerError
+
+M = TypeVar("M", bound=Message)
+
+log = structlog.get_logger("bigpe.role")
+
+
+class _LeftOpenError(Exception):
+    """The run is pausing in the middle of a step's retries: the delivery stays open."""
+
+
+class UnhandledMessageError(BigpeError):
+    """An actor received a message that it has no handler for."""
+
+
+@dataclass(frozen=True)
+class RetryRule:
+    """How often a transient failure is tried again, and how long to wait in between."""
+
+    attempts: int = 4
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+
+
+class Role(RoutedAgent):
+    """An actor with one responsibility. Handlers call `perform` with the method that does it."""
+
+    def __init__(
+        self,
+        description: str,
+        journal: Journal,
+        *,
+        concurrency: int = 1,
+        retry: RetryRule | None = None,
+    ) -> None:
+        super().__init__(description)
+        self._journal = journal
+        self._slots = asyncio.Semaphore(concurrency)
+        self._retry = retry or RetryRule()
+
+    @property
+    def name(self) -> str:
+        """The actor's name in the transcript."""
+        return self.id.type
+
+    async def on_unhandled_message(self, message: Any, ctx: MessageContext) -> NoReturn:
+        """A silent loss in AutoGen; an error here."""
+        error = UnhandledMessageError(
+            f"the actor {self.name!r} got a {type(message).__name__} and has no handler for it"
+        )
+        self._journal.fail(error)
+        raise error
+
+    async def perform(
+        self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
+    ) -> None:
+        """Handle `message` by `work`, once: commit what it answers, then publish that."""
+        async with self._slots:
+            if not self._journal.begin():
+                return  # the delivery stays open; resuming publishes it again
+            try:
+                await self._step(message, work)
+            except _LeftOpenError:
+                pass
+            except Exception as error:  # noqa: BLE001 - AutoGen would lose it
+                # The store failed, or the coordinator did: nothing can be recorded any more.
+                self._journal.fail(error)
+            finally:
+                self._journal.end()
+
+    async def _step(
+        self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
+    ) -> None:
+        if await self._journal.is_done(message.mid, self.name):
+            return
+        start = time.monotonic()
+        outgoing = await self.attempt(message, work)
+        await self._journal.commit(
+            self.name, outgoing, handled=message, ms=1000 * (time.monotonic() - start)
+        )
+        await self._journal.publish(self.name, outgoing)
+
+    async def attempt(
+        self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
+    ) -> Sequence[Message]:
+        """The answers of `work`, tried again while it fails for a while; else a StepFailed."""
+        attempts = 0
+        try:
+            async for trial in AsyncRetrying(
+                stop=stop_after_attempt(self._retry.attempts),
+                wait=wait_exponential_jitter(self._retry.first_wait_s, self._retry.longest_wait_s),
+                retry=retry_if_exception(self._may_retry),
+                before_sleep=lambda state: self._report_retry(message, state),
+                reraise=True,
+            ):
+                with trial:
+                    attempts = trial.retry_state.attempt_number
+                    return await work(message)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure of a step is a recorded state
+            if _is_transient(error) and attempts < self._retry.attempts:
+                raise _LeftOpenError from error
+            if not isinstance(error, BigpeError):
+                log.error("step raised", actor=self.name, trace=traceback.format_exc())
+            return [self._failure(message, error, attempts, will_retry=False)]
+        raise AssertionError("a retry loop either returns or raises")
+
+    def _may_retry(self, error: BaseException) -> bool:
+        return _is_transient(error) and not self._journal.draining
+
+    async def _report_retry(self, message: Message, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None:
+            failure = self._failure(message, error, state.attempt_number, will_retry=True)
+            await self._journal.commit(self.name, [failure])
+
+    def _failure(
+        self, message: Message, error: BaseException, attempt: int, *, will_retry: bool
+    ) -> StepFailed:
+        place = f"{self.name}/{message.mid}/{attempt}/{'retry' if will_retry else 'final'}"
+        return StepFailed.make(
+            message,
+            place,
+            step=message.mid,
+            step_kind=message.kind,
+            actor=self.name,
+            error=type(error).__name__,
+            cause=str(error) or type(error).__name__,
+            attempt=attempt,
+            will_retry=will_retry,
+            raw=error.raw if isinstance(error, UnusableAnswerError) else None,
+            **_picture(message),
+        )
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, BigpeError) and error.transient
+
+
+def _picture(message: Message) -> dict[str, Any]:
+    if isinstance(message, RenderRequested | ScoreRequested):
+        return {"purpose": message.purpose, "naive": message.naive, "seed": message.seed}
+    return {}

@@ -1,0 +1,70 @@
+"""What commands share: options, output, the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from bigpe.runtime.project import Project
+from bigpe.services.errors import ConfigError
+from bigpe.services.store import Store
+
+T = TypeVar("T")
+
+DEFAULT_RUN = "main"
+
+project_option = click.option(
+    "-p",
+    "--project",
+    default=".",
+    show_default="this folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The project folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+run_argument = click.argument("run", default=DEFAULT_RUN)
+
+
+def perform(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def stdout() -> Console:
+    """A console on stdout that breaks no lines when it is not a terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
+    return console
+
+
+def stderr() -> Console:
+    """A console on stderr, for progress."""
+    return Console(stderr=True, highlight=False)
+
+
+@asynccontextmanager
+async def reading(project: Path) -> AsyncIterator[Store]:
+    """The project's store, for reading."""
+    async with Store(Project(project).database, read_only=True) as store:
+        yield store
+
+
+async def require_run(store: Store, run: str) -> None:
+    """ConfigError, naming the runs there are, when `run` is not one of them."""
+    if await store.one("get_run", name=run) is None:
+        names = [row["name"] for row in await store.rows("list_runs")]
+        known = f"there are: {', '.join(names)}" if names else "there is none yet"
+        raise ConfigError(f"no run {run!r} in this project; {known}")

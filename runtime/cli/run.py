@@ -1,0 +1,153 @@
+"""`bigpe run` and `bigpe resume`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from bigpe.runtime.cli.common import (
+    json_option,
+    perform,
+    print_json,
+    project_option,
+    run_argument,
+    stderr,
+    stdout,
+)
+from bigpe.runtime.config import BigpeConfig, check_config, load_config
+from bigpe.runtime.progress import RunView
+from bigpe.runtime.project import Project
+from bigpe.runtime.result import result_json, result_table
+from bigpe.runtime.session import Session
+from bigpe.runtime.telemetry import configure_logging
+from bigpe.services.errors import ConfigError
+
+PAUSED = 130
+"""Exit code of a run that Ctrl-C or SIGTERM paused, as shells expect."""
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  bigpe run                              start the run `main`, or go on with it
+  bigpe run wide --set run.pool_size=8   another run, with another pool
+  bigpe run --json > result.json
+"""
+)
+@run_argument
+@project_option
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+@json_option
+def run(run: str, project: Path, changes: tuple[str, ...], verbose: bool, as_json: bool) -> None:
+    """Start a run by bigpe.toml, or go on with the one of that name.
+
+    Ctrl-C finishes what is in flight and stops; a second Ctrl-C stops at once. Nothing that was
+    stored is lost, and the next `run` or `resume` goes on.
+    """
+    config = with_changes(load_config(Project(project).config), changes)
+    raise SystemExit(perform(go(run, project, config, verbose=verbose, as_json=as_json)))
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  bigpe resume
+  bigpe resume wide -p my-project
+"""
+)
+@run_argument
+@project_option
+@click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+@json_option
+def resume(run: str, project: Path, verbose: bool, as_json: bool) -> None:
+    """Go on with a run that was paused or killed, by the settings it was started with."""
+    raise SystemExit(perform(go(run, project, None, verbose=verbose, as_json=as_json)))
+
+
+def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
+    """`config` with `section.key=value` settings applied; values are TOML, or else text."""
+    raw: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    for change in changes:
+        path, sign, text = change.partition("=")
+        keys = path.strip().split(".")
+        if not sign or len(keys) < 2:
+            raise ConfigError(f"--set {change}: write it as section.key=value")
+        table = raw
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1]] = _value(text)
+    return check_config(raw, where="--set") if changes else config
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+async def go(
+    name: str, folder: Path, config: BigpeConfig | None, *, verbose: bool, as_json: bool
+) -> int:
+    """Run to the end or a pause, showing progress; returns the exit code."""
+    configure_logging(Project(folder).log(name), verbose=verbose)
+    async with Session.open(name, config, project=folder) as session:
+        if session.complete:
+            stderr().print(Text(f"run {name!r} is complete; nothing was changed"))
+        else:
+            await _drive(session)
+        return report(session, as_json=as_json)
+
+
+async def _drive(session: Session) -> None:
+    """Run with live progress and signals that end it cleanly."""
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    console = stderr()
+
+    def on_signal() -> None:
+        if session.pausing:
+            if main is not None:
+                main.cancel()
+            return
+        session.pause()
+        console.print(Text("finishing what is in flight; press Ctrl-C again to stop at once"))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        with RunView(session, console) as view:
+            async for message in session.run():
+                view.show(message)
+    except asyncio.CancelledError:
+        console.print(Text("stopped at once"))
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def report(session: Session, *, as_json: bool) -> int:
+    """Print the result, or how to go on; returns the exit code."""
+    campaign = session.coordinator.campaign
+    if campaign.stopped is None:
+        hint = f"bigpe resume {session.name} -p {session.project.folder}"
+        stderr().print(Text(f"paused after round {campaign.applied}; go on with: {hint}"))
+        return PAUSED
+    reason = campaign.stopped.reason
+    if as_json:
+        print_json(result_json(session.pool, campaign.plan, reason, campaign.renders))
+        return 0
+    console = stdout()
+    console.print(result_table(session.pool, best=campaign.stopped.best))
+    console.print(Text(f"stopped: {reason}"))
+    console.print(Text(f"best: {session.pool.best().instruction.text}"))
+    return 0

@@ -1,0 +1,170 @@
+"""One `bigpe.toml`: every section is declared beside the code that it configures, and composed here.
+
+A mistake is reported with the line and the key that it is on; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bigpe.agents.policies import PolicyConfig
+from bigpe.services.errors import ConfigError
+from bigpe.services.llm import LlmConfig
+from bigpe.services.render import RenderConfig
+from bigpe.services.score import ScoreConfig
+
+FILE_NAME = "bigpe.toml"
+ROLES_WITH_LLM = ("generator", "gradient", "modifier")
+
+
+class Section(BaseModel):
+    """Base of the sections declared here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(Section):
+    """`[run]`: the loop."""
+
+    rounds: int = Field(default=12, ge=1, le=1_000_000)
+    """Pulls of an arm; each is one round."""
+    batch_size: int = Field(default=5, ge=1, le=1000)
+    """Naive prompts a round."""
+    seeds_per_prompt: int = Field(default=1, ge=1, le=100)
+    """Pictures a prompt and round, each compared with the naive one of the same seed."""
+    concurrency: int = Field(default=2, ge=1, le=64)
+    """Rounds in flight."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides everything random."""
+    pool_size: int = Field(default=4, ge=2, le=1000)
+    """Instructions alive at a time."""
+    pilot_prompts: int = Field(default=5, ge=2, le=1000)
+    """Naive prompts painted twice before round 1, to learn how noisy a gain is."""
+    improvements: int = Field(default=1, ge=1, le=10)
+    """Gradients, and so proposed instructions, a round."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many rounds without a better best instruction; 0: never."""
+    durability: Literal["normal", "full"] = "normal"
+    """"full" also survives a power cut, at a cost for every commit."""
+
+
+class BudgetConfig(Section):
+    """`[budget]`: what a run may use; 0 means no limit."""
+
+    renders: int = Field(default=0, ge=0)
+    """Different pictures: naive, rewritten and professional together."""
+    minutes: float = Field(default=0.0, ge=0.0)
+    """Wall time of this process; no new round starts after it."""
+
+
+class DataConfig(Section):
+    """`[data]`: the prompts."""
+
+    naive: str = "world"
+    """"world" or "general" (packaged), or a file: txt, csv, jsonl or parquet."""
+    column: str | None = None
+    """Which column of the file holds the prompts; found by its name if not given."""
+    professional: bool = True
+    """Whether professional prompts join the contrast and help the Modifier."""
+
+
+class BigpeConfig(Section):
+    """The whole of `bigpe.toml`."""
+
+    run: RunConfig = RunConfig()
+    policy: PolicyConfig = PolicyConfig()
+    budget: BudgetConfig = BudgetConfig()
+    data: DataConfig = DataConfig()
+    llm: dict[str, LlmConfig] = Field(default_factory=lambda: {"default": LlmConfig()})
+    """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""
+    render: RenderConfig = RenderConfig()
+    score: ScoreConfig = ScoreConfig()
+
+    @model_validator(mode="after")
+    def _known_roles(self) -> BigpeConfig:
+        known = ("default", *ROLES_WITH_LLM)
+        for name in self.llm:
+            if name not in known:
+                raise ValueError(f"[llm.{name}]: no such role; use one of {', '.join(known)}")
+        return self
+
+    def llm_for(self, role: str) -> LlmConfig:
+        """The model of `role`: its own, else the default one."""
+        return self.llm.get(role) or self.llm.get("default") or LlmConfig()
+
+
+def load_config(path: Path) -> BigpeConfig:
+    """Read and check the file; ConfigError names the line and the key of every mistake."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {path}; make one with `bigpe init`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return check_config(raw, where=str(path), text=text)
+
+
+def check_config(raw: dict[str, Any], *, where: str, text: str = "") -> BigpeConfig:
+    """Validate a parsed configuration."""
+    try:
+        return BigpeConfig.model_validate(raw)
+    except ValidationError as error:
+        told = [_tell(where, text, dict(problem)) for problem in error.errors()]
+        raise ConfigError("\n".join(told)) from error
+
+
+def _tell(where: str, text: str, problem: dict[str, Any]) -> str:
+    keys = [str(part) for part in problem["loc"] if part != "[key]"]
+    line = find_line(text, keys)
+    place = f"{where}, line {line}" if line else where
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key {name!r}; `bigpe config check` lists the known ones"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {name}: {message}" if name else f"{place}: {message}"
+
+
+def differences(old: BigpeConfig, new: BigpeConfig) -> list[str]:
+    """What differs, a line each: `run.rounds: 12 -> 20`."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    return [
+        f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= _flat(cast(dict[str, Any], value), f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def find_line(text: str, keys: list[str]) -> int | None:
+    """The line (from 1) on which the TOML key path `keys` is set, or its table begins."""
+    table: list[str] = []
+    found: int | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if header := re.fullmatch(r"\[+\s*([^\]]+?)\s*\]+\s*(#.*)?", stripped):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            if table == keys[: len(table)] and found is None:
+                found = number
+        elif entry := re.match(r"([\w\-\"'. ]+?)\s*=", stripped):
+            path = table + [part.strip().strip("\"'") for part in entry[1].split(".")]
+            if path == keys[: len(path)]:
+                return number
+    return found

@@ -1,0 +1,92 @@
+"""From a configuration and a project's prompts to the frozen plan of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bigpe.agents.messages import CampaignPlan, SeedInstruction
+from bigpe.agents.terms import subject_words
+from bigpe.prompts.library import naive_prompts
+from bigpe.runtime.config import BigpeConfig
+from bigpe.services.errors import ConfigError
+from bigpe.services.library import PromptLibrary
+from bigpe.services.prompt_files import PromptFile, read_prompts
+from bigpe.services.retrieval import contains_subject
+from bigpe.services.splits import Split, assign
+
+PACKAGED_SETS = ("world", "general")
+CANDIDATES = 8
+"""Search hits looked through for a professional prompt with the same subject."""
+
+
+class NaiveSet(NamedTuple):
+    """A project's naive prompts by split, and the rows of the file that were not taken."""
+
+    splits: dict[str, Split]
+    rejected: int
+
+    def of(self, split: Split) -> tuple[str, ...]:
+        """The prompts of one split, in file order."""
+        return tuple(text for text, part in self.splits.items() if part == split)
+
+
+def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
+    """The naive prompts that the configuration names, split by hash."""
+    name = config.data.naive
+    if name == "world" or name == "general":
+        return NaiveSet(assign(naive_prompts(name)), 0)
+    path = project / name
+    if not path.exists():
+        raise ConfigError(
+            f"[data] naive = {name!r} is neither a packaged set ({', '.join(PACKAGED_SETS)}) "
+            f"nor a file; looked for {path.resolve()}"
+        )
+    taken: PromptFile = read_prompts(path, column=config.data.column)
+    texts = [prompt.text for prompt in taken.accepted]
+    return NaiveSet(assign(texts), len(taken.rejected))
+
+
+async def make_plan(
+    config: BigpeConfig,
+    train: Sequence[str],
+    seeds: Sequence[SeedInstruction],
+    library: PromptLibrary,
+) -> CampaignPlan:
+    """All inputs of the run's decisions, frozen."""
+    run = config.run
+    if len(train) < run.pilot_prompts:
+        raise ConfigError(
+            f"[run] pilot_prompts = {run.pilot_prompts}, but only {len(train)} prompts are in the "
+            "train split; add naive prompts, or lower it"
+        )
+    matches = await professional_matches(train, library) if config.data.professional else {}
+    return CampaignPlan(
+        rounds=run.rounds,
+        batch_size=run.batch_size,
+        seeds_per_prompt=run.seeds_per_prompt,
+        concurrency=run.concurrency,
+        seed=run.seed,
+        policy=config.policy.model_dump(mode="json"),
+        pool_size=run.pool_size,
+        pilot_prompts=run.pilot_prompts,
+        patience=run.patience,
+        max_renders=config.budget.renders,
+        improvements=run.improvements,
+        train=tuple(train),
+        professional=matches,
+        instructions=tuple(seeds),
+    )
+
+
+async def professional_matches(train: Sequence[str], library: PromptLibrary) -> dict[str, str]:
+    """For each prompt: the best found professional prompt that contains its subject words."""
+    matches: dict[str, str] = {}
+    for naive in train:
+        subject = subject_words(naive)
+        for text in await library.search(naive, CANDIDATES):
+            if contains_subject(subject, text):
+                matches[naive] = text
+                break
+    return matches

@@ -1,0 +1,128 @@
+"""Live progress of a run: a panel on a terminal, a line a round elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from bigpe.agents.messages import (
+    ArmPulled,
+    ImageScored,
+    LlmTurn,
+    Message,
+    PoolChanged,
+    RewriteRequested,
+    RunStopped,
+    StepFailed,
+)
+from bigpe.runtime.session import Session
+from bigpe.runtime.transcript import points, quote
+
+
+class RunView:
+    """Shows what a session does. Use as a context manager and feed it every message."""
+
+    def __init__(self, session: Session, console: Console) -> None:
+        self._session = session
+        self._console = console
+        self._start = time.monotonic()
+        self._pictures = 0
+        self._tokens = 0
+        self._news = ""
+        self._progress = Progress(
+            TextColumn("round"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        plan = session.coordinator.campaign.plan if session.started else None
+        total = plan.rounds if plan else session.config.run.rounds
+        done = session.coordinator.campaign.applied
+        self._task = self._progress.add_task("rounds", total=total, completed=done)
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> RunView:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, message: Message) -> None:
+        """Take a message into account."""
+        match message:
+            case LlmTurn():
+                self._tokens += message.prompt_tokens + message.completion_tokens
+            case ImageScored():
+                self._pictures += 1
+            case RewriteRequested():
+                arm = message.instruction
+                self._news = f"round {message.round}: pulling {arm.id[:8]} {quote(arm.text, 90)}"
+            case ArmPulled():
+                self._tell_pull(message)
+            case PoolChanged():
+                self._tell_round(message)
+            case StepFailed():
+                self._say(
+                    f"  {message.actor} failed (attempt {message.attempt}"
+                    f"{', trying again' if message.will_retry else ''}): {message.cause}",
+                    style="red",
+                )
+            case RunStopped():
+                self._progress.update(self._task, completed=message.round)
+            case _:
+                pass
+
+    def _tell_pull(self, message: ArmPulled) -> None:
+        gains = [gain.gain for gain in message.gains]
+        mean = points(sum(gains) / len(gains)) if gains else "no result"
+        lost = f", {message.missing} missing" if message.missing else ""
+        self._say(
+            f"round {message.round:>3}  {message.instruction[:8]}  gain {mean} "
+            f"over {len(gains)} prompts{lost}"
+        )
+
+    def _tell_round(self, message: PoolChanged) -> None:
+        self._progress.update(self._task, completed=message.round)
+        for instruction in message.admitted:
+            self._say(
+                f"           new {instruction.id[:8]}: {quote(instruction.text, 120)}",
+                style="green",
+            )
+
+    def _say(self, line: str, style: str = "") -> None:
+        """A lasting line; untrusted text is never read as markup."""
+        self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def _render(self) -> Group:
+        elapsed = max(time.monotonic() - self._start, 1e-6)
+        line = f"{self._pictures} pictures scored ({self._pictures / elapsed:.2f}/s)"
+        line += f", {self._session.coordinator.campaign.renders} renders asked for"
+        line += f", {self._tokens:,} LLM tokens, best {self._best()}"
+        return Group(self._progress, Text(self._news), Text(line, style="dim"))
+
+    def _best(self) -> str:
+        if not self._session.coordinator.campaign.applied:
+            return "not known yet"
+        best = self._session.pool.best()
+        if best.mean is None:
+            return "not known yet"
+        interval = ""
+        if best.lo is not None and best.hi is not None:
+            interval = f" [{points(best.lo)}, {points(best.hi)}]"
+        return f"{best.instruction.id[:8]} {points(best.mean)}{interval}"

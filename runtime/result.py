@@ -1,0 +1,84 @@
+"""What a run found, as plain values and as a table for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from bigpe.agents.messages import CampaignPlan
+from bigpe.agents.pool import Pool, PoolRow
+from bigpe.runtime.transcript import points
+
+
+def result_json(pool: Pool, plan: CampaignPlan, reason: str, renders: int) -> dict[str, Any]:
+    """The result for machines; gains in score units."""
+    best = pool.best()
+    return {
+        "reason": reason,
+        "best": best.instruction.id,
+        "best_instruction": best.instruction.model_dump(mode="json"),
+        "renders": renders,
+        "policy": plan.policy,
+        "seed": plan.seed,
+        "instructions": [
+            {
+                "id": row.instruction.id,
+                "text": row.instruction.text,
+                "pulls": row.pulls,
+                "gains": row.gains,
+                "mean_gain": row.mean,
+                "lo": row.lo,
+                "hi": row.hi,
+                "parent": row.parent,
+                "born_round": row.born_round,
+                "state": row.state,
+            }
+            for row in pool.rows()
+        ],
+    }
+
+
+def result_table(pool: Pool, *, best: str) -> Table:
+    """Instructions with pulls, mean paired gain and interval, lineage and state."""
+    table = Table(title="Instructions (gain: score x 100, rewritten less naive)", title_justify="left")
+    table.add_column("id", no_wrap=True)
+    table.add_column("instruction", ratio=1)
+    table.add_column("pulls", justify="right")
+    table.add_column("n", justify="right")
+    table.add_column("mean gain", justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", no_wrap=True)
+    table.add_column("lineage", no_wrap=True)
+    table.add_column("state")
+    for row in sorted(pool.rows(), key=_by_gain):
+        style = "bold" if row.instruction.id == best else None
+        mark = "* " if row.instruction.id == best else ""
+        table.add_row(
+            f"{mark}{row.instruction.id[:8]}",
+            Text(row.instruction.text),  # untrusted: never parsed as markup
+            str(row.pulls),
+            str(row.gains),
+            "-" if row.mean is None else points(row.mean),
+            _interval(row),
+            _lineage(row),
+            Text(row.state),
+            style=style,
+        )
+    return table
+
+
+def _by_gain(row: PoolRow) -> tuple[bool, float]:
+    return (row.mean is None, -(row.mean or 0.0))
+
+
+def _interval(row: PoolRow) -> str:
+    if row.lo is None or row.hi is None:
+        return "-"
+    return f"[{points(row.lo)}, {points(row.hi)}]"
+
+
+def _lineage(row: PoolRow) -> str:
+    if row.parent is None:
+        return "seed"
+    return f"from {row.parent[:8]}, round {row.born_round}"

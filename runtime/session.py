@@ -1,0 +1,331 @@
+"""A run, from opening to its end: the only place that names concrete actors and services.
+
+    async with Session.open("my-run", config) as session:
+        async for message in session.run():
+            ...
+        print(session.pool.best())
+
+Leaving the block, or `pause`, loses nothing: open it again and run on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from autogen_core import SingleThreadedAgentRuntime, TypeSubscription
+
+import bigpe
+from bigpe.agents.coordinator import Coordinator
+from bigpe.agents.generator import Generator
+from bigpe.agents.gradient import GradientCalculator
+from bigpe.agents.journal import Journal
+from bigpe.agents.messages import (
+    Message,
+    RunStarted,
+    RunStopped,
+    SeedInstruction,
+    StopRequested,
+    start_run,
+)
+from bigpe.agents.modifier import InstructionModifier
+from bigpe.agents.pool import Pool
+from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.workers import RenderWorker, ScoreWorker
+from bigpe.runtime.config import BigpeConfig, check_config, differences
+from bigpe.runtime.locks import run_lock
+from bigpe.runtime.plan import make_plan, naive_set
+from bigpe.runtime.project import Project
+from bigpe.runtime.stack import Services, open_services
+from bigpe.services.errors import BigpeError, ConfigError
+from bigpe.services.library import PromptLibrary
+from bigpe.services.render import Renderer
+from bigpe.services.score import Scorer
+from bigpe.services.store import Store
+
+log = structlog.get_logger("bigpe.session")
+
+COORDINATOR = "coordinator"
+CONSUMERS: Mapping[str, tuple[str, ...]] = {
+    "RunStarted": (COORDINATOR,),
+    "StopRequested": (COORDINATOR,),
+    "PromptsRewritten": (COORDINATOR,),
+    "ImageScored": (COORDINATOR,),
+    "GradientsComputed": (COORDINATOR,),
+    "InstructionsProposed": (COORDINATOR,),
+    "StepFailed": (COORDINATOR,),
+    "RewriteRequested": ("generator",),
+    "RenderRequested": ("renderer",),
+    "ScoreRequested": ("scorer",),
+    "CritiqueRequested": ("gradient",),
+    "ProposalRequested": ("modifier",),
+}
+"""Who each kind of message is delivered to; kinds that are not here are facts for readers."""
+
+STOP_WAIT_S = 30.0
+
+
+class Session:
+    """One run of a project, open for writing in this process. Make it with `Session.open`."""
+
+    def __init__(
+        self, name: str, config: BigpeConfig, project: Project, store: Store, services: Services
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.project = project
+        self.services = services
+        self._store = store
+        self._journal = Journal(store, name)
+        self._coordinator: Coordinator | None = None
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._wakers: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        name: str,
+        config: BigpeConfig | Mapping[str, Any] | None = None,
+        *,
+        project: Path | str = ".",
+        llms: Mapping[str, Any] | None = None,
+        renderer: Renderer | None = None,
+        scorer: Scorer | None = None,
+        retry: RetryRule | None = None,
+    ) -> AsyncIterator[Session]:
+        """Open a run for writing: a new one by `config`, or the stored one of that name.
+
+        `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the
+        configuration names. Raises RunLockedError when another process writes the run, ConfigError
+        when a run exists and `config` differs from the one it was started with.
+        """
+        place = Project(Path(project))
+        place.check_run_name(name)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(run_lock(place.lock(name), name))
+            wanted = None if config is None else _as_config(config)
+            durability = wanted.run.durability if wanted else "normal"
+            store = await stack.enter_async_context(Store(place.database, durability=durability))
+            chosen = await _settle_config(store, name, wanted)
+            services = await stack.enter_async_context(
+                open_services(
+                    chosen, place, store, run=name, llms=llms, renderer=renderer, scorer=scorer
+                )
+            )
+            session = cls(name, chosen, place, store, services)
+            await session._prepare(retry or RetryRule())
+            stack.push_async_callback(session._close)
+            yield session
+
+    # -- what people ask ----------------------------------------------------------------------
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The coordinator actor, with the campaign's state."""
+        if self._coordinator is None:
+            raise RuntimeError("open the session with `async with Session.open(...)`")
+        return self._coordinator
+
+    @property
+    def pool(self) -> Pool:
+        """The instruction pool as it stands."""
+        return self.coordinator.campaign.pool
+
+    @property
+    def started(self) -> bool:
+        """Whether the coordinator has taken up the run's first message."""
+        return self.coordinator.campaign.started
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has reached its end."""
+        return self.coordinator.campaign.stopped is not None
+
+    async def run(self) -> AsyncIterator[Message]:
+        """Run until the end or a pause, yielding every message once it is stored.
+
+        Raises what broke the run from inside (a full disk, say); all that was stored stays.
+        """
+        if self.complete:
+            return
+        self._runtime.start()
+        await self._store.write([("set_run_state", self._state("running", ""))])
+        self._deadline()
+        await self._journal.publish("", await self._journal.owed())
+        ended = asyncio.create_task(self._ended())
+        self._wakers.add(ended)
+        while True:
+            waiting = asyncio.create_task(self._events.get())
+            await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                yield waiting.result()
+                continue
+            waiting.cancel()
+            break
+        while not self._events.empty():
+            yield self._events.get_nowait()
+        await self._note_end(ended)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether a pause was asked for."""
+        return self._journal.draining
+
+    def pause(self) -> None:
+        """Take up no further message; what is in flight is finished and stored."""
+        self._journal.draining = True
+        if not self._pausing.done():
+            self._pausing.set_result(None)
+
+    async def request_stop(self, reason: str) -> None:
+        """Start no further round; those in flight end, then the run is complete."""
+        cause = start_run(self.name, self.coordinator.campaign.plan)
+        message = StopRequested.make(cause, reason=reason)
+        await self._journal.commit("", [message])
+        await self._journal.publish("", [message])
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _prepare(self, retry: RetryRule) -> None:
+        self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handled = await self._journal.handled_by(COORDINATOR)
+        self._runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
+        self._journal.attach(self._runtime, dict(CONSUMERS))
+        self._coordinator = Coordinator(self._journal, handled)
+        library = PromptLibrary(self._store)
+        llm, journal = self.services.llm, self._journal
+        actors: dict[str, Role] = {
+            COORDINATOR: self._coordinator,
+            "generator": Generator(
+                journal, llm("generator"), concurrency=self.config.run.concurrency, retry=retry
+            ),
+            "gradient": GradientCalculator(journal, llm("gradient"), retry=retry),
+            "modifier": InstructionModifier(
+                journal, llm("modifier"), library.search, retry=retry
+            ),
+            "renderer": RenderWorker(journal, self.services.render, retry=retry),
+            "scorer": ScoreWorker(journal, self.services.score, retry=retry),
+        }
+        for name, actor in actors.items():
+            await self._register(name, actor)
+        if not handled and not await self._journal.owed():
+            await self._start(library)
+        self._journal.listen(self._events.put_nowait)
+
+    async def _register(self, name: str, actor: Role) -> None:
+        await type(actor).register(self._runtime, name, lambda: actor)
+        for kind, consumers in CONSUMERS.items():
+            if name in consumers:
+                await self._runtime.add_subscription(TypeSubscription(kind, name))
+
+    async def _start(self, library: PromptLibrary) -> None:
+        """Freeze the run's inputs into its first message."""
+        await library.add_packaged()
+        prompts = naive_set(self.config, self.project.folder)
+        if prompts.rejected:
+            log.warning("some rows of the naive prompts were not taken", rows=prompts.rejected)
+        seeds = [
+            SeedInstruction(name=seed.name, instruction=seed.instruction)
+            for seed in seed_instructions()
+        ]
+        plan = await make_plan(self.config, prompts.of("train"), seeds, library)
+        await self._journal.commit("", [start_run(self.name, plan)])
+
+    def _deadline(self) -> None:
+        if self.config.budget.minutes:
+            self._wakers.add(asyncio.create_task(self._stop_in_time(self.config.budget.minutes)))
+
+    async def _stop_in_time(self, minutes: float) -> None:
+        await asyncio.sleep(60 * minutes)
+        await self.request_stop(
+            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
+        )
+
+    async def _ended(self) -> None:
+        """Returns when the run is complete, paused and idle, or broken."""
+        stopped = asyncio.create_task(self._wait_for_stop())
+        try:
+            await asyncio.wait(
+                {stopped, self._pausing, self._journal.broken},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            stopped.cancel()
+        self._journal.draining = True
+        await self._journal.drained()
+
+    async def _wait_for_stop(self) -> None:
+        arrived = asyncio.Event()
+
+        def notice(message: Message) -> None:
+            if isinstance(message, RunStopped):
+                arrived.set()
+
+        self._journal.listen(notice)
+        if not self.complete:
+            await arrived.wait()
+
+    async def _note_end(self, ended: asyncio.Task[None]) -> None:
+        await ended
+        if self._journal.broken.done() and (error := self._journal.broken.exception()):
+            with contextlib.suppress(BigpeError):
+                await self._store.write([("set_run_state", self._state("failed", str(error)))])
+            raise error
+        stopped = self.coordinator.campaign.stopped
+        state = self._state("complete", stopped.reason) if stopped else self._state("paused", "")
+        await self._store.write([("set_run_state", state)])
+
+    def _state(self, state: str, reason: str) -> dict[str, str]:
+        return {"name": self.name, "state": state, "reason": reason}
+
+    async def _close(self) -> None:
+        self._journal.draining = True
+        for task in self._wakers:
+            task.cancel()
+        await asyncio.gather(*self._wakers, return_exceptions=True)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._journal.drained(), STOP_WAIT_S)
+        if self._journal.broken.done():
+            self._journal.broken.exception()
+        else:
+            self._journal.broken.cancel()
+        with contextlib.suppress(RuntimeError):  # it was never started
+            await self._runtime.stop()
+
+
+def _as_config(config: BigpeConfig | Mapping[str, Any]) -> BigpeConfig:
+    if isinstance(config, BigpeConfig):
+        return config
+    return check_config(dict(config), where="the configuration given to Session.open")
+
+
+async def _settle_config(store: Store, name: str, wanted: BigpeConfig | None) -> BigpeConfig:
+    """The configuration of the run: the stored one, or `wanted` for a new run."""
+    row = await store.one("get_run", name=name)
+    if row is not None:
+        stored = BigpeConfig.model_validate_json(row["config"])
+        if wanted is not None and wanted != stored:
+            changed = "\n".join(f"  {line}" for line in differences(stored, wanted))
+            raise ConfigError(
+                f"run {name!r} was started with another configuration:\n{changed}\n"
+                f"`bigpe resume {name}` goes on with the first; "
+                "to use the second, start a run of another name"
+            )
+        return stored
+    if wanted is None:
+        raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
+    record = {
+        "name": name,
+        "created": time.time(),
+        "config": wanted.model_dump_json(),
+        "version": bigpe.__version__,
+    }
+    await store.write([("add_run", record)])
+    return wanted

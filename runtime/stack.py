@@ -1,0 +1,85 @@
+"""The services of a session, opened together and closed in reverse order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from autogen_core.models import ChatCompletionClient
+
+from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.project import Project
+from bigpe.services.blobs import BlobStore
+from bigpe.services.effects import Effects
+from bigpe.services.llm import LlmConfig, LlmService, load_client
+from bigpe.services.render import DiffusersRenderer, Renderer, RenderService
+from bigpe.services.score import ClipScorer, Scorer, ScoreService
+from bigpe.services.store import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the actors use."""
+
+    llm: Callable[[str], LlmService]
+    """The language model service of a role."""
+    render: RenderService
+    score: ScoreService
+    blobs: BlobStore
+    effects: Effects
+
+
+@asynccontextmanager
+async def open_services(
+    config: BigpeConfig,
+    project: Project,
+    store: Store,
+    *,
+    run: str,
+    llms: Mapping[str, ChatCompletionClient] | None = None,
+    renderer: Renderer | None = None,
+    scorer: Scorer | None = None,
+) -> AsyncIterator[Services]:
+    """The services that `config` names; `llms`, `renderer` and `scorer` replace its models.
+
+    Models load in child processes on their first use, not here.
+    """
+    effects = Effects(store)
+    blobs = BlobStore(project.images)
+    async with AsyncExitStack() as stack:
+        painter = renderer or DiffusersRenderer(
+            config.render, blobs, log_path=project.worker_log(run, "render")
+        )
+        stack.push_async_callback(painter.close)
+        render = RenderService(painter, effects, blobs, config.render)
+        stack.push_async_callback(render.close)
+        judge = scorer or ClipScorer(
+            config.score, blobs, log_path=project.worker_log(run, "score")
+        )
+        stack.push_async_callback(judge.close)
+        score = ScoreService(judge, effects, config.score)
+        stack.push_async_callback(score.close)
+        llm = _llm_services(config, effects, stack, llms or {})
+        yield Services(llm=llm, render=render, score=score, blobs=blobs, effects=effects)
+
+
+def _llm_services(
+    config: BigpeConfig,
+    effects: Effects,
+    stack: AsyncExitStack,
+    given: Mapping[str, ChatCompletionClient],
+) -> Callable[[str], LlmService]:
+    """One service per distinct model configuration, shared by the roles that use it."""
+    made: dict[str, LlmService] = {}
+
+    def service(role: str) -> LlmService:
+        wanted: LlmConfig = config.llm_for(role)
+        client = given.get(role) or given.get("default")
+        key = f"given/{id(client)}" if client else wanted.model_dump_json()
+        if key not in made:
+            made[key] = LlmService(client or load_client(wanted), effects, config=wanted)
+            stack.push_async_callback(made[key].close)
+        return made[key]
+
+    return service
