@@ -456,9 +456,9 @@ class Campaign:
     def _settle(self, current: _Round) -> list[Message]:
         assert current.pulled is not None or current.last is not None
         index = current.request.round
-        gains = [gain.gain for gain in current.pulled.gains] if current.pulled else []
+        gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
         self.pool.finish_pull(current.request.instruction.id, index, gains)
-        self._scale = self._scale.with_gains(self._replicates())
+        self._scale = self._scale.with_groups(self.pool.replicates())
         self._pairs += current.own_pairs
         for proposal in current.proposed.proposals if current.proposed else ():
             self._improvements.setdefault(proposal.instruction.id, proposal.improvement)
@@ -468,7 +468,7 @@ class Campaign:
                 round=index,
                 gradient_mid=current.proposed.parent if current.proposed else "",
             )
-        delta = self.pool.settle(index, self._policy, self.sigma)
+        delta = self.pool.settle(self._policy, self.sigma)
         self._applied = index
         del self._rounds[index]
         self._look_for_an_end(bool(gains))
@@ -482,10 +482,6 @@ class Campaign:
                 best=self.pool.best().instruction.id,
             )
         ]
-
-    def _replicates(self) -> list[list[float]]:
-        """Gains at a fixed prompt and instruction: what differs within a group is noise."""
-        return self.pool.replicates()
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -510,7 +506,5 @@ class Campaign:
 
     def _stop(self, reason: str) -> RunStopped:
         best = self.pool.best().instruction.id
-        self.stopped = RunStopped.make(
-            self._started, round=self._applied, reason=reason, best=best
-        )
+        self.stopped = RunStopped.make(self._started, round=self._applied, reason=reason, best=best)
         return self.stopped

@@ -51,9 +51,7 @@ def _dump(turn: Turn, index: int, mid: str, role: str, usage: LlmUsage, count: i
     return body
 
 
-def chat_messages(
-    turn: LlmTurn, timestamp: float
-) -> Iterable[BaseChatMessage | BaseAgentEvent]:
+def chat_messages(turn: LlmTurn, timestamp: float) -> Iterable[BaseChatMessage | BaseAgentEvent]:
     """The AgentChat messages of a transcript entry that was written at `timestamp` (Unix, s)."""
     factory = MessageFactory()
     created = datetime.fromtimestamp(timestamp, UTC).isoformat()

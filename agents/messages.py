@@ -29,7 +29,9 @@ class Message(Value):
     """The pull's index, from 1; 0 is before the first pull."""
 
     @classmethod
-    def make(cls, cause: Message, place: str = "", *, round: int | None = None, **body: Any) -> Self:
+    def make(
+        cls, cause: Message, place: str = "", *, round: int | None = None, **body: Any
+    ) -> Self:
         """A message caused by `cause`; `place` tells it from others of its kind in the round."""
         index = cause.round if round is None else round
         kind = cls.model_fields["kind"].default

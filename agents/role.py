@@ -80,9 +80,7 @@ class Role(RoutedAgent):
         self._journal.fail(error)
         raise error
 
-    async def perform(
-        self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
-    ) -> None:
+    async def perform(self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]) -> None:
         """Handle `message` by `work`, once: commit what it answers, then publish that."""
         async with self._slots:
             if not self._journal.begin():
@@ -97,9 +95,7 @@ class Role(RoutedAgent):
             finally:
                 self._journal.end()
 
-    async def _step(
-        self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
-    ) -> None:
+    async def _step(self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]) -> None:
         if await self._journal.is_done(message.mid, self.name):
             return
         start = time.monotonic()

@@ -42,7 +42,9 @@ def result_json(pool: Pool, plan: CampaignPlan, reason: str, renders: int) -> di
 
 def result_table(pool: Pool, *, best: str) -> Table:
     """Instructions with pulls, mean paired gain and interval, lineage and state."""
-    table = Table(title="Instructions (gain: score x 100, rewritten less naive)", title_justify="left")
+    table = Table(
+        title="Instructions (gain: score x 100, rewritten less naive)", title_justify="left"
+    )
     table.add_column("id", no_wrap=True)
     table.add_column("instruction", ratio=1)
     table.add_column("pulls", justify="right")

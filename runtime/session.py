@@ -207,9 +207,7 @@ class Session:
                 journal, llm("generator"), concurrency=self.config.run.concurrency, retry=retry
             ),
             "gradient": GradientCalculator(journal, llm("gradient"), retry=retry),
-            "modifier": InstructionModifier(
-                journal, llm("modifier"), library.search, retry=retry
-            ),
+            "modifier": InstructionModifier(journal, llm("modifier"), library.search, retry=retry),
             "renderer": RenderWorker(journal, self.services.render, retry=retry),
             "scorer": ScoreWorker(journal, self.services.score, retry=retry),
         }

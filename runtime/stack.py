@@ -54,9 +54,7 @@ async def open_services(
         stack.push_async_callback(painter.close)
         render = RenderService(painter, effects, blobs, config.render)
         stack.push_async_callback(render.close)
-        judge = scorer or ClipScorer(
-            config.score, blobs, log_path=project.worker_log(run, "score")
-        )
+        judge = scorer or ClipScorer(config.score, blobs, log_path=project.worker_log(run, "score"))
         stack.push_async_callback(judge.close)
         score = ScoreService(judge, effects, config.score)
         stack.push_async_callback(score.close)

@@ -55,7 +55,9 @@ Examples:
 """
 
 
-@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(bigpe.__version__, prog_name="bigpe")
 def cli() -> None:
     """Find the instruction that makes an LLM rewrite naive image prompts into preferred ones."""

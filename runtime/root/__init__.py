@@ -1,13 +1,13 @@
 """bigpe: finds the instruction that makes an LLM rewrite naive image prompts into preferred ones.
 
-    import bigpe
+import bigpe
 
-    async with bigpe.Session.open("my-run", {"run": {"rounds": 12}}) as session:
-        async for message in session.run():
-            ...
-        best = session.pool.best()
+async with bigpe.Session.open("my-run", {"run": {"rounds": 12}}) as session:
+    async for message in session.run():
+        ...
+    best = session.pool.best()
 
-    prompts = await bigpe.refine(["a cat"], instruction=best.instruction)
+prompts = await bigpe.refine(["a cat"], instruction=best.instruction)
 """
 
 from __future__ import annotations
