@@ -25,7 +25,7 @@ class Coordinator(Role):
     """Consumes every result, emits every request, ArmPulled, PoolChanged and RunStopped."""
 
     def __init__(self, journal: Journal, handled: Iterable[Message] = ()) -> None:
-        """`handled`: what the coordinator handled before, in that order; its state is their fold."""
+        """`handled`: what the coordinator handled before, in that order."""
         super().__init__("Chooses instructions and keeps the pool", journal)
         self.campaign = Campaign()
         for message in handled:

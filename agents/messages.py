@@ -30,7 +30,7 @@ class Message(Value):
 
     @classmethod
     def make(
-        cls, cause: Message, place: str = "", *, round: int | None = None, **body: Any
+        cls, cause: Message, place: str = "", /, *, round: int | None = None, **body: Any
     ) -> Self:
         """A message caused by `cause`; `place` tells it from others of its kind in the round."""
         index = cause.round if round is None else round

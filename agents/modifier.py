@@ -1,4 +1,4 @@
-"""The Instruction Modifier: turns gradients into new instructions, helped by professional prompts."""
+"""The Instruction Modifier: turns gradients into instructions, helped by professional prompts."""
 
 from __future__ import annotations
 

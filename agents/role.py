@@ -123,7 +123,7 @@ class Role(RoutedAgent):
                     return await work(message)
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - any failure of a step is a recorded state
+        except Exception as error:
             if _is_transient(error) and attempts < self._retry.attempts:
                 raise _LeftOpenError from error
             if not isinstance(error, BigpeError):

@@ -1,4 +1,4 @@
-"""One `bigpe.toml`: every section is declared beside the code that it configures, and composed here.
+"""One `bigpe.toml`: each section is declared beside the code it configures, and composed here.
 
 A mistake is reported with the line and the key that it is on; nothing is guessed.
 """

@@ -28,7 +28,6 @@ from bigpe.agents.gradient import GradientCalculator
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     Message,
-    RunStarted,
     RunStopped,
     SeedInstruction,
     StopRequested,

@@ -84,7 +84,7 @@ def points(value: float) -> str:
     return f"{100 * value:+.2f}"
 
 
-def describe(message: AnyMessage) -> list[str]:  # noqa: C901 - one case a kind of message
+def describe(message: AnyMessage) -> list[str]:
     """What a message says, a headline and indented details."""
     match message:
         case RunStarted(plan=plan):

@@ -1,4 +1,4 @@
-"""Every error that bigpe raises on purpose. Each message says what was wrong, where, and what to do."""
+"""Every error that bigpe raises on purpose; a message says what was wrong, where, what to do."""
 
 from __future__ import annotations
 

@@ -20,10 +20,11 @@ from autogen_core.models import (
     ModelInfo,
     RequestUsage,
 )
+from PIL import Image as Pictures
+
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import RenderError
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
-from PIL import Image as Pictures
 
 GOOD_WORDS = ("golden", "crisp", "ornate", "vivid")
 BAD_WORDS = ("murky", "plain", "cluttered")

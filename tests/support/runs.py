@@ -15,7 +15,6 @@ from bigpe.agents.role import RetryRule
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
-
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 CONFIG: dict[str, Any] = {

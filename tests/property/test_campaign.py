@@ -1,0 +1,277 @@
+"""The campaign: the same run whatever the order in which results arrive, live or replayed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigpe.agents.campaign import Campaign
+from bigpe.agents.messages import (
+    ArmPulled,
+    CampaignPlan,
+    CritiqueRequested,
+    Gradient,
+    GradientsComputed,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PoolChanged,
+    PromptsRewritten,
+    ProposalRequested,
+    ProposedInstruction,
+    RenderRequested,
+    RewriteRequested,
+    Rewritten,
+    RunStopped,
+    SeedInstruction,
+    StepFailed,
+    parse_message,
+    start_run,
+)
+from bigpe.services.values import Exemplar, Instruction, digest
+
+SEEDS = tuple(
+    SeedInstruction(name=text, instruction=Instruction(text=text))
+    for text in ("Add things.", "Say more.")
+)
+
+
+def plan(**changes: object) -> CampaignPlan:
+    values: dict[str, object] = {
+        "rounds": 8,
+        "batch_size": 3,
+        "seeds_per_prompt": 1,
+        "concurrency": 1,
+        "seed": 5,
+        "policy": {"name": "ucb1"},
+        "pool_size": 3,
+        "pilot_prompts": 3,
+        "patience": 0,
+        "max_renders": 0,
+        "improvements": 1,
+        "train": tuple(f"a thing{i}" for i in range(12)),
+        "professional": {"a thing3": "thing3, lofty, golden"},
+        "instructions": SEEDS,
+    }
+    return CampaignPlan.model_validate(values | changes)
+
+
+def score_of(prompt: str, seed: int) -> float:
+    noise = random.Random(digest([prompt, seed])).gauss(0, 0.004)
+    return 0.25 + 0.02 * ("golden" in prompt) + noise
+
+
+def answer(message: Message) -> Message | None:
+    """What the other actors say to a request."""
+    match message:
+        case RewriteRequested():
+            tail = (
+                message.instruction.exemplars[0].rewrite if message.instruction.exemplars else "old"
+            )
+            rewrites = [
+                Rewritten(naive=t.naive, image_seed=t.image_seed, text=f"{t.naive}, {tail}")
+                for t in message.tasks
+            ]
+            return PromptsRewritten.make(
+                message, instruction=message.instruction.id, rewrites=tuple(rewrites)
+            )
+        case RenderRequested():
+            return ImageScored.make(
+                message,
+                f"{message.purpose}/{message.seed}/{message.naive}",
+                purpose=message.purpose,
+                naive=message.naive,
+                prompt=message.prompt,
+                seed=message.seed,
+                image=digest([message.prompt, message.seed]),
+                score=score_of(message.prompt, message.seed),
+                scorer="s",
+            )
+        case CritiqueRequested():
+            gradient = Gradient(inference="i", improvement="add golden", evidence=(), composed=True)
+            return GradientsComputed.make(message, gradients=(gradient,))
+        case ProposalRequested():
+            word = ("golden", "tall", "blue", "odd")[message.seed % 4]
+            text = f"Add {word} {message.seed % 7}."
+            instruction = Instruction(
+                text=text, exemplars=(Exemplar(naive="a b", rewrite=f"{word}"),)
+            )
+            proposal = ProposedInstruction(
+                instruction=instruction, improvement="add golden", composed=True
+            )
+            return InstructionsProposed.make(
+                message, parent_instruction=message.instruction.id, proposals=(proposal,)
+            )
+        case _:
+            return None
+
+
+def drive(
+    wanted: CampaignPlan,
+    order: random.Random,
+    reply: Callable[[Message], Message | None] = answer,
+) -> tuple[Campaign, list[Message], list[Message]]:
+    """Run a campaign, answering requests in a random order; returns what was said and heard."""
+    campaign = Campaign()
+    said: list[Message] = []
+    heard: list[Message] = []
+    waiting: list[Message] = [start_run("r", wanted)]
+    while waiting:
+        incoming = waiting.pop(order.randrange(len(waiting)))
+        heard.append(incoming)
+        outgoing = campaign.apply(incoming)
+        said += outgoing
+        waiting += [a for message in outgoing if (a := reply(message)) is not None]
+    return campaign, said, heard
+
+
+def bodies(messages: list[Message]) -> dict[str, str]:
+    return {message.mid: message.model_dump_json() for message in messages}
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.integers(0, 10**6), concurrency=st.integers(1, 4))
+def test_a_run_does_not_depend_on_the_order_of_arrival(order: int, concurrency: int) -> None:
+    wanted = plan(concurrency=concurrency)
+    _, said, _ = drive(wanted, random.Random(0))
+    _, other, _ = drive(wanted, random.Random(order))
+    assert bodies(said) == bodies(other)
+    assert len(bodies(said)) == len(said), "no message id is used twice"
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.integers(0, 10**6), cut=st.floats(0, 1))
+def test_replaying_what_was_heard_rebuilds_the_state(order: int, cut: float) -> None:
+    wanted = plan(concurrency=2)
+    _, said, heard = drive(wanted, random.Random(order))
+    upto = int(cut * len(heard))
+    campaign = Campaign()
+    again: list[Message] = []
+    for message in heard[:upto]:
+        again += campaign.apply(parse_message(message.model_dump_json()))
+    resumed = list(again)
+    for message in heard[upto:]:
+        resumed += campaign.apply(message)
+    assert bodies(resumed) == bodies(said)
+
+
+def test_a_run_ends_with_a_reason_and_every_round_settled() -> None:
+    campaign, said, _ = drive(plan(concurrency=3), random.Random(1))
+    rounds = [m.round for m in said if isinstance(m, PoolChanged)]
+    assert rounds == list(range(1, 9))
+    assert isinstance(said[-1], RunStopped) and "8 rounds" in said[-1].reason
+    assert campaign.stopped is said[-1]
+
+
+def test_the_better_instruction_wins() -> None:
+    campaign, _, _ = drive(plan(rounds=30), random.Random(2))
+    assert "golden" in campaign.pool.best().instruction.text
+
+
+def test_naive_pictures_are_shared_by_all_arms() -> None:
+    _, said, _ = drive(plan(rounds=20), random.Random(3))
+    naive = [m for m in said if isinstance(m, RenderRequested) and m.purpose == "naive"]
+    seeds = {(m.naive, m.seed) for m in naive}
+    assert len(seeds) < len(naive)
+
+
+def test_a_comparison_is_never_repeated() -> None:
+    _, said, _ = drive(plan(rounds=30, train=("a x", "a y", "a z")), random.Random(4))
+    pulls = [
+        (m.instruction.id, t.naive, t.image_seed, t.llm_seed)
+        for m in said
+        if isinstance(m, RewriteRequested)
+        for t in m.tasks
+    ]
+    assert len(set(pulls)) == len(pulls)
+
+
+def test_professional_prompts_join_the_contrast_at_the_same_seed() -> None:
+    campaign, _, _ = drive(plan(rounds=12), random.Random(5))
+    professional = [pair for pair in campaign.pairs if pair.arm == "professional"]
+    assert professional and all(pair.naive == "a thing3" for pair in professional)
+
+
+def failing(kinds: set[str], share: float) -> Callable[[Message], Message | None]:
+    """Like `answer`, but some steps of these kinds fail."""
+
+    def reply(message: Message) -> Message | None:
+        unlucky = random.Random(message.mid).random() < share
+        if message.kind not in kinds or not unlucky:
+            return answer(message)
+        picture: dict[str, object] = {}
+        if isinstance(message, RenderRequested):
+            picture = {"purpose": message.purpose, "naive": message.naive, "seed": message.seed}
+        return StepFailed.make(
+            message,
+            message.mid,
+            step=message.mid,
+            step_kind=message.kind,
+            actor="x",
+            error="ServiceError",
+            cause="it broke",
+            attempt=1,
+            will_retry=False,
+            **picture,
+        )
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    "kind", ["RewriteRequested", "RenderRequested", "CritiqueRequested", "ProposalRequested"]
+)
+def test_a_failed_step_is_missing_data_and_the_run_goes_on(kind: str) -> None:
+    campaign, said, _ = drive(plan(), random.Random(6), failing({kind}, 0.3))
+    assert campaign.stopped is not None and campaign.applied == 8
+    for pulled in (m for m in said if isinstance(m, ArmPulled)):
+        assert len(pulled.gains) + pulled.missing == 3
+        assert all(gain.gain != 0 for gain in pulled.gains), "a failure is never a gain of 0"
+
+
+def test_a_run_without_any_result_stops_and_says_why() -> None:
+    def only_pilot(message: Message) -> Message | None:
+        if message.round == 0:
+            return answer(message)
+        return failing({"RenderRequested"}, 1.1)(message)
+
+    campaign, _, _ = drive(plan(), random.Random(7), only_pilot)
+    assert campaign.stopped is not None
+    assert "no result" in campaign.stopped.reason and "it broke" in campaign.stopped.reason
+
+
+def test_a_failed_pilot_stops_the_run() -> None:
+    campaign, _, _ = drive(plan(), random.Random(8), failing({"RenderRequested"}, 1.1))
+    assert campaign.stopped is not None and "pilot" in campaign.stopped.reason
+
+
+def test_fallbacks_count_as_no_gain() -> None:
+    def reply(message: Message) -> Message | None:
+        said = answer(message)
+        if isinstance(said, PromptsRewritten):
+            kept = tuple(
+                r.model_copy(update={"text": r.naive, "fallback": "refused"}) for r in said.rewrites
+            )
+            return said.model_copy(update={"rewrites": kept})
+        return said
+
+    _, said, _ = drive(plan(), random.Random(9), reply)
+    pulls = [m for m in said if isinstance(m, ArmPulled)]
+    assert pulls and all(g.gain == 0 and g.fallback for m in pulls for g in m.gains)
+    assert not [m for m in said if isinstance(m, RenderRequested) and m.purpose == "rewrite"]
+
+
+def test_the_render_budget_is_kept() -> None:
+    campaign, _, _ = drive(plan(rounds=100, max_renders=60), random.Random(10))
+    assert campaign.renders <= 60
+    assert campaign.stopped is not None and "budget of 60 renders" in campaign.stopped.reason
+
+
+def test_patience_ends_a_run_that_no_longer_improves() -> None:
+    campaign, _, _ = drive(plan(rounds=500, patience=6), random.Random(11))
+    assert campaign.applied < 500
+    assert campaign.stopped is not None and "has not risen" in campaign.stopped.reason
