@@ -1,0 +1,27 @@
+"""Every training stage of the embedded models runs, tiny, up to folders that load and steer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FONT.exists(), reason="painting needs fonts-noto-color-emoji")
+def test_smoke_runs_every_stage() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "train_embedded.py"), "--smoke"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout[done.stdout.index('{\n "good"') :])
+    assert set(figures["good"]) == {"gain", "low", "high", "won"}
