@@ -24,6 +24,9 @@ class Journal:
 
     def __init__(self, store: Store, run: str) -> None:
         self.run = run
+        # AutoGen subscribes an agent instance to a topic named like its key, so the key must not be
+        # the name of a message kind, whatever the run is called.
+        self.key = f"run-{run}"
         self._store = store
         self._runtime: AgentRuntime | None = None
         self._subscribers: dict[str, tuple[str, ...]] = {}
@@ -107,8 +110,8 @@ class Journal:
             if self._subscribers.get(message.kind):
                 await self._runtime.publish_message(
                     message,
-                    TopicId(message.kind, self.run),
-                    sender=AgentId(sender, self.run) if sender else None,
+                    TopicId(message.kind, self.key),
+                    sender=AgentId(sender, self.key) if sender else None,
                     message_id=message.mid,
                 )
 

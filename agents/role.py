@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import structlog
-from autogen_core import MessageContext, RoutedAgent
+from autogen_core import AgentId, AgentRuntime, MessageContext, RoutedAgent, TypeSubscription
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_random_exponential,
 )
 
 from bigpe.agents.journal import Journal
@@ -67,6 +67,12 @@ class Role(RoutedAgent):
         self._slots = asyncio.Semaphore(concurrency)
         self._retry = retry or RetryRule()
 
+    async def join(self, runtime: AgentRuntime, name: str, kinds: Sequence[str]) -> None:
+        """Become the actor `name` on `runtime`, subscribed to these message kinds."""
+        await self.register_instance(runtime, AgentId(name, self._journal.key))
+        for kind in kinds:
+            await runtime.add_subscription(TypeSubscription(kind, name))
+
     @property
     def name(self) -> str:
         """The actor's name in the transcript."""
@@ -110,12 +116,16 @@ class Role(RoutedAgent):
     ) -> Sequence[Message]:
         """The answers of `work`, tried again while it fails for a while; else a StepFailed."""
         attempts = 0
+
+        async def report(state: RetryCallState) -> None:
+            await self._report_retry(message, state)
+
         try:
             async for trial in AsyncRetrying(
                 stop=stop_after_attempt(self._retry.attempts),
-                wait=wait_exponential_jitter(self._retry.first_wait_s, self._retry.longest_wait_s),
+                wait=wait_random_exponential(self._retry.first_wait_s, self._retry.longest_wait_s),
                 retry=retry_if_exception(self._may_retry),
-                before_sleep=lambda state: self._report_retry(message, state),
+                before_sleep=report,
                 reraise=True,
             ):
                 with trial:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from autogen_core import SingleThreadedAgentRuntime, TypeSubscription
+from autogen_core import SingleThreadedAgentRuntime
 
 import bigpe
 from bigpe.agents.coordinator import Coordinator
@@ -35,7 +35,7 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.modifier import InstructionModifier
 from bigpe.agents.pool import Pool
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig, check_config, differences
 from bigpe.runtime.locks import run_lock
@@ -211,16 +211,11 @@ class Session:
             "scorer": ScoreWorker(journal, self.services.score, retry=retry),
         }
         for name, actor in actors.items():
-            await self._register(name, actor)
+            kinds = [kind for kind, consumers in CONSUMERS.items() if name in consumers]
+            await actor.join(self._runtime, name, kinds)
         if not handled and not await self._journal.owed():
             await self._start(library)
         self._journal.listen(self._events.put_nowait)
-
-    async def _register(self, name: str, actor: Role) -> None:
-        await type(actor).register(self._runtime, name, lambda: actor)
-        for kind, consumers in CONSUMERS.items():
-            if name in consumers:
-                await self._runtime.add_subscription(TypeSubscription(kind, name))
 
     async def _start(self, library: PromptLibrary) -> None:
         """Freeze the run's inputs into its first message."""
@@ -293,7 +288,8 @@ class Session:
             self._journal.broken.exception()
         else:
             self._journal.broken.cancel()
-        with contextlib.suppress(RuntimeError):  # it was never started
+        # Either it was never started, or its error was told already, through the journal.
+        with contextlib.suppress(RuntimeError, UnhandledMessageError):
             await self._runtime.stop()
 
 
