@@ -1,0 +1,221 @@
+"""A supervised child process that answers calls: it may hang, die or be killed; the run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections import deque
+from pathlib import Path
+
+from bigpe.services import errors
+from bigpe.services.errors import (
+    BigpeError,
+    ServiceError,
+    StoreError,
+    TransientServiceError,
+    UnusableAnswerError,
+)
+from bigpe.services.values import Json
+
+LINE_LIMIT = 128 * 1024 * 1024
+"""Bytes of the longest answer."""
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+TAIL_LINES = 20
+
+
+class Child:
+    """A worker process, started by its first call and again after it died."""
+
+    def __init__(
+        self,
+        factory: str,
+        config: Json,
+        *,
+        name: str,
+        log_path: Path | None = None,
+        call_timeout_s: float = 600.0,
+        start_timeout_s: float = 600.0,
+        max_restarts: int = 5,
+    ) -> None:
+        """`factory` is "package.module:function"; `config` goes to it, but for its key "env",
+        whose entries become environment variables of the process.
+        """
+        self._factory = factory
+        self._config = {key: value for key, value in config.items() if key != "env"}
+        self._env: dict[str, str] = dict(config.get("env", {}))
+        self._name = name
+        self._log_path = log_path
+        self._call_timeout_s = call_timeout_s
+        self._start_timeout_s = start_timeout_s
+        self._max_restarts = max_restarts
+        self._deaths = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._lock = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process now, or None."""
+        return self._process.pid if self._process else None
+
+    async def call(self, method: str, payload: Json) -> Json:
+        """One call, one at a time.
+
+        Raises what the backend raised; TransientServiceError when the process died or hung (the
+        next call starts another); ServiceError when it keeps dying.
+        """
+        async with self._lock:
+            if self._process is None:
+                await self._start()
+            try:
+                answer = await self._exchange(
+                    {"method": method, "payload": payload}, self._call_timeout_s
+                )
+            except asyncio.CancelledError:
+                # Its answer would be taken for the next call's.
+                await self._kill()
+                raise
+            self._deaths = 0
+            return _result(answer)
+
+    async def close(self) -> None:
+        """End the process; a second call does nothing."""
+        async with self._lock:
+            if self._process is None:
+                return
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), 5.0)
+            await self._kill()
+
+    async def _start(self) -> None:
+        if self._deaths > self._max_restarts:
+            raise ServiceError(
+                f"the {self._name} process died {self._deaths} times in a row; {self._last_words()}"
+            )
+        if self._deaths:
+            wait = min(FIRST_BACKOFF_S * 2 ** (self._deaths - 1), LONGEST_BACKOFF_S)
+            await asyncio.sleep(wait)
+        self._tail.clear()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "bigpe.services.worker",
+                self._factory,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **self._env},
+                start_new_session=True,  # a terminal's Ctrl-C is the run's to handle
+                limit=LINE_LIMIT,
+            )
+        except OSError as error:
+            raise ServiceError(f"cannot start the {self._name} process: {error}") from error
+        self._drain = asyncio.create_task(self._keep_stderr(self._process))
+        try:
+            _result(await self._exchange(self._config, self._start_timeout_s))
+        except asyncio.CancelledError:
+            await self._kill()
+            raise
+        except BigpeError:
+            await self._kill()
+            raise
+
+    async def _exchange(self, line: Json, timeout_s: float) -> Json:
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write((json.dumps(line) + "\n").encode())
+            await process.stdin.drain()
+            answer = await asyncio.wait_for(process.stdout.readline(), timeout_s)
+        except TimeoutError as error:
+            await self._kill()
+            self._deaths += 1
+            raise TransientServiceError(
+                f"the {self._name} process gave no answer in {timeout_s:g} s and was ended; "
+                f"{self._last_words()}"
+            ) from error
+        except (ConnectionError, ValueError) as error:
+            raise await self._death(str(error)) from error
+        if not answer.endswith(b"\n"):
+            raise await self._death("")
+        parsed: Json = json.loads(answer)
+        return parsed
+
+    async def _death(self, why: str) -> TransientServiceError:
+        assert self._process is not None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 2.0)
+        code = self._process.returncode
+        await self._kill()
+        self._deaths += 1
+        end = why or _exit_words(code)
+        return TransientServiceError(
+            f"the {self._name} process ended ({end}); {self._last_words()}"
+        )
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+        if self._drain is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drain, 1.0)
+
+    async def _keep_stderr(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while chunk := await process.stderr.read(65536):
+            text = chunk.decode("utf-8", "replace")
+            self._tail.extend(line for line in text.splitlines() if line.strip())
+            if self._log_path is not None:
+                await asyncio.to_thread(_append, self._log_path, text)
+
+    def _last_words(self) -> str:
+        said = f"its last line: {self._tail[-1][:300]}" if self._tail else "it said nothing"
+        return f"{said}; its log: {self._log_path}" if self._log_path else said
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _exit_words(code: int | None) -> str:
+    if code is None:
+        return "its output closed"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _result(answer: Json) -> Json:
+    """The result of an answer; a failure is raised as the class it had in the child."""
+    if "error" not in answer:
+        result: Json = answer["result"]
+        return result
+    told: Json = answer["error"]
+    message = str(told["message"])
+    if told["type"] == UnusableAnswerError.__name__:
+        raise UnusableAnswerError(message, str(told.get("raw", "")))
+    kind = getattr(errors, str(told["type"]), None) if told["type"] else None
+    if isinstance(kind, type) and issubclass(kind, BigpeError):
+        raise kind(message)
+    raise ServiceError(message)

@@ -1,0 +1,237 @@
+"""Language models: any AutoGen model client from configuration, asked once per distinct request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, cast
+
+import openai
+from autogen_core import CancellationToken
+from autogen_core.models import (
+    AssistantMessage,
+    ChatCompletionClient,
+    LLMMessage,
+    SystemMessage,
+    UserMessage,
+)
+from pydantic import BaseModel, ConfigDict, Field
+
+from bigpe.services.effects import Memo
+from bigpe.services.errors import (
+    BigpeError,
+    ConfigError,
+    LlmError,
+    TransientLlmError,
+    UnusableAnswerError,
+)
+from bigpe.services.values import Json, LlmAnswer, LlmUsage, Value, digest
+
+EMBEDDED = "bigpe.services.embedded_llm.EmbeddedLlmClient"
+TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
+"""Loading a component imports its provider, which runs code; others must be allowed by name."""
+LONGEST_ANSWER = 64 * 1024
+"""Characters; a longer answer is unusable."""
+
+
+class Turn(Value):
+    """One message of a request, or an answer."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class LlmRequest(Value):
+    """A whole request; equal requests to one model are paid once."""
+
+    turns: tuple[Turn, ...] = Field(min_length=1)
+    seed: int
+    temperature: float = Field(ge=0.0, le=2.0)
+    max_tokens: int = Field(ge=1)
+    answer_schema: Json | None = None
+    """JSON schema of the answer, for models that keep to one."""
+    stop: tuple[str, ...] = ()
+
+
+class LlmConfig(BaseModel):
+    """`[llm.NAME]`: an AutoGen model client component."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str = EMBEDDED
+    """The client's class, dotted."""
+    config: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """The component's own configuration."""
+    api_key_env: str | None = None
+    """Which environment variable holds the API key; keys are never written in files."""
+    allow_providers: tuple[str, ...] = ()
+    """Further provider prefixes whose code may be loaded."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """For one request."""
+
+
+class Asks(Protocol):
+    """What roles need of a language model."""
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """The answer. LlmError; TransientLlmError and UnusableAnswerError may be tried again."""
+        ...
+
+
+def load_client(config: LlmConfig) -> ChatCompletionClient:
+    """The model client that the configuration names. ConfigError says what is wrong with it."""
+    allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
+    if not config.provider.startswith(allowed):
+        raise ConfigError(
+            f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
+            f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"
+        )
+    if "api_key" in config.config:
+        raise ConfigError(
+            "[llm] config.api_key: keys do not belong in a file; put the key in an environment "
+            "variable and name that variable in api_key_env"
+        )
+    component = {
+        "provider": config.provider,
+        "component_type": "model",
+        "config": {**config.config, **_secrets(config), **_limits(config)},
+    }
+    try:
+        return ChatCompletionClient.load_component(component)
+    except BigpeError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"[llm] provider {config.provider!r} cannot be loaded: {error}") from error
+    except (ValueError, TypeError, KeyError, openai.OpenAIError) as error:
+        raise ConfigError(f"[llm] {config.provider} refuses its config: {error}") from error
+
+
+def _secrets(config: LlmConfig) -> dict[str, str]:
+    if config.api_key_env is None:
+        # Servers of one's own want some key, whatever it is.
+        local = "base_url" in config.config and "OPENAI_API_KEY" not in os.environ
+        return {"api_key": "none"} if local else {}
+    key = os.environ.get(config.api_key_env)
+    if not key:
+        raise ConfigError(
+            f"[llm] api_key_env = {config.api_key_env!r}, but that environment variable is not set"
+        )
+    return {"api_key": key}
+
+
+def _limits(config: LlmConfig) -> dict[str, Any]:
+    if config.provider == EMBEDDED:
+        return {}
+    # bigpe retries by itself, and records each attempt.
+    return {"timeout": config.timeout_s, "max_retries": 0}
+
+
+def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
+    """What an answer depends on besides the request: the model, never the key."""
+    own = getattr(client, "fingerprint", None)
+    public = config.model_dump(mode="json", exclude={"api_key_env", "timeout_s"})
+    return digest({"client": type(client).__qualname__, "config": public, "model": own})
+
+
+class LlmService:
+    """A model client behind the memo, with its failures told as ours."""
+
+    def __init__(
+        self, client: ChatCompletionClient, memo: Memo, *, config: LlmConfig | None = None
+    ) -> None:
+        self._client = client
+        self._memo = memo
+        self._config = config or LlmConfig()
+        self.fingerprint = client_fingerprint(client, self._config)
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """See `Asks.ask`; an equal request that was answered before costs nothing."""
+        body = request.model_dump(mode="json")
+        key = digest({"op": "llm", "version": 1, "model": self.fingerprint, "request": body})
+        stored = await self._memo.run(key, "llm", body, lambda: self._call(request))
+        return LlmAnswer.model_validate(stored)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.close()
+
+    async def _call(self, request: LlmRequest) -> Json:
+        try:
+            result = await self._client.create(
+                _messages(request.turns),
+                extra_create_args=self._arguments(request),
+                cancellation_token=CancellationToken(),
+            )
+        except Exception as error:  # noqa: BLE001 - a client may raise anything; it is told as ours
+            raise self._explain(error) from error
+        text = result.content if isinstance(result.content, str) else ""
+        if not text.strip():
+            raise UnusableAnswerError("the model answered with no text", raw=str(result.content))
+        if len(text) > LONGEST_ANSWER:
+            raise UnusableAnswerError(
+                f"the model answered with {len(text):,} characters, more than {LONGEST_ANSWER:,}",
+                raw=text[:LONGEST_ANSWER],
+            )
+        answer = LlmAnswer(
+            text=text,
+            usage=LlmUsage(
+                prompt_tokens=result.usage.prompt_tokens,
+                completion_tokens=result.usage.completion_tokens,
+            ),
+            finish_reason=result.finish_reason,
+        )
+        return answer.model_dump(mode="json")
+
+    def _arguments(self, request: LlmRequest) -> Mapping[str, Any]:
+        arguments: dict[str, Any] = {
+            "seed": request.seed,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+        }
+        if request.stop:
+            arguments["stop"] = list(request.stop)
+        info = self._client.model_info
+        if request.answer_schema is not None and info.get("structured_output"):
+            # As a dict, and validated by the role: the raw text of a bad answer is not lost.
+            arguments["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": request.answer_schema},
+            }
+        elif request.answer_schema is not None and info.get("json_output"):
+            arguments["response_format"] = {"type": "json_object"}
+        return arguments
+
+    def _explain(self, error: Exception) -> LlmError:
+        if isinstance(error, LlmError):
+            return error
+        where = str(self._config.config.get("base_url", self._config.provider))
+        if isinstance(error, openai.APITimeoutError | TimeoutError):
+            return TransientLlmError(f"{where}: no answer in {self._config.timeout_s:g} s")
+        if isinstance(error, openai.APIConnectionError):
+            return TransientLlmError(f"{where}: no connection ({error}); is the server running?")
+        if isinstance(error, openai.APIStatusError):
+            return self._explain_status(where, error)
+        if isinstance(error, BigpeError):
+            kind = TransientLlmError if error.transient else LlmError
+            return kind(str(error))
+        return LlmError(f"{where}: {type(error).__name__}: {error}")
+
+    def _explain_status(self, where: str, error: openai.APIStatusError) -> LlmError:
+        code = error.status_code
+        told = f"{where}: HTTP {code}: {str(error)[:300]}"
+        if code == 429 or code >= 500:
+            return TransientLlmError(told)
+        remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
+        return LlmError(f"{told}; {remedy.get(code, 'check the model and its settings')}")
+
+
+def _messages(turns: Sequence[Turn]) -> list[LLMMessage]:
+    made: list[LLMMessage] = []
+    for turn in turns:
+        if turn.role == "system":
+            made.append(SystemMessage(content=turn.text))
+        elif turn.role == "user":
+            made.append(UserMessage(content=turn.text, source="user"))
+        else:
+            made.append(AssistantMessage(content=turn.text, source="assistant"))
+    return cast(list[LLMMessage], made)

@@ -1,0 +1,94 @@
+"""A model's own process: JSON lines in, JSON lines out. Started by `child.Child`, never by hand.
+
+    python -m bigpe.services.worker package.module:function
+
+The first line on standard input is the configuration; the function makes the backend of it. Every
+further line is a call, and is answered by one line. Standard output is kept for that: whatever a
+library prints goes to standard error. When standard input closes, the process ends at once, in
+the middle of a forward if need be: a model must not outlive the run that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import IO, Any, Protocol
+
+from bigpe.services.errors import BigpeError
+from bigpe.services.values import Json
+
+
+class Backend(Protocol):
+    """What a worker serves."""
+
+    def handle(self, method: str, payload: Json) -> Json:
+        """Answer one call; BigpeError subclasses reach the caller as they are."""
+        ...
+
+
+def load_factory(name: str) -> Callable[[Json], Backend]:
+    """The function that `package.module:function` names."""
+    module, _, function = name.partition(":")
+    factory: Callable[[Json], Backend] = getattr(import_module(module), function)
+    return factory
+
+
+def _read_lines(source: IO[str], lines: queue.Queue[str]) -> None:
+    for line in source:
+        lines.put(line)
+    os._exit(0)
+
+
+def _failure(error: Exception) -> Json:
+    told: Json = {
+        "type": type(error).__name__ if isinstance(error, BigpeError) else "",
+        "message": str(error) if isinstance(error, BigpeError) else _name(error),
+    }
+    raw = getattr(error, "raw", None)
+    return {"error": told | ({"raw": raw} if isinstance(raw, str) else {})}
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _answer(call: Callable[[], Json]) -> Json:
+    try:
+        return {"result": call()}
+    except Exception as error:  # noqa: BLE001 - every failure is an answer
+        traceback.print_exc(file=sys.stderr)
+        return _failure(error)
+
+
+def serve(factory: str) -> None:
+    """Serve calls until standard input closes."""
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_lines, args=(sys.stdin, lines), daemon=True).start()
+
+    def say(answer: Json) -> None:
+        protocol.write(json.dumps(answer) + "\n")
+        protocol.flush()
+
+    config: Json = json.loads(lines.get())
+    made: list[Backend] = []
+
+    def begin() -> Json:
+        made.append(load_factory(factory)(config))
+        return {}
+
+    say(_answer(begin))
+    while made:
+        call: dict[str, Any] = json.loads(lines.get())
+        say(_answer(lambda call=call: made[0].handle(call["method"], call["payload"])))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
