@@ -101,7 +101,9 @@ def load_client(config: LlmConfig) -> ChatCompletionClient:
     except BigpeError:
         raise
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"[llm] provider {config.provider!r} cannot be loaded: {error}") from error
+        raise ConfigError(
+            f"[llm] provider {config.provider!r} cannot be loaded: {error}"
+        ) from error
     except (ValueError, TypeError, KeyError, openai.OpenAIError) as error:
         raise ConfigError(f"[llm] {config.provider} refuses its config: {error}") from error
 
@@ -162,7 +164,7 @@ class LlmService:
                 extra_create_args=self._arguments(request),
                 cancellation_token=CancellationToken(),
             )
-        except Exception as error:  # noqa: BLE001 - a client may raise anything; it is told as ours
+        except Exception as error:
             raise self._explain(error) from error
         text = result.content if isinstance(result.content, str) else ""
         if not text.strip():

@@ -1,0 +1,297 @@
+"""From a gradient to a new instruction: what it must contain is computed, the model words it.
+
+An instruction's *clauses* are what its exemplars have in common: the part of a prompt that it
+adds to every subject. A new instruction is its parent with clauses added and dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rapidfuzz import fuzz
+
+from bigpe.agents.evidence import EvidenceRow, Pair
+from bigpe.agents.messages import Gradient
+from bigpe.agents.terms import contains_term, subject_words, words
+from bigpe.prompts.templates import template
+from bigpe.services.errors import UnusableAnswerError
+from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.values import Exemplar, Instruction, Json, LlmUsage, Value, derive_seed
+
+MAX_CLAUSES = 6
+MAX_TEXT_WORDS = 40
+MAX_EXEMPLAR_WORDS = 40
+MAX_CLAUSE_WORDS = 4
+EXEMPLARS = 3
+WON_EXEMPLARS = 1
+"""Exemplars taken from comparisons that won; the others show the clauses bare."""
+NEAR_COPY = 92.0
+CANDIDATES = 2
+TEMPERATURE = 0.5
+MAX_TOKENS = 80
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {"instruction": {"type": "string", "maxLength": 300}},
+    "required": ["instruction"],
+    "additionalProperties": False,
+}
+
+
+class Proposal(Value):
+    """A new instruction."""
+
+    instruction: Instruction
+    composed: bool
+    """True when the computed text was used, not the model's."""
+    turns: tuple[Turn, ...] = ()
+    usage: LlmUsage = LlmUsage()
+
+
+class Rejection(Value):
+    """No valid instruction came of a gradient."""
+
+    reasons: tuple[str, ...]
+    turns: tuple[Turn, ...] = ()
+    usage: LlmUsage = LlmUsage()
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    instruction: str
+
+
+class _Recipe(NamedTuple):
+    """What the new instruction must be."""
+
+    base: str
+    clauses: tuple[str, ...]
+    avoid: tuple[str, ...]
+
+    def text(self) -> str:
+        parts = [self.base.rstrip(".") + "."]
+        if self.clauses:
+            parts.append(f"Include {_listed(self.clauses)}.")
+        if self.avoid:
+            parts.append(f"Leave out {_listed(self.avoid)}.")
+        return " ".join(parts)
+
+
+def _listed(terms: Sequence[str]) -> str:
+    return terms[0] if len(terms) == 1 else f"{', '.join(terms[:-1])} and {terms[-1]}"
+
+
+async def propose(
+    llm: Asks,
+    gradient: Gradient,
+    rows: Sequence[EvidenceRow],
+    *,
+    parent: Instruction,
+    professional: Sequence[str],
+    pairs: Sequence[Pair],
+    living: Sequence[Instruction],
+    batch_prompts: Sequence[str],
+    seed: int,
+) -> Proposal | Rejection:
+    """One instruction that follows the gradient, or why there is none.
+
+    Candidates are the model's wordings, then the composed text; the first valid one is taken.
+    """
+    recipe = _recipe(gradient, rows, parent, professional, batch_prompts, seed)
+    exemplars = _exemplars(recipe, parent, pairs)
+    subjects = frozenset(word for naive in batch_prompts for word in subject_words(naive))
+    composed = Instruction(text=recipe.text(), exemplars=exemplars)
+    faults = [f for f in (_fault(composed, recipe, living, subjects),) if f]
+    if faults and faults[0].startswith("a near-copy"):
+        return Rejection(reasons=tuple(faults))  # other words would not make it another instruction
+    turns: tuple[Turn, ...] = ()
+    usage = LlmUsage()
+    for index in range(CANDIDATES):
+        request = _request(gradient, parent, professional, derive_seed(seed, "proposal", index))
+        try:
+            answer = await llm.ask(request)
+        except UnusableAnswerError as error:
+            turns = (*request.turns, Turn(role="assistant", text=error.raw))
+            continue
+        turns = (*request.turns, Turn(role="assistant", text=answer.text))
+        usage = LlmUsage(
+            prompt_tokens=usage.prompt_tokens + answer.usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens + answer.usage.completion_tokens,
+        )
+        text = _parse(answer.text)
+        if text is None:
+            faults.append("the model's answer was no instruction")
+            continue
+        worded = Instruction(text=text, exemplars=exemplars)
+        fault = _fault(worded, recipe, living, subjects)
+        if fault is None:
+            return Proposal(instruction=worded, composed=False, turns=turns, usage=usage)
+        faults.append(fault)
+    if _fault(composed, recipe, living, subjects) is None:
+        return Proposal(instruction=composed, composed=True, turns=turns, usage=usage)
+    return Rejection(reasons=tuple(faults), turns=turns, usage=usage)
+
+
+# -- what it must contain -------------------------------------------------------------------------
+
+
+def clauses_of(instruction: Instruction) -> tuple[str, ...]:
+    """The clauses that at least two exemplars share, in the order of the first that has them."""
+    split = [_clauses(exemplar.rewrite) for exemplar in instruction.exemplars]
+    shared: list[str] = []
+    for clauses in split:
+        for clause in clauses:
+            common = sum(clause in other for other in split) >= 2
+            if common and clause not in shared:
+                shared.append(clause)
+    return tuple(shared)
+
+
+def _clauses(text: str) -> list[str]:
+    return [clause for part in text.split(",") if (clause := " ".join(words(part)))]
+
+
+def _recipe(
+    gradient: Gradient,
+    rows: Sequence[EvidenceRow],
+    parent: Instruction,
+    professional: Sequence[str],
+    batch_prompts: Sequence[str],
+    seed: int,
+) -> _Recipe:
+    cited = [row for row in rows if row.id in gradient.evidence]
+    add = [row.term for row in cited if row.effect > 0]
+    avoid = [row.term for row in cited if row.effect <= 0]
+    effects = {row.term: row.effect for row in rows if row.kind == "term"}
+    kept = [c for c in clauses_of(parent) if not any(contains_term(c, term) for term in avoid)]
+    clauses = kept + [term for term in add if not any(contains_term(c, term) for c in kept)]
+    sure = [row for row in cited if row.lo > 0]
+    if len(sure) < len(add) or not add:
+        clauses += _explore(professional, clauses, effects, batch_prompts, seed)
+    while len(clauses) > MAX_CLAUSES:
+        clauses.remove(min(clauses, key=lambda clause: (_effect(clause, effects), clause)))
+    base = re.split(r"(?<=\.)\s+(?:Include|Leave out)\b", parent.text)[0]
+    base = base if len(words(base)) <= 12 else " ".join(base.split()[:12])
+    return _Recipe(base, tuple(clauses), tuple(avoid))
+
+
+def _effect(clause: str, effects: dict[str, float]) -> float:
+    """The clause's measured effect: its own, or that of the longest term within it; else none."""
+    within = [term for term in effects if contains_term(clause, term)]
+    return effects[max(within, key=lambda term: (len(term), term))] if within else 0.0
+
+
+def _explore(
+    professional: Sequence[str],
+    clauses: Sequence[str],
+    effects: dict[str, float],
+    batch_prompts: Sequence[str],
+    seed: int,
+) -> list[str]:
+    """One clause of the retrieved professional prompts that nothing speaks against."""
+    banned = {word for naive in batch_prompts for word in words(naive)}
+    taken = {word for clause in clauses for word in words(clause)}
+    found = {
+        clause
+        for prompt in professional
+        for clause in _clauses(prompt)[1:]
+        if len(clause.split()) <= MAX_CLAUSE_WORDS
+        and not set(clause.split()) & (banned | taken)
+        and _effect(clause, effects) >= 0
+    }
+    return [random.Random(seed).choice(sorted(found))] if found else []
+
+
+def _exemplars(recipe: _Recipe, parent: Instruction, pairs: Sequence[Pair]) -> tuple[Exemplar, ...]:
+    """Comparisons that won under such words first, then the parent's subjects with the clauses."""
+    chosen: list[Exemplar] = []
+    for pair in pairs:
+        fits = all(contains_term(pair.rewrite, clause) for clause in recipe.clauses)
+        clean = not any(contains_term(pair.rewrite, term) for term in recipe.avoid)
+        short = len(words(pair.rewrite)) <= MAX_EXEMPLAR_WORDS
+        if recipe.clauses and fits and clean and short and len(chosen) < WON_EXEMPLARS:
+            chosen.append(Exemplar(naive=pair.naive, rewrite=pair.rewrite))
+    for index, exemplar in enumerate(parent.exemplars):
+        if len(chosen) < EXEMPLARS and exemplar.naive not in {e.naive for e in chosen}:
+            clauses = list(recipe.clauses) or _own(exemplar, recipe)
+            # Another order each time: the model should learn the clauses, not the sequence.
+            turned = clauses[index % len(clauses) :] + clauses[: index % len(clauses)]
+            chosen.append(
+                Exemplar(naive=exemplar.naive, rewrite=", ".join([exemplar.naive, *turned]))
+            )
+    return tuple(chosen[:EXEMPLARS])
+
+
+def _own(exemplar: Exemplar, recipe: _Recipe) -> list[str]:
+    """The exemplar's own clauses without the avoided terms; at least something."""
+    own = [
+        clause
+        for clause in _clauses(exemplar.rewrite)[1:]
+        if not any(contains_term(clause, term) for term in recipe.avoid)
+    ]
+    return own or ["seen at rest"]
+
+
+# -- what is valid --------------------------------------------------------------------------------
+
+
+def _fault(
+    candidate: Instruction,
+    recipe: _Recipe,
+    living: Sequence[Instruction],
+    subjects: frozenset[str],
+) -> str | None:
+    missing = [clause for clause in recipe.clauses if not contains_term(candidate.text, clause)]
+    if missing:
+        return f"it does not name {', '.join(missing)}"
+    if len(words(candidate.text)) > MAX_TEXT_WORDS:
+        return f"it is longer than {MAX_TEXT_WORDS} words"
+    named = sorted(subjects & set(words(candidate.text)))
+    if named:
+        return f"it names the batch's own subjects ({', '.join(named)})"
+    for other in living:
+        if _near_copy(candidate, other):
+            return f"a near-copy of {other.id[:8]}"
+    return None
+
+
+def _near_copy(a: Instruction, b: Instruction) -> bool:
+    same_clauses = set(clauses_of(a)) == set(clauses_of(b))
+    alike = fuzz.ratio(a.text.casefold(), b.text.casefold()) >= NEAR_COPY
+    return same_clauses and (alike or bool(clauses_of(a)))
+
+
+def _parse(raw: str) -> str | None:
+    try:
+        text = _Answer.model_validate(json.loads(raw)).instruction
+    except (json.JSONDecodeError, ValidationError):
+        return None
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat or None
+
+
+def _request(
+    gradient: Gradient, parent: Instruction, professional: Sequence[str], seed: int
+) -> LlmRequest:
+    text = template("modifier")
+    turns = [Turn(role="system", text=text.system)]
+    for example in text.examples:
+        turns += [
+            Turn(role="user", text=example.user),
+            Turn(role="assistant", text=example.assistant),
+        ]
+    lines = [f"present: {parent.text}", f"improvement: {gradient.improvement}"]
+    lines += [f"professional: {prompt[:240]}" for prompt in professional[:2]]
+    turns.append(Turn(role="user", text="\n".join(lines)))
+    return LlmRequest(
+        turns=tuple(turns),
+        seed=seed,
+        temperature=TEMPERATURE,
+        max_tokens=MAX_TOKENS,
+        answer_schema=SCHEMA,
+    )

@@ -1,0 +1,144 @@
+"""Rewriting one naive prompt under an instruction, and telling a usable rewrite from the rest."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from bigpe.agents.terms import subject_kept, subject_words, words
+from bigpe.prompts.templates import template
+from bigpe.services.errors import UnusableAnswerError
+from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.values import Instruction, LlmUsage, Value, derive_seed
+
+ATTEMPTS = 3
+TEMPERATURE = 0.7
+MAX_TOKENS = 64
+MAX_WORDS = 60
+REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai", "i'm unable")
+
+
+class Rewrite(Value):
+    """What became of a naive prompt."""
+
+    naive: str
+    text: str
+    """The rewritten prompt; the naive one where `fallback` says why."""
+    fallback: str | None = None
+    attempts: int = 1
+    turns: tuple[Turn, ...] = ()
+    """The last request and its raw answer."""
+    usage: LlmUsage = LlmUsage()
+    """Of all attempts."""
+
+
+class _Judged(NamedTuple):
+    text: str
+    fault: str | None
+
+
+def request_for(instruction: Instruction, naive: str, seed: int) -> LlmRequest:
+    """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt."""
+    system = template("generator").system_with(instruction=instruction.text)
+    turns = [Turn(role="system", text=system)]
+    for exemplar in instruction.exemplars:
+        turns.append(Turn(role="user", text=exemplar.naive))
+        turns.append(Turn(role="assistant", text=exemplar.rewrite))
+    turns.append(Turn(role="user", text=naive))
+    return LlmRequest(
+        turns=tuple(turns),
+        seed=seed,
+        temperature=TEMPERATURE,
+        max_tokens=MAX_TOKENS,
+        stop=("\n",),
+    )
+
+
+async def rewrite(llm: Asks, instruction: Instruction, naive: str, seed: int) -> Rewrite:
+    """Ask until a rewrite is usable, with another seed each time, at most three times.
+
+    A prompt that no attempt rewrote comes back as it was, with the reason as `fallback`: that is
+    the rewrite's own failure and counts. Failures of the service propagate: they do not.
+    """
+    fault, raw = "", ""
+    request = request_for(instruction, naive, seed)
+    spent = LlmUsage()
+    for attempt in range(ATTEMPTS):
+        request = request_for(instruction, naive, derive_seed(seed, attempt) if attempt else seed)
+        try:
+            answer = await llm.ask(request)
+        except UnusableAnswerError as error:
+            fault, raw = str(error), error.raw
+            continue
+        spent = _add(spent, answer.usage)
+        raw = answer.text
+        text, judged = judge(naive, raw, instruction)
+        if judged is None:
+            turns = (*request.turns, Turn(role="assistant", text=raw))
+            return Rewrite(naive=naive, text=text, attempts=attempt + 1, turns=turns, usage=spent)
+        fault = judged
+    return Rewrite(
+        naive=naive,
+        text=naive,
+        fallback=fault,
+        attempts=ATTEMPTS,
+        turns=(*request.turns, Turn(role="assistant", text=raw)),
+        usage=spent,
+    )
+
+
+def _add(a: LlmUsage, b: LlmUsage) -> LlmUsage:
+    return LlmUsage(
+        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
+        completion_tokens=a.completion_tokens + b.completion_tokens,
+    )
+
+
+def judge(naive: str, raw: str, instruction: Instruction) -> _Judged:
+    """The cleaned rewrite, and why it cannot be used (None: it can)."""
+    text = clean(raw)
+    if not text:
+        return _Judged(text, "the rewrite was empty")
+    if text.casefold().startswith(REFUSALS):
+        return _Judged(text, "the model refused")
+    if len(words(text)) > MAX_WORDS:
+        return _Judged(text, f"the rewrite was longer than {MAX_WORDS} words")
+    if not subject_kept(naive, text):
+        missing = ", ".join(sorted(subject_words(naive) - set(words(text))))
+        return _Judged(text, f"the rewrite dropped the subject ({missing})")
+    if words(text) == words(naive):
+        return _Judged(text, "the rewrite changed nothing")
+    copied = _copied_subject(naive, text, instruction)
+    if copied:
+        return _Judged(text, f"the rewrite took over an exemplar's subject ({copied})")
+    return _Judged(text, None)
+
+
+def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | None:
+    for exemplar in instruction.exemplars:
+        subject = subject_words(exemplar.naive)
+        if subject and not subject & subject_words(naive) and subject_kept(exemplar.naive, text):
+            return " ".join(sorted(subject))
+    return None
+
+
+def clean(raw: str) -> str:
+    """One line without quotes, labels, control characters and repeated phrases."""
+    line = next((part for part in raw.strip().splitlines() if part.strip()), "")
+    line = "".join(c if c.isprintable() else " " for c in line)
+    line = re.sub(r"^\s*(rewritten prompt|prompt|answer|rewrite)\s*:\s*", "", line, flags=re.I)
+    line = " ".join(line.split()).strip().strip("\"'“”`").strip()
+    return _without_repeats(line).rstrip(" ,;")
+
+
+def _without_repeats(line: str) -> str:
+    """Cut at the first clause that was said before: small models go round in circles."""
+    kept: list[str] = []
+    seen: set[str] = set()
+    for clause in line.split(","):
+        key = " ".join(words(clause))
+        if not key or key in seen:
+            break
+        seen.add(key)
+        kept.append(clause.strip())
+    return ", ".join(kept)

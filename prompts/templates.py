@@ -1,0 +1,78 @@
+"""Role templates and seed instructions, read from the TOML files beside this module.
+
+Untrusted text never meets a format string: a slot is replaced as a whole, once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+
+class Example(NamedTuple):
+    """A request and the answer that it should get."""
+
+    user: str
+    assistant: str
+
+
+class Template(NamedTuple):
+    """A role's system text, with slots like <instruction>, and its examples."""
+
+    system: str
+    examples: tuple[Example, ...]
+
+    def system_with(self, **slots: str) -> str:
+        """The system text with each slot replaced; a slot inside a value stays as it is."""
+        parts = [self.system]
+        for name, value in slots.items():
+            mark = f"<{name}>"
+            parts = [
+                piece
+                for part in parts
+                for piece in ([part] if part == value else _split(part, mark, value))
+            ]
+        return "".join(parts)
+
+
+class SeedText(NamedTuple):
+    """A seed instruction: name, text, and (naive, rewrite) exemplars."""
+
+    name: str
+    text: str
+    exemplars: tuple[tuple[str, str], ...]
+
+
+def _split(part: str, mark: str, value: str) -> list[str]:
+    pieces: list[str] = []
+    for index, piece in enumerate(part.split(mark)):
+        pieces += [value, piece] if index else [piece]
+    return pieces
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("bigpe.prompts") / name).read_text("utf-8"))
+
+
+@cache
+def template(role: str) -> Template:
+    """The template of "generator", "gradient" or "modifier"."""
+    raw = _read(f"{role}.toml")
+    examples = tuple(Example(e["user"], e["assistant"]) for e in raw.get("example", []))
+    return Template(raw["system"], examples)
+
+
+@cache
+def seed_texts() -> tuple[SeedText, ...]:
+    """The seed instructions."""
+    return tuple(
+        SeedText(
+            seed["name"],
+            seed["text"],
+            tuple((e["naive"], e["rewrite"]) for e in seed.get("exemplar", [])),
+        )
+        for seed in _read("seeds.toml")["seed"]
+    )
