@@ -82,7 +82,7 @@ def focus_rows(
 
 
 def _apart(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
-    """Rows whose terms share no word with an earlier one: "golden" says no more than "golden hour"."""
+    """Rows that share no word with an earlier one: "golden" adds little to "golden hour"."""
     kept: list[EvidenceRow] = []
     for row in rows:
         if not any(set(words(row.term)) & set(words(other.term)) for other in kept):

@@ -119,9 +119,7 @@ def list_models() -> list[ModelRow]:
     """All models that bigpe knows by name, here or not."""
     place = _smollm2_place()
     rows = [
-        ModelRow(
-            "smollm2", "llm", SMOLLM2_BYTES, "Apache-2.0", place if place.is_file() else None
-        )
+        ModelRow("smollm2", "llm", SMOLLM2_BYTES, "Apache-2.0", place if place.is_file() else None)
     ]
     kinds: tuple[tuple[str, Kind, Path], ...] = (
         ("embedded renderer", "renderer", embedded.pipeline_path()),

@@ -1,0 +1,30 @@
+"""The packaged prompt sets; written for bigpe, CC0 (see DATA.md)."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Literal, NamedTuple
+
+
+class ProfessionalPrompt(NamedTuple):
+    """A prompt as practised users write them."""
+
+    text: str
+    source: str
+    license: str
+
+
+@cache
+def naive_prompts(name: Literal["world", "general"]) -> tuple[str, ...]:
+    """The naive prompts of the embedded world, or of anything."""
+    text = (files("bigpe.prompts") / f"naive_{name}.txt").read_text("utf-8")
+    return tuple(line for line in text.splitlines() if line)
+
+
+@cache
+def professional_prompts() -> tuple[ProfessionalPrompt, ...]:
+    """The packaged professional prompts."""
+    text = (files("bigpe.prompts") / "professional.jsonl").read_text("utf-8")
+    return tuple(ProfessionalPrompt(**json.loads(line)) for line in text.splitlines())
