@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bigpe.agents.messages import CampaignPlan, SeedInstruction
-from bigpe.agents.terms import subject_words
+from bigpe.agents.terms import subject_words, words
 from bigpe.prompts.library import naive_prompts
+from bigpe.prompts.templates import seed_texts
 from bigpe.runtime.config import BigpeConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.library import PromptLibrary
 from bigpe.services.prompt_files import PromptFile, read_prompts
 from bigpe.services.retrieval import contains_subject
 from bigpe.services.splits import Split, assign
+from bigpe.services.values import Exemplar, Instruction
 
 PACKAGED_SETS = ("world", "general")
 CANDIDATES = 8
@@ -46,6 +48,20 @@ def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
     taken: PromptFile = read_prompts(path, column=config.data.column)
     texts = [prompt.text for prompt in taken.accepted]
     return NaiveSet(assign(texts), len(taken.rejected))
+
+
+def seed_instructions() -> list[SeedInstruction]:
+    """The packaged seed instructions."""
+    return [
+        SeedInstruction(
+            name=seed.name,
+            instruction=Instruction(
+                text=seed.text,
+                exemplars=tuple(Exemplar(naive=n, rewrite=r) for n, r in seed.exemplars),
+            ),
+        )
+        for seed in seed_texts()
+    ]
 
 
 async def make_plan(
@@ -86,7 +102,7 @@ async def professional_matches(train: Sequence[str], library: PromptLibrary) -> 
     for naive in train:
         subject = subject_words(naive)
         for text in await library.search(naive, CANDIDATES):
-            if contains_subject(subject, text):
+            if contains_subject(subject, words(text)):
                 matches[naive] = text
                 break
     return matches

@@ -29,7 +29,6 @@ from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     Message,
     RunStopped,
-    SeedInstruction,
     StopRequested,
     start_run,
 )
@@ -39,7 +38,7 @@ from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig, check_config, differences
 from bigpe.runtime.locks import run_lock
-from bigpe.runtime.plan import make_plan, naive_set
+from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.errors import BigpeError, ConfigError
@@ -223,11 +222,7 @@ class Session:
         prompts = naive_set(self.config, self.project.folder)
         if prompts.rejected:
             log.warning("some rows of the naive prompts were not taken", rows=prompts.rejected)
-        seeds = [
-            SeedInstruction(name=seed.name, instruction=seed.instruction)
-            for seed in seed_instructions()
-        ]
-        plan = await make_plan(self.config, prompts.of("train"), seeds, library)
+        plan = await make_plan(self.config, prompts.of("train"), seed_instructions(), library)
         await self._journal.commit("", [start_run(self.name, plan)])
 
     def _deadline(self) -> None:

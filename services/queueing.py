@@ -1,0 +1,140 @@
+"""A bounded queue in front of a batched call: priority, batching, failures item by item."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from bigpe.services.errors import BigpeError
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+
+
+@dataclass
+class Metrics:
+    """What a queue has done so far."""
+
+    batches: int = 0
+    items: int = 0
+    busy_s: float = 0.0
+
+
+@dataclass(order=True)
+class _Item(Generic[Req, Res]):
+    priority: int
+    order: int
+    request: Req = field(compare=False)
+    result: asyncio.Future[Res] = field(compare=False)
+
+
+class BatchQueue(Generic[Req, Res]):
+    """Callers wait for their own item; the process function sees batches."""
+
+    def __init__(
+        self,
+        process: Callable[[Sequence[Req]], Awaitable[Sequence[Res | Exception]]],
+        *,
+        max_batch: int,
+        max_wait_s: float = 0.0,
+        capacity: int = 256,
+    ) -> None:
+        """`process` answers each request of a batch, in order, with its result or its failure."""
+        self._process = process
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._queue: asyncio.PriorityQueue[_Item[Req, Res]] = asyncio.PriorityQueue()
+        self._places = asyncio.Semaphore(capacity)
+        self._count = itertools.count()
+        self._worker: asyncio.Task[None] | None = None
+        self.metrics = Metrics()
+
+    @property
+    def depth(self) -> int:
+        """Items that wait."""
+        return self._queue.qsize()
+
+    async def submit(self, request: Req, priority: int = 0) -> Res:
+        """The result of one request; lower priorities go first, equal ones in order.
+
+        Waits while the queue is full. A caller that is cancelled takes its item out.
+        """
+        async with self._places:
+            if self._worker is None:
+                self._worker = asyncio.create_task(self._work())
+            result: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
+            self._queue.put_nowait(_Item(priority, next(self._count), request, result))
+            return await result
+
+    async def close(self) -> None:
+        """Stop; who still waits is cancelled."""
+        if self._worker is not None:
+            self._worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._worker
+        while not self._queue.empty():
+            self._queue.get_nowait().result.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._gather()
+            start = time.monotonic()
+            try:
+                await self._settle(batch)
+            except asyncio.CancelledError:
+                for item in batch:
+                    item.result.cancel()
+                raise
+            self.metrics.busy_s += time.monotonic() - start
+            self.metrics.batches += 1
+            self.metrics.items += len(batch)
+
+    async def _gather(self) -> list[_Item[Req, Res]]:
+        """A batch: what is there, and what comes within the wait, without cancelled items."""
+        batch: list[_Item[Req, Res]] = []
+        deadline = 0.0
+        while len(batch) < self._max_batch:
+            if batch and self._queue.empty():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                try:
+                    item = await asyncio.wait_for(self._queue.get(), left)
+                except TimeoutError:
+                    break
+            else:
+                item = await self._queue.get()
+            if item.result.done():
+                continue
+            batch.append(item)
+            if len(batch) == 1:
+                deadline = time.monotonic() + self._max_wait_s
+        return batch
+
+    async def _settle(self, batch: list[_Item[Req, Res]]) -> None:
+        try:
+            results = await self._process([item.request for item in batch])
+        except Exception as error:  # noqa: BLE001 - it goes to who asked
+            if len(batch) == 1 or (isinstance(error, BigpeError) and error.transient):
+                for item in batch:
+                    _finish(item, error)
+                return
+            for item in batch:
+                await self._settle([item])
+            return
+        for item, result in zip(batch, results, strict=True):
+            _finish(item, result)
+
+
+def _finish(item: _Item[Req, Res], result: Res | Exception) -> None:
+    if item.result.done():
+        return
+    if isinstance(result, Exception):
+        item.result.set_exception(result)
+    else:
+        item.result.set_result(result)

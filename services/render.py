@@ -1,0 +1,167 @@
+"""The render service: pictures by a text-to-image model, each painted once, in a process apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bigpe.services.blobs import BlobStore
+from bigpe.services.child import Child
+from bigpe.services.effects import Memo
+from bigpe.services.errors import (
+    BigpeError,
+    RenderError,
+    StoreError,
+    TransientServiceError,
+)
+from bigpe.services.queueing import BatchQueue
+from bigpe.services.values import Image, Json, RenderRequest, digest
+
+BACKEND = "bigpe.services.diffusers_backend:open_backend"
+MAX_WAIT_S = 0.02
+
+
+class RenderConfig(BaseModel):
+    """`[render]`: the text-to-image model. SDXL-Turbo and the embedded one differ only here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "embedded"
+    """"embedded", a folder, or a hub id."""
+    revision: str | None = None
+    """Of a hub id: a commit, so that the model cannot change under a run."""
+    variant: str | None = None
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    steps: int = Field(default=12, ge=1, le=1000)
+    guidance: float = Field(default=3.0, ge=0.0, le=100.0)
+    """Guidance scale; 0 for SDXL-Turbo."""
+    size: int | None = Field(default=None, ge=8, le=4096)
+    """Width and height, pixels; None: the model's own."""
+    negative_prompt: str | None = None
+    scheduler: str | None = None
+    """A diffusers scheduler's class name, to replace the model's."""
+    timestep_spacing: Literal["leading", "linspace", "trailing"] | None = None
+    vae: str | None = None
+    """A folder or hub id of another VAE."""
+    max_batch: int = Field(default=4, ge=1, le=256)
+    deterministic: bool | None = None
+    """Paint one at a time, so that a picture cannot depend on its company; None: on CPU only."""
+    threads: int = Field(default=2, ge=1, le=512)
+    """CPU threads of the model's process."""
+    call_timeout_s: float = Field(default=600.0, gt=0)
+
+
+class Renderer(Protocol):
+    """Paints batches. `fingerprint` is known after `open`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the model, its settings and versions."""
+        ...
+
+    async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
+        """A picture or a failure for each request, in order."""
+        ...
+
+    async def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+class DiffusersRenderer:
+    """A diffusers pipeline in a child process."""
+
+    def __init__(
+        self, config: RenderConfig, blobs: BlobStore, *, log_path: Path | None = None
+    ) -> None:
+        settings = config.model_dump(mode="json")
+        self.fingerprint = ""
+        """Empty until the first call: the child computes it."""
+        self._child = Child(
+            BACKEND,
+            {"render": settings, "images": str(blobs.folder), "env": thread_env(config.threads)},
+            name="renderer",
+            log_path=log_path,
+            call_timeout_s=config.call_timeout_s,
+        )
+
+    async def open(self) -> str:
+        """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
+        if not self.fingerprint:
+            self.fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
+        return self.fingerprint
+
+    async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
+        """See `Renderer.render`."""
+        items = [{"prompt": request.prompt, "seed": request.seed} for request in requests]
+        answer = await self._child.call("render", {"items": items})
+        return [_image(item) for item in answer["items"]]
+
+    async def close(self) -> None:
+        """End the child."""
+        await self._child.close()
+
+
+def thread_env(threads: int) -> dict[str, str]:
+    """Environment of a torch process: pinned threads that sleep when they have nothing to do."""
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _image(item: Json) -> Image | Exception:
+    if "error" not in item:
+        return Image.model_validate(item)
+    kinds: dict[str, type[BigpeError]] = {
+        "StoreError": StoreError,
+        "TransientServiceError": TransientServiceError,
+    }
+    return kinds.get(str(item["kind"]), RenderError)(str(item["error"]))
+
+
+class RenderService:
+    """A renderer behind queue and memo: equal requests are painted once."""
+
+    def __init__(
+        self, renderer: Renderer, memo: Memo, blobs: BlobStore, config: RenderConfig
+    ) -> None:
+        self._renderer = renderer
+        self._memo = memo
+        self._blobs = blobs
+        self.queue: BatchQueue[RenderRequest, Image] = BatchQueue(
+            renderer.render, max_batch=config.max_batch, max_wait_s=MAX_WAIT_S
+        )
+
+    async def render(self, request: RenderRequest) -> Image:
+        """The picture, in the blob store. RenderError; StoreError when it cannot be kept."""
+        fingerprint = await _fingerprint(self._renderer)
+        body: Json = {"prompt": request.prompt, "seed": request.seed}
+        key = digest({"op": "render", "version": 1, "model": fingerprint, **body})
+
+        async def paint() -> Json:
+            image = await self.queue.submit(request, request.priority)
+            return image.model_dump(mode="json")
+
+        stored = await self._memo.run(key, "render", body, paint, valid=self._is_there)
+        return Image.model_validate(stored)
+
+    def _is_there(self, stored: Json) -> bool:
+        return self._blobs.has(str(stored["digest"]))
+
+    async def close(self) -> None:
+        """Stop the queue; the renderer is its owner's to close."""
+        await self.queue.close()
+
+
+async def _fingerprint(renderer: Renderer) -> str:
+    if isinstance(renderer, DiffusersRenderer):
+        return await renderer.open()
+    return renderer.fingerprint

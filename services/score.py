@@ -1,0 +1,119 @@
+"""The scorer service: how well a picture suits its naive prompt, each pair scored once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bigpe.services.blobs import BlobStore
+from bigpe.services.child import Child
+from bigpe.services.effects import Memo
+from bigpe.services.errors import ScoreError
+from bigpe.services.queueing import BatchQueue
+from bigpe.services.render import MAX_WAIT_S, thread_env
+from bigpe.services.values import Json, Score, ScoreRequest, digest
+
+BACKEND = "bigpe.services.clip_family:open_backend"
+
+
+class ScoreConfig(BaseModel):
+    """`[score]`: the preference model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "embedded"
+    """"embedded", or a folder with a CLIPModel, its tokenizer and its preprocessor."""
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    max_batch: int = Field(default=8, ge=1, le=1024)
+    threads: int = Field(default=2, ge=1, le=512)
+    call_timeout_s: float = Field(default=600.0, gt=0)
+
+
+class Scorer(Protocol):
+    """Scores batches."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of weights, preprocessing and formula; scores compare only at equal ones."""
+        ...
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
+        """A score or a failure for each request, in order."""
+        ...
+
+    async def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+class ClipScorer:
+    """A CLIP-family scorer in a child process."""
+
+    def __init__(
+        self, config: ScoreConfig, blobs: BlobStore, *, log_path: Path | None = None
+    ) -> None:
+        self.fingerprint = ""
+        """Empty until the first call: the child computes it."""
+        settings = config.model_dump(mode="json")
+        self._child = Child(
+            BACKEND,
+            {"score": settings, "images": str(blobs.folder), "env": thread_env(config.threads)},
+            name="scorer",
+            log_path=log_path,
+            call_timeout_s=config.call_timeout_s,
+        )
+
+    async def open(self) -> str:
+        """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
+        if not self.fingerprint:
+            self.fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
+        return self.fingerprint
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
+        """See `Scorer.score`."""
+        items = [{"image": request.image, "prompt": request.prompt} for request in requests]
+        answer = await self._child.call("score", {"items": items})
+        return [
+            ScoreError(str(item["error"])) if "error" in item else Score.model_validate(item)
+            for item in answer["items"]
+        ]
+
+    async def close(self) -> None:
+        """End the child."""
+        await self._child.close()
+
+
+class ScoreService:
+    """A scorer behind queue and memo: equal pairs are scored once."""
+
+    def __init__(self, scorer: Scorer, memo: Memo, config: ScoreConfig) -> None:
+        self._scorer = scorer
+        self._memo = memo
+        self.queue: BatchQueue[ScoreRequest, Score] = BatchQueue(
+            scorer.score, max_batch=config.max_batch, max_wait_s=MAX_WAIT_S
+        )
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """The score of the picture against the prompt. ScoreError when there is none."""
+        fingerprint = await _fingerprint(self._scorer)
+        body: Json = {"image": request.image, "prompt": request.prompt}
+        key = digest({"op": "score", "version": 1, "model": fingerprint, **body})
+
+        async def judge() -> Json:
+            score = await self.queue.submit(request, request.priority)
+            return score.model_dump(mode="json")
+
+        return Score.model_validate(await self._memo.run(key, "score", body, judge))
+
+    async def close(self) -> None:
+        """Stop the queue; the scorer is its owner's to close."""
+        await self.queue.close()
+
+
+async def _fingerprint(scorer: Scorer) -> str:
+    if isinstance(scorer, ClipScorer):
+        return await scorer.open()
+    return scorer.fingerprint
