@@ -1,9 +1,16 @@
-"""Words and terms of prompts: the units that evidence is about."""
+"""Words and terms of prompts: the units that evidence is about.
+
+Two spellings of one word compare equal: texts are case-folded and NFKC-normalised, apostrophes
+and hyphens are unified, and characters without a look of their own are dropped.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from itertools import chain
 
 MAX_CLAUSE_WORDS = 4
 MAX_NGRAM = 3
@@ -18,22 +25,144 @@ PREPOSITIONS = frozenset(
     """in on at by near under over with from into beside behind above below between through inside
     outside during against around across along of""".split()
 )
-_FRAMES = frozenset("picture image photo drawing painting illustration portrait".split())
-_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
-_CLAUSE = re.compile(r"[,;.:()\n]|\band\b|\bwith\b|\bin\b")
+_FRAMES = frozenset(
+    """picture image photo photograph drawing painting illustration portrait sketch render
+    rendering watercolor watercolour poster shot close-up closeup""".split()
+)
+_IRREGULAR = {
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "people": "person",
+    "feet": "foot",
+    "teeth": "tooth",
+    "geese": "goose",
+    "mice": "mouse",
+    "oxen": "ox",
+}
+# Han and kana are written without spaces: each character is taken for a word.
+_IDEOGRAPHS = (
+    "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:[-'][a-z0-9]+)*")
+_CLAUSE = re.compile(r"[,;.:!?()\n\u3001\u3002]|\band\b|\bwith\b|\bin\b")
+_SUBJECT_END = re.compile(r"[,;:(\n\u3001\u3002]")
+_ONE_SPELLING = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+)
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in order, NFKC, lower case; hyphenated words stay whole."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """The words of `text` in order, in the one spelling; hyphenated words stay whole."""
+    return _words(_normal(text))
+
+
+def terms_of(naive: str, rewrite: str) -> frozenset[str]:
+    """Terms that `rewrite` adds to `naive`: its short clauses, and runs of 1 to 3 new words.
+
+    A word of the naive prompt is not new in the plural either. Stop words may stand inside a
+    term, never at its ends. Terms never reach over a comma, "and", "with" or "in".
+    """
+    known = frozenset(form for word in words(naive) for form in _forms(word))
+    found: set[str] = set()
+    for clause in _CLAUSE.split(_normal(rewrite)):
+        part = _strip(_words(clause))
+        new = [known.isdisjoint(_forms(word)) for word in part]
+        if part and all(new) and len(part) <= MAX_CLAUSE_WORDS:
+            found.add(" ".join(part))
+        found |= _ngrams(part, new)
+    return frozenset(found)
+
+
+def contains_term(text: str, term: str) -> bool:
+    """Whether the words of `term` stand side by side in `text`; False for a term of no words."""
+    wanted, have = words(term), words(text)
+    size = len(wanted)
+    return size > 0 and any(
+        have[start : start + size] == wanted for start in range(len(have) - size + 1)
+    )
+
+
+def subject_words(naive: str) -> frozenset[str]:
+    """What a naive prompt is of: its content words before the first preposition or comma.
+
+    In the singular; "a picture of" and the like is left out. Where nothing stands before the
+    preposition, all content words; empty only for a prompt of nothing but stop words.
+    """
+    return frozenset(_singular(word) for word in _subject(naive))
+
+
+def subject_kept(naive: str, rewrite: str) -> bool:
+    """Whether every subject word of `naive` is in `rewrite`, in singular or plural."""
+    have = {form for word in words(rewrite) for form in _forms(word)}
+    return all(not have.isdisjoint(_forms(word)) for word in _subject(naive))
+
+
+def _subject(naive: str) -> list[str]:
+    listed = words(_SUBJECT_END.split(_normal(naive), maxsplit=1)[0])
+    if "of" in listed[:-1] and _FRAMES & set(listed[: listed.index("of")]):
+        listed = listed[listed.index("of") + 1 :]
+    listed = _strip(listed)
+    end = next((i for i, word in enumerate(listed) if i and word in PREPOSITIONS), len(listed))
+    return _content(listed[:end]) or _content(words(naive))
+
+
+@lru_cache(maxsize=4096)
+def _normal(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", text.translate(_ONE_SPELLING)).casefold()
+    # Folding may undo the normal form and the form may bring back what was translated.
+    return unicodedata.normalize("NFKC", folded).translate(_ONE_SPELLING)
+
+
+def _words(normal: str) -> list[str]:
+    return (_ASCII_WORD if normal.isascii() else _unicode_word()).findall(normal)
+
+
+@cache
+def _unicode_word() -> re.Pattern[str]:
+    """Letters with the marks that belong to them, of which `re` knows nothing; made when needed."""
+    marks = "".join(
+        char
+        for char in map(chr, chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0)))
+        if unicodedata.category(char) in ("Mn", "Mc")
+    )
+    letters = rf"(?:(?![{_IDEOGRAPHS}])[^\W_][{marks}]*)+"
+    return re.compile(rf"[{_IDEOGRAPHS}][{marks}]*|{letters}(?:[-']{letters})*")
+
+
+@lru_cache(maxsize=8192)
+def _forms(word: str) -> frozenset[str]:
+    """The word and every singular that it may be the plural of."""
+    forms = {word, _IRREGULAR.get(word, word)}
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        forms.add(word[:-1])
+        if word.endswith("ies"):
+            forms.add(word[:-3] + "y")
+        if word.endswith("ves"):
+            forms |= {word[:-3] + "f", word[:-3] + "fe"}
+        if word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
+            forms.add(word[:-2])
+    return frozenset(forms)
 
 
 def _singular(word: str) -> str:
+    """The likeliest singular, for people to read; comparisons use `_forms`."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
-    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+    if len(word) > 4 and word.endswith(("xes", "sses", "ches", "shes")):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
+
+
+def _content(listed: Sequence[str]) -> list[str]:
+    return [word for word in listed if word not in STOP_WORDS]
 
 
 def _strip(part: list[str]) -> list[str]:
@@ -44,57 +173,14 @@ def _strip(part: list[str]) -> list[str]:
     return part
 
 
-def terms_of(naive: str, rewrite: str) -> frozenset[str]:
-    """Terms that `rewrite` adds to `naive`: its short clauses, and runs of 1 to 3 new words."""
-    known = {_singular(word) for word in words(naive)}
+def _ngrams(part: Sequence[str], new: Sequence[bool]) -> set[str]:
     found: set[str] = set()
-    for clause in _CLAUSE.split(unicodedata.normalize("NFKC", rewrite).casefold()):
-        part = _strip(words(clause))
-        new = [word for word in part if _singular(word) not in known]
-        if part and new == part and len(part) <= MAX_CLAUSE_WORDS:
-            found.add(" ".join(part))
-        found |= _ngrams(part, known)
-    return frozenset(found)
-
-
-def _ngrams(part: list[str], known: set[str]) -> set[str]:
-    found: set[str] = set()
-    for size in range(1, MAX_NGRAM + 1):
-        for start in range(len(part) - size + 1):
-            run = part[start : start + size]
-            edges_bare = run[0] in STOP_WORDS or run[-1] in STOP_WORDS
-            if not edges_bare and not any(_singular(word) in known for word in run):
-                found.add(" ".join(run))
+    for start in range(len(part)):
+        if part[start] in STOP_WORDS:
+            continue
+        for end in range(start + 1, min(start + MAX_NGRAM, len(part)) + 1):
+            if not new[end - 1]:
+                break
+            if part[end - 1] not in STOP_WORDS:
+                found.add(" ".join(part[start:end]))
     return found
-
-
-def contains_term(text: str, term: str) -> bool:
-    """Whether the words of `term` stand side by side in `text`."""
-    wanted, have = words(term), words(text)
-    size = len(wanted)
-    return size > 0 and any(
-        have[start : start + size] == wanted for start in range(len(have) - size + 1)
-    )
-
-
-def subject_words(naive: str) -> frozenset[str]:
-    """What a naive prompt is of: its content words before the first preposition or comma."""
-    head = re.split(r"[,;:]", naive, maxsplit=1)[0]
-    listed = words(head)
-    if len(listed) > 2 and "of" in listed and _FRAMES & set(listed[: listed.index("of")]):
-        listed = listed[listed.index("of") + 1 :]
-    while listed and listed[0] in STOP_WORDS:
-        listed = listed[1:]
-    for index, word in enumerate(listed):
-        if word in PREPOSITIONS and index > 0:
-            listed = listed[:index]
-            break
-    content = [_singular(word) for word in listed if word not in STOP_WORDS]
-    if not content:
-        content = [_singular(word) for word in words(naive) if word not in STOP_WORDS]
-    return frozenset(content)
-
-
-def subject_kept(naive: str, rewrite: str) -> bool:
-    """Whether every subject word of `naive` is in `rewrite`, in singular or plural."""
-    return subject_words(naive) <= {_singular(word) for word in words(rewrite)}
