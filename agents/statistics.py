@@ -1,44 +1,124 @@
-"""Small-sample statistics of paired gains."""
+"""Small-sample statistics of paired gains. Pure; units are those of the values given."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
+from scipy.stats import norm as normal
 from scipy.stats import t as student
+
+LEVEL = 0.95
+"""Confidence of an interval where none is named."""
 
 
 class Interval(NamedTuple):
-    """A mean and its confidence interval; the bounds are None where one value cannot tell."""
+    """A mean and its confidence interval; the bounds are None where the data cannot tell."""
 
     mean: float
     lo: float | None
+    """None: minus infinity."""
     hi: float | None
+    """None: plus infinity."""
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
-    """Student's t interval of the mean. ValueError for no values."""
+class Squares(NamedTuple):
+    """Squared deviations from the group means, pooled over groups."""
+
+    total: float
+    df: int
+    """Degrees of freedom; 0 when no group has two values."""
+
+    @property
+    def variance(self) -> float | None:
+        """The pooled variance; None without degrees of freedom."""
+        return self.total / self.df if self.df else None
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean, exactly summed. ValueError for no values."""
     if not values:
         raise ValueError("the mean of no values")
+    return math.fsum(values) / len(values)
+
+
+@lru_cache(maxsize=4096)
+def student_quantile(level: float, df: float) -> float:
+    """Half-width of the central `level` of Student's t with `df` > 0, in standard errors."""
+    return float(student.ppf(0.5 + level / 2, df))
+
+
+def normal_quantile(level: float) -> float:
+    """Half-width of the central `level` of the standard normal: 1.96 for 0.95."""
+    return float(normal.ppf(0.5 + level / 2))
+
+
+def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
+    """Student's t interval of the mean (Student 1908). ValueError for no values.
+
+    One value has a mean and no bounds; equal values have an interval of no width.
+    """
+    centre = mean(values)
     n = len(values)
-    mean = math.fsum(values) / n
     if n < 2:
-        return Interval(mean, None, None)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    half = float(student.ppf(0.5 + level / 2, n - 1)) * math.sqrt(variance / n)
-    return Interval(mean, mean - half, mean + half)
+        return Interval(centre, None, None)
+    squares = pooled_squares([values])
+    half = student_quantile(level, n - 1) * math.sqrt(squares.total / (n - 1) / n)
+    return Interval(centre, centre - half, centre + half)
 
 
-def clustered_interval(groups: Mapping[str, Sequence[float]], *, level: float = 0.95) -> Interval:
+def paired_interval(
+    after: Sequence[float], before: Sequence[float], *, level: float = LEVEL
+) -> Interval:
+    """The interval of the mean difference, `after` less `before`, value by value.
+
+    ValueError for no pairs or for sequences of different length.
+    """
+    return mean_interval([a - b for a, b in zip(after, before, strict=True)], level=level)
+
+
+def clustered_interval(groups: Mapping[str, Sequence[float]], *, level: float = LEVEL) -> Interval:
     """The interval of the mean over clusters (naive prompts): each cluster counts as one value.
 
     Repeats of a prompt share its difficulty, so they are not independent; the cluster mean is the
-    unit (Cameron & Miller 2015, section II, in its simplest form).
+    unit (Cameron & Miller 2015, section II, in its simplest form). Empty clusters do not count;
+    ValueError when all are empty.
     """
-    means = [math.fsum(values) / len(values) for values in groups.values() if values]
-    return mean_interval(means, level=level)
+    return mean_interval([mean(values) for values in groups.values() if values], level=level)
+
+
+def moderated_interval(
+    values: Sequence[float], prior_variance: float | None, prior_df: float, *, level: float = LEVEL
+) -> Interval:
+    """Student's t interval with a variance shrunk to `prior_variance`, worth `prior_df` values.
+
+    s^2 = (d0 s0^2 + SS) / (d0 + n - 1), t with d0 + n - 1 degrees of freedom (Smyth 2004, the
+    moderated t). Few values make a plain variance unreliable: the arm whose prompts happened to
+    agree would win by luck. No bounds without a prior; ValueError for no values.
+    """
+    centre = mean(values)
+    if prior_variance is None:
+        return Interval(centre, None, None)
+    squares = pooled_squares([values])
+    df = prior_df + squares.df
+    variance = (prior_df * prior_variance + squares.total) / df
+    half = student_quantile(level, df) * math.sqrt(variance / len(values))
+    return Interval(centre, centre - half, centre + half)
+
+
+def pooled_squares(groups: Iterable[Sequence[float]]) -> Squares:
+    """Only differences within a group count; groups of one value say nothing."""
+    parts: list[float] = []
+    df = 0
+    for group in groups:
+        if len(group) > 1:
+            centre = mean(group)
+            parts += [(value - centre) ** 2 for value in group]
+            df += len(group) - 1
+    return Squares(math.fsum(parts), df)
 
 
 @dataclass(frozen=True)
@@ -61,12 +141,7 @@ class ScaleEstimate:
         """Standard deviation of one gain, score units; > 0."""
         return math.sqrt((self.nu0 * self.sigma0**2 + self.squares) / (self.nu0 + self.df))
 
-    def with_groups(self, groups: Sequence[Sequence[float]]) -> ScaleEstimate:
-        """The estimate after gains in groups; only differences within a group are noise."""
-        squares, df = 0.0, 0
-        for group in groups:
-            if len(group) > 1:
-                mean = math.fsum(group) / len(group)
-                squares += math.fsum((value - mean) ** 2 for value in group)
-                df += len(group) - 1
-        return ScaleEstimate(self.sigma0, self.nu0, squares, df)
+    def with_groups(self, groups: Iterable[Sequence[float]]) -> ScaleEstimate:
+        """The estimate from the pilot and these groups, in place of any groups given before."""
+        squares = pooled_squares(groups)
+        return ScaleEstimate(self.sigma0, self.nu0, squares.total, squares.df)
