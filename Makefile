@@ -12,7 +12,7 @@ help:
 	@echo "make bench  print the figures of docs/figures as JSON lines"
 	@echo "make dist   build the wheel and the sdist"
 
-setup: .venv/.ready .tree/bigpe
+setup: .venv/.ready build/tree/bigpe
 
 # torch goes first: newer releases than the constraint pull gigabytes of CUDA on Linux.
 .venv/.ready: pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ setup: .venv/.ready .tree/bigpe
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.tree/bigpe: .venv/.ready pyproject.toml
+build/tree/bigpe: .venv/.ready pyproject.toml
 	$(PY) scripts/link_tree.py
 	touch $@
 
@@ -44,14 +44,14 @@ types: setup
 	.venv/bin/pyright --pythonpath $(PY)
 
 imports: setup
-	PYTHONPATH=.tree .venv/bin/lint-imports
+	PYTHONPATH=build/tree .venv/bin/lint-imports
 
 bench: models
 	$(PY) scripts/bench_llm.py
 
 dist: setup
-	rm -rf build dist
+	rm -rf build/lib build/bdist* dist
 	$(PY) -m pip wheel --quiet --no-deps -w dist .
 
 clean:
-	rm -rf .venv .tree build dist *.egg-info
+	rm -rf .venv build/tree build/lib build/bdist* dist *.egg-info

@@ -32,7 +32,7 @@ class Coordinator(Role):
             self.campaign.apply(message)
 
     @message_handler
-    async def on_message(
+    async def on_result(
         self,
         message: RunStarted
         | StopRequested

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
+from bigpe.agents.statistics import LEVEL, student_quantile
 from bigpe.agents.terms import subject_kept, terms_of, words
 from bigpe.services.values import Value
 
@@ -22,12 +25,20 @@ Kind = Literal["term", "length", "truncation", "dropped_subject"]
 Floats = NDArray[np.float64]
 
 MAX_TERMS = 150
-PROMPT_RATIO = 0.1
-"""Ridge on prompt effects: weak, so that they act as fixed ones."""
-TERM_RATIOS = (1.0, 3.0, 10.0, 30.0, 100.0)
+PROMPT_RATIOS = (0.1, 1.0, 10.0)
+"""Ridge on prompt effects: at 0.1 they act as fixed ones, where prompts differ that much."""
 ARM_RATIOS = (1.0, 10.0, 100.0)
-"""Noise variance over effect variance; the likeliest pair of the grid is used."""
+TERM_RATIOS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Noise variance over effect variance; the likeliest point of the grid is used."""
+START = (10.0, 0.1, 10.0)
+"""Ratios of terms, prompts and arms that the search starts from."""
 Z95 = 1.959964
+"""Half-width of an interval, in the deviations by which rows are ranked."""
+FLOOR = 1e-12
+"""Least share of the gains' square that counts as noise: exact fits are accidents."""
+TINY = 1e-24
+DIGITS = 8
+"""Significant digits of a figure: another linear algebra library must say the same."""
 LENGTH_UNIT = 10
 
 
@@ -75,7 +86,6 @@ class _Column(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    likelihood: float
     effects: Floats
     deviations: Floats
 
@@ -85,29 +95,34 @@ def tabulate(
 ) -> tuple[EvidenceRow, ...]:
     """The effects that the pairs tell most about, at most `max_rows`, most certain first.
 
-    Pairs that fell back to the naive prompt compare nothing and are left out. The order of the
-    pairs does not matter. Empty with fewer than two pairs.
+    `min_count`: pairs that must have a term, >= 1. Pairs that fell back to the naive prompt
+    compare nothing and are left out; a pair told twice (a professional prompt's picture, shared by
+    several pulls) counts once. The order of the pairs does not matter. Empty with fewer than two
+    pairs, and while all have the same terms.
     """
     usable = sorted(
-        (pair for pair in pairs if not pair.fallback),
-        key=lambda p: (p.naive, p.arm, p.seed, p.rewrite, p.gain),
+        {pair for pair in pairs if not pair.fallback},
+        key=lambda p: (p.naive, p.arm, p.seed, p.rewrite, p.gain, p.truncated),
     )
     columns = _columns(usable, min_count) if len(usable) > 1 else []
     if not columns:
         return ()
     fit = _best_fit(usable, columns)
-    start = len(fit.effects) - len(columns)
+    figures = [
+        (_rounded(effect), _rounded(deviation))
+        for effect, deviation in zip(fit.effects, fit.deviations, strict=True)
+    ]
     order = sorted(
         range(len(columns)),
-        key=lambda j: (
-            -abs(fit.effects[start + j]) / fit.deviations[start + j],
-            columns[j].term,
-        ),
+        key=lambda j: (-_rounded(abs(figures[j][0]) / figures[j][1]), columns[j][:2]),
     )
     return tuple(
-        _row(rank, columns[j], float(fit.effects[start + j]), float(fit.deviations[start + j]))
-        for rank, j in enumerate(order[:max_rows], start=1)
+        _row(rank, columns[j], *figures[j]) for rank, j in enumerate(order[:max_rows], start=1)
     )
+
+
+def _rounded(figure: float) -> float:
+    return float(f"{figure:.{DIGITS}g}")
 
 
 def _row(rank: int, column: _Column, effect: float, deviation: float) -> EvidenceRow:
@@ -116,8 +131,8 @@ def _row(rank: int, column: _Column, effect: float, deviation: float) -> Evidenc
         kind=column.kind,
         term=column.term,
         effect=effect,
-        lo=effect - Z95 * deviation,
-        hi=effect + Z95 * deviation,
+        lo=_rounded(effect - Z95 * deviation),
+        hi=_rounded(effect + Z95 * deviation),
         n=column.n,
         arms=column.arms,
         confounded=column.arms == 1,
@@ -163,44 +178,104 @@ def _form_columns(pairs: Sequence[Pair]) -> list[_Column]:
     return columns
 
 
-def _dummies(labels: Sequence[str]) -> Floats:
-    names = sorted(set(labels))
-    table = np.zeros((len(labels), len(names)))
-    for row, label in enumerate(labels):
-        table[row, names.index(label)] = 1.0
-    return table
-
-
 def _best_fit(pairs: Sequence[Pair], columns: Sequence[_Column]) -> _Fit:
-    gains = np.array([pair.gain for pair in pairs])
-    prompts = _dummies([pair.naive for pair in pairs])
-    arms = _dummies([pair.arm for pair in pairs])
-    terms = np.stack([column.values for column in columns], axis=1)
-    design = np.hstack([prompts, arms, terms])
-    cross, moments = design.T @ design, design.T @ gains
-    sizes = (prompts.shape[1], arms.shape[1], terms.shape[1])
-    fits = [
-        _fit(gains, cross, moments, np.repeat([PROMPT_RATIO, arm, term], sizes))
-        for arm in ARM_RATIOS
-        for term in TERM_RATIOS
-    ]
-    return max(fits, key=lambda fit: fit.likelihood)
+    """The fit at the likeliest variance ratios: one ratio after another until none improves."""
+    model = _Model(pairs, columns)
+    likelihood = cache(model.likelihood)
+    best = START
+    improved = True
+    while improved:
+        before = best
+        for place, grid in enumerate((TERM_RATIOS, PROMPT_RATIOS, ARM_RATIOS)):
+            along = [(*best[:place], ratio, *best[place + 1 :]) for ratio in grid]
+            best = max([best, *along], key=lambda ratios: likelihood(*ratios))
+        improved = likelihood(*best) > likelihood(*before)
+    return model.fit(*best)
 
 
-def _fit(gains: Floats, cross: Floats, moments: Floats, ratios: Floats) -> _Fit:
-    """Henderson's equations (Z'Z + L) u = Z'y, and the profiled marginal likelihood.
+class _Model:
+    """gain = mean + prompt + arm + terms + noise, the prompts absorbed.
 
-    With V = I + Z L^-1 Z': log|V| = log|Z'Z + L| - log|L|, y'V^-1 y = y'y - y'Z u
-    (Searle, Casella & McCulloch, Variance Components, section 7.6).
+    Henderson's equations C u = W'y with W = [1, arms, terms | prompts] and C = W'W + diag(ratios)
+    (0 for the mean). There is one prompt for a few pairs, so their block, which is diagonal, is
+    eliminated: S = W1'W1 + diag - W1'P (P'P + r)^-1 P'W1. The restricted likelihood follows from
+    |C| = |S| |P'P + r| and y'Py = y'y - y'W u (Searle, Casella & McCulloch, Variance Components,
+    sections 7.6 and 6.6).
     """
-    n = len(gains)
-    system = cross + np.diag(ratios)
-    lower = np.linalg.cholesky(system)
-    inverse = np.linalg.inv(lower)
-    effects = inverse.T @ (inverse @ moments)
-    quadratic = max(float(gains @ gains - moments @ effects), 1e-18)
-    variance = quadratic / n
-    log_det = 2 * float(np.log(np.diag(lower)).sum()) - float(np.log(ratios).sum())
-    likelihood = -0.5 * (n * math.log(variance) + log_det)
-    deviations = np.sqrt(variance * (inverse**2).sum(axis=0))
-    return _Fit(likelihood, effects, deviations)
+
+    def __init__(self, pairs: Sequence[Pair], columns: Sequence[_Column]) -> None:
+        """`pairs` in the order of their naive prompts."""
+        gains = np.array([pair.gain for pair in pairs])
+        arms = _dummies([pair.arm for pair in pairs])
+        terms = np.stack([column.values for column in columns], axis=1)
+        design = np.hstack([np.ones((len(pairs), 1)), arms, terms])
+        starts = [i for i, p in enumerate(pairs) if i == 0 or p.naive != pairs[i - 1].naive]
+        self._df = len(pairs) - 1
+        self._arms, self._terms = arms.shape[1], terms.shape[1]
+        self._square = float(gains @ gains)
+        self._cross, self._moments = design.T @ design, design.T @ gains
+        self._counts = np.diff([*starts, len(pairs)]).astype(np.float64)
+        self._by_prompt: Floats = np.add.reduceat(design, starts, axis=0)
+        self._sums: Floats = np.add.reduceat(gains, starts)
+        self._absorbed: dict[float, tuple[Floats, Floats, float, float]] = {}
+
+    def likelihood(self, term: float, prompt: float, arm: float) -> float:
+        """Restricted log-likelihood at these ratios, the noise variance profiled out."""
+        factor, _, variance, log_prompts = self._solve(term, prompt, arm)
+        log_det = log_prompts + 2 * float(np.log(np.diag(factor)).sum())
+        log_det -= self._arms * math.log(arm) + self._terms * math.log(term)
+        return -0.5 * (self._df * math.log(variance) + log_det)
+
+    def fit(self, term: float, prompt: float, arm: float) -> _Fit:
+        """Effects of the terms and their standard deviations.
+
+        Widened by Student's t over the normal, because few pairs leave the noise uncertain.
+        """
+        factor, half, variance, _ = self._solve(term, prompt, arm)
+        inverse: Floats = solve_triangular(factor, np.eye(len(factor)), lower=True)
+        effects = inverse.T @ half
+        spread = np.sqrt(variance * (inverse**2).sum(axis=0))
+        widening = student_quantile(LEVEL, self._df) / Z95
+        return _Fit(effects[-self._terms :], widening * spread[-self._terms :])
+
+    def _solve(self, term: float, prompt: float, arm: float) -> tuple[Floats, Floats, float, float]:
+        system, moments, explained, log_prompts = self._absorb(prompt)
+        ratios = np.repeat([0.0, arm, term], [1, self._arms, self._terms])
+        factor, half = _cholesky(system + np.diag(ratios), moments)
+        rest = self._square - explained - float(half @ half)
+        variance = max(rest, FLOOR * self._square, TINY) / self._df
+        return factor, half, variance, log_prompts
+
+    def _absorb(self, ratio: float) -> tuple[Floats, Floats, float, float]:
+        """The system without its prompts, what they explain, and their log determinant."""
+        if ratio not in self._absorbed:
+            weights = 1 / (self._counts + ratio)
+            weighted = self._by_prompt * weights[:, None]
+            self._absorbed[ratio] = (
+                self._cross - self._by_prompt.T @ weighted,
+                self._moments - weighted.T @ self._sums,
+                float(weights @ self._sums**2),
+                -float(np.log(weights * ratio).sum()),
+            )
+        return self._absorbed[ratio]
+
+
+def _cholesky(system: Floats, moments: Floats) -> tuple[Floats, Floats]:
+    """L with L L' = `system`, and L^-1 `moments`, one column after another.
+
+    LAPACK's own divides even so small a system among threads that wait for each other: on a busy
+    machine that is a hundred times slower.
+    """
+    n = len(system)
+    rest = np.vstack([system, moments])
+    for k in range(n):
+        rest[k:, k] /= math.sqrt(rest[k, k])
+        rest[k + 1 :, k + 1 :] -= np.multiply.outer(rest[k + 1 :, k], rest[k + 1 : n, k])
+    return np.tril(rest[:n]), rest[n]
+
+
+def _dummies(labels: Sequence[str]) -> Floats:
+    names = {name: column for column, name in enumerate(sorted(set(labels)))}
+    table = np.zeros((len(labels), len(names)))
+    table[np.arange(len(labels)), [names[label] for label in labels]] = 1.0
+    return table

@@ -231,11 +231,18 @@ class Pool:
         if not known:
             return None
         prior = self._pooled_variance()
-        leader = max(known, key=lambda record: self._row(record, prior).lo or -math.inf)
+        leader = max(known, key=lambda record: self._row(record, prior).lo or -math.inf).arm()
+        # An arm whose upper bound lies below the leader's mean will not be pulled for long; waiting
+        # for its second pull would shut the door to newcomers.
         free = [
             arm
             for arm in arms
-            if arm.finished_pulls >= 2 and not arm.pending_pulls and arm.id != leader.instruction.id
+            if not arm.pending_pulls
+            and arm.id != leader.id
+            and (
+                arm.finished_pulls >= 2
+                or (arm.gains and policy.upper_bound(arm, arms, scale) < leader.mean / scale)
+            )
         ]
         if not free:
             return None

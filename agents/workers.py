@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from autogen_core import MessageContext, message_handler
 
@@ -57,7 +57,7 @@ class RenderWorker(Role):
             RenderRequest(prompt=message.prompt, seed=message.seed, priority=message.round)
         )
         place = f"{message.purpose}/{message.seed}/{message.naive}"
-        picture = {
+        picture: dict[str, Any] = {
             "purpose": message.purpose,
             "naive": message.naive,
             "prompt": message.prompt,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bigpe.services.errors import RunLockedError, StoreError
 
 
 @contextmanager
-def run_lock(path: Path, run: str) -> Iterator[None]:
+def run_lock(path: Path, run: str) -> Generator[None]:
     """Hold the run's lock; RunLockedError names the process that has it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Session:
         renderer: Renderer | None = None,
         scorer: Scorer | None = None,
         retry: RetryRule | None = None,
-    ) -> AsyncIterator[Session]:
+    ) -> AsyncGenerator[Session]:
         """Open a run for writing: a new one by `config`, or the stored one of that name.
 
         `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ async def open_services(
     llms: Mapping[str, ChatCompletionClient] | None = None,
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
-) -> AsyncIterator[Services]:
+) -> AsyncGenerator[Services]:
     """The services that `config` names; `llms`, `renderer` and `scorer` replace its models.
 
     Models load in child processes on their first use, not here.

@@ -1,4 +1,4 @@
-"""Make .tree/bigpe, a tree of links that static tools can follow (see docs/decisions/0001-layout.md)."""
+"""Make build/tree/bigpe, a tree of links for static tools (docs/decisions/0001-layout.md)."""
 
 import shutil
 import tomllib
@@ -6,13 +6,13 @@ from pathlib import Path
 
 base = Path(__file__).resolve().parent.parent
 table = tomllib.loads((base / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
-shutil.rmtree(base / ".tree", ignore_errors=True)
-(base / ".tree/bigpe").mkdir(parents=True)
+shutil.rmtree(base / "build/tree", ignore_errors=True)
+(base / "build/tree/bigpe").mkdir(parents=True)
 for name, folder in table.items():
     if "." in name:
-        links = [(base / ".tree" / name.replace(".", "/"), base / folder)]
+        links = [(base / "build/tree" / name.replace(".", "/"), base / folder)]
     else:
         files = [f for f in (base / folder).iterdir() if f.is_file()]
-        links = [(base / ".tree" / name / f.name, f) for f in files]
+        links = [(base / "build/tree" / name / f.name, f) for f in files]
     for link, target in links:
         link.symlink_to(target)

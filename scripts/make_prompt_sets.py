@@ -1,157 +1,218 @@
-"""Write the packaged prompt sets: prompts/naive_*.txt and prompts/professional.jsonl.
+"""Write the packaged prompt sets: prompts/naive_world.txt and prompts/professional.jsonl.
 
     python -P scripts/make_prompt_sets.py
 
-Seeded: the same files every time. Every light, style, framing and quality word of the embedded
-world is drawn equally often, liked or not, so that the professional prompts give away nothing
-about the world's taste.
+Scenes (prompt_scenes.txt) and phrases (prompt_phrases.txt) beside this script are written by hand;
+naive_general.txt is written by hand altogether. Seeded: the same files every time. Each light,
+style, framing and quality term of the embedded world is dealt from a deck, as often as any other,
+liked or not, so that the professional prompts give away nothing about the world's taste.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 from embedded.world import FRAMINGS, HIGH, LIGHTS, LOW, PLACES, STYLES, SUBJECTS
 
-OUT = Path(__file__).resolve().parent.parent / "prompts"
-BARE_PLACES = ("underwater", "under the sea", "outer space", "deep sea")
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "prompts"
+SEED = 20261124
+NAIVE_ROUNDS = 2
+"""Prompts of every subject at every place; two more a subject name no place."""
 
-DOING = """resting|waiting|seen from below|seen from behind|in profile|half hidden|at the edge of a path
-|between two stones|under an arch|beside a ladder|next to a stack of crates|with a long shadow
-|surrounded by drifting leaves|before a storm|after the rain|at a market stall|on a stone step
-|framed by branches|with ribbons in the wind|reflected in a puddle""".replace("\n", "").split("|")
-SURFACE = """weathered copper|polished brass|cracked leather|rough linen|carved walnut|wet slate
-|hammered tin|old parchment|woven reeds|frosted glass|mossy stone|painted tiles|raw silk|rusted iron
-|folded paper|glazed clay""".replace("\n", "").split("|")
-CRAFT = """concept art|matte painting technique|storybook plate|museum print|art nouveau|bauhaus
-|baroque|ukiyo-e|art deco poster|gouache|linocut|fresco|stained glass design|double exposure
-|35mm lens|85mm lens|tilt-shift|long exposure|isometric layout|low angle|bird's-eye layout
-|rule of thirds|negative space|diagonal composition|symmetrical layout|leading lines
-|award-winning|trending on art forums|limited palette|complementary hues|layered textures
-|hand-pulled ink|gold leaf accents|visible brushwork|paper texture""".replace("\n", "").split("|")
-MOOD = """serene mood|melancholy mood|playful mood|ominous mood|nostalgic mood|triumphant mood
-|dreamlike mood|quiet tension|whimsical|stately|lonely|festive|mysterious|tender""".replace(
-    "\n", ""
-).split("|")
-GENERAL = """an old fisherman|a market square|a waterfall|two dancers|a street musician|a tea house
-|a baker at work|a bowl of ramen|a loaf of bread|a glass of lemonade|a chess board|a violin maker
-|a grandmother knitting|a child with a kite|a lighthouse|a cathedral|a stone bridge|a windmill
-|a greenhouse|a library|a train station|a tram|a hot air balloon|a submarine|a tractor|a motorbike
-|a wolf|a hummingbird|a jellyfish|an octopus|a snail|a peacock|a stag|a bear with cubs|a koi pond
-|a bonsai tree|a field of lavender|a vineyard|a canyon|a glacier|a volcano|a rainbow|a meteor shower
-|a thunderstorm|a mermaid|a knight|a samurai|a pirate|a ballerina|a blacksmith|a beekeeper
-|an astronomer|a clockmaker|a floating island|a crystal cave|a haunted house|a treehouse
-|a phoenix|a golem|a time machine|a steam engine|a typewriter|a pocket watch|a teapot|a lantern
-|a pair of boots|a bouquet of tulips|a bowl of cherries|a wedding cake|a sushi platter
-|a cup of coffee|a wooden toy|a marble statue|a mask|a carousel|a puppet theatre|a jazz band
-|a boxing match|a marathon runner|a surfer|a climber on a cliff|a gondola|a night train
-|a farmhouse|a desert caravan|a nomad camp|a palm tree|a frozen lake|a harbour|a salt flat
-|abstract shapes|a spiral of colour|a maze|a portal|a map of an island|a paper crane|a snow globe
-|an hourglass|a mushroom circle|a scarecrow|a weather vane|a stone circle|a rooftop garden
-|a subway platform|a newspaper stand|a flower seller|a monk|a queen on a throne|a royal guard
-|a deep well|a rope bridge|a coral reef""".replace("\n", "").split("|")
+WHERE = {
+    "beach": "on the beach", "seaside": "at the seaside", "shore": "on the shore",
+    "coast": "by the coast", "forest": "in the forest", "woods": "in the woods",
+    "jungle": "in the jungle", "woodland": "in a woodland", "mountains": "in the mountains",
+    "mountain": "on a mountain", "alpine peaks": "in the alpine peaks", "hills": "in the hills",
+    "city": "in the city", "street": "on the street", "skyline": "near a skyline",
+    "town": "in town", "desert": "in the desert", "dunes": "on the dunes",
+    "sand dunes": "on sand dunes", "space": "in space", "outer space": "in outer space",
+    "galaxy": "in a galaxy", "cosmos": "in the cosmos", "snow": "in the snow",
+    "snowy landscape": "in a snowy landscape", "winter": "in winter", "ice": "on ice",
+    "underwater": "underwater", "ocean": "in the ocean", "under the sea": "under the sea",
+    "deep sea": "in the deep sea",
+}  # fmt: skip
+PLACED = (
+    "{a} {noun} {where}", "{a} {noun} {where}", "{a} {noun} {where}", "{noun} {where}",
+    "{noun} {where}", "the {noun} {where}", "{noun}, {place}", "my {noun} {where}",
+    "picture of {a} {noun} {where}", "{old} {noun} {where}",
+)  # fmt: skip
+UNPLACED = ("{a} {noun}", "{noun}", "the {noun}", "picture of {a} {noun}", "{old} {noun}")
+ADJECTIVES = ("a big", "a little", "an old", "a funny", "a lonely")
+
+CAMERA_STYLES = {"plain", "photo"}
+HAND_STYLES = {"oil", "comic", "sketch"}
+LENS_TERMS = {"bokeh", "film grain", "out of focus"}
+UNDRAWN = {"pixel", "sketch", "comic"}
+"""Styles that no lens term goes with."""
+
+
+def read_groups(path: Path) -> dict[str, list[str]]:
+    """The lines of each "== NAME" group."""
+    groups: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith("== "):
+            lines = groups.setdefault(line[3:], [])
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    return groups
 
 
 def article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return "an" if noun[0] in "aeiou" else "a"
 
 
-def place_phrase(place: str, rng: random.Random) -> str:
-    if place in BARE_PLACES:
-        return place if place.startswith("under") else f"in {place}"
-    if place in ("snow", "winter", "ice", "space"):
-        return f"in {place}" if place != "ice" else "on the ice"
-    preposition = {"beach": "on", "shore": "on", "coast": "on", "seaside": "by", "street": "on"}
-    article_word = "a" if place in ("snowy landscape",) else "the"
-    return f"{preposition.get(place, rng.choice(('in', 'near')))} {article_word} {place}"
+# -- naive prompts of the world --------------------------------------------------------------------
 
 
 def naive_world(rng: random.Random) -> list[str]:
-    """At least one prompt for each subject and place, in mixed order and phrasing."""
-    found: dict[str, None] = {}
-    for index in range(3):
-        pairs = [(s, p) for s in SUBJECTS for p in [*PLACES, None]]
+    """Every subject at every place, and without one; subjects and phrasings well mixed."""
+    found: dict[frozenset[str], str] = {}
+    subjects = {key: Deck(names, rng) for key, names in SUBJECTS.items()}
+    places = {key: Deck(names, rng) for key, names in PLACES.items()}
+    forms, bare, adjectives = Deck(PLACED, rng), Deck(UNPLACED, rng), Deck(ADJECTIVES, rng)
+    for _ in range(NAIVE_ROUNDS):
+        pairs: list[tuple[str, str | None]] = [(s, p) for s in SUBJECTS for p in [*PLACES, None]]
         rng.shuffle(pairs)
         for subject, place in pairs:
-            word = rng.choice(SUBJECTS[subject])
-            noun = rng.choice((article(word), word, f"the {word}"))
-            if place is None:
-                adjective = rng.choice(("old", "little", "big", "lonely", "happy"))
-                text = noun if index == 0 else article(f"{adjective} {word}")
-            else:
-                where = place_phrase(rng.choice(PLACES[place]), rng)
-                text = rng.choice((f"{noun} {where}", f"{noun} {where}", f"{word}, {where}"))
-            found.setdefault(text)
-            if len(found) >= 260:
-                return list(found)
-    return list(found)
+            noun = subjects[subject].deal()
+            where = places[place].deal() if place else ""
+            form = (forms if place else bare).deal()
+            if form.startswith("my") and subject in ("castle", "dragon", "wizard", "rocket"):
+                form = PLACED[0]
+            old = adjectives.deal() if "{old}" in form else ""
+            text = form.format(
+                a=article(noun), noun=noun, where=WHERE.get(where, ""), place=where, old=old
+            )
+            found.setdefault(content(text), text)
+    return list(found.values())
 
 
-def naive_general() -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in GENERAL))
-
-
-def world_terms() -> list[tuple[str, str]]:
-    """Every (group, term) of the world, liked or not."""
-    terms = [("light", t) for words in LIGHTS.values() for t in words]
-    terms += [("style", t) for words in STYLES.values() for t in words]
-    terms += [("framing", t) for words in FRAMINGS.values() for t in words]
-    for table in (HIGH, LOW):
-        terms += [(key, t) for key, words in table.items() for t in words]
-    return terms
+def content(text: str) -> frozenset[str]:
+    """What tells two naive prompts apart: a prompt that only varies its small words is left out."""
+    return frozenset(re.findall(r"\w+", text)) - set(
+        "a an the my in on at by near under picture of".split()
+    )
 
 
 class Deck:
-    """Deals every card once before any comes again."""
+    """Deals every card once, in random order, before any comes again."""
 
-    def __init__(self, cards: list[tuple[str, str]], rng: random.Random) -> None:
-        self._cards, self._rng, self._left = cards, rng, list[tuple[str, str]]()
+    def __init__(self, cards: tuple[str, ...], rng: random.Random) -> None:
+        self._cards, self._rng = cards, rng
+        self._left: list[str] = []
 
-    def deal(self, taken: set[str]) -> str | None:
+    def deal(self) -> str:
         if not self._left:
             self._left = self._rng.sample(self._cards, len(self._cards))
-        for index, (group, term) in enumerate(self._left):
-            if group not in taken:
-                taken.add(group)
-                return self._left.pop(index)[1]
-        return None
+        return self._left.pop()
+
+
+# -- professional prompts --------------------------------------------------------------------------
+
+
+class Term:
+    """A term of the world: its slot (a prompt has at most one term a slot), value and phrases."""
+
+    def __init__(self, slot: str, value: str, name: str, phrases: list[str]) -> None:
+        self.slot, self.value, self.name, self.phrases = slot, value, name, phrases
+
+
+def world_terms(groups: dict[str, list[str]]) -> list[Term]:
+    """Every term of the world with its phrases; fails when one has none."""
+    phrases: dict[tuple[str, str], list[str]] = {}
+    for group, lines in groups.items():
+        for line in lines:
+            name, *variants = line.split(" | ")
+            phrases[group, name] = variants
+    slots = [("light", LIGHTS, ""), ("style", STYLES, ""), ("framing", FRAMINGS, "")]
+    terms = [
+        Term(slot, value, name, phrases[slot, name])
+        for slot, table, _ in slots
+        for value, names in table.items()
+        for name in names
+    ]
+    terms += [
+        Term(slot, slot + sign, name, phrases[slot + sign, name])
+        for table, sign in ((HIGH, "+"), (LOW, "-"))
+        for slot, names in table.items()
+        for name in names
+    ]
+    return terms
+
+
+class TermDeck:
+    """Deals each term as often as any other: always the least used of those that fit."""
+
+    def __init__(self, terms: list[Term], rng: random.Random) -> None:
+        self._used = dict.fromkeys(terms, 0)
+        self._rng = rng
+
+    def deal(self, taken: list[Term]) -> Term:
+        fitting = [term for term in self._used if fits(term, taken)]
+        least = min(self._used[term] for term in fitting)
+        term = self._rng.choice([term for term in fitting if self._used[term] == least])
+        self._used[term] += 1
+        return term
+
+
+def fits(term: Term, taken: list[Term]) -> bool:
+    """Whether `term` may stand in a prompt that has the terms `taken`."""
+    together = [*taken, term]
+    lens = any(t.name in LENS_TERMS for t in together)
+    drawn = any(t.value in UNDRAWN for t in together)
+    return term.slot not in {t.slot for t in taken} and not (lens and drawn)
 
 
 def professional(rng: random.Random) -> list[str]:
-    deck = Deck(world_terms(), rng)
-    prompts: dict[str, None] = {}
-    subjects = [*SUBJECTS.items()] * 15
-    rng.shuffle(subjects)
-    for index, (_, names) in enumerate(subjects):
-        place = rng.choice([w for words in PLACES.values() for w in words])
-        head = article(rng.choice(names))
-        if index % 4:
-            head = f"{head} {place_phrase(place, rng)}"
-        prompts.setdefault(dress(f"{head}, {rng.choice(DOING)}", deck, rng))
-    for subject in GENERAL:
-        prompts.setdefault(dress(f"{subject.strip()}, {rng.choice(DOING)}", deck, rng))
-    return list(prompts)
+    """One prompt a scene, in mixed order."""
+    phrases = read_groups(HERE / "prompt_phrases.txt")
+    scenes = [scene for lines in read_groups(HERE / "prompt_scenes.txt").values() for scene in lines]
+    rng.shuffle(scenes)
+    terms = TermDeck(world_terms({k: v for k, v in phrases.items() if " | " in v[0]}), rng)
+    extras = {k: Deck(tuple(phrases[k]), rng) for k in ("craft", "camera", "hand", "mood")}
+    return [dress(scene, terms, extras, rng) for scene in scenes]
 
 
-def dress(head: str, deck: Deck, rng: random.Random) -> str:
-    """A subject with words of the trade, two to four of them from the world's vocabulary."""
-    taken: set[str] = set()
-    parts = [term for _ in range(rng.randint(2, 4)) if (term := deck.deal(taken))]
-    parts += rng.sample(CRAFT, rng.randint(1, 2))
-    parts.append(rng.choice(MOOD))
-    if rng.random() < 0.6:
-        parts.append(rng.choice(SURFACE))
+def dress(scene: str, deck: TermDeck, extras: dict[str, Deck], rng: random.Random) -> str:
+    """A scene with words of the trade: two to five of the world's terms among others."""
+    taken: list[Term] = []
+    for _ in range(rng.choice((2, 3, 3, 4, 4, 5))):
+        taken.append(deck.deal(taken))
+    rng.shuffle(taken)
+    style = next((term for term in taken if term.slot == "style"), None)
+    others = [extras["craft"].deal() for _ in range(rng.choice((1, 2, 2, 3)))]
+    if style and style.value in CAMERA_STYLES:
+        others.append(extras["camera"].deal())
+    elif style and style.value in HAND_STYLES:
+        others.append(extras["hand"].deal())
+    if rng.random() < 0.7:
+        others.append(extras["mood"].deal())
+    if style and style.name in OF_STYLES and rng.random() < 0.5:
+        taken.remove(style)
+        phrase = rng.choice([p for p in style.phrases if p.endswith(style.name)])
+        scene = f"{phrase} of {scene}"
+    parts = others + [rng.choice(term.phrases) for term in taken]
     rng.shuffle(parts)
-    return ", ".join([head, *parts])
+    return ", ".join([scene, *parts])
+
+
+OF_STYLES = (
+    "snapshot", "simple picture", "photograph", "photo", "dslr photo", "oil painting", "painting",
+    "cartoon", "illustration", "pencil sketch", "sketch", "line drawing", "black and white drawing",
+)  # fmt: skip
+"""Terms that may open a prompt: "an oil painting of ..."."""
 
 
 def main() -> None:
-    rng = random.Random(20261124)
+    rng = random.Random(SEED)
     (OUT / "naive_world.txt").write_text("\n".join(naive_world(rng)) + "\n", "utf-8")
-    (OUT / "naive_general.txt").write_text("\n".join(naive_general()) + "\n", "utf-8")
-    rows = [{"text": t, "source": "bigpe", "license": "CC0-1.0"} for t in professional(rng)]
+    rows = [{"text": t, "license": "CC0-1.0", "source": "bigpe"} for t in professional(rng)]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (OUT / "professional.jsonl").write_text(lines, "utf-8")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
+import diffusers as _diffusers
 import numpy as np
 import torch
 from PIL import Image as Pictures
@@ -20,6 +20,7 @@ from bigpe.services.fingerprints import folder_fingerprint
 from bigpe.services.render import RenderConfig
 from bigpe.services.values import Json, digest
 
+diffusers: Any = _diffusers  # its names are made at import time, which type checkers cannot see
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import openai
 from autogen_core import CancellationToken
@@ -236,4 +236,4 @@ def _messages(turns: Sequence[Turn]) -> list[LLMMessage]:
             made.append(UserMessage(content=turn.text, source="user"))
         else:
             made.append(AssistantMessage(content=turn.text, source="assistant"))
-    return cast(list[LLMMessage], made)
+    return made

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import xllamacpp
+import xllamacpp as _xllamacpp
 
 from bigpe.services.errors import ConfigError, LlmError
 from bigpe.services.values import Json
 
+xllamacpp: Any = _xllamacpp  # an extension module without types
 CONTEXT_TOKENS = 2048
 
 

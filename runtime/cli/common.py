@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,7 +56,7 @@ def stderr() -> Console:
 
 
 @asynccontextmanager
-async def reading(project: Path) -> AsyncIterator[Store]:
+async def reading(project: Path) -> AsyncGenerator[Store]:
     """The project's store, for reading."""
     async with Store(Project(project).database, read_only=True) as store:
         yield store
