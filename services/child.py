@@ -25,6 +25,8 @@ LINE_LIMIT = 128 * 1024 * 1024
 """Bytes of the longest answer."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+CLOSE_GRACE_S = 5.0
+"""How long a call in flight, and then the process, may take to end once it is being closed."""
 TAIL_LINES = 20
 
 
@@ -58,6 +60,9 @@ class Child:
         self._drain: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._lock = asyncio.Lock()
+        self._closed = False
+        self._refusal: Json | None = None
+        """Why the backend could not be made, when another try will not mend it."""
 
     @property
     def pid(self) -> int | None:
@@ -68,9 +73,11 @@ class Child:
         """One call, one at a time.
 
         Raises what the backend raised; TransientServiceError when the process died or hung (the
-        next call starts another); ServiceError when it keeps dying.
+        next call starts another); ServiceError when it keeps dying or is closed.
         """
         async with self._lock:
+            if self._closed:
+                raise ServiceError(f"the {self._name} process is closed")
             if self._process is None:
                 await self._start()
             try:
@@ -85,21 +92,30 @@ class Child:
             return _result(answer)
 
     async def close(self) -> None:
-        """End the process; a second call does nothing."""
-        async with self._lock:
-            if self._process is None:
-                return
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._process.wait(), 5.0)
-            await self._kill()
+        """End the process for good; a second call does nothing.
+
+        A call in flight has `CLOSE_GRACE_S` to finish, then it fails.
+        """
+        self._closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_GRACE_S), self._lock:
+                pass
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), CLOSE_GRACE_S)
+        await self._kill()
 
     async def _start(self) -> None:
         if self._deaths > self._max_restarts:
             raise ServiceError(
                 f"the {self._name} process died {self._deaths} times in a row; {self._last_words()}"
             )
+        if self._refusal is not None:
+            _result(self._refusal)
         if self._deaths:
             wait = min(FIRST_BACKOFF_S * 2 ** (self._deaths - 1), LONGEST_BACKOFF_S)
             await asyncio.sleep(wait)
@@ -122,7 +138,10 @@ class Child:
             raise ServiceError(f"cannot start the {self._name} process: {error}") from error
         self._drain = asyncio.create_task(self._keep_stderr(self._process))
         try:
-            _result(await self._exchange(self._config, self._start_timeout_s))
+            answer = await self._exchange(self._config, self._start_timeout_s)
+            if "error" in answer and not answer["error"]["transient"]:
+                self._refusal = answer
+            _result(answer)
         except asyncio.CancelledError:
             await self._kill()
             raise
@@ -134,7 +153,7 @@ class Child:
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write((json.dumps(line) + "\n").encode())
+            process.stdin.write((json.dumps(line, allow_nan=False) + "\n").encode())
             await process.stdin.drain()
             answer = await asyncio.wait_for(process.stdout.readline(), timeout_s)
         except TimeoutError as error:
@@ -144,15 +163,18 @@ class Child:
                 f"the {self._name} process gave no answer in {timeout_s:g} s and was ended; "
                 f"{self._last_words()}"
             ) from error
-        except (ConnectionError, ValueError) as error:
-            raise await self._death(str(error)) from error
+        except ConnectionError as error:
+            raise await self._death("") from error
+        except ValueError as error:
+            raise await self._death(f"its answer cannot be read: {error}") from error
         if not answer.endswith(b"\n"):
             raise await self._death("")
         parsed: Json = json.loads(answer)
         return parsed
 
-    async def _death(self, why: str) -> TransientServiceError:
-        assert self._process is not None
+    async def _death(self, why: str) -> ServiceError:
+        if self._closed or self._process is None:
+            return ServiceError(f"the {self._name} process was closed during a call")
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._process.wait(), 2.0)
         code = self._process.returncode
@@ -168,8 +190,9 @@ class Child:
         if process is None:
             return
         if process.returncode is None:
+            # Its whole session: what the model started must go with it.
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         if self._drain is not None:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -177,11 +200,17 @@ class Child:
 
     async def _keep_stderr(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
+        log = self._log_path
         while chunk := await process.stderr.read(65536):
             text = chunk.decode("utf-8", "replace")
             self._tail.extend(line for line in text.splitlines() if line.strip())
-            if self._log_path is not None:
-                await asyncio.to_thread(_append, self._log_path, text)
+            if log is not None:
+                try:
+                    await asyncio.to_thread(_append, log, text)
+                except StoreError as error:
+                    # Read on: a process whose stderr is full would stand still.
+                    self._tail.append(str(error))
+                    log = None
 
     def _last_words(self) -> str:
         said = f"its last line: {self._tail[-1][:300]}" if self._tail else "it said nothing"
@@ -218,4 +247,4 @@ def _result(answer: Json) -> Json:
     kind = getattr(errors, str(told["type"]), None) if told["type"] else None
     if isinstance(kind, type) and issubclass(kind, BigpeError):
         raise kind(message)
-    raise ServiceError(message)
+    raise (TransientServiceError if told["transient"] else ServiceError)(message)

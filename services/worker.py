@@ -49,6 +49,7 @@ def _failure(error: Exception) -> Json:
     told: Json = {
         "type": type(error).__name__ if isinstance(error, BigpeError) else "",
         "message": str(error) if isinstance(error, BigpeError) else _name(error),
+        "transient": isinstance(error, BigpeError) and error.transient,
     }
     raw = getattr(error, "raw", None)
     return {"error": told | ({"raw": raw} if isinstance(raw, str) else {})}
@@ -60,7 +61,10 @@ def _name(error: Exception) -> str:
 
 def _answer(call: Callable[[], Json]) -> Json:
     try:
-        return {"result": call()}
+        result = call()
+        # Here, so that what is no JSON, or is not finite, fails its own call and nothing else.
+        json.dumps(result, allow_nan=False)
+        return {"result": result}
     except Exception as error:  # noqa: BLE001 - every failure is an answer
         traceback.print_exc(file=sys.stderr)
         return _failure(error)
@@ -85,7 +89,10 @@ def serve(factory: str) -> None:
         return {}
 
     say(_answer(begin))
-    while made:
+    if not made:
+        # Not a return: the reading thread would trip over the interpreter's own clearing up.
+        os._exit(1)
+    while True:
         call: dict[str, Any] = json.loads(lines.get())
         say(_answer(lambda call=call: made[0].handle(call["method"], call["payload"])))
 
