@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from bigpe.services.errors import BigpeError
+from bigpe.services.errors import BigpeError, ServiceError
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
@@ -52,6 +52,7 @@ class BatchQueue(Generic[Req, Res]):
         self._places = asyncio.Semaphore(capacity)
         self._count = itertools.count()
         self._worker: asyncio.Task[None] | None = None
+        self._closed = False
         self.metrics = Metrics()
 
     @property
@@ -62,9 +63,12 @@ class BatchQueue(Generic[Req, Res]):
     async def submit(self, request: Req, priority: int = 0) -> Res:
         """The result of one request; lower priorities go first, equal ones in order.
 
-        Waits while the queue is full. A caller that is cancelled takes its item out.
+        Waits while the queue is full. A caller that is cancelled takes its item out. ServiceError
+        once the queue is closed.
         """
         async with self._places:
+            if self._closed:
+                raise ServiceError("the queue is closed")
             if self._worker is None:
                 self._worker = asyncio.create_task(self._work())
             result: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
@@ -73,6 +77,7 @@ class BatchQueue(Generic[Req, Res]):
 
     async def close(self) -> None:
         """Stop; who still waits is cancelled."""
+        self._closed = True
         if self._worker is not None:
             self._worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -82,11 +87,13 @@ class BatchQueue(Generic[Req, Res]):
 
     async def _work(self) -> None:
         while True:
-            batch = await self._gather()
-            start = time.monotonic()
+            batch: list[_Item[Req, Res]] = []
             try:
+                await self._gather(batch)
+                start = time.monotonic()
                 await self._settle(batch)
             except asyncio.CancelledError:
+                # Taken from the queue, so `close` cannot find them there.
                 for item in batch:
                     item.result.cancel()
                 raise
@@ -94,9 +101,8 @@ class BatchQueue(Generic[Req, Res]):
             self.metrics.batches += 1
             self.metrics.items += len(batch)
 
-    async def _gather(self) -> list[_Item[Req, Res]]:
-        """A batch: what is there, and what comes within the wait, without cancelled items."""
-        batch: list[_Item[Req, Res]] = []
+    async def _gather(self, batch: list[_Item[Req, Res]]) -> None:
+        """Fill the batch: what is there, and what comes within the wait, but no cancelled items."""
         deadline = 0.0
         while len(batch) < self._max_batch:
             if batch and self._queue.empty():
@@ -114,11 +120,12 @@ class BatchQueue(Generic[Req, Res]):
             batch.append(item)
             if len(batch) == 1:
                 deadline = time.monotonic() + self._max_wait_s
-        return batch
 
     async def _settle(self, batch: list[_Item[Req, Res]]) -> None:
         try:
             results = await self._process([item.request for item in batch])
+            if len(results) != len(batch):
+                raise ServiceError(f"{len(results)} answers to {len(batch)} requests")
         except Exception as error:  # noqa: BLE001 - it goes to who asked
             if len(batch) == 1 or (isinstance(error, BigpeError) and error.transient):
                 for item in batch:

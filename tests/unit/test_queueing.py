@@ -1,0 +1,146 @@
+"""The batching queue: order, batches, failures item by item, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigpe.services.errors import ServiceError
+from bigpe.services.queueing import BatchQueue
+
+
+class Doubler:
+    """Doubles numbers; fails on odd ones, and as a whole on those above 100."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, batch: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(batch))
+        await self.gate.wait()
+        if any(number > 100 for number in batch):
+            raise ValueError("too large")
+        return [ServiceError(f"{n} is odd") if n % 2 else 2 * n for n in batch]
+
+
+def queue_of(double: Doubler, **settings: float) -> BatchQueue[int, int]:
+    chosen = {"max_batch": 4, "max_wait_s": 0.01, **settings}
+    return BatchQueue(double, **chosen)  # type: ignore[arg-type]
+
+
+async def filled(
+    queue: BatchQueue[int, int], double: Doubler, submits: list[tuple[int, int]]
+) -> list[asyncio.Task[int]]:
+    """Submit (request, priority) pairs while the process function is busy with a first item."""
+    double.gate.clear()
+    first = asyncio.create_task(queue.submit(0))
+    while not double.batches:
+        await asyncio.sleep(0.001)
+    tasks = [asyncio.create_task(queue.submit(*submit)) for submit in submits]
+    await asyncio.sleep(0)
+    return [first, *tasks]
+
+
+async def test_items_go_in_batches_by_priority_then_order() -> None:
+    double = Doubler()
+    queue = queue_of(double, max_wait_s=0.0)
+    tasks = await filled(queue, double, [(2, 5), (4, 1), (6, 1), (8, 0), (10, 5)])
+    assert queue.depth == 5
+    double.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16, 20]
+    assert double.batches == [[0], [8, 4, 6, 2], [10]]
+    assert (queue.metrics.batches, queue.metrics.items, queue.depth) == (3, 6, 0)
+    assert queue.metrics.busy_s > 0
+    await queue.close()
+
+
+async def test_a_bad_item_fails_alone() -> None:
+    double = Doubler()
+    queue = queue_of(double)
+    results = await asyncio.gather(
+        *(queue.submit(n) for n in (2, 3, 101, 4)), return_exceptions=True
+    )
+    assert [str(r) for r in results] == ["4", "3 is odd", "too large", "8"]
+    assert double.batches == [[2, 3, 101, 4], [2], [3], [101], [4]]
+    await queue.close()
+
+
+async def test_a_cancelled_submit_leaves_the_queue() -> None:
+    double = Doubler()
+    queue = queue_of(double, max_wait_s=0.0)
+    tasks = await filled(queue, double, [(2, 0), (4, 0)])
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    double.gate.set()
+    assert await tasks[2] == 8
+    assert double.batches == [[0], [4]]
+    await queue.close()
+
+
+async def test_a_full_queue_makes_callers_wait() -> None:
+    double = Doubler()
+    queue = queue_of(double, capacity=3, max_wait_s=0.0)
+    tasks = await filled(queue, double, [(n, 0) for n in (2, 4, 6, 8)])
+    assert queue.depth == 2
+    double.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16]
+    await queue.close()
+
+
+@pytest.mark.parametrize("max_wait_s", [0.0, 60.0])
+async def test_close_leaves_nobody_waiting(max_wait_s: float) -> None:
+    double = Doubler()
+    double.gate.clear()
+    queue = queue_of(double, max_wait_s=max_wait_s)
+    tasks = [asyncio.create_task(queue.submit(n)) for n in (2, 4)]
+    await asyncio.sleep(0.05)
+    await queue.close()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(r, asyncio.CancelledError | ServiceError) for r in results)
+    with pytest.raises(ServiceError, match="closed"):
+        async with asyncio.timeout(5):
+            await queue.submit(6)
+
+
+async def test_a_wrong_number_of_answers_fails_the_items_not_the_queue() -> None:
+    async def forgetful(batch: Sequence[int]) -> list[int | Exception]:
+        return [] if 7 in batch else [2 * n for n in batch]
+
+    queue: BatchQueue[int, int] = BatchQueue(forgetful, max_batch=4)
+    async with asyncio.timeout(5):
+        with pytest.raises(ServiceError, match="0 answers to 1 requests"):
+            await queue.submit(7)
+        assert await queue.submit(8) == 16
+    await queue.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    numbers=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3)), max_size=20),
+    max_batch=st.integers(1, 5),
+)
+def test_everyone_gets_their_own_answer(numbers: list[tuple[int, int]], max_batch: int) -> None:
+    async def run() -> None:
+        double = Doubler()
+        queue = queue_of(double, max_batch=max_batch, max_wait_s=0.0, capacity=7)
+        results = await asyncio.gather(
+            *(queue.submit(*submit) for submit in numbers), return_exceptions=True
+        )
+        for (number, _), result in zip(numbers, results, strict=True):
+            if number > 100:
+                assert isinstance(result, ValueError)
+            elif number % 2:
+                assert str(result) == f"{number} is odd"
+            else:
+                assert result == 2 * number
+        assert all(len(batch) <= max_batch for batch in double.batches)
+        await queue.close()
+
+    asyncio.run(run())
