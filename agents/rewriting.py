@@ -12,7 +12,7 @@ from bigpe.services.llm import Asks, LlmRequest, Turn
 from bigpe.services.values import Instruction, LlmUsage, Value, derive_seed
 
 ATTEMPTS = 3
-TEMPERATURE = 0.5
+TEMPERATURE = 0.3
 MAX_TOKENS = 64
 MAX_WORDS = 60
 REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai", "i'm unable")

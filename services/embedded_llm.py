@@ -28,7 +28,7 @@ from bigpe.services.values import Json
 
 BACKEND = "bigpe.services.smollm_backend:open_backend"
 PER_CALL = ("seed", "temperature", "max_tokens", "stop", "repeat_penalty", "response_format")
-DEFAULTS: Json = {"seed": 0, "temperature": 0.7, "max_tokens": 64, "repeat_penalty": 1.1}
+DEFAULTS: Json = {"seed": 0, "temperature": 0.7, "max_tokens": 64, "repeat_penalty": 1.0}
 CONTEXT_TOKENS = 2048
 CHARACTERS_A_TOKEN = 4
 
