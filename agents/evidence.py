@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from bigpe.agents.statistics import LEVEL, student_quantile
 from bigpe.agents.terms import subject_kept, terms_of, words
@@ -200,8 +199,8 @@ class _Model:
     """gain = mean + prompt + arm + terms + noise, the prompts absorbed.
 
     Henderson's equations C u = W'y with W = [1, arms, terms | prompts] and C = W'W + diag(ratios)
-    (0 for the mean). There is one prompt for a few pairs, so their block, which is diagonal, is
-    eliminated: S = W1'W1 + diag - W1'P (P'P + r)^-1 P'W1. The restricted likelihood follows from
+    (0 for the mean). Prompts are many and their block is diagonal, so it is eliminated:
+    S = W1'W1 + diag - W1'P (P'P + r)^-1 P'W1. The restricted likelihood follows from
     |C| = |S| |P'P + r| and y'Py = y'y - y'W u (Searle, Casella & McCulloch, Variance Components,
     sections 7.6 and 6.6).
     """
@@ -224,7 +223,9 @@ class _Model:
 
     def likelihood(self, term: float, prompt: float, arm: float) -> float:
         """Restricted log-likelihood at these ratios, the noise variance profiled out."""
-        factor, _, variance, log_prompts = self._solve(term, prompt, arm)
+        system, moments, log_prompts = self._system(term, prompt, arm)
+        factor, solved = _cholesky(system, moments[None, :])
+        variance = self._variance(prompt, solved[0])
         log_det = log_prompts + 2 * float(np.log(np.diag(factor)).sum())
         log_det -= self._arms * math.log(arm) + self._terms * math.log(term)
         return -0.5 * (self._df * math.log(variance) + log_det)
@@ -234,20 +235,23 @@ class _Model:
 
         Widened by Student's t over the normal, because few pairs leave the noise uncertain.
         """
-        factor, half, variance, _ = self._solve(term, prompt, arm)
-        inverse: Floats = solve_triangular(factor, np.eye(len(factor)), lower=True)
-        effects = inverse.T @ half
-        spread = np.sqrt(variance * (inverse**2).sum(axis=0))
+        system, moments, _ = self._system(term, prompt, arm)
+        identity = np.eye(len(system))
+        _, solved = _cholesky(system, np.vstack([moments, identity]))
+        half, root = solved[0], solved[1:]
+        variance = self._variance(prompt, half)
+        spread = np.sqrt(variance * (root**2).sum(axis=1))
         widening = student_quantile(LEVEL, self._df) / Z95
-        return _Fit(effects[-self._terms :], widening * spread[-self._terms :])
+        return _Fit((root @ half)[-self._terms :], widening * spread[-self._terms :])
 
-    def _solve(self, term: float, prompt: float, arm: float) -> tuple[Floats, Floats, float, float]:
-        system, moments, explained, log_prompts = self._absorb(prompt)
+    def _system(self, term: float, prompt: float, arm: float) -> tuple[Floats, Floats, float]:
+        system, moments, _, log_prompts = self._absorb(prompt)
         ratios = np.repeat([0.0, arm, term], [1, self._arms, self._terms])
-        factor, half = _cholesky(system + np.diag(ratios), moments)
-        rest = self._square - explained - float(half @ half)
-        variance = max(rest, FLOOR * self._square, TINY) / self._df
-        return factor, half, variance, log_prompts
+        return system + np.diag(ratios), moments, log_prompts
+
+    def _variance(self, prompt: float, half: Floats) -> float:
+        rest = self._square - self._absorb(prompt)[2] - float(half @ half)
+        return max(rest, FLOOR * self._square, TINY) / self._df
 
     def _absorb(self, ratio: float) -> tuple[Floats, Floats, float, float]:
         """The system without its prompts, what they explain, and their log determinant."""
@@ -263,22 +267,22 @@ class _Model:
         return self._absorbed[ratio]
 
 
-def _cholesky(system: Floats, moments: Floats) -> tuple[Floats, Floats]:
-    """L with L L' = `system`, and L^-1 `moments`, one block of columns after another.
+def _cholesky(system: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """L with L L' = `system`, and `rows` L'^-1, one block of columns after another.
 
     LAPACK's own divides even so small a system among threads that wait for each other: on a busy
     machine that took a hundred times longer.
     """
     n = len(system)
-    rest = np.vstack([system, moments])
+    rest = np.vstack([system, rows])
     for start in range(0, n, BLOCK):
         end = min(start + BLOCK, n)
         corner: Floats = np.linalg.cholesky(rest[start:end, start:end])
         below: Floats = np.linalg.solve(corner, rest[end:, start:end].T).T
         rest[start:end, start:end] = corner
         rest[end:, start:end] = below
-        rest[end:, end:] -= below @ below[:-1].T
-    return np.tril(rest[:n]), rest[n]
+        rest[end:, end:] -= below @ below[: n - end].T
+    return np.tril(rest[:n]), rest[n:]
 
 
 def _dummies(labels: Sequence[str]) -> Floats:

@@ -66,11 +66,14 @@ class Policy(Protocol):
     """Chooses an arm; ties and randomness come from `rng` alone."""
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
-        """The id of the arm to pull; `scale`: noise of one gain, score units, > 0."""
+        """The id of the arm to pull, of at least one; `scale`: noise of one gain, > 0."""
         ...
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """How good the arm may be, in the policy's reward units; infinite when untried."""
+        """How good the arm may be, in the policy's reward units.
+
+        Infinite without any gain, had or expected: an arm whose pulls were lost is asked again.
+        """
         ...
 
 
@@ -100,9 +103,9 @@ class Ucb1:
         return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """In units of the noise of one gain."""
+        """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
         if not arm.count:
-            return math.inf if not arm.tried else 0.0
+            return math.inf
         t = max(sum(a.count for a in arms), 2)
         bonus = math.sqrt(2 * math.log(t) / arm.count)
         return arm.mean / scale + self.exploration * bonus
@@ -123,7 +126,7 @@ class Paper:
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """In score x 100; `scale` plays no part."""
         n = arm.finished_pulls + arm.pending_pulls
-        if n == 0:
+        if not arm.count:
             return math.inf
         t = max(sum(a.finished_pulls + a.pending_pulls for a in arms), 2)
         return DISPLAY * arm.mean + self.exploration * math.sqrt(math.log(t) / n)
@@ -135,11 +138,11 @@ class Greedy:
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
         """The highest mean; untried arms first, in order."""
-        return _untried(arms) or _best(arms, lambda a: a.mean, rng)
+        return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """The mean in units of the noise of one gain; infinite when untried."""
-        return arm.mean / scale if arm.tried else math.inf
+        """The mean in units of the noise of one gain; of a pending first pull, 0."""
+        return arm.mean / scale if arm.count else math.inf
 
 
 @dataclass(frozen=True)
