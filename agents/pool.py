@@ -3,6 +3,11 @@
 A new instruction costs pulls before anything is known of it, so newcomers are let in only while
 arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinitely many arms
 (Wang, Audibert & Munos 2008, with beta = 1). The others wait.
+
+In a full pool a newcomer takes the place of the arm with the lowest upper bound that was pulled
+twice. A policy that is sure of its leader never pulls the others twice; so that it does not block
+newcomers for ever, after `size` blocked rounds one pull is enough, and after 2 `size` - 1 an arm
+may go while a pull of it is in flight (what that pull finds is still recorded).
 """
 
 from __future__ import annotations
@@ -13,14 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from scipy.stats import t as student
-
 from bigpe.agents.policies import Arm, Policy
+from bigpe.agents.statistics import mean, moderated_interval, pooled_squares
 from bigpe.services.values import Instruction
 
 State = Literal["living", "waiting", "retired"]
+Basis = Literal["lower bound", "mean", "nothing"]
+"""Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
 
 GROWTH = 2.0
+BACKLOG = 4
+"""Instructions that may wait, per place in the pool."""
+KNOWN_PULLS = 2
+"""Finished pulls after which an arm may be displaced."""
 EMPTY_PULLS = 2
 """Pulls without any result after which an arm is retired."""
 PRIOR_DF = 4.0
@@ -82,7 +92,7 @@ class _Record:
         return groups
 
     def prompt_means(self) -> list[float]:
-        return [math.fsum(gains) / len(gains) for gains in self.by_prompt().values()]
+        return [mean(gains) for gains in self.by_prompt().values()]
 
 
 class Pool:
@@ -96,12 +106,19 @@ class Pool:
         growth: float = GROWTH,
         paper: bool = False,
     ) -> None:
-        """`size`: instructions alive at a time, >= 2. `paper`: every proposal enters at once."""
+        """`size`: instructions alive at a time, >= 2, but at first all seeds are alive.
+
+        `growth`: > 0, how fast newcomers come. `paper`: every proposal enters at once.
+        ValueError for no seeds or a pool too small to compare anything.
+        """
+        if not seeds or size < 2:
+            raise ValueError(f"a pool of {len(seeds)} seeds and {size} places compares nothing")
         self._size = size
         self._growth = growth
         self._paper = paper
         self._records: dict[str, _Record] = {}
         self._finished = 0
+        self._blocked = 0
         for seed in seeds:
             self._records[seed.id] = _Record(seed, "living")
 
@@ -134,22 +151,27 @@ class Pool:
         return [self._row(r, prior) for r in self._records.values() if r.state != "waiting"]
 
     def best(self) -> PoolRow:
-        """The instruction with the highest lower bound; before any result, the first seed."""
-        rows = self.rows()
-        bounded = [row for row in rows if row.lo is not None]
-        if bounded:
-            return max(bounded, key=lambda row: row.lo or -math.inf)
-        known = [row for row in rows if row.mean is not None]
-        return max(known, key=lambda row: row.mean or -math.inf) if known else rows[0]
+        """The instruction, living or not, with the highest lower bound of those with two gains.
+
+        Before there is one the highest mean, and before any result the first seed.
+        """
+        return _best(self.rows())[0]
+
+    def best_basis(self) -> Basis:
+        """By what `best` is the best."""
+        return _best(self.rows())[1]
 
     # -- changing -----------------------------------------------------------------------------
 
     def start_pull(self, id: str, index: int, expected_gains: int) -> None:
-        """Pull `index` of this instruction is in flight."""
+        """Pull `index` of this instruction is in flight. KeyError when it was never here."""
         self._records[id].pending[index] = expected_gains
 
     def finish_pull(self, id: str, index: int, gains: Sequence[tuple[str, float]]) -> None:
-        """Pull `index` ended with these (naive prompt, gain); none means that all were lost."""
+        """Pull `index` ended with these (naive prompt, gain); none means that all were lost.
+
+        An arm that left meanwhile takes them too. KeyError when no such pull is in flight.
+        """
         record = self._records[id]
         del record.pending[index]
         record.finished_pulls += 1
@@ -160,7 +182,7 @@ class Pool:
     def propose(
         self, instruction: Instruction, *, parent: str, round: int, gradient_mid: str
     ) -> bool:
-        """Put a new instruction on the waiting list; False when it was here before."""
+        """Put a new instruction on the waiting list; False when it was ever here (by its id)."""
         if instruction.id in self._records:
             return False
         self._records[instruction.id] = _Record(
@@ -176,8 +198,8 @@ class Pool:
             self._settle_paper(policy, scale, admitted, retired)
         else:
             self._settle_one(policy, scale, admitted, retired)
-        waiting = self._in("waiting")
-        for record in self._ranked(waiting)[4 * self._size :]:
+        waiting = self._ranked(self._in("waiting"))
+        for record in waiting[BACKLOG * self._size :]:
             del self._records[record.instruction.id]
         return PoolDelta(tuple(admitted), tuple(retired), len(self._in("waiting")))
 
@@ -202,12 +224,14 @@ class Pool:
         if len(self._in("living")) >= self._size:
             weakest = self._weakest(policy, scale)
             if weakest is None:
+                self._blocked += 1
                 return
             reason = (
                 f"lowest upper bound of the pool; makes room for {waiting[0].instruction.id[:8]}"
             )
             retired.append(self._retire(weakest, reason))
         admitted.append(self._admit(waiting[0]))
+        self._blocked = 0
 
     def _settle_paper(
         self, policy: Policy, scale: float, admitted: list[str], retired: list[tuple[str, str]]
@@ -226,23 +250,18 @@ class Pool:
 
     def _weakest(self, policy: Policy, scale: float) -> _Record | None:
         """The living arm to give way: known well enough, not in flight, not the leader."""
-        arms = self.arms()
-        known = [record for record in self._in("living") if record.gains]
-        if not known:
-            return None
         prior = self._pooled_variance()
-        leader = max(known, key=lambda record: self._row(record, prior).lo or -math.inf).arm()
-        # An arm whose upper bound lies below the leader's mean will not be pulled for long; waiting
-        # for its second pull would shut the door to newcomers.
+        living = self._in("living")
+        leader = _best([self._row(record, prior) for record in living])[0].instruction.id
+        enough = KNOWN_PULLS if self._blocked < self._size else 1
+        wait = self._blocked < 2 * self._size - 1
+        arms = self.arms()
         free = [
             arm
             for arm in arms
-            if not arm.pending_pulls
-            and arm.id != leader.id
-            and (
-                arm.finished_pulls >= 2
-                or (arm.gains and policy.upper_bound(arm, arms, scale) < leader.mean / scale)
-            )
+            if arm.id != leader
+            and arm.finished_pulls >= enough
+            and not (wait and arm.pending_pulls)
         ]
         if not free:
             return None
@@ -255,8 +274,7 @@ class Pool:
         def promise(record: _Record) -> tuple[float, int]:
             parent = self._records.get(record.parent or "")
             means = parent.prompt_means() if parent else []
-            mean = math.fsum(means) / len(means) if means else 0.0
-            return (-mean, -record.born_round)
+            return (-mean(means) if means else 0.0, -record.born_round)
 
         return sorted(waiting, key=promise)
 
@@ -278,23 +296,17 @@ class Pool:
 
     def _pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all arms."""
-        squares, df = 0.0, 0
-        for record in self._records.values():
-            means = record.prompt_means()
-            if len(means) > 1:
-                centre = math.fsum(means) / len(means)
-                squares += math.fsum((mean - centre) ** 2 for mean in means)
-                df += len(means) - 1
-        return squares / df if df else None
+        return pooled_squares(record.prompt_means() for record in self._records.values()).variance
 
     def _row(self, record: _Record, prior: float | None) -> PoolRow:
-        mean, lo, hi = _moderated_interval(record.prompt_means(), prior)
+        means = record.prompt_means()
+        centre, lo, hi = moderated_interval(means, prior, PRIOR_DF) if means else (None,) * 3
         state = f"retired: {record.reason}" if record.state == "retired" else record.state
         return PoolRow(
             record.instruction,
             record.finished_pulls,
             len(record.gains),
-            mean,
+            centre,
             lo,
             hi,
             record.parent,
@@ -303,22 +315,12 @@ class Pool:
         )
 
 
-def _moderated_interval(
-    means: Sequence[float], prior: float | None
-) -> tuple[float | None, float | None, float | None]:
-    """Mean and 95% interval with a variance shrunk to the pooled one (Smyth 2004, moderated t).
-
-    The unit is the naive prompt. Few prompts make a plain variance unreliable, and the arm whose
-    prompts happened to agree would win by luck.
-    """
-    if not means:
-        return None, None, None
-    n = len(means)
-    mean = math.fsum(means) / n
-    if prior is None:
-        return mean, None, None
-    squares = math.fsum((value - mean) ** 2 for value in means)
-    df = PRIOR_DF + n - 1
-    variance = (PRIOR_DF * prior + squares) / df
-    half = float(student.ppf(0.975, df)) * math.sqrt(variance / n)
-    return mean, mean - half, mean + half
+def _best(rows: Sequence[PoolRow]) -> tuple[PoolRow, Basis]:
+    """Of equal ones the earliest. `rows` must not be empty."""
+    bounded = [(row.lo, row) for row in rows if row.lo is not None and row.gains > 1]
+    if bounded:
+        return max(bounded, key=lambda known: known[0])[1], "lower bound"
+    averaged = [(row.mean, row) for row in rows if row.mean is not None]
+    if averaged:
+        return max(averaged, key=lambda known: known[0])[1], "mean"
+    return rows[0], "nothing"

@@ -27,7 +27,7 @@ from tenacity import (
 
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
-from bigpe.services.errors import BigpeError, StoreError, UnusableAnswerError
+from bigpe.services.errors import BigpeError, ConfigError, StoreError, UnusableAnswerError
 
 M = TypeVar("M", bound=Message)
 
@@ -131,8 +131,8 @@ class Role(RoutedAgent):
                 with trial:
                     attempts = trial.retry_state.attempt_number
                     return await work(message)
-        except StoreError:
-            raise
+        except (StoreError, ConfigError):
+            raise  # the run cannot go on as it is: the delivery stays open
         except Exception as error:
             if _is_transient(error) and attempts < self._retry.attempts:
                 raise _LeftOpenError from error

@@ -153,6 +153,7 @@ class Session:
         """
         if self.complete:
             return
+        await self.services.open_models()
         self._runtime.start()
         await self._store.write([("set_run_state", self._state("running", ""))])
         self._deadline()
@@ -223,6 +224,15 @@ class Session:
         if prompts.rejected:
             log.warning("some rows of the naive prompts were not taken", rows=prompts.rejected)
         plan = await make_plan(self.config, prompts.of("train"), seed_instructions(), library)
+        # A model that cannot be loaded is found here, before the run exists.
+        await self.services.open_models()
+        record = {
+            "name": self.name,
+            "created": time.time(),
+            "config": self.config.model_dump_json(),
+            "version": bigpe.__version__,
+        }
+        await self._store.write([("add_run", record)])
         await self._journal.commit("", [start_run(self.name, plan)])
 
     def _deadline(self) -> None:
@@ -309,11 +319,4 @@ async def _settle_config(store: Store, name: str, wanted: BigpeConfig | None) ->
         return stored
     if wanted is None:
         raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
-    record = {
-        "name": name,
-        "created": time.time(),
-        "config": wanted.model_dump_json(),
-        "version": bigpe.__version__,
-    }
-    await store.write([("add_run", record)])
     return wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Services:
     score: ScoreService
     blobs: BlobStore
     effects: Effects
+
+    async def open_models(self) -> None:
+        """Load renderer and scorer side by side; ConfigError when one cannot be loaded."""
+        await asyncio.gather(self.render.open(), self.score.open())
 
 
 @asynccontextmanager

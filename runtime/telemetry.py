@@ -8,6 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from bigpe.services.errors import StoreError
+
 
 def configure_logging(log_file: Path | None = None, *, verbose: bool = False) -> None:
     """Route structlog and the standard library's logging to stderr and, as JSON, to `log_file`.
@@ -36,12 +38,21 @@ def configure_logging(log_file: Path | None = None, *, verbose: bool = False) ->
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     root.addHandler(_formatted(console, renderer, shared))
     if log_file is not None:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(log_file, encoding="utf-8")
+        file = _open_log(log_file)
         root.addHandler(_formatted(file, structlog.processors.JSONRenderer(), shared))
     # AutoGen's own loggers print whole payloads; the transcript has them already.
     for name in ("autogen_core", "autogen_core.events", "httpx", "httpcore", "openai"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _open_log(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror}; choose a project folder that you may write"
+        ) from error
 
 
 def _formatted(

@@ -1,7 +1,8 @@
 -- Every statement of the store, by name. Parameters are always bound, never formatted in.
 
 -- name: add_run
-INSERT INTO run(name, created, config, version) VALUES (:name, :created, :config, :version);
+INSERT INTO run(name, created, config, version) VALUES (:name, :created, :config, :version)
+ON CONFLICT(name) DO NOTHING;
 
 -- name: get_run
 SELECT name, created, config, version, state, reason FROM run WHERE name = :name;

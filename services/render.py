@@ -56,11 +56,13 @@ class RenderConfig(BaseModel):
 
 
 class Renderer(Protocol):
-    """Paints batches. `fingerprint` is known after `open`."""
+    """Paints batches."""
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the model, its settings and versions."""
+    async def open(self) -> str:
+        """Load the model; returns its fingerprint: a digest of all that a result depends on.
+
+        ConfigError when it cannot be loaded. A second call returns at once.
+        """
         ...
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
@@ -79,7 +81,7 @@ class DiffusersRenderer:
         self, config: RenderConfig, blobs: BlobStore, *, log_path: Path | None = None
     ) -> None:
         settings = config.model_dump(mode="json")
-        self.fingerprint = ""
+        self._fingerprint = ""
         """Empty until the first call: the child computes it."""
         self._child = Child(
             BACKEND,
@@ -91,9 +93,9 @@ class DiffusersRenderer:
 
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
-        if not self.fingerprint:
-            self.fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
-        return self.fingerprint
+        if not self._fingerprint:
+            self._fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
+        return self._fingerprint
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """See `Renderer.render`."""
@@ -142,7 +144,7 @@ class RenderService:
 
     async def render(self, request: RenderRequest) -> Image:
         """The picture, in the blob store. RenderError; StoreError when it cannot be kept."""
-        fingerprint = await _fingerprint(self._renderer)
+        fingerprint = await self._renderer.open()
         body: Json = {"prompt": request.prompt, "seed": request.seed}
         key = digest({"op": "render", "version": 1, "model": fingerprint, **body})
 
@@ -156,12 +158,10 @@ class RenderService:
     def _is_there(self, stored: Json) -> bool:
         return self._blobs.has(str(stored["digest"]))
 
+    async def open(self) -> None:
+        """Load the model now instead of at the first request."""
+        await self._renderer.open()
+
     async def close(self) -> None:
         """Stop the queue; the renderer is its owner's to close."""
         await self.queue.close()
-
-
-async def _fingerprint(renderer: Renderer) -> str:
-    if isinstance(renderer, DiffusersRenderer):
-        return await renderer.open()
-    return renderer.fingerprint

@@ -35,9 +35,11 @@ class ScoreConfig(BaseModel):
 class Scorer(Protocol):
     """Scores batches."""
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of weights, preprocessing and formula; scores compare only at equal ones."""
+    async def open(self) -> str:
+        """Load the model; returns its fingerprint: a digest of all that a result depends on.
+
+        ConfigError when it cannot be loaded. A second call returns at once.
+        """
         ...
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
@@ -55,7 +57,7 @@ class ClipScorer:
     def __init__(
         self, config: ScoreConfig, blobs: BlobStore, *, log_path: Path | None = None
     ) -> None:
-        self.fingerprint = ""
+        self._fingerprint = ""
         """Empty until the first call: the child computes it."""
         settings = config.model_dump(mode="json")
         self._child = Child(
@@ -68,9 +70,9 @@ class ClipScorer:
 
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
-        if not self.fingerprint:
-            self.fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
-        return self.fingerprint
+        if not self._fingerprint:
+            self._fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
+        return self._fingerprint
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
         """See `Scorer.score`."""
@@ -98,7 +100,7 @@ class ScoreService:
 
     async def score(self, request: ScoreRequest) -> Score:
         """The score of the picture against the prompt. ScoreError when there is none."""
-        fingerprint = await _fingerprint(self._scorer)
+        fingerprint = await self._scorer.open()
         body: Json = {"image": request.image, "prompt": request.prompt}
         key = digest({"op": "score", "version": 1, "model": fingerprint, **body})
 
@@ -108,12 +110,10 @@ class ScoreService:
 
         return Score.model_validate(await self._memo.run(key, "score", body, judge))
 
+    async def open(self) -> None:
+        """Load the model now instead of at the first request."""
+        await self._scorer.open()
+
     async def close(self) -> None:
         """Stop the queue; the scorer is its owner's to close."""
         await self.queue.close()
-
-
-async def _fingerprint(scorer: Scorer) -> str:
-    if isinstance(scorer, ClipScorer):
-        return await scorer.open()
-    return scorer.fingerprint

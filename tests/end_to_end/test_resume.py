@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from support.runs import CONFIG, open_fake, repeated_calls, run_fake, transcript
+
 from bigpe.agents.messages import PoolChanged
 from bigpe.services.errors import ConfigError, RunLockedError
-from support.runs import CONFIG, open_fake, repeated_calls, run_fake, transcript
 
 TESTS = Path(__file__).resolve().parent.parent
 LATEST_S = 60.0

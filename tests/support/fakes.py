@@ -38,7 +38,8 @@ def rng_of(*parts: object) -> random.Random:
 class FakeRenderer:
     """Writes a one-pixel picture whose colour depends on prompt and seed."""
 
-    fingerprint = "fake-renderer"
+    async def open(self) -> str:
+        return "fake-renderer"
 
     def __init__(self, blobs: BlobStore, *, delay_s: float = 0.0, log: Path | None = None) -> None:
         self._blobs = blobs
@@ -75,7 +76,8 @@ class FakeRenderer:
 class FakeScorer:
     """Likes some words and not others, with noise that depends on the picture."""
 
-    fingerprint = "fake-scorer"
+    async def open(self) -> str:
+        return "fake-scorer"
 
     def __init__(self, blobs: BlobStore, *, noise: float = 0.005) -> None:
         self._blobs = blobs
@@ -90,7 +92,7 @@ class FakeScorer:
         value = 0.25 + 0.01 * sum(word in words for word in GOOD_WORDS)
         value -= 0.01 * sum(word in words for word in BAD_WORDS)
         value += rng_of("noise", request.image).gauss(0.0, self._noise)
-        return Score(value=value, fingerprint=self.fingerprint)
+        return Score(value=value, fingerprint="fake-scorer")
 
     async def close(self) -> None:
         """Nothing to close."""

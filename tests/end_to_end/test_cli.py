@@ -1,0 +1,194 @@
+"""The command line as a user meets it, bad input above all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support.runs import run_fake
+
+from bigpe.runtime.cli import COMMANDS, main
+
+
+class Told(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Told]
+
+
+@pytest.fixture
+def bigpe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The `bigpe` command in this process: its exit code and what it printed."""
+
+    def run(*arguments: object) -> Told:
+        monkeypatch.setattr(sys, "argv", ["bigpe", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        return Told(code if isinstance(code, int) else 0, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path, bigpe: Run) -> Path:
+    assert bigpe("init", tmp_path / "p", "--no-pull").code == 0
+    return tmp_path / "p"
+
+
+def test_it_is_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "bigpe", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Examples:" in done.stdout and "\x1b" not in done.stdout
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(bigpe: Run, name: str) -> None:
+    told = bigpe(name, "--help")
+    assert told.code == 0 and "Usage:" in told.out
+
+
+def test_init_leaves_an_existing_file_alone(bigpe: Run, project: Path) -> None:
+    before = (project / "bigpe.toml").read_text()
+    told = bigpe("init", project, "--no-pull", "--template", "sdxl-turbo")
+    assert told.code == 2 and "there already" in told.err
+    assert (project / "bigpe.toml").read_text() == before
+
+
+@pytest.mark.parametrize("template", ["embedded", "sdxl-turbo"])
+def test_the_packaged_configurations_are_valid(bigpe: Run, tmp_path: Path, template: str) -> None:
+    bigpe("init", tmp_path / "p", "--no-pull", "--template", template)
+    told = bigpe("config", "check", "-p", tmp_path / "p", "--json")
+    assert told.code == 0
+    counts = json.loads(told.out)["prompts"]
+    assert min(counts.values()) > 10
+
+
+BAD_CONFIGS = {
+    "unknown key": ("[run]\nrounds = 3\nround = 4\n", r"line 3: unknown key 'run.round'"),
+    "wrong type": ('[run]\nrounds = "many"\n', "line 2: run.rounds"),
+    "out of range": ("[run]\n\nbatch_size = 0\n", "line 3: run.batch_size"),
+    "unknown section": ("[painting]\nx = 1\n", "unknown key 'painting'"),
+    "not TOML": ("[run\n", "line 1"),
+    "unknown role": ("[llm.boss]\n", "no such role"),
+    "unknown policy": ('[policy]\nname = "luck"\n', "line 2: policy.name"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_CONFIGS))
+def test_a_mistake_in_the_configuration_is_named(bigpe: Run, tmp_path: Path, case: str) -> None:
+    text, wanted = BAD_CONFIGS[case]
+    (tmp_path / "bigpe.toml").write_text(text)
+    told = bigpe("run", "-p", tmp_path)
+    assert told.code == 2
+    assert wanted in told.err and "Traceback" not in told.err
+    assert not (tmp_path / "bigpe.db").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted"),
+    [
+        ('[llm.default]\nprovider = "os.system"\n', "not trusted"),
+        ('[llm.default.config]\napi_key = "sk-1"\n', "do not belong in a file"),
+        ('[llm.default]\napi_key_env = "NO_SUCH_VARIABLE"\n', "NO_SUCH_VARIABLE"),
+        ('[data]\nnaive = "nowhere.txt"\n', "nowhere.txt"),
+        ('[render]\nmodel = "/no/such/folder"\n', "no such folder"),
+        ('[score]\nmodel = "/no/such/folder"\n', "no such folder"),
+    ],
+)
+def test_a_model_or_file_that_is_not_there_is_named(
+    bigpe: Run, tmp_path: Path, section: str, wanted: str
+) -> None:
+    (tmp_path / "bigpe.toml").write_text(section)
+    told = bigpe("run", "-p", tmp_path)
+    assert told.code != 0
+    assert wanted in told.err + told.out and "Traceback" not in told.err
+
+
+def test_there_is_no_configuration(bigpe: Run, tmp_path: Path) -> None:
+    told = bigpe("run", "-p", tmp_path)
+    assert told.code == 2 and "bigpe init" in told.err
+
+
+def test_a_bad_run_name(bigpe: Run, project: Path) -> None:
+    told = bigpe("run", "../evil", "-p", project)
+    assert told.code == 2 and "cannot name a run" in told.err
+
+
+def test_a_project_folder_that_cannot_be_written(bigpe: Run, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    (tmp_path / "bigpe.toml").write_text("")
+    told = bigpe("run", "-p", tmp_path)
+    assert told.code == 1 and "cannot" in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("content", ["", "\n\n  \n", "\x00\x01\n"])
+def test_an_empty_prompt_file(bigpe: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "naive.txt").write_text(content)
+    (tmp_path / "bigpe.toml").write_text('[data]\nnaive = "naive.txt"\n')
+    told = bigpe("run", "-p", tmp_path)
+    assert told.code == 2 and "naive.txt" in told.err
+
+
+def test_import_shows_what_is_taken_and_what_is_not(bigpe: Run, project: Path) -> None:
+    file = project / "mine.txt"
+    rows = ["a tower, ünïcode 🎨, oil", "a tower, ünïcode 🎨, oil", "x" * 5000, "bad\x07bell"]
+    file.write_text("\n".join(rows))
+    told = bigpe("prompts", "import", file, "-p", project)
+    assert told.code == 0 and "1 taken, 3 rejected" in told.out
+    for reason in ("same prompt", "5,000 characters", "control character"):
+        assert reason in told.out
+    found = bigpe("prompts", "search", "tower", "-p", project, "--json")
+    assert json.loads(found.out) == [rows[0]]
+    assert bigpe("prompts", "search", '"* OR NEAR(', "-p", project).code == 0
+
+
+async def test_a_finished_run_can_be_read(bigpe: Run, tmp_path: Path) -> None:
+    await run_fake(tmp_path)
+
+    # asyncio.run may not nest: the commands run in processes of their own.
+    def ask(*arguments: str) -> Told:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "bigpe", *arguments, "-p", str(tmp_path)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return Told(done.returncode, done.stdout, done.stderr)
+
+    transcript = ask("inspect")
+    assert transcript.code == 0, transcript.err
+    for part in ("rewrite 3 prompts under", "rewrote 3 prompts", "naive picture", "mean (score"):
+        assert part in transcript.out
+    lines = ask("inspect", "--json").out.splitlines()
+    assert {json.loads(line)["kind"] for line in lines} >= {"RunStarted", "ArmPulled", "RunStopped"}
+    pool = json.loads(ask("inspect", "--pool", "--json").out)
+    assert pool["best"] in {row["id"] for row in pool["instructions"]}
+    (state,) = json.loads(ask("status", "--json").out)
+    assert (state["state"], state["process"]) == ("complete", None)
+    missing = ask("inspect", "other")
+    assert missing.code == 2 and "there are: main" in missing.err
+
+
+def test_a_database_of_a_newer_schema(bigpe: Run, project: Path) -> None:
+    connection = sqlite3.connect(project / "bigpe.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    told = bigpe("run", "-p", project)
+    assert told.code == 1 and "newer bigpe" in told.err
+
+
+def test_stop_without_a_run(bigpe: Run, project: Path) -> None:
+    told = bigpe("stop", "-p", project)
+    assert told.code == 2 and "no process is writing" in told.err
