@@ -1,4 +1,4 @@
-"""The packaged prompt sets; written for bigpe, CC0 (see DATA.md)."""
+"""The packaged prompt sets, written for bigpe, CC0-1.0 (DATA.md says how)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ class ProfessionalPrompt(NamedTuple):
     text: str
     source: str
     license: str
+    """An SPDX identifier."""
 
 
 @cache
 def naive_prompts(name: Literal["world", "general"]) -> tuple[str, ...]:
-    """The naive prompts of the embedded world, or of anything."""
+    """Naive prompts in the embedded world's vocabulary, or about anything; no two are equal."""
     text = (files("bigpe.prompts") / f"naive_{name}.txt").read_text("utf-8")
     return tuple(line for line in text.splitlines() if line)
 
 
 @cache
 def professional_prompts() -> tuple[ProfessionalPrompt, ...]:
-    """The packaged professional prompts."""
+    """The packaged professional prompts; no two are equal."""
     text = (files("bigpe.prompts") / "professional.jsonl").read_text("utf-8")
     return tuple(ProfessionalPrompt(**json.loads(line)) for line in text.splitlines())

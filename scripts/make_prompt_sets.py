@@ -1,6 +1,6 @@
 """Write the packaged prompt sets: prompts/naive_world.txt and prompts/professional.jsonl.
 
-    python -P scripts/make_prompt_sets.py
+    python scripts/make_prompt_sets.py
 
 Scenes (prompt_scenes.txt) and phrases (prompt_phrases.txt) beside this script are written by hand;
 naive_general.txt is written by hand altogether. Seeded: the same files every time. Each light,
@@ -42,13 +42,26 @@ PLACED = (
     "picture of {a} {noun} {where}", "{old} {noun} {where}",
 )  # fmt: skip
 UNPLACED = ("{a} {noun}", "{noun}", "the {noun}", "picture of {a} {noun}", "{old} {noun}")
-ADJECTIVES = ("a big", "a little", "an old", "a funny", "a lonely")
+ADJECTIVES = ("a big", "a little", "an old", "a small", "a lonely")
 
-CAMERA_STYLES = {"plain", "photo"}
-HAND_STYLES = {"oil", "comic", "sketch"}
+HANDS = {
+    "plain": "camera", "photo": "camera", "oil": "oil", "comic": "comic", "sketch": "sketch",
+    "pixel": "pixel",
+}  # fmt: skip
+"""For the value of a style: the group of its craft phrases."""
+CRAFT = ("composition", "palette", "material", "movement", "purpose", "weather")
+UNMADE = {"photo": {"movement"}, "plain": {"movement", "purpose"}, "sketch": {"palette"}}
+UNMADE["pixel"] = {"material", "movement", "purpose"}
+"""For the value of a style: the groups that do not suit it."""
 LENS_TERMS = {"bokeh", "film grain", "out of focus"}
 UNDRAWN = {"pixel", "sketch", "comic"}
 """Styles that no lens term goes with."""
+
+OF_STYLES = (
+    "snapshot", "simple picture", "photograph", "photo", "dslr photo", "oil painting", "painting",
+    "cartoon", "illustration", "pencil sketch", "sketch", "line drawing", "black and white drawing",
+)  # fmt: skip
+"""Terms that may open a prompt: "an oil painting of ..."."""
 
 
 def read_groups(path: Path) -> dict[str, list[str]]:
@@ -130,10 +143,9 @@ def world_terms(groups: dict[str, list[str]]) -> list[Term]:
         for line in lines:
             name, *variants = line.split(" | ")
             phrases[group, name] = variants
-    slots = [("light", LIGHTS, ""), ("style", STYLES, ""), ("framing", FRAMINGS, "")]
     terms = [
         Term(slot, value, name, phrases[slot, name])
-        for slot, table, _ in slots
+        for slot, table in (("light", LIGHTS), ("style", STYLES), ("framing", FRAMINGS))
         for value, names in table.items()
         for name in names
     ]
@@ -172,10 +184,12 @@ def fits(term: Term, taken: list[Term]) -> bool:
 def professional(rng: random.Random) -> list[str]:
     """One prompt a scene, in mixed order."""
     phrases = read_groups(HERE / "prompt_phrases.txt")
-    scenes = [scene for lines in read_groups(HERE / "prompt_scenes.txt").values() for scene in lines]
+    scenes = [
+        scene for lines in read_groups(HERE / "prompt_scenes.txt").values() for scene in lines
+    ]
     rng.shuffle(scenes)
     terms = TermDeck(world_terms({k: v for k, v in phrases.items() if " | " in v[0]}), rng)
-    extras = {k: Deck(tuple(phrases[k]), rng) for k in ("craft", "camera", "hand", "mood")}
+    extras = {k: Deck(tuple(v), rng) for k, v in phrases.items() if " | " not in v[0]}
     return [dress(scene, terms, extras, rng) for scene in scenes]
 
 
@@ -184,29 +198,29 @@ def dress(scene: str, deck: TermDeck, extras: dict[str, Deck], rng: random.Rando
     taken: list[Term] = []
     for _ in range(rng.choice((2, 3, 3, 4, 4, 5))):
         taken.append(deck.deal(taken))
-    rng.shuffle(taken)
     style = next((term for term in taken if term.slot == "style"), None)
-    others = [extras["craft"].deal() for _ in range(rng.choice((1, 2, 2, 3)))]
-    if style and style.value in CAMERA_STYLES:
-        others.append(extras["camera"].deal())
-    elif style and style.value in HAND_STYLES:
-        others.append(extras["hand"].deal())
-    if rng.random() < 0.7:
-        others.append(extras["mood"].deal())
-    if style and style.name in OF_STYLES and rng.random() < 0.5:
-        taken.remove(style)
-        phrase = rng.choice([p for p in style.phrases if p.endswith(style.name)])
-        scene = f"{phrase} of {scene}"
-    parts = others + [rng.choice(term.phrases) for term in taken]
+    opening = style if style and style.name in OF_STYLES and rng.random() < 0.6 else None
+    parts = [rng.choice(term.phrases) for term in taken if term is not opening]
+    parts += craft(style, extras, rng)
     rng.shuffle(parts)
+    if opening:
+        medium = rng.choice([p for p in opening.phrases if p.endswith(opening.name)])
+        if not medium.startswith(("a ", "an ")):
+            medium = f"{article(medium)} {medium}"
+        scene = f"{medium} of {scene}"
     return ", ".join([scene, *parts])
 
 
-OF_STYLES = (
-    "snapshot", "simple picture", "photograph", "photo", "dslr photo", "oil painting", "painting",
-    "cartoon", "illustration", "pencil sketch", "sketch", "line drawing", "black and white drawing",
-)  # fmt: skip
-"""Terms that may open a prompt: "an oil painting of ..."."""
+def craft(style: Term | None, extras: dict[str, Deck], rng: random.Random) -> list[str]:
+    """One to four phrases beyond the world's terms, of different groups, that suit `style`."""
+    value = style.value if style else ""
+    fitting = [group for group in CRAFT if group not in UNMADE.get(value, ())]
+    groups = rng.sample(fitting, rng.choice((1, 2, 2, 3)))
+    if value and rng.random() < 0.7:
+        groups[-1] = HANDS[value]
+    if rng.random() < 0.6:
+        groups.append("mood")
+    return [extras[group].deal() for group in groups]
 
 
 def main() -> None:
