@@ -5,9 +5,10 @@ arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinit
 (Wang, Audibert & Munos 2008, with beta = 1). The others wait.
 
 In a full pool a newcomer takes the place of the arm with the lowest upper bound that was pulled
-twice. A policy that is sure of its leader never pulls the others twice; so that it does not block
-newcomers for ever, after `size` blocked rounds one pull is enough, and after 2 `size` - 1 an arm
-may go while a pull of it is in flight (what that pull finds is still recorded).
+twice. A policy that is sure of its leader never pulls the others twice, which would shut the door.
+So one pull is enough where the upper bound lies below the leader's mean, or after `size` rounds in
+which a newcomer was blocked; after 2 `size` - 1 an arm may go while a pull of it is in flight
+(what that pull finds is still recorded).
 """
 
 from __future__ import annotations
@@ -253,15 +254,18 @@ class Pool:
         prior = self._pooled_variance()
         living = self._in("living")
         leader = _best([self._row(record, prior) for record in living])[0].instruction.id
-        enough = KNOWN_PULLS if self._blocked < self._size else 1
-        wait = self._blocked < 2 * self._size - 1
+        target = self._records[leader].arm().mean / scale
         arms = self.arms()
+
+        def known(arm: Arm) -> bool:
+            pulled = arm.finished_pulls >= (1 if self._blocked >= self._size else KNOWN_PULLS)
+            return pulled or (bool(arm.gains) and policy.upper_bound(arm, arms, scale) < target)
+
+        hurry = self._blocked >= 2 * self._size - 1
         free = [
             arm
             for arm in arms
-            if arm.id != leader
-            and arm.finished_pulls >= enough
-            and not (wait and arm.pending_pulls)
+            if arm.id != leader and known(arm) and (hurry or not arm.pending_pulls)
         ]
         if not free:
             return None

@@ -255,16 +255,17 @@ def test_the_equations_agree_with_the_dense_ones() -> None:
     centred = gains - weight.sum(axis=0) @ gains / weight.sum()
     assert found.effects == pytest.approx(terms.T @ weight @ centred / ratios[0], abs=1e-12)
 
-    def restricted(arm: float) -> float:
+    def restricted(*ratios: float) -> float:
         """REML as the density of n - 1 contrasts (Patterson & Thompson 1971)."""
-        v = np.eye(n) + sum(z @ z.T / r for z, r in zip(parts, (3.0, 0.3, arm), strict=True))
+        v = np.eye(n) + sum(z @ z.T / r for z, r in zip(parts, ratios, strict=True))
         contrasts = np.linalg.svd(np.ones((1, n)))[2][1:]
         k_v, k_y = contrasts @ v @ contrasts.T, contrasts @ gains
         variance = k_y @ np.linalg.solve(k_v, k_y) / (n - 1)
         return float(multivariate_normal(np.zeros(n - 1), variance * k_v).logpdf(k_y))
 
-    gap = model.likelihood(3.0, 0.3, 5.0) - model.likelihood(3.0, 0.3, 50.0)
-    assert gap == pytest.approx(restricted(5.0) - restricted(50.0), abs=1e-8)
+    for other in ((30.0, 0.3, 5.0), (3.0, 3.0, 5.0), (3.0, 0.3, 50.0)):
+        gap = model.likelihood(*ratios) - model.likelihood(*other)
+        assert gap == pytest.approx(restricted(*ratios) - restricted(*other), abs=1e-8)
 
 
 def test_a_long_run_is_tabulated_fast() -> None:

@@ -129,10 +129,11 @@ def test_the_order_of_tried_arms_means_nothing(
 ) -> None:
     tried = [arm for arm in arms if arm.tried] or [replace(arms[0], finished_pulls=1)]
     shuffled = rng.sample(tried, len(tried))
-    policy = make_policy(PolicyConfig(name=name))
-    assert policy.select(tried, 0.01, selection_rng(1, 1)) == policy.select(
-        shuffled, 0.01, selection_rng(1, 1)
-    )
+    policy = make_policy(PolicyConfig(name=name, epsilon=0.5))
+    for index in range(5):
+        assert policy.select(tried, 0.01, selection_rng(1, index)) == policy.select(
+            shuffled, 0.01, selection_rng(1, index)
+        )
 
 
 @given(histories(), st.sampled_from(("ucb1", "greedy", "epsilon-greedy")), st.integers(-8, 8))
