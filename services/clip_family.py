@@ -12,12 +12,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 from PIL import Image as Pictures
 from PIL import UnidentifiedImageError
+from safetensors import SafetensorError
 from torch.nn import functional
 
 from bigpe.services import embedded
@@ -28,10 +29,66 @@ from bigpe.services.fingerprints import folder_fingerprint
 from bigpe.services.score import ScoreConfig
 from bigpe.services.values import Json, digest
 
-FORMULA = "cosine/1: rgb, bicubic antialiased to the model's square, CLIP mean and deviation"
+FORMULA = "cosine/1: rgb, antialiased float resize and centre crop as the folder says"
+RESAMPLING = {2: "bilinear", 3: "bicubic"}
+"""PIL's numbers, which preprocessor files use, and torch's names."""
+LONGEST_RATIO = 20
+"""Of a picture's sides; a more extreme one is refused before it is resized."""
 TEXTS_KEPT = 4096
 MOST_PIXELS = 64_000_000
 """Of a picture; a larger one is refused before it is decoded."""
+
+
+class Preprocess(NamedTuple):
+    """How a picture becomes the model's input, from preprocessor_config.json.
+
+    The steps are those of transformers' CLIPImageProcessor, on floats: it rounds to whole colour
+    levels after resizing, this does not.
+    """
+
+    shortest: int | None
+    """Resize the shortest side to so many pixels and keep the proportions; or None, and"""
+    exact: tuple[int, int] | None
+    """resize to (height, width); None, too: no resizing."""
+    crop: tuple[int, int] | None
+    """Then cut (height, width) from the middle."""
+    resampling: str
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @classmethod
+    def read(cls, told: Json) -> Preprocess:
+        """From the file's content; KeyError or ValueError when it says what is not known here."""
+        size = told.get("size") if told.get("do_resize", True) else {}
+        size = {"shortest_edge": size} if isinstance(size, int) else dict(size or {})
+        crop = told.get("crop_size") if told.get("do_center_crop", True) else None
+        crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+        resample = int(told.get("resample", 3))
+        if resample not in RESAMPLING:
+            raise ValueError(f"resample = {resample} is not one of {sorted(RESAMPLING)}")
+        return cls(
+            shortest=size.get("shortest_edge"),
+            exact=(size["height"], size["width"]) if "height" in size else None,
+            crop=(crop["height"], crop["width"]) if crop else None,
+            resampling=RESAMPLING[resample],
+            mean=torch.tensor(told["image_mean"]).view(1, 3, 1, 1),
+            std=torch.tensor(told["image_std"]).view(1, 3, 1, 1),
+        )
+
+    def __call__(self, picture: torch.Tensor) -> torch.Tensor:
+        """`picture` is [1, 3, height, width] in 0..1."""
+        height, width = picture.shape[-2:]
+        wanted = self.exact or (height, width)
+        if self.shortest is not None:
+            short = min(height, width)
+            wanted = (self.shortest * height // short, self.shortest * width // short)
+        if wanted != (height, width):
+            picture = functional.interpolate(picture, wanted, mode=self.resampling, antialias=True)
+        if self.crop is not None:
+            top = (picture.shape[-2] - self.crop[0]) // 2
+            left = (picture.shape[-1] - self.crop[1]) // 2
+            picture = picture[..., top : top + self.crop[0], left : left + self.crop[1]]
+        return (picture - self.mean) / self.std
 
 
 class ClipBackend:
@@ -42,7 +99,7 @@ class ClipBackend:
         self._device = pick_device(config.device)
         torch.set_num_threads(config.threads)
         self._folder = _folder(config.model)
-        self._model, self._tokenizer, self._mean, self._std = _load(self._folder, config.model)
+        self._model, self._tokenizer, self._prepare = _load(self._folder, config.model)
         self._model.to(self._device).eval()
         self._side = int(self._model.config.vision_config.image_size)
         self._limit = int(self._model.config.text_config.max_position_embeddings)
@@ -95,16 +152,20 @@ class ClipBackend:
             with Pictures.open(io.BytesIO(data)) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise ScoreError(f"picture {image[:8]} has more than {MOST_PIXELS:,} pixels")
+                if max(picture.size) > LONGEST_RATIO * min(picture.size):
+                    raise ScoreError(f"picture {image[:8]} is longer than {LONGEST_RATIO} : 1")
                 rgb = picture.convert("RGB")
         except (UnidentifiedImageError, OSError, Pictures.DecompressionBombError) as error:
             raise ScoreError(f"picture {image[:8]} cannot be decoded: {error}") from error
         raw = torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8)
         tensor = raw.view(rgb.height, rgb.width, 3).permute(2, 0, 1)[None].float() / 255
-        if tensor.shape[-2:] != (self._side, self._side):
-            tensor = functional.interpolate(
-                tensor, (self._side, self._side), mode="bicubic", antialias=True
+        ready = self._prepare(tensor)
+        if ready.shape[-2:] != (self._side, self._side):
+            raise ScoreError(
+                f"the scorer's preprocessor_config.json makes {tuple(ready.shape[-2:])} pixels of "
+                f"picture {image[:8]}, but its model takes {self._side} x {self._side}"
             )
-        return (tensor - self._mean) / self._std
+        return ready
 
     def _text(self, prompt: str) -> tuple[torch.Tensor, int]:
         """Normalised text features, [1, width], and the tokens that were cut off; kept."""
@@ -134,20 +195,26 @@ def _folder(model: str) -> Path:
     return folder
 
 
-def _load(folder: Path, name: str) -> tuple[Any, Any, torch.Tensor, torch.Tensor]:
+def _load(folder: Path, name: str) -> tuple[Any, Any, Preprocess]:
     try:
-        model = transformers.CLIPModel.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32
+        clip: Any = transformers.CLIPModel  # its stub forgets what output_loading_info returns
+        model, report = clip.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
-        processor, _ = transformers.CLIPImageProcessor.get_image_processor_dict(str(folder))
-    except (OSError, ValueError) as error:
+        told, _ = transformers.CLIPImageProcessor.get_image_processor_dict(str(folder))
+        prepare = Preprocess.read(told)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"[score] model = {name!r} is not a usable CLIPModel folder: {str(error)[:400]}"
         ) from error
-    mean = torch.tensor(processor["image_mean"]).view(1, 3, 1, 1)
-    std = torch.tensor(processor["image_std"]).view(1, 3, 1, 1)
-    return model, tokenizer, mean, std
+    if missing := sorted(report["missing_keys"]):
+        # transformers would fill them with random numbers: every score would be noise.
+        raise ConfigError(
+            f"[score] model = {name!r} is not a whole CLIPModel: {len(missing)} weights are not in "
+            f"model.safetensors, the first is {missing[0]}"
+        )
+    return model, tokenizer, prepare
 
 
 def open_backend(config: Json) -> ClipBackend:
