@@ -11,6 +11,7 @@ from typing import Any
 import diffusers as _diffusers
 import numpy as np
 import torch
+from huggingface_hub import try_to_load_from_cache
 from PIL import Image as Pictures
 
 from bigpe.services import embedded
@@ -39,8 +40,9 @@ class DiffusersBackend:
         _adapt(self._pipeline, config)
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
-        if self._device == "cpu":
-            self._pipeline.unet.to(memory_format=torch.channels_last)
+        unet = getattr(self._pipeline, "unet", None)  # newer families have a transformer instead
+        if self._device == "cpu" and unet is not None:
+            unet.to(memory_format=torch.channels_last)
 
     def handle(self, method: str, payload: Json) -> Json:
         """`fingerprint`, or `render` with "items" of prompt and seed."""
@@ -58,7 +60,8 @@ class DiffusersBackend:
         settings = self._config.model_dump(mode="json", exclude={"max_batch", "call_timeout_s"})
         return digest(
             {
-                "weights": _identity(self._config),
+                "weights": _identity(_place(self._config.model), self._config.revision),
+                "vae": _identity(self._config.vae) if self._config.vae else "",
                 "settings": settings | {"device": self._device, "dtype": str(self._dtype)},
                 "torch": torch.__version__,
                 "diffusers": diffusers.__version__,
@@ -172,18 +175,29 @@ def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
     options |= {"revision": config.revision} if config.revision else {}
     options |= {"variant": config.variant} if config.variant else {}
     if config.vae:
-        options["vae"] = diffusers.AutoencoderKL.from_pretrained(config.vae, torch_dtype=dtype)
+        options["vae"] = _load_vae(config.vae, dtype)
     try:
         try:
             return diffusers.AutoPipelineForText2Image.from_pretrained(place, **options)
         except ValueError:
             # A class that the auto pipeline does not list: the one that model_index.json names.
             return diffusers.DiffusionPipeline.from_pretrained(place, **options)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(
             f"[render] model = {config.model!r} cannot be loaded: {str(error)[:400]}. Name a "
             "folder with a model_index.json, or a hub id that this machine can reach or has cached "
             "(without internet: copy the folder here and name its path)"
+        ) from error
+
+
+def _load_vae(place: str, dtype: torch.dtype) -> Any:
+    """The VAE of the class that its config.json names, so that a tiny one can be used too."""
+    try:
+        return diffusers.AutoModel.from_pretrained(place, torch_dtype=dtype)
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            f"[render] vae = {place!r} cannot be loaded: {str(error)[:400]}. Name a folder with a "
+            "diffusers autoencoder (config.json and weights), or its hub id"
         ) from error
 
 
@@ -201,11 +215,16 @@ def _adapt(pipeline: Any, config: RenderConfig) -> None:
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **spacing)
 
 
-def _identity(config: RenderConfig) -> str:
-    place = Path(_place(config.model))
-    if place.is_dir():
-        return folder_fingerprint(place)
-    return f"{config.model}@{config.revision or 'main'}"
+def _identity(place: str, revision: str | None = None) -> str:
+    """The content of a folder, or the commit of a hub id that was just loaded."""
+    if Path(place).is_dir():
+        return folder_fingerprint(Path(place))
+    for name in ("model_index.json", "config.json"):
+        # A branch moves; the folder of the local copy is named by the commit it was at.
+        copy = try_to_load_from_cache(place, name, revision=revision)
+        if isinstance(copy, str):
+            return f"{place}@{Path(copy).parent.name}"
+    return f"{place}@{revision or 'main'}"
 
 
 def open_backend(config: Json) -> DiffusersBackend:
