@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
@@ -38,6 +39,15 @@ def _painted(seed: int) -> tuple[np.ndarray, list[dict[str, object]]]:
     return np.stack([np.asarray(paint(s)) for s in scenes]), [asdict(s) for s in scenes]
 
 
+def _paint_all(jobs: list[int]) -> Iterator[tuple[np.ndarray, list[dict[str, object]]]]:
+    """Every job's scenes, in order; a few are painted here, with no children to outlive us."""
+    if len(jobs) <= 2:
+        yield from map(_painted, jobs)
+        return
+    with ProcessPoolExecutor(2) as pool:
+        yield from pool.map(_painted, jobs)
+
+
 def make_data(work: Path, scenes: int, seed: int, phrases: Path | None) -> None:
     """Paint scenes, fit the latent space, train the tokenizer. Skipped when already done."""
     if (work / "tokenizer").exists():
@@ -47,11 +57,10 @@ def make_data(work: Path, scenes: int, seed: int, phrases: Path | None) -> None:
     pictures, facts = [], []
     jobs = [seed * 1_000_000 + i for i in range(-(-scenes // CHUNK))]
     progress = Progress("data", 0, len(jobs), 10)
-    with ProcessPoolExecutor(2) as pool:
-        for done, (images, truths) in enumerate(pool.map(_painted, jobs), 1):
-            pictures.append(images)
-            facts += truths
-            progress.report(done)
+    for done, (images, truths) in enumerate(_paint_all(jobs), 1):
+        pictures.append(images)
+        facts += truths
+        progress.report(done)
     stack = np.concatenate(pictures)
     save_array(work / "pictures.npy", stack)
     save_json(work / "scenes.json", facts)
