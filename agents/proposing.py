@@ -112,7 +112,9 @@ async def propose(
     turns: tuple[Turn, ...] = ()
     usage = LlmUsage()
     for index in range(CANDIDATES):
-        request = _request(gradient, parent, professional, derive_seed(seed, "proposal", index))
+        request = _request(
+            gradient, recipe, parent, professional, derive_seed(seed, "proposal", index)
+        )
         try:
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
@@ -276,7 +278,11 @@ def _parse(raw: str) -> str | None:
 
 
 def _request(
-    gradient: Gradient, parent: Instruction, professional: Sequence[str], seed: int
+    gradient: Gradient,
+    recipe: _Recipe,
+    parent: Instruction,
+    professional: Sequence[str],
+    seed: int,
 ) -> LlmRequest:
     text = template("modifier")
     turns = [Turn(role="system", text=text.system)]
@@ -285,8 +291,9 @@ def _request(
             Turn(role="user", text=example.user),
             Turn(role="assistant", text=example.assistant),
         ]
-    lines = [f"present: {parent.text}", f"improvement: {gradient.improvement}"]
-    lines += [f"professional: {prompt[:240]}" for prompt in professional[:2]]
+    lines = [f"professional: {prompt[:240]}" for prompt in professional[:2]]
+    lines += [f"present: {parent.text}", f"improvement: {gradient.improvement}"]
+    lines += [f"name: {', '.join(recipe.clauses)}"] if recipe.clauses else []
     turns.append(Turn(role="user", text="\n".join(lines)))
     return LlmRequest(
         turns=tuple(turns),

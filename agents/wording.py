@@ -102,7 +102,8 @@ def compose(rows: Sequence[EvidenceRow]) -> WordedGradient:
             composed=True,
         )
     found = [f"{_told(row)} {100 * row.effect:+.2f} (n={row.n})" for row in rows]
-    changes = [f"add {row.term}" for row in add] + [f"avoid {row.term}" for row in avoid]
+    changes = [f"add {' and '.join(row.term for row in add)}"] if add else []
+    changes += [f"avoid {' and '.join(row.term for row in avoid)}"] if avoid else []
     return WordedGradient(
         inference=f"Measured on gain (score x 100): {'; '.join(found)}.",
         improvement=f"{' and '.join(changes)}.".capitalize(),
@@ -204,9 +205,10 @@ def _request(
             Turn(role="user", text=example.user),
             Turn(role="assistant", text=example.assistant),
         ]
-    lines = [f'{row.id} "{row.term}": {100 * row.effect:+.2f}' for row in rows]
     sides = (("best", best), ("worst", worst), ("professional", professional))
-    lines += [f"{side}: {pair.rewrite[:240]}" for side, pair in sides if pair is not None]
+    lines = [f"{side}: {pair.rewrite[:240]}" for side, pair in sides if pair is not None]
+    # Last, because a small model goes by what it read last.
+    lines += [f'{row.id} "{row.term}": {100 * row.effect:+.2f}' for row in rows]
     turns.append(Turn(role="user", text="\n".join(lines)))
     return LlmRequest(
         turns=tuple(turns),

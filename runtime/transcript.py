@@ -129,11 +129,14 @@ def describe(message: AnyMessage) -> list[str]:
         case CritiqueRequested():
             return ["what made the difference?", *_evidence(message)]
         case GradientsComputed():
-            return [f"{len(message.gradients)} gradients", *_gradients(message)]
+            return [_count(len(message.gradients), "gradient"), *_gradients(message)]
         case ProposalRequested():
-            return [f"turn {len(message.gradients)} gradients into instructions"]
+            return [f"turn {_count(len(message.gradients), 'gradient')} into instructions"]
         case InstructionsProposed():
-            return [f"{len(message.proposals)} instructions proposed", *_proposals(message)]
+            return [
+                f"proposed {_count(len(message.proposals), 'instruction')}",
+                *_proposals(message),
+            ]
         case PoolChanged():
             return [f"pool: best is {message.best[:8]}", *_pool(message)]
         case RunStopped():
@@ -144,6 +147,10 @@ def describe(message: AnyMessage) -> list[str]:
                 f"{message.actor} failed at {message.step_kind} (attempt {message.attempt}, "
                 f"{follow}): {message.error}: {quote(message.cause, 400)}"
             ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _rewrites(message: PromptsRewritten) -> list[str]:

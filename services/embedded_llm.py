@@ -40,7 +40,8 @@ class EmbeddedLlmConfig(BaseModel):
 
     path: str | None = None
     """Another GGUF file; default: the one in the user's cache."""
-    threads: int = 2
+    threads: int = 1
+    """CPU threads. One: two that share their cores with the picture model wait for each other."""
 
 
 class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):

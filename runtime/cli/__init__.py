@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,10 @@ import click
 
 import bigpe
 from bigpe.services.errors import BigpeError
+
+# The evidence fit is small, and threads of it would only wait for those of the models. Set before
+# anything loads numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 COMMANDS: dict[str, str] = {
     "init": "init:init",
