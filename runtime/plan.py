@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bigpe.agents.messages import CampaignPlan, SeedInstruction
-from bigpe.agents.terms import subject_words, words
+from bigpe.agents.terms import subject_kept
 from bigpe.prompts.library import naive_prompts
 from bigpe.prompts.templates import seed_texts
 from bigpe.runtime.config import BigpeConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.library import PromptLibrary
 from bigpe.services.prompt_files import PromptFile, read_prompts
-from bigpe.services.retrieval import contains_subject
-from bigpe.services.splits import Split, assign
+from bigpe.services.splits import Split, Splits, split
 from bigpe.services.values import Exemplar, Instruction
 
 PACKAGED_SETS = ("world", "general")
@@ -26,19 +25,25 @@ CANDIDATES = 8
 class NaiveSet(NamedTuple):
     """A project's naive prompts by split, and the rows of the file that were not taken."""
 
-    splits: dict[str, Split]
+    splits: Splits
     rejected: int
 
-    def of(self, split: Split) -> tuple[str, ...]:
+    @property
+    def warning(self) -> str | None:
+        """What to beware of: a set too small to split, or rows that were not taken."""
+        lost = f"{self.rejected} rows of the file were not taken" if self.rejected else None
+        return "; ".join(note for note in (self.splits.warning, lost) if note) or None
+
+    def of(self, wanted: Split) -> tuple[str, ...]:
         """The prompts of one split, in file order."""
-        return tuple(text for text, part in self.splits.items() if part == split)
+        return tuple(text for text, part in self.splits.places.items() if part == wanted)
 
 
 def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
     """The naive prompts that the configuration names, split by hash."""
     name = config.data.naive
     if name == "world" or name == "general":
-        return NaiveSet(assign(naive_prompts(name)), 0)
+        return NaiveSet(split(naive_prompts(name)), 0)
     path = project / name
     if not path.exists():
         raise ConfigError(
@@ -47,7 +52,7 @@ def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
         )
     taken: PromptFile = read_prompts(path, column=config.data.column)
     texts = [prompt.text for prompt in taken.accepted]
-    return NaiveSet(assign(texts), len(taken.rejected))
+    return NaiveSet(split(texts), len(taken.rejected))
 
 
 def seed_instructions() -> list[SeedInstruction]:
@@ -100,9 +105,8 @@ async def professional_matches(train: Sequence[str], library: PromptLibrary) -> 
     """For each prompt: the best found professional prompt that contains its subject words."""
     matches: dict[str, str] = {}
     for naive in train:
-        subject = subject_words(naive)
-        for text in await library.search(naive, CANDIDATES):
-            if contains_subject(subject, words(text)):
-                matches[naive] = text
-                break
+        hits = await library.search(naive, CANDIDATES)
+        match = next((text for text in hits if subject_kept(naive, text)), None)
+        if match is not None:
+            matches[naive] = match
     return matches

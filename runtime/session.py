@@ -221,8 +221,8 @@ class Session:
         """Freeze the run's inputs into its first message."""
         await library.add_packaged()
         prompts = naive_set(self.config, self.project.folder)
-        if prompts.rejected:
-            log.warning("some rows of the naive prompts were not taken", rows=prompts.rejected)
+        if prompts.warning:
+            log.warning("naive prompts", note=prompts.warning)
         plan = await make_plan(self.config, prompts.of("train"), seed_instructions(), library)
         # A model that cannot be loaded is found here, before the run exists.
         await self.services.open_models()

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
 from bigpe.agents.proposing import Proposal, propose

@@ -1,9 +1,9 @@
-"""The pure half of searching professional prompts: queries, near-copies, subjects."""
+"""The pure half of searching professional prompts: queries and near-copies."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 
 from rapidfuzz import fuzz, process
 
@@ -49,25 +49,3 @@ def deduplicate(texts: Iterable[str], threshold: float = NEAR) -> list[str]:
             kept.append(text)
             forms.append(form)
     return kept
-
-
-def contains_subject(subject: Collection[str], text: str | Sequence[str]) -> bool:
-    """Whether all subject words are in `text` (or its words), singular or plural; False for none.
-
-    Case does not matter, and only whole words count: "cat" is not in "a caterpillar".
-    """
-    have = _words(text) if isinstance(text, str) else [word.lower() for word in text]
-    forms = {form for word in have for form in _numbers(word)}
-    return bool(subject) and all(forms & _numbers(word.lower()) for word in subject)
-
-
-def _numbers(word: str) -> set[str]:
-    """The word, and what its singular may be."""
-    found = {word}
-    if len(word) > 4 and word.endswith("ies"):
-        found.add(word[:-3] + "y")
-    if len(word) > 4 and word.endswith("es"):
-        found.add(word[:-2])
-    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
-        found.add(word[:-1])
-    return found

@@ -34,7 +34,9 @@ def check(project: Path, as_json: bool) -> None:
     console = stdout()
     console.print(_table(settings))
     told = ", ".join(f"{count} {split}" for split, count in counts.items())
-    console.print(Text(f"naive prompts: {told}; {prompts.rejected} rows of the file not taken"))
+    console.print(Text(f"naive prompts: {told}"))
+    if prompts.warning:
+        console.print(Text(f"note: {prompts.warning}", style="yellow"))
     console.print(Text(f"{Project(project).config} is valid"))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from bigpe.services.retrieval import MOST_TERMS, contains_subject, deduplicate, fts_query
+from bigpe.services.retrieval import MOST_TERMS, deduplicate, fts_query
 
 ROWS = ("a cat on the beach", "two owls NEAR a castle", "l'été à la plage", "rocket OR ship")
 syntax = st.lists(
@@ -105,24 +105,3 @@ def test_deduplicate_keeps_the_first_of_each_kind(texts: list[str], threshold: f
 
 def test_deduplicate_ignores_order_and_case() -> None:
     assert deduplicate(["a red cat", "Cat a RED", "an owl"]) == ["a red cat", "an owl"]
-
-
-@pytest.mark.parametrize(
-    ("subject", "text", "found"),
-    [
-        ({"cat"}, "Two CATS, asleep", True),
-        ({"cat"}, "a caterpillar", False),
-        ({"cats"}, "one cat", True),
-        ({"sailing", "boat"}, "a sailing boat", True),
-        ({"sailing", "boat"}, "a boat", False),
-        ({"butterfly"}, "butterflies", True),
-        ({"fox"}, "foxes", True),
-        ({"car"}, "a car's door", True),
-        ({"château"}, "un CHÂTEAU", True),
-        (set[str](), "anything", False),
-    ],
-)
-def test_contains_subject_compares_whole_words(subject: set[str], text: str, found: bool) -> None:
-    assert contains_subject(subject, text) is found
-    words = [word.strip(",'") for word in text.replace("'", " ").split()]
-    assert contains_subject(subject, words) is found
