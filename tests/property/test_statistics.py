@@ -96,7 +96,7 @@ def test_a_moderated_interval_lies_between_prior_and_data(values: list[float], v
     half = normal_quantile(0.95) * math.sqrt(v / len(values))
     assert faithful.hi == pytest.approx(mean(values) + half, rel=1e-4, abs=1e-4)
     if len(values) > 1:
-        assert moderated_interval(values, v, 1e-9) == pytest.approx(
+        assert moderated_interval(values, v, 1e-12) == pytest.approx(
             mean_interval(values), rel=1e-4, abs=1e-4
         )
     assert moderated_interval(values, None, 4.0) == (mean(values), None, None)
