@@ -24,16 +24,22 @@ from bigpe.services.llm import Asks, LlmRequest, Turn
 from bigpe.services.values import Exemplar, Instruction, Json, LlmUsage, Value, derive_seed
 
 MAX_CLAUSES = 6
-MAX_TEXT_WORDS = 40
+MAX_TEXT_WORDS = 34
+MAX_BASE_WORDS = 12
 MAX_EXEMPLAR_WORDS = 40
 MAX_CLAUSE_WORDS = 4
 EXEMPLARS = 3
 WON_EXEMPLARS = 1
 """Exemplars taken from comparisons that won; the others show the clauses bare."""
 NEAR_COPY = 92.0
+SHOWN = 2
+"""Professional prompts in the request."""
 CANDIDATES = 2
-TEMPERATURE = 0.5
+TEMPERATURE = 0.3
 MAX_TOKENS = 80
+_JOINING = re.compile(
+    r"(?:[\s,.;:]+|\b(?:with|and|an?|the|in|of|include|including|such as|like)\b)+$", re.I
+)
 SCHEMA: Json = {
     "type": "object",
     "properties": {"instruction": {"type": "string", "maxLength": 300}},
@@ -74,7 +80,7 @@ class _Recipe(NamedTuple):
     avoid: tuple[str, ...]
 
     def text(self) -> str:
-        parts = [self.base.rstrip(".") + "."]
+        parts = [f"{self.base}."]
         if self.clauses:
             parts.append(f"Include {_listed(self.clauses)}.")
         if self.avoid:
@@ -104,7 +110,7 @@ async def propose(
     """
     recipe = _recipe(gradient, rows, parent, professional, batch_prompts, seed)
     exemplars = _exemplars(recipe, parent, pairs)
-    subjects = frozenset(word for naive in batch_prompts for word in subject_words(naive))
+    subjects = _subjects_of([*batch_prompts, *professional[:SHOWN]], recipe)
     composed = Instruction(text=recipe.text(), exemplars=exemplars)
     faults = [f for f in (_fault(composed, recipe, living, subjects),) if f]
     if faults and faults[0].startswith("a near-copy"):
@@ -112,9 +118,7 @@ async def propose(
     turns: tuple[Turn, ...] = ()
     usage = LlmUsage()
     for index in range(CANDIDATES):
-        request = _request(
-            gradient, recipe, parent, professional, derive_seed(seed, "proposal", index)
-        )
+        request = _request(gradient, recipe, professional, derive_seed(seed, "proposal", index))
         try:
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
@@ -177,9 +181,16 @@ def _recipe(
         clauses += _explore(professional, clauses, effects, batch_prompts, seed)
     while len(clauses) > MAX_CLAUSES:
         clauses.remove(min(clauses, key=lambda clause: (_effect(clause, effects), clause)))
-    base = re.split(r"(?<=\.)\s+(?:Include|Leave out)\b", parent.text)[0]
-    base = base if len(words(base)) <= 12 else " ".join(base.split()[:12])
-    return _Recipe(base, tuple(clauses), tuple(avoid))
+    return _Recipe(_base(parent), tuple(clauses), tuple(avoid))
+
+
+def _base(parent: Instruction) -> str:
+    """What the parent asks for before it names its clauses: "Add details" of most."""
+    text = re.split(r"(?<=\.)\s+(?:Include|Leave out)\b", parent.text)[0]
+    named = [text.casefold().find(clause) for clause in clauses_of(parent)]
+    found = [spot for spot in named if spot >= 0]
+    head = _JOINING.sub("", text[: min(found)] if found else text)
+    return " ".join(head.split()[:MAX_BASE_WORDS]) or "Add details"
 
 
 def _effect(clause: str, effects: dict[str, float]) -> float:
@@ -239,6 +250,12 @@ def _own(exemplar: Exemplar, recipe: _Recipe) -> list[str]:
     return own or ["seen at rest"]
 
 
+def _subjects_of(prompts: Sequence[str], recipe: _Recipe) -> frozenset[str]:
+    """The words that the prompts are about, less those that the instruction must name."""
+    asked = {word for part in (recipe.base, *recipe.clauses, *recipe.avoid) for word in words(part)}
+    return frozenset(word for prompt in prompts for word in subject_words(prompt)) - asked
+
+
 # -- what is valid --------------------------------------------------------------------------------
 
 
@@ -253,9 +270,12 @@ def _fault(
         return f"it does not name {', '.join(missing)}"
     if len(words(candidate.text)) > MAX_TEXT_WORDS:
         return f"it is longer than {MAX_TEXT_WORDS} words"
+    told = _clauses(candidate.text)
+    if len(set(told)) < len(told):
+        return "it repeats itself"
     named = sorted(subjects & set(words(candidate.text)))
     if named:
-        return f"it names the batch's own subjects ({', '.join(named)})"
+        return f"it names subjects of the prompts it saw ({', '.join(named)})"
     for other in living:
         if _near_copy(candidate, other):
             return f"a near-copy of {other.id[:8]}"
@@ -280,7 +300,6 @@ def _parse(raw: str) -> str | None:
 def _request(
     gradient: Gradient,
     recipe: _Recipe,
-    parent: Instruction,
     professional: Sequence[str],
     seed: int,
 ) -> LlmRequest:
@@ -291,9 +310,11 @@ def _request(
             Turn(role="user", text=example.user),
             Turn(role="assistant", text=example.assistant),
         ]
-    lines = [f"professional: {prompt[:240]}" for prompt in professional[:2]]
-    lines += [f"present: {parent.text}", f"improvement: {gradient.improvement}"]
-    lines += [f"name: {', '.join(recipe.clauses)}"] if recipe.clauses else []
+    lines = [f"professional: {prompt[:240]}" for prompt in professional[:SHOWN]]
+    lines += [f"improvement: {gradient.improvement}", f"present: {recipe.base}."]
+    # Last, because a small model goes by what it read last.
+    lines += [f"name: {_listed(recipe.clauses)}"] if recipe.clauses else []
+    lines += [f"leave out: {_listed(recipe.avoid)}"] if recipe.avoid else []
     turns.append(Turn(role="user", text="\n".join(lines)))
     return LlmRequest(
         turns=tuple(turns),

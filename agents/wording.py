@@ -29,11 +29,11 @@ AVOID_WORDS = ("avoid", "drop", "without", "less", "remove", "leave out", "no", 
 SCHEMA: Json = {
     "type": "object",
     "properties": {
-        "inference": {"type": "string", "maxLength": 300},
         "improvement": {"type": "string", "maxLength": 200},
+        "inference": {"type": "string", "maxLength": 300},
         "evidence": {"type": "array", "items": {"type": "string", "maxLength": 4}, "maxItems": 6},
     },
-    "required": ["inference", "improvement", "evidence"],
+    "required": ["improvement", "inference", "evidence"],
     "additionalProperties": False,
 }
 
@@ -149,7 +149,7 @@ async def word_gradient(
         cited = [row for row in rows if row.id in worded.evidence]
         valid = [row for row in cited if citation_holds(worded.improvement, row)]
         dropped += len(worded.evidence) - len(valid)
-        if valid and not _invents(worded.improvement, rows):
+        if valid and not _contradicts(worded, rows):
             return WordedGradient(
                 inference=worded.inference,
                 improvement=worded.improvement,
@@ -178,10 +178,20 @@ def _avoided(text: str, term: str) -> bool:
     return re.search(pattern, before) is not None
 
 
-def _invents(improvement: str, rows: Sequence[EvidenceRow]) -> bool:
-    """Whether the improvement is far longer than its terms: a small model begins to ramble."""
+def _contradicts(worded: _Answer, rows: Sequence[EvidenceRow]) -> bool:
+    """Whether it says the opposite of a row, or rambles: is far longer than its terms."""
+    text = worded.improvement
+    named = [row for row in rows if contains_term(text, row.term)]
+    if any(not citation_holds(text, row) for row in named):
+        return True
     allowed = 8 + sum(len(words(row.term)) + 3 for row in rows)
-    return len(words(improvement)) > allowed
+    if len(words(text)) > allowed or re.search(r"\b(better|worse)\b", text):
+        return True
+    for clause, verdict in re.findall(r"(.*?)\b(better|worse)\b", worded.inference):
+        told = [row for row in rows if contains_term(clause, row.term)]
+        if any((row.effect > 0) != (verdict == "better") for row in told):
+            return True
+    return False
 
 
 def _parse(raw: str) -> _Answer | None:
@@ -207,8 +217,11 @@ def _request(
         ]
     sides = (("best", best), ("worst", worst), ("professional", professional))
     lines = [f"{side}: {pair.rewrite[:240]}" for side, pair in sides if pair is not None]
-    # Last, because a small model goes by what it read last.
     lines += [f'{row.id} "{row.term}": {100 * row.effect:+.2f}' for row in rows]
+    # The same once more: a small model compares no numbers, and goes by what it read last.
+    for side, wanted in (("better", True), ("worse", False)):
+        named = [row.term for row in rows if (row.effect > 0) == wanted]
+        lines += [f"{side}: {' and '.join(named)}"] if named else []
     turns.append(Turn(role="user", text="\n".join(lines)))
     return LlmRequest(
         turns=tuple(turns),

@@ -1,6 +1,6 @@
 """Does the embedded LLM obey the instruction? Figures as JSON lines (see docs/figures in README).
 
-    python -P scripts/bench_llm.py [--quick] [--config bigpe.toml]
+    python -P scripts/bench_llm.py [--quick] [--part rewrites] [--config bigpe.toml]
 
 For five classes of terms there is an instruction of three exemplars that show the class. A prompt
 follows if its rewrite contains a term of the class; the share under a neutral instruction is
@@ -123,6 +123,7 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
     living = [seed.instruction for seed in seed_instructions()]
     accepted: list[float] = []
     followed: list[float] = []
+    by_model: dict[str, list[float]] = {"gradients": [], "instructions": []}
     pool = [p.text for p in professional_prompts()]
     for index in range(rounds):
         rng = random.Random(index)
@@ -142,17 +143,21 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
             llm, gradient, rows, parent=parent, professional=rng.sample(pool, 5), pairs=[best],
             living=living, batch_prompts=batch, seed=index,
         )  # fmt: skip
+        by_model["gradients"].append(float(not worded.composed))
         accepted.append(float(isinstance(made, Proposal)))
         if isinstance(made, Proposal):
             add = [r.term for r in focus if r.effect > 0 and r.id in worded.evidence]
             test = await rewrite(llm, made.instruction, rng.choice(prompts), index)
             followed += [float(contains_term(test.text, term)) for term in add]
+            by_model["instructions"].append(float(not made.composed))
             how = "model" if not made.composed else "composed"
             print(f"{index}: [{how}] {made.instruction.text}", file=sys.stderr)
             living, parent = [*living[-3:], made.instruction], made.instruction
         else:
             print(f"{index}: refused: {made.reasons}", file=sys.stderr)
     say("proposal_accept_rate", accepted, "share", "rounds with a valid new instruction")
+    for what, values in by_model.items():
+        say(f"{what}_worded_by_model", values, "share", "the others were composed")
     say("proposal_follow_rate", followed, "share", "cited terms found in a rewrite under it")
 
 
@@ -166,6 +171,7 @@ def row(index: int, term: str, effect: float) -> EvidenceRow:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller run of the same thing")
+    parser.add_argument("--part", choices=("rewrites", "proposals"), help="measure only this")
     parser.add_argument("--config", type=Path, help="measure this file's [llm.default] instead")
     chosen = parser.parse_args()
     config = load_config(chosen.config) if chosen.config else BigpeConfig()
@@ -177,8 +183,10 @@ async def main() -> None:
             client = load_client(wanted)
             llm = LlmService(client, Effects(store), config=wanted)
             try:
-                await follow(llm, prompts)
-                await proposals(llm, prompts, 6 if chosen.quick else 30)
+                if chosen.part != "proposals":
+                    await follow(llm, prompts)
+                if chosen.part != "rewrites":
+                    await proposals(llm, prompts, 6 if chosen.quick else 30)
                 seconds = time.monotonic() - start
                 used = client.total_usage()
                 tokens = used.prompt_tokens + used.completion_tokens
