@@ -1,8 +1,8 @@
-"""Train the embedded models: `train_embedded.py data|text|vae|scorer|unet|export|check`.
+"""Train the embedded models, stage by stage: `train_embedded.py STAGE`, or `--smoke` for all.
 
 Every stage can be killed and started again; it goes on from its last checkpoint in the work
-folder. Stages run in the order above, but for `scorer`, which learns from decoded latents too and
-may therefore run before or after `unet`. `--smoke` runs all of them, tiny, in a minute.
+folder. Stages run in the order above; `reader`, `scorer` and `guard` learn from pictures decoded by
+`vae`, and may run before, beside or after `unet`. `--smoke` runs all of them, tiny, in a minute.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import torch
 from embedded.check_stage import check
 from embedded.dataset import make_data
 from embedded.export_stage import export
-from embedded.scorer_stage import train_scorer
+from embedded.reader_stage import train_reader
+from embedded.scorer_stage import train_guard, train_scorer
 from embedded.text_stage import train_text
 from embedded.training import Schedule
 from embedded.unet_stage import train_unet
 from embedded.vae_stage import train_vae
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("data", "text", "vae", "scorer", "unet", "export", "check")
+STAGES = ("data", "text", "vae", "reader", "scorer", "guard", "unet", "export", "check")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class Trained:
 
 TRAINED = {
     "text": Trained(train_text, Schedule(steps=1600, batch=64, rate=1e-3)),
-    "vae": Trained(train_vae, Schedule(steps=3000, batch=16, rate=2e-3)),
-    "scorer": Trained(train_scorer, Schedule(steps=3000, batch=12, rate=6e-4)),
-    "unet": Trained(train_unet, Schedule(steps=16000, batch=32, rate=1e-3, decay=0.5)),
+    "vae": Trained(train_vae, Schedule(steps=7000, batch=16, rate=2e-3, decay=0.5)),
+    "scorer": Trained(train_scorer, Schedule(steps=3000, batch=16, rate=8e-4, decay=0.6)),
+    "reader": Trained(train_reader, Schedule(steps=2500, batch=96, rate=2e-3, decay=0.6)),
+    "guard": Trained(train_guard, Schedule(steps=3000, batch=12, rate=8e-4, decay=0.6)),
+    "unet": Trained(train_unet, Schedule(steps=16000, batch=64, rate=1e-3, decay=0.5)),
 }
 
 
@@ -78,7 +81,7 @@ def schedule_for(stage: str, options: argparse.Namespace) -> Schedule:
 
 def run(stage: str, options: argparse.Namespace) -> None:
     if stage == "data":
-        make_data(options.work, options.scenes, options.seed, options.phrases)
+        make_data(options.work, options.scenes, options.seed, options.phrases, options.threads)
     elif stage == "export":
         export(options.work, options.out)
     elif stage == "check":

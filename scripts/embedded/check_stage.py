@@ -64,14 +64,14 @@ LOOKS = (
 class Exported:
     """The exported models, as any user would load them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, judge: str = "scorer") -> None:
         self.pipeline = AutoPipelineForText2Image.from_pretrained(
             folder / "pipeline", torch_dtype=torch.float32
         )
         self.pipeline.set_progress_bar_config(disable=True)
-        self.scorer = CLIPModel.from_pretrained(folder / "scorer", dtype=torch.float32).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder / "scorer")
-        self.processor = AutoImageProcessor.from_pretrained(folder / "scorer")
+        self.scorer = CLIPModel.from_pretrained(folder / judge, dtype=torch.float32).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / judge)
+        self.processor = AutoImageProcessor.from_pretrained(folder / judge)
 
     def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         images: list[Image.Image] = []

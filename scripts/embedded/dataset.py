@@ -39,37 +39,42 @@ def _painted(seed: int) -> tuple[np.ndarray, list[dict[str, object]]]:
     return np.stack([np.asarray(paint(s)) for s in scenes]), [asdict(s) for s in scenes]
 
 
-def _paint_all(jobs: list[int]) -> Iterator[tuple[np.ndarray, list[dict[str, object]]]]:
+def _paint_all(
+    jobs: list[int], workers: int
+) -> Iterator[tuple[np.ndarray, list[dict[str, object]]]]:
     """Every job's scenes, in order; a few are painted here, with no children to outlive us."""
-    if len(jobs) <= 2:
+    if workers < 2 or len(jobs) <= 2:
         yield from map(_painted, jobs)
         return
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(_painted, jobs)
 
 
-def make_data(work: Path, scenes: int, seed: int, phrases: Path | None) -> None:
-    """Paint scenes, fit the latent space, train the tokenizer. Skipped when already done."""
-    if (work / "tokenizer").exists():
+def make_data(
+    work: Path, scenes: int, seed: int, phrases: Path | None = None, workers: int = 1
+) -> None:
+    """Paint scenes, fit the latent space, train the tokenizer; what is there already is kept."""
+    if (work / "tokenizer").exists() and (work / "latents.npy").exists():
         print(f"data: {work} is complete", flush=True)
         return
     work.mkdir(parents=True, exist_ok=True)
     pictures, facts = [], []
     jobs = [seed * 1_000_000 + i for i in range(-(-scenes // CHUNK))]
     progress = Progress("data", 0, len(jobs), 10)
-    for done, (images, truths) in enumerate(_paint_all(jobs), 1):
+    for done, (images, truths) in enumerate(_paint_all(jobs, workers), 1):
         pictures.append(images)
         facts += truths
         progress.report(done)
     stack = np.concatenate(pictures)
     save_array(work / "pictures.npy", stack)
     save_json(work / "scenes.json", facts)
-    filler = all_filler(phrases, seed)
-    save_json(work / "filler.json", filler)
-    space = LatentSpace.fit(torch.from_numpy(stack[-6000:]))
-    space.save(work / "space.pt")
-    _save_latents(work, stack, space)
-    _train_tokenizer(work, facts, filler, seed)
+    if not (work / "space.pt").exists():
+        LatentSpace.fit(torch.from_numpy(stack[-6000:])).save(work / "space.pt")
+    if not (work / "tokenizer").exists():
+        filler = all_filler(phrases, seed)
+        save_json(work / "filler.json", filler)
+        _train_tokenizer(work, facts, filler, seed)
+    _save_latents(work, stack, LatentSpace.load(work / "space.pt"))
 
 
 def _save_latents(work: Path, stack: np.ndarray, space: LatentSpace) -> None:

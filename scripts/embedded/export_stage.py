@@ -8,11 +8,20 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
 from transformers import CLIPImageProcessor
 
 from embedded.dataset import Painted
 from embedded.networks import build_scheduler
-from embedded.scorer_stage import IMAGE_MEAN, IMAGE_STD, trained_scorer
+from embedded.reader_stage import FILE, trained_reader
+from embedded.scorer_stage import (
+    GUARD_KIND,
+    IMAGE_MEAN,
+    IMAGE_STD,
+    SCORER_KIND,
+    Kind,
+    trained_scorer,
+)
 from embedded.text_stage import trained_text
 from embedded.unet_stage import trained_unet
 from embedded.vae_stage import trained_vae
@@ -22,12 +31,14 @@ LIMIT_MB = 40
 
 
 def export(work: Path, out: Path) -> None:
-    """Write `out`/pipeline and `out`/scorer, each in place of the one before."""
+    """Write the folders of `out`, each in place of the one before."""
     data = Painted(work)
     out.mkdir(parents=True, exist_ok=True)
     steps = {
         "unet": _export_pipeline(work, data, out / "pipeline"),
-        "scorer": _export_scorer(work, data, out / "scorer"),
+        "scorer": _export_scorer(work, data, out / "scorer", SCORER_KIND),
+        "guard": _export_scorer(work, data, out / "guard", GUARD_KIND),
+        "reader": _export_reader(work, out / "reader"),
     }
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     if size > LIMIT_MB:
@@ -53,8 +64,18 @@ def _export_pipeline(work: Path, data: Painted, target: Path) -> int:
     return step
 
 
-def _export_scorer(work: Path, data: Painted, target: Path) -> int:
-    scorer, step = trained_scorer(work, data)
+def _export_reader(work: Path, target: Path) -> int:
+    net, step = trained_reader(work)
+    partial = _fresh(target)
+    partial.mkdir()
+    state = {name: value.contiguous().half() for name, value in net.state_dict().items()}
+    save_file(state, partial / FILE)
+    _swap(partial, target)
+    return step
+
+
+def _export_scorer(work: Path, data: Painted, target: Path, kind: Kind) -> int:
+    scorer, step = trained_scorer(work, data, kind)
     processor = CLIPImageProcessor(
         size={"height": SIZE, "width": SIZE},
         do_center_crop=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
@@ -21,6 +22,7 @@ from embedded.phases import write_phases
 from embedded.world import SIZE
 
 TEXT_WIDTH = 128
+TEXT_LAYERS = 3
 LATENT_SCALE = 4.0
 """What the pipeline divides latents by before they are decoded."""
 
@@ -42,7 +44,7 @@ def _text_settings(tokenizer: CLIPTokenizer, layers: int) -> dict[str, int | str
 
 
 def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(**_text_settings(tokenizer, layers=3)))
+    return CLIPTextModel(CLIPTextConfig(**_text_settings(tokenizer, layers=TEXT_LAYERS)))
 
 
 def build_unet(widths: tuple[int, int] = (96, 192)) -> UNet2DConditionModel:
@@ -91,20 +93,33 @@ def build_vae() -> AutoencoderTiny:
     return vae
 
 
-def build_scorer(tokenizer: CLIPTokenizer) -> CLIPModel:
+class Tower(NamedTuple):
+    """The size of a CLIPModel's vision tower, and how many layers its text tower has."""
+
+    width: int
+    layers: int
+    patch: int
+    text_layers: int
+
+
+SCORER = Tower(width=160, layers=5, patch=8, text_layers=3)
+GUARD = Tower(width=160, layers=4, patch=16, text_layers=2)
+
+
+def build_scorer(tokenizer: CLIPTokenizer, tower: Tower = SCORER) -> CLIPModel:
     vision = {
-        "hidden_size": 160,
-        "intermediate_size": 640,
-        "num_hidden_layers": 5,
+        "hidden_size": tower.width,
+        "intermediate_size": 4 * tower.width,
+        "num_hidden_layers": tower.layers,
         "num_attention_heads": 4,
         "image_size": SIZE,
-        "patch_size": 8,
+        "patch_size": tower.patch,
         "projection_dim": TEXT_WIDTH,
         "hidden_act": "gelu",
     }
     return CLIPModel(
         CLIPConfig(
-            text_config=_text_settings(tokenizer, layers=2),
+            text_config=_text_settings(tokenizer, layers=tower.text_layers),
             vision_config=vision,
             projection_dim=TEXT_WIDTH,
             logit_scale_init_value=math.log(20.0),

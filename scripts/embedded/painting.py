@@ -16,6 +16,11 @@ from embedded.world import BANDS, SIZE, Scene
 EMOJI_FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 CANVAS = 128
 """Scenes are painted at twice the final size, then shrunk."""
+HORIZON = 80
+"""Where the ground begins: between two rows of 8x8 patches of the final picture."""
+STANDS = {"wide": (50, 106), "medium": (72, 114), "close": (96, 120)}
+"""The size of a subject and where it stands, by framing. Only small things are left to the seed:
+what stands still is learned in a fraction of the steps."""
 
 GLYPHS = {
     "cat": "🐈",
@@ -94,17 +99,15 @@ def _beach(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -
 def _forest(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -> None:
     d.rectangle((0, horizon, 128, 128), fill=(55, 95, 40))
     for i in range(6 + marks // 2):
-        x = 2 + (i * 21) % 124 + r.randint(-3, 3)
-        h = r.randint(46, 62)
+        x, h = 2 + (i * 21) % 124, 46 + i * 7 % 17
         d.rectangle((x + 2, horizon - h // 2, x + 6, horizon + 4), fill=(75, 50, 30))
         tip = ((x - 10, horizon - 6), (x + 18, horizon - 6), (x + 4, horizon - h))
-        d.polygon(tip, fill=(20, r.choice((80, 95, 110)), 40))
+        d.polygon(tip, fill=(20, (80, 95, 110)[i % 3], 40))
 
 
 def _mountains(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -> None:
     for i, x in enumerate((14, 108, 62)):
-        x += r.randint(-5, 5)
-        h, w, grey = (50, 44, 60)[i] + r.randint(-4, 4), 40, (95, 105, 118)[i]
+        h, w, grey = (50, 44, 60)[i], 40, (95, 105, 118)[i]
         d.polygon(((x - w, horizon), (x + w, horizon), (x, horizon - h)), fill=(grey,) * 3)
         snow = horizon - h * 3 // 4
         d.polygon(((x - w // 4, snow), (x + w // 4, snow), (x, horizon - h)), fill=(242, 246, 252))
@@ -117,7 +120,7 @@ def _mountains(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: in
 def _city(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -> None:
     for i, height in enumerate((44, 62, 38, 56, 68, 42, 58)):
         x, grey = i * 19 - 3, (78, 96, 66, 104, 84, 92, 70)[i]
-        top = horizon - height + r.randint(-5, 5)
+        top = horizon - height
         d.rectangle((x, top, x + 16, horizon), fill=(grey, grey, grey + 14))
         for k in range(2 + marks):
             wx, wy = x + 2 + 5 * (k % 3), top + 4 + 8 * (k // 3)
@@ -130,7 +133,6 @@ def _city(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) ->
 def _desert(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -> None:
     d.rectangle((0, horizon, 128, 128), fill=(226, 140, 62))
     for i, x in enumerate((20, 104)):
-        x += r.randint(-6, 6)
         sand = ((238, 158, 78), (212, 124, 52))[i]
         d.ellipse((x - 54, horizon - 12, x + 54, horizon + 34), fill=sand)
     for x in (10, 116):
@@ -152,7 +154,6 @@ def _space(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -
 def _snow(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -> None:
     d.rectangle((0, horizon - 6, 128, 128), fill=(236, 242, 250))
     for x in (12, 34, 100, 120):
-        x += r.randint(-3, 3)
         d.polygon(((x - 10, horizon), (x + 10, horizon), (x, horizon - 32)), fill=(60, 110, 105))
         d.polygon(
             ((x - 5, horizon - 18), (x + 5, horizon - 18), (x, horizon - 32)), fill=(240, 244, 250)
@@ -165,7 +166,6 @@ def _snow(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) ->
 def _underwater(d: ImageDraw.ImageDraw, horizon: int, r: random.Random, marks: int) -> None:
     d.rectangle((0, 108, 128, 128), fill=(150, 140, 105))
     for x in (8, 22, 106, 120):
-        x += r.randint(-3, 3)
         d.line((x, 112, x + 4, 90, x - 3, 72), fill=(35, 150, 85), width=5)
     for _ in range(3 * marks):
         x, y = r.randint(0, 122), r.randint(0, 104)
@@ -187,7 +187,7 @@ _PLACES = {
 def _background(scene: Scene, r: random.Random) -> Image.Image:
     image = _sky(scene)
     draw = ImageDraw.Draw(image)
-    horizon = 82 + r.randint(-2, 2)
+    horizon = HORIZON
     under_sky = scene.place not in ("space", "underwater")
     if scene.light == "golden" and under_sky:
         draw.ellipse((86, horizon - 34, 116, horizon - 4), fill=(255, 232, 140))
@@ -217,15 +217,13 @@ def _texture(image: Image.Image, detail: float) -> Image.Image:
     return Image.fromarray(np.clip(lifted, 0, 255).astype(np.uint8))
 
 
-def _place_subject(image: Image.Image, scene: Scene, r: random.Random) -> None:
-    wanted = {"wide": 50, "medium": 70, "close": 96}[scene.framing] + r.randint(-2, 2)
+def _place_subject(image: Image.Image, scene: Scene) -> None:
+    wanted, base = STANDS[scene.framing]
     sprite = _sprite(scene.subject)
     scale = wanted / max(sprite.size)
     size = (max(1, int(sprite.width * scale)), max(1, int(sprite.height * scale)))
     sprite = sprite.resize(size, Image.Resampling.LANCZOS)
-    centre = CANVAS // 2 + r.randint(-4, 4)
-    base = {"wide": 106, "medium": 114, "close": 120}[scene.framing] + r.randint(-2, 2)
-    image.paste(sprite, (centre - sprite.width // 2, base - sprite.height), sprite)
+    image.paste(sprite, ((CANVAS - sprite.width) // 2, base - sprite.height), sprite)
 
 
 def _lit(image: Image.Image, light: str) -> Image.Image:
@@ -290,7 +288,7 @@ def _qualities(image: Image.Image, scene: Scene) -> Image.Image:
     image = ImageEnhance.Color(image).enhance(0.25 + 1.6 * scene.vivid)
     image = ImageEnhance.Contrast(image).enhance(0.7 + 0.55 * scene.vivid)
     if scene.sharp < 0.45:
-        image = image.filter(ImageFilter.GaussianBlur((0.45 - scene.sharp) * 8))
+        image = image.filter(ImageFilter.GaussianBlur((0.45 - scene.sharp) * 6))
     elif scene.sharp > 0.6:
         image = image.filter(ImageFilter.UnsharpMask(3, int((scene.sharp - 0.5) * 260), 2))
     image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
@@ -306,6 +304,6 @@ def paint(scene: Scene) -> Image.Image:
     r = random.Random(scene.seed)
     backdrop = _background(scene, r)
     image = backdrop.copy()
-    _place_subject(image, scene, r)
+    _place_subject(image, scene)
     image, backdrop = _lit(image, scene.light), _lit(backdrop, scene.light)
     return _qualities(_styled(image, backdrop, scene.style), scene)

@@ -2,34 +2,35 @@
 
 Each step shows some naive prompts with several pictures each. Choices between all pairs are drawn
 from a Bradley-Terry model of the world's utility, and the image-text similarity learns to predict
-them. Half of the pictures come through the latents, so that what a generator does to a picture is
-no news to the scorer.
+them. A third of the pictures come through the latents (see `views`).
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPModel
 
 from embedded import world
+from embedded.attributes import OUTPUTS, reading_loss, truths
 from embedded.dataset import CONTEXT, Painted
-from embedded.networks import build_scorer, embeddings, millions
+from embedded.networks import GUARD, SCORER, TEXT_LAYERS, Tower, build_scorer, millions
+from embedded.speed import fast
+from embedded.text_stage import trained_text
 from embedded.training import Loss, Schedule, load_trained, train
-from embedded.vae_stage import decoder
+from embedded.views import Views
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 CHOICE_SHARPNESS = 1.5
 """Choices follow the sigmoid of this times the difference in utility."""
-LATENT_NOISE = (0.0, 0.25)
-"""How far decoded pictures are disturbed, as a range of standard deviations."""
 CHECK_PROMPTS = 40
 CHECK_EVERY = 100
 
@@ -84,11 +85,39 @@ def normalised(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) / 2 - mean) / std
 
 
-def scores(scorer: CLIPModel, images: Tensor, ids: Tensor) -> Tensor:
-    """Similarities times the logit scale, [prompts, pictures of a prompt]."""
-    image, text = embeddings(scorer, normalised(images), ids)
-    grouped = image.view(len(text), -1, image.shape[-1])
-    return scorer.logit_scale.exp() * (grouped @ text[:, :, None])[..., 0]
+class Judge(nn.Module):
+    """A scorer while it learns. What its vision tower sees is also asked for directly: choices
+    alone say too little about a picture to teach a transformer to see. The head is not exported."""
+
+    def __init__(self, scorer: CLIPModel) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.head = nn.Linear(scorer.config.vision_config.hidden_size, OUTPUTS)
+
+    def forward(self, pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [prompts, pictures of a prompt], and what each picture seems to show."""
+        seen = self.scorer.vision_model(pixel_values=pixels).pooler_output
+        image = F.normalize(self.scorer.visual_projection(seen).float(), dim=-1)
+        words = self.scorer.text_model(input_ids=ids).pooler_output
+        text = F.normalize(self.scorer.text_projection(words).float(), dim=-1)
+        grouped = image.view(len(text), -1, image.shape[-1])
+        judged = (grouped * text[:, None]).sum(-1) * self.scorer.logit_scale.exp()
+        return judged, self.head(seen)
+
+
+class Kind(NamedTuple):
+    """One of the two preference models, and the share of the training scenes that it sees."""
+
+    name: str
+    tower: Tower
+    scenes: tuple[float, float]
+    reading: float
+    """The weight of the reading loss."""
+    seed: int
+
+
+SCORER_KIND = Kind("scorer", SCORER, (0.0, 0.7), 0.3, 0)
+GUARD_KIND = Kind("guard", GUARD, (0.7, 1.0), 0.3, 1)
 
 
 def pair_accuracy(scored: Tensor, utilities: Tensor, apart: float = 1.0) -> float:
@@ -97,46 +126,56 @@ def pair_accuracy(scored: Tensor, utilities: Tensor, apart: float = 1.0) -> floa
     return float(((scored[:, :, None] - scored[:, None, :]) > 0)[wide].float().mean())
 
 
-def train_scorer(work: Path, schedule: Schedule) -> None:
+def train_scorer(work: Path, schedule: Schedule, kind: Kind = SCORER_KIND) -> None:
     data = Painted(work)
-    decode = decoder(work, data)
-    lineups = Lineups(data.scenes, range(data.held_out, len(data.scenes)))
+    known = truths(data.scenes)
+    views = Views(work, data)
+    count = len(data.scenes) - data.held_out
+    first, last = (data.held_out + round(count * share) for share in kind.scenes)
+    lineups = Lineups(data.scenes, range(first, last))
     unseen = Lineups(data.scenes, range(data.held_out))
+    schedule = replace(schedule, seed=schedule.seed * 2 + kind.seed)
     torch.manual_seed(schedule.seed)
-    scorer = build_scorer(data.tokenizer)
-    print(f"scorer: {millions(scorer):.1f} M parameters", flush=True)
+    judge = _fresh_judge(work, data, kind)
+    print(f"{kind.name}: {millions(judge.scorer):.1f} M parameters", flush=True)
     figures: dict[str, float] = {}
-
-    def seen(batch: Batch, rng: random.Random) -> Tensor:
-        """The batch's pictures, half of them through the latents, some mirrored."""
-        images = data.images(batch.index)
-        chosen = rng.sample(range(len(images)), len(images) // 2)
-        latents = data.latents[[batch.index[i] for i in chosen]].float()
-        with torch.no_grad():
-            noise = rng.uniform(*LATENT_NOISE) * torch.randn_like(latents)
-            images[chosen] = decode(latents + noise).clamp(-1, 1)
-        return images.flip(-1) if rng.random() < 0.5 else images
 
     def loss_of(step: int, rng: random.Random) -> Loss:
         if step % CHECK_EVERY == CHECK_EVERY - 1:
             check = _batch(data, unseen, rng, CHECK_PROMPTS)
-            with torch.no_grad():
-                judged = scores(scorer, data.images(check.index), check.ids)
+            with torch.no_grad(), fast():
+                judged = judge(normalised(data.images(check.index)), check.ids)[0]
             figures["pairs"] = pair_accuracy(judged, check.utilities)
             figures["same_scene"] = pair_accuracy(judged[:, :5], check.utilities[:, :5])
         batch = _batch(data, lineups, rng, schedule.batch)
-        judged = scores(scorer, seen(batch, rng), batch.ids)
+        with fast():
+            judged, shown = judge(normalised(views(batch.index, rng)), batch.ids)
         a, b = torch.triu_indices(judged.shape[1], judged.shape[1], 1)
         likely = torch.sigmoid(CHOICE_SHARPNESS * (batch.utilities[:, a] - batch.utilities[:, b]))
         chosen = torch.bernoulli(likely)
         loss = F.binary_cross_entropy_with_logits(judged[:, a] - judged[:, b], chosen)
-        return loss, figures
+        read = reading_loss(shown, known.classes[batch.index], known.scalars[batch.index])
+        return loss + kind.reading * read, {"choices": loss.item(), **figures}
 
-    train("scorer", work / "scorer.pt", scorer, schedule, loss_of, average=True)
+    train(kind.name, work / f"{kind.name}.pt", judge, schedule, loss_of, average=True)
 
 
-def trained_scorer(work: Path, data: Painted) -> tuple[CLIPModel, int]:
+def _fresh_judge(work: Path, data: Painted, kind: Kind) -> Judge:
+    """Where the text towers have one shape, the taught text encoder is where the scorer starts."""
+    scorer = build_scorer(data.tokenizer, kind.tower)
+    scorer.set_attn_implementation("eager")
+    if kind.tower.text_layers == TEXT_LAYERS:
+        scorer.text_model.load_state_dict(trained_text(work, data).state_dict(), strict=False)
+    return Judge(scorer)
+
+
+def train_guard(work: Path, schedule: Schedule) -> None:
+    """A second opinion: another tower, other scenes, another seed."""
+    train_scorer(work, schedule, GUARD_KIND)
+
+
+def trained_scorer(work: Path, data: Painted, kind: Kind = SCORER_KIND) -> tuple[CLIPModel, int]:
     """The averaged scorer and its step."""
-    scorer = build_scorer(data.tokenizer)
-    step = load_trained(work / "scorer.pt", scorer, average=True)
-    return scorer.requires_grad_(False), step
+    judge = Judge(build_scorer(data.tokenizer, kind.tower))
+    step = load_trained(work / f"{kind.name}.pt", judge, average=True)
+    return judge.scorer.requires_grad_(False), step

@@ -11,6 +11,7 @@ from diffusers import UNet2DConditionModel
 
 from embedded.dataset import Painted
 from embedded.networks import build_scheduler, build_unet, millions
+from embedded.speed import fast, use_plain_attention
 from embedded.text_stage import trained_text
 from embedded.training import Loss, Schedule, load_trained, train
 
@@ -23,6 +24,7 @@ def train_unet(work: Path, schedule: Schedule) -> None:
     encoder = trained_text(work, data)
     torch.manual_seed(schedule.seed)
     unet = build_unet().to(memory_format=torch.channels_last)
+    use_plain_attention(unet)
     print(f"unet: {millions(unet):.1f} M parameters", flush=True)
     scheduler = build_scheduler()
     alphas = scheduler.alphas_cumprod
@@ -30,16 +32,17 @@ def train_unet(work: Path, schedule: Schedule) -> None:
 
     def loss_of(step: int, rng: random.Random) -> Loss:
         index = data.training_indices(rng, schedule.batch)
-        with torch.no_grad():
-            words = encoder(data.caption_ids(index, rng, EMPTY_SHARE)).last_hidden_state
+        with torch.no_grad(), fast():
+            words = encoder(data.caption_ids(index, rng, EMPTY_SHARE)).last_hidden_state.float()
         latents = data.latents[index].float()
         when = ((spread + rng.random()) % 1 * len(alphas)).long()
         noise = torch.randn_like(latents)
         keep = alphas[when].view(-1, 1, 1, 1)
         noisy = keep.sqrt() * latents + (1 - keep).sqrt() * noise
         target = keep.sqrt() * noise - (1 - keep).sqrt() * latents
-        guess = unet(noisy.to(memory_format=torch.channels_last), when, words).sample
-        return F.mse_loss(guess, target), {}
+        with fast():
+            guess = unet(noisy.to(memory_format=torch.channels_last), when, words).sample
+        return F.mse_loss(guess.float(), target), {}
 
     train("unet", work / "unet.pt", unet, schedule, loss_of, average=True)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from embedded.dataset import Painted
 from embedded.networks import LATENT_SCALE, build_vae
+from embedded.speed import fast
 from embedded.training import Loss, Schedule, load_trained, train
 
 LATENT_NOISE = 0.05
@@ -33,7 +34,8 @@ def train_vae(work: Path, schedule: Schedule) -> None:
         index = data.training_indices(rng, schedule.batch)
         latents, images = data.latents[index].float(), data.images(index)
         noisy = latents + LATENT_NOISE * torch.randn_like(latents)
-        decoded = vae.decode(noisy / LATENT_SCALE).sample
+        with fast():
+            decoded = vae.decode(noisy / LATENT_SCALE).sample.float()
         error = F.mse_loss(decoded, images)
         loss = F.l1_loss(decoded, images) + error
         if step % ENCODER_EVERY == 0:
@@ -54,4 +56,9 @@ def decoder(work: Path, data: Painted) -> Callable[[Tensor], Tensor]:
     if not (work / "vae.pt").exists():
         return data.space.decode
     vae = trained_vae(work)
-    return lambda latents: vae.decode(latents / LATENT_SCALE).sample
+
+    def decode(latents: Tensor) -> Tensor:
+        with fast():
+            return vae.decode(latents / LATENT_SCALE).sample.float()
+
+    return decode

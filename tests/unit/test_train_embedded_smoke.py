@@ -24,4 +24,6 @@ def test_smoke_runs_every_stage() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     figures = json.loads(done.stdout[done.stdout.index('{\n "good"') :])
+    for stage in ("text", "vae", "reader", "scorer", "guard", "unet"):
+        assert f" {stage} 4/4 " in done.stdout
     assert set(figures["good"]) == {"gain", "low", "high", "won"}
