@@ -33,6 +33,8 @@ Durability = Literal["normal", "full"]
 BUSY_TIMEOUT_MS = 10_000
 MAX_GROUP = 256
 """Transactions that may share one commit."""
+UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
+"""Failures of one statement: the database's, or a value that SQLite cannot hold."""
 
 
 def load_queries(text: str) -> dict[str, str]:
@@ -149,7 +151,7 @@ class Store:
     async def _commit(self, jobs: list[_Job], connection: aiosqlite.Connection) -> None:
         if not jobs:
             return
-        failed: dict[_Job, sqlite3.Error] = {}
+        failed: dict[_Job, Exception] = {}
         try:
             await connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -169,12 +171,12 @@ class Store:
             else:
                 job.done.set_result(None)
 
-    async def _run_job(self, job: _Job, connection: aiosqlite.Connection) -> sqlite3.Error | None:
+    async def _run_job(self, job: _Job, connection: aiosqlite.Connection) -> Exception | None:
         await connection.execute("SAVEPOINT job")
         try:
             for query, params in job.statements:
                 await connection.execute(QUERIES[query], params)
-        except sqlite3.Error as error:
+        except UNWRITABLE as error:
             if not connection.in_transaction:
                 raise  # SQLite gave up the whole transaction (disk full): nobody committed
             await connection.execute("ROLLBACK TO job")
@@ -241,7 +243,7 @@ class Store:
             )
         return version
 
-    def _explain(self, error: sqlite3.Error) -> StoreError:
+    def _explain(self, error: Exception) -> StoreError:
         text = str(error)
         remedy = {
             "database or disk is full": "free some space, then run `bigpe resume`",

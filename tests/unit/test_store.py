@@ -37,6 +37,16 @@ async def test_a_bad_transaction_fails_alone(tmp_path: Path) -> None:
     assert mids == {f"m{i}" for i in range(5)}
 
 
+@pytest.mark.parametrize("body", ["half a \ud83e", 2**63])
+async def test_what_sqlite_cannot_hold_fails_alone(tmp_path: Path, body: str | int) -> None:
+    name, row = message_row("odd")
+    async with Store(tmp_path / "p.db") as store:
+        await store.write([run_row("r")])
+        odd, good = store.write([(name, row | {"body": body})]), store.write([message_row("m")])
+        results = await asyncio.wait_for(asyncio.gather(odd, good, return_exceptions=True), 20)
+        assert [type(r) for r in results] == [StoreError, type(None)]
+
+
 async def test_deliveries_are_handled_once_and_in_order(tmp_path: Path) -> None:
     async with Store(tmp_path / "p.db") as store:
         await store.write([run_row("r"), message_row("a"), message_row("b")])
