@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -15,7 +17,7 @@ from autogen_core.models import (
     SystemMessage,
     UserMessage,
 )
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigpe.services.effects import Memo
 from bigpe.services.errors import (
@@ -32,6 +34,14 @@ TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
 """Loading a component imports its provider, which runs code; others must be allowed by name."""
 LONGEST_ANSWER = 64 * 1024
 """Characters; a longer answer is unusable."""
+NOT_A_COMPLETION = (
+    openai.APIResponseValidationError,
+    json.JSONDecodeError,
+    AttributeError,
+    IndexError,
+    TypeError,
+)
+"""What the OpenAI client raises when a server answers with anything else than it should."""
 
 
 class Turn(Value):
@@ -105,7 +115,17 @@ def load_client(config: LlmConfig) -> ChatCompletionClient:
             f"[llm] provider {config.provider!r} cannot be loaded: {error}"
         ) from error
     except (ValueError, TypeError, KeyError, openai.OpenAIError) as error:
-        raise ConfigError(f"[llm] {config.provider} refuses its config: {error}") from error
+        raise ConfigError(
+            f"[llm] {config.provider} refuses its config: {_refusal(error)}"
+        ) from error
+
+
+def _refusal(error: Exception) -> str:
+    """What pydantic says shows its input, and the key is in it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
 
 
 def _secrets(config: LlmConfig) -> dict[str, str]:
@@ -158,15 +178,18 @@ class LlmService:
         await self._client.close()
 
     async def _call(self, request: LlmRequest) -> Json:
+        # The client's own limit is on silence: a server that drips would hold a run for ever.
+        own_limit = self._config.provider == EMBEDDED
         try:
-            result = await self._client.create(
-                _messages(request.turns),
-                extra_create_args=self._arguments(request),
-                cancellation_token=CancellationToken(),
-            )
+            async with asyncio.timeout(None if own_limit else self._config.timeout_s):
+                result = await self._client.create(
+                    _messages(request.turns),
+                    extra_create_args=self._arguments(request),
+                    cancellation_token=CancellationToken(),
+                )
         except Exception as error:
             raise self._explain(error) from error
-        text = result.content if isinstance(result.content, str) else ""
+        text = _storable(result.content) if isinstance(result.content, str) else ""
         if not text.strip():
             raise UnusableAnswerError("the model answered with no text", raw=str(result.content))
         if len(text) > LONGEST_ANSWER:
@@ -207,24 +230,40 @@ class LlmService:
         if isinstance(error, LlmError):
             return error
         where = str(self._config.config.get("base_url", self._config.provider))
+        told = self._without_key(_storable(str(error)))
         if isinstance(error, openai.APITimeoutError | TimeoutError):
             return TransientLlmError(f"{where}: no answer in {self._config.timeout_s:g} s")
-        if isinstance(error, openai.APIConnectionError):
-            return TransientLlmError(f"{where}: no connection ({error}); is the server running?")
         if isinstance(error, openai.APIStatusError):
-            return self._explain_status(where, error)
+            return _explain_status(where, error.status_code, told)
+        if isinstance(error, NOT_A_COMPLETION):
+            return LlmError(
+                f"{where}: its answer is no chat completion ({type(error).__name__}: "
+                f"{told[:300]}); check base_url"
+            )
+        if isinstance(error, openai.APIConnectionError):
+            return TransientLlmError(f"{where}: no connection ({told}); is the server running?")
         if isinstance(error, BigpeError):
             kind = TransientLlmError if error.transient else LlmError
-            return kind(str(error))
-        return LlmError(f"{where}: {type(error).__name__}: {error}")
+            return kind(told)
+        return LlmError(f"{where}: {type(error).__name__}: {told}")
 
-    def _explain_status(self, where: str, error: openai.APIStatusError) -> LlmError:
-        code = error.status_code
-        told = f"{where}: HTTP {code}: {str(error)[:300]}"
-        if code == 429 or code >= 500:
-            return TransientLlmError(told)
-        remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
-        return LlmError(f"{told}; {remedy.get(code, 'check the model and its settings')}")
+    def _without_key(self, told: str) -> str:
+        """Some servers repeat the key that they refuse, and failures are kept."""
+        key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
+        return told.replace(key, "***") if key else told
+
+
+def _explain_status(where: str, code: int, told: str) -> LlmError:
+    said = f"{where}: HTTP {code}: {told[:300]}"
+    if code == 429 or code >= 500:
+        return TransientLlmError(said)
+    remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
+    return LlmError(f"{said}; {remedy.get(code, 'check the model and its settings')}")
+
+
+def _storable(text: str) -> str:
+    """`text` without halves of characters, which JSON can say and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _messages(turns: Sequence[Turn]) -> list[LLMMessage]:
