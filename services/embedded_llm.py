@@ -6,6 +6,7 @@ or reason. That is why an instruction carries exemplars, and why evidence is com
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +24,8 @@ from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel, ConfigDict
 
 from bigpe.services.child import Child
+from bigpe.services.errors import ConfigError
+from bigpe.services.fingerprints import file_fingerprint
 from bigpe.services.models import SMOLLM2_SHA256, smollm2_path
 from bigpe.services.values import Json
 
@@ -54,8 +57,8 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
     def __init__(self, config: EmbeddedLlmConfig | None = None) -> None:
         """ConfigError when the weights are not here."""
         self._config = config or EmbeddedLlmConfig()
-        path = Path(self._config.path) if self._config.path else smollm2_path()
-        self.fingerprint = SMOLLM2_SHA256 if self._config.path is None else str(path)
+        path = smollm2_path() if self._config.path is None else _own_weights(self._config.path)
+        self.fingerprint = SMOLLM2_SHA256 if self._config.path is None else file_fingerprint(path)
         settings = {"path": str(path), "threads": self._config.threads, "context": CONTEXT_TOKENS}
         self._child = Child(BACKEND, settings, name="embedded LLM", call_timeout_s=300.0)
         self._usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
@@ -77,7 +80,10 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
         if unknown:
             raise ValueError(f"unknown arguments for the embedded LLM: {', '.join(unknown)}")
         request = DEFAULTS | {"messages": [_wire(m) for m in messages]} | _format(json_output)
-        answer = await self._child.call("chat", request | dict(extra_create_args))
+        call = asyncio.ensure_future(self._child.call("chat", request | dict(extra_create_args)))
+        if cancellation_token is not None:
+            cancellation_token.link_future(call)
+        answer = await call
         return self._result(answer)
 
     def _result(self, answer: Json) -> CreateResult:
@@ -166,6 +172,16 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
     @classmethod
     def _from_config(cls, config: EmbeddedLlmConfig) -> Self:
         return cls(config)
+
+
+def _own_weights(name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"[llm] config.path: there is no file {path}; correct it, or leave it out to use the "
+            "embedded model (`bigpe models pull smollm2` fetches that)"
+        )
+    return path
 
 
 def _wire(message: LLMMessage) -> dict[str, str]:

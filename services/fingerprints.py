@@ -16,10 +16,11 @@ LARGE = 64 * 1024 * 1024
 def folder_fingerprint(folder: Path) -> str:
     """sha256 over the names and contents of a model folder's files."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in MODEL_FILES)
-    return digest({str(f.relative_to(folder)): _remembered(f) for f in files})
+    return digest({str(f.relative_to(folder)): file_fingerprint(f) for f in files})
 
 
-def _remembered(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
+    """sha256 of one file; a large one is read once, not each time."""
     stat = path.stat()
     if stat.st_size < LARGE:
         return file_sha256(path)
