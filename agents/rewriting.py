@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
-from bigpe.agents.terms import subject_kept, subject_words, words
+from bigpe.agents.terms import one_line, subject_kept, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
@@ -15,7 +16,9 @@ ATTEMPTS = 3
 TEMPERATURE = 0.3
 MAX_TOKENS = 64
 MAX_WORDS = 60
-REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai", "i'm unable")
+_REFUSAL = re.compile(
+    r"(?:i['\u2019]m (?:sorry|unable)|i am sorry|i cannot|i can['\u2019]t|as an ai)\b", re.I
+)
 
 
 class Rewrite(Value):
@@ -99,7 +102,7 @@ def judge(naive: str, raw: str, instruction: Instruction) -> _Judged:
     text = clean(raw)
     if not text:
         return _Judged(text, "the rewrite was empty")
-    if text.casefold().startswith(REFUSALS):
+    if _REFUSAL.match(text) and not _REFUSAL.match(naive):
         return _Judged(text, "the model refused")
     if len(words(text)) > MAX_WORDS:
         return _Judged(text, f"the rewrite was longer than {MAX_WORDS} words")
@@ -125,9 +128,9 @@ def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | No
 def clean(raw: str) -> str:
     """One line without quotes, labels, control characters and repeated phrases."""
     line = next((part for part in raw.strip().splitlines() if part.strip()), "")
-    line = "".join(c if c.isprintable() else " " for c in line)
+    line = one_line(line)
     line = re.sub(r"^\s*(rewritten prompt|prompt|answer|rewrite)\s*:\s*", "", line, flags=re.I)
-    line = " ".join(line.split()).strip().strip("\"'“”`").strip()
+    line = line.strip().strip("\"'“”`").strip()
     return _without_repeats(line).rstrip(" ,;")
 
 
@@ -136,9 +139,14 @@ def _without_repeats(line: str) -> str:
     kept: list[str] = []
     seen: set[str] = set()
     for clause in line.split(","):
-        key = " ".join(words(clause))
+        key = " ".join(words(clause)) or _symbols(clause)
         if not key or key in seen:
             break
         seen.add(key)
         kept.append(clause.strip())
     return ", ".join(kept)
+
+
+def _symbols(clause: str) -> str:
+    """Its emoji and the like: a clause may be of nothing else."""
+    return "".join(char for char in clause if unicodedata.category(char) == "So")

@@ -40,6 +40,7 @@ _IRREGULAR = {
     "mice": "mouse",
     "oxen": "ox",
 }
+_JOINERS = "\u200c\u200d"
 # Han and kana are written without spaces: each character is taken for a word.
 _IDEOGRAPHS = (
     "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -56,6 +57,17 @@ _ONE_SPELLING = str.maketrans(
 def words(text: str) -> list[str]:
     """The words of `text` in order, in the one spelling; hyphenated words stay whole."""
     return _words(_normal(text))
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without characters that cannot be seen, save those that join others."""
+    seen = (
+        char
+        if char.isprintable() or char in _JOINERS
+        else ("" if unicodedata.category(char) == "Cf" else " ")
+        for char in text
+    )
+    return " ".join("".join(seen).split())
 
 
 def terms_of(naive: str, rewrite: str) -> frozenset[str]:
