@@ -270,7 +270,7 @@ def _fault(
         return f"it does not name {', '.join(missing)}"
     if len(words(candidate.text)) > MAX_TEXT_WORDS:
         return f"it is longer than {MAX_TEXT_WORDS} words"
-    told = _clauses(candidate.text)
+    told = [clause.removeprefix("and ") for clause in _clauses(candidate.text)]
     if len(set(told)) < len(told):
         return "it repeats itself"
     named = sorted(subjects & set(words(candidate.text)))

@@ -30,6 +30,8 @@ from bigpe.services.errors import ConfigError
 
 PAUSED = 130
 """Exit code of a run that Ctrl-C or SIGTERM paused, as shells expect."""
+FAILED = 1
+"""Exit code of a run in which nothing could be compared."""
 
 
 @click.command(
@@ -149,5 +151,9 @@ def report(session: Session, *, as_json: bool) -> int:
     console = stdout()
     console.print(result_table(session.pool, best=campaign.stopped.best))
     console.print(Text(f"stopped: {reason}"))
-    console.print(Text(f"best: {session.pool.best().instruction.text}"))
+    best = session.pool.best()
+    if best.mean is None:
+        stderr().print(Text("nothing is known of any instruction: no round gave a result"))
+        return FAILED
+    console.print(Text(f"best: {best.instruction.text}"))
     return 0
