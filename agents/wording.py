@@ -12,10 +12,10 @@ import random
 import re
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bigpe.agents.evidence import Z95, EvidenceRow, Pair
-from bigpe.agents.terms import contains_term, words
+from bigpe.agents.terms import contains_term, one_line, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
@@ -173,7 +173,8 @@ def citation_holds(improvement: str, row: EvidenceRow) -> bool:
 
 def _avoided(text: str, term: str) -> bool:
     """Whether `text` asks to leave `term` out: an avoiding word since the last adding one."""
-    before = " ".join(words(text)).partition(" ".join(words(term)))[0]
+    whole = rf"(?<!\S){re.escape(' '.join(words(term)))}(?!\S)"
+    before = re.split(whole, " ".join(words(text)), maxsplit=1)[0]
     pattern = rf"\b({'|'.join(AVOID_WORDS)})\b(?!.*\b(add|use|include|keep|more)\b)"
     return re.search(pattern, before) is not None
 
@@ -196,9 +197,11 @@ def _contradicts(worded: _Answer, rows: Sequence[EvidenceRow]) -> bool:
 
 def _parse(raw: str) -> _Answer | None:
     try:
-        return _Answer.model_validate(json.loads(raw))
-    except (json.JSONDecodeError, ValidationError):
+        told = _Answer.model_validate(json.loads(raw))
+    except (ValueError, RecursionError):  # no JSON, JSON of another shape, or too deep or long
         return None
+    update = {"inference": one_line(told.inference), "improvement": one_line(told.improvement)}
+    return told.model_copy(update=update)
 
 
 def _request(
@@ -216,7 +219,7 @@ def _request(
             Turn(role="assistant", text=example.assistant),
         ]
     sides = (("best", best), ("worst", worst), ("professional", professional))
-    lines = [f"{side}: {pair.rewrite[:240]}" for side, pair in sides if pair is not None]
+    lines = [f"{side}: {one_line(pair.rewrite)[:240]}" for side, pair in sides if pair is not None]
     lines += [f'{row.id} "{row.term}": {100 * row.effect:+.2f}' for row in rows]
     # The same once more: a small model compares no numbers, and goes by what it read last.
     for side, wanted in (("better", True), ("worse", False)):
