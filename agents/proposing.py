@@ -12,12 +12,12 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz
 
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
-from bigpe.agents.terms import contains_term, subject_words, words
+from bigpe.agents.terms import contains_term, one_line, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
@@ -187,8 +187,8 @@ def _recipe(
 def _base(parent: Instruction) -> str:
     """What the parent asks for before it names its clauses: "Add details" of most."""
     text = re.split(r"(?<=\.)\s+(?:Include|Leave out)\b", parent.text)[0]
-    named = [text.casefold().find(clause) for clause in clauses_of(parent)]
-    found = [spot for spot in named if spot >= 0]
+    whole = (rf"(?<!\w){re.escape(clause)}(?!\w)" for clause in clauses_of(parent))
+    found = [match.start() for clause in whole if (match := re.search(clause, text, re.I))]
     head = _JOINING.sub("", text[: min(found)] if found else text)
     return " ".join(head.split()[:MAX_BASE_WORDS]) or "Add details"
 
@@ -291,10 +291,9 @@ def _near_copy(a: Instruction, b: Instruction) -> bool:
 def _parse(raw: str) -> str | None:
     try:
         text = _Answer.model_validate(json.loads(raw)).instruction
-    except (json.JSONDecodeError, ValidationError):
+    except (ValueError, RecursionError):  # no JSON, JSON of another shape, or too deep or long
         return None
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat or None
+    return one_line(text) or None
 
 
 def _request(
@@ -310,8 +309,8 @@ def _request(
             Turn(role="user", text=example.user),
             Turn(role="assistant", text=example.assistant),
         ]
-    lines = [f"professional: {prompt[:240]}" for prompt in professional[:SHOWN]]
-    lines += [f"improvement: {gradient.improvement}", f"present: {recipe.base}."]
+    lines = [f"professional: {one_line(prompt)[:240]}" for prompt in professional[:SHOWN]]
+    lines += [f"improvement: {one_line(gradient.improvement)}", f"present: {recipe.base}."]
     # Last, because a small model goes by what it read last.
     lines += [f"name: {_listed(recipe.clauses)}"] if recipe.clauses else []
     lines += [f"leave out: {_listed(recipe.avoid)}"] if recipe.avoid else []
