@@ -43,9 +43,9 @@ class Trained:
 TRAINED = {
     "text": Trained(train_text, Schedule(steps=1600, batch=64, rate=1e-3)),
     "vae": Trained(train_vae, Schedule(steps=7000, batch=16, rate=2e-3, decay=0.5)),
-    "scorer": Trained(train_scorer, Schedule(steps=3000, batch=16, rate=8e-4, decay=0.6)),
-    "reader": Trained(train_reader, Schedule(steps=2500, batch=96, rate=2e-3, decay=0.6)),
-    "guard": Trained(train_guard, Schedule(steps=3000, batch=12, rate=8e-4, decay=0.6)),
+    "scorer": Trained(train_scorer, Schedule(steps=2000, batch=16, rate=8e-4, decay=0.6)),
+    "reader": Trained(train_reader, Schedule(steps=1000, batch=96, rate=2e-3, decay=0.6)),
+    "guard": Trained(train_guard, Schedule(steps=1500, batch=12, rate=8e-4, decay=0.6)),
     "unet": Trained(train_unet, Schedule(steps=16000, batch=64, rate=1e-3, decay=0.5)),
 }
 

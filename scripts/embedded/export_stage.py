@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,15 +32,16 @@ LIMIT_MB = 40
 
 
 def export(work: Path, out: Path) -> None:
-    """Write the folders of `out`, each in place of the one before."""
+    """Write a folder of `out` for each stage that has run, in place of the one before."""
     data = Painted(work)
     out.mkdir(parents=True, exist_ok=True)
-    steps = {
-        "unet": _export_pipeline(work, data, out / "pipeline"),
-        "scorer": _export_scorer(work, data, out / "scorer", SCORER_KIND),
-        "guard": _export_scorer(work, data, out / "guard", GUARD_KIND),
-        "reader": _export_reader(work, out / "reader"),
+    made: dict[str, Callable[[], int]] = {
+        "unet": lambda: _export_pipeline(work, data, out / "pipeline"),
+        "scorer": lambda: _export_scorer(work, data, out / "scorer", SCORER_KIND),
+        "guard": lambda: _export_scorer(work, data, out / "guard", GUARD_KIND),
+        "reader": lambda: _export_reader(work, out / "reader"),
     }
+    steps = {name: make() for name, make in made.items() if (work / f"{name}.pt").exists()}
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     if size > LIMIT_MB:
         raise ValueError(f"{out} holds {size:.1f} MB, more than {LIMIT_MB}")
