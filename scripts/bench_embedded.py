@@ -31,6 +31,8 @@ from PIL import Image
 from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
+from bigpe.services.fingerprints import folder_fingerprint
+
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 770_001
 FRESH_SCENES = 4000
@@ -38,6 +40,8 @@ PICTURES_A_PROMPT = 12
 NOISE_WORDS = SUFFIXES["filler"]
 QUALITY_PROMPTS = {"sharp": "sharp focus", "vivid": "vivid colors", "detail": "highly detailed"}
 LOW_PROMPTS = {"sharp": "blurry", "vivid": "muted colors", "detail": "minimalist"}
+
+FOLDERS = ("pipeline", "scorer", "guard", "reader")
 
 Figure = dict[str, Any]
 
@@ -275,6 +279,11 @@ def gemm_peak(side: int = 1536, repeats: int = 8) -> float:
     return 2 * side**3 / best / 1e9
 
 
+def fingerprints(folder: Path) -> dict[str, str]:
+    """Which weights the figures belong to."""
+    return {name: folder_fingerprint(folder / name) for name in FOLDERS}
+
+
 PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "reader": Bench.read_painted,
     "scorer": Bench.judge_painted,
@@ -295,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     bench = Bench(options.folder, options.scale)
+    print(json.dumps({"figure": "weights", "sha256": fingerprints(options.folder)}), flush=True)
     for name in options.parts or PARTS:
         for figure in PARTS[name](bench):
             print(json.dumps(figure), flush=True)

@@ -103,3 +103,23 @@ def test_interrupted_then_killed_it_resumes_to_the_same_end(
     done = bigpe("resume", "-p", str(folder))
     assert done.returncode == 0, done.stderr
     assert transcript(folder) == whole
+
+
+@pytest.mark.parametrize("first_signal", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_interrupt_stops_at_once_and_loses_nothing(
+    undisturbed: Path, tmp_path: Path, first_signal: signal.Signals
+) -> None:
+    folder = project(tmp_path / "again")
+    whole = transcript(undisturbed)
+    process = start(folder)
+    wait_for_messages(folder, len(whole) // 3, process)
+    process.send_signal(first_signal)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=LATEST_S)
+    assert process.returncode == 130, said
+    assert "bigpe resume" in said and "Traceback" not in said
+    assert transcript(folder) < whole
+    done = bigpe("resume", "-p", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert transcript(folder) == whole

@@ -1,0 +1,123 @@
+"""A whole run whose language model is a server that speaks OpenAI's protocol, good or bad."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.http_llm import FakeServer, says, sends
+from support.runs import transcript
+
+KEY = "sk-recognisable-8f2c1e"
+CONFIG = """
+[run]
+rounds = {rounds}
+batch_size = 2
+pilot_prompts = 2
+concurrency = 1
+
+[render]
+steps = 2
+
+[llm.default]
+provider = "autogen_ext.models.openai.OpenAIChatCompletionClient"
+api_key_env = "BIGPE_TEST_KEY"
+
+[llm.default.config]
+model = "test-model"
+base_url = "{url}"
+model_info = {{ vision = false, function_calling = false, json_output = true, \
+structured_output = true, family = "unknown", multiple_system_messages = true }}
+"""
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    made = FakeServer()
+    yield made
+    made.close()
+
+
+def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    (folder / "bigpe.toml").write_text(CONFIG.format(rounds=rounds, url=url))
+    environment = os.environ | {"BIGPE_TEST_KEY": KEY, "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-P", "-m", "bigpe", "run", "-p", str(folder)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, env=environment
+    )
+
+
+def bodies(folder: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(body) for _, body in transcript(folder)]
+    return [body for body in found if body["kind"] == kind]
+
+
+def answers_well(server: FakeServer, handler: BaseHTTPRequestHandler) -> None:
+    """What a capable model would say to the role that asks."""
+    request = server.requests[-1]
+    asked = str(request["messages"][-1]["content"])
+    shape = json.dumps(request.get("response_format", {}))
+    if '"improvement"' in shape:
+        better = re.search(r"^better: (.*)$", asked, re.M)
+        wish = f"Add {better[1]}." if better else "Add wild roses."
+        rows = re.findall(r"^(E\d+) ", asked, re.M)
+        answer = {"improvement": wish, "inference": "It was so measured.", "evidence": rows[:1]}
+        says(json.dumps(answer))(handler)
+    elif '"instruction"' in shape:
+        names = re.search(r"^name: (.*)$", asked, re.M)
+        told = names[1] if names else "wild roses"
+        says(json.dumps({"instruction": f"Enrich the picture, with {told}."}))(handler)
+    else:
+        says(f"{asked.strip()}, golden hour, wild roses")(handler)
+
+
+def test_a_capable_server_drives_a_run_to_its_end(server: FakeServer, tmp_path: Path) -> None:
+    server.replies = [lambda handler: answers_well(server, handler)]
+    done = run(tmp_path / "p", server.url)
+    assert done.returncode == 0, done.stderr
+    assert "stopped: all 2 rounds are done" in done.stdout
+    rewrites = [r for body in bodies(tmp_path / "p", "PromptsRewritten") for r in body["rewrites"]]
+    assert len(rewrites) == 4
+    assert all(r["text"].endswith("golden hour, wild roses") for r in rewrites)
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "bigpe", "inspect", "-p", str(tmp_path / "p")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "golden hour, wild roses" in told.stdout
+    assert set(server.keys) == {f"Bearer {KEY}"}
+    written = [file for file in (tmp_path / "p").rglob("*") if file.is_file()]
+    assert not [file for file in written if KEY.encode() in file.read_bytes()]
+
+
+GARBAGE = {
+    "a web page": lambda: sends(200, "<html>Welcome to the hotel network</html>", "text/html"),
+    "no text": lambda: says(""),
+    "two megabytes": lambda: says("word " * 400_000),
+}
+
+
+@pytest.mark.parametrize("case", list(GARBAGE))
+def test_garbage_is_never_a_score(server: FakeServer, tmp_path: Path, case: str) -> None:
+    server.replies = [GARBAGE[case]()]
+    folder = tmp_path / "p"
+    done = run(folder, server.url, rounds=1)
+    assert "Traceback" not in done.stderr
+    gains = [gain for body in bodies(folder, "ArmPulled") for gain in body["gains"]]
+    if gains:
+        # An answer that came but can't be used: the naive prompt stands in, and says so.
+        assert all(gain["fallback"] for gain in gains)
+    else:
+        assert done.returncode == 1
+        assert "no round gave a result" in done.stderr
+        assert bodies(folder, "StepFailed")
+    assert "best:" not in done.stdout or gains
