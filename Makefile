@@ -4,12 +4,13 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup models demo test check lint types imports bench dist clean
+.PHONY: help setup models demo test check lint types imports bench parity dist clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
 	@echo "make test   set up, then run all checks and tests (what CI runs)"
 	@echo "make bench  print the figures of docs/figures as JSON lines"
+	@echo "make parity compare the golden scores with hpsv2's own code (fetches its wheel into build/parity)"
 	@echo "make dist   build the wheel and the sdist"
 
 setup: .venv/.ready build/tree/bigpe
@@ -48,6 +49,9 @@ imports: setup
 
 bench: models
 	$(PY) scripts/bench_llm.py
+
+parity: setup
+	$(PY) scripts/scorer_parity.py
 
 dist: setup
 	rm -rf build/lib build/bdist* dist

@@ -7,9 +7,10 @@ the text being the naive prompt. Scores are never scaled here; people are shown 
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ from bigpe.services.blobs import BlobStore
 from bigpe.services.diffusers_backend import pick_device
 from bigpe.services.errors import BigpeError, ConfigError, ScoreError
 from bigpe.services.fingerprints import folder_fingerprint
+from bigpe.services.official_scorers import NOTE, OFFICIAL, find_official
+from bigpe.services.open_clip import tokenizer as open_clip_tokenizer
+from bigpe.services.open_clip.transform import LongestSidePad
 from bigpe.services.score import ScoreConfig
 from bigpe.services.values import Json, digest
 
@@ -91,6 +95,12 @@ class Preprocess(NamedTuple):
         return (picture - self.mean) / self.std
 
 
+Encode = Callable[[str], list[int]]
+"""A prompt's token ids, start and end included, uncut."""
+Prepare = Callable[[torch.Tensor], torch.Tensor]
+"""A picture [1, 3, height, width] in 0..1, as the model takes it."""
+
+
 class ClipBackend:
     """A loaded CLIPModel."""
 
@@ -99,7 +109,7 @@ class ClipBackend:
         self._device = pick_device(config.device)
         torch.set_num_threads(config.threads)
         self._folder = _folder(config.model)
-        self._model, self._tokenizer, self._prepare = _load(self._folder, config.model)
+        self._model, self._encode, self._prepare = _load(self._folder, config.model)
         self._model.to(self._device).eval()
         self._side = int(self._model.config.vision_config.image_size)
         self._limit = int(self._model.config.text_config.max_position_embeddings)
@@ -170,10 +180,11 @@ class ClipBackend:
     def _text(self, prompt: str) -> tuple[torch.Tensor, int]:
         """Normalised text features, [1, width], and the tokens that were cut off; kept."""
         if prompt not in self._texts:
-            full = self._tokenizer(prompt, truncation=False, verbose=False).input_ids
-            ids = self._tokenizer(
-                prompt, truncation=True, max_length=self._limit, return_tensors="pt"
-            ).input_ids
+            full = self._encode(prompt)
+            kept = full if len(full) <= self._limit else [*full[: self._limit - 1], full[-1]]
+            # Attention is causal: what follows the first end token cannot reach it.
+            kept = kept[: kept.index(full[-1]) + 1]
+            ids = torch.tensor([kept])
             pooled = self._model.text_model(input_ids=ids.to(self._device)).pooler_output
             features = functional.normalize(self._model.text_projection(pooled).float(), dim=-1)
             self._texts[prompt] = (features, max(0, len(full) - self._limit))
@@ -186,24 +197,25 @@ class ClipBackend:
 def _folder(model: str) -> Path:
     if model == "embedded":
         return embedded.scorer_path()
+    if model in OFFICIAL:
+        return find_official(model)
     folder = Path(model)
     if not folder.is_dir():
         raise ConfigError(
-            f'[score] model = {model!r}: there is no such folder. Available: "embedded", or the '
+            f'[score] model = {model!r}: there is no such folder. Available: "embedded", '
+            f"{', '.join(OFFICIAL)}, or the "
             "path of a CLIPModel folder (config.json, model.safetensors, tokenizer, preprocessor)"
         )
     return folder
 
 
-def _load(folder: Path, name: str) -> tuple[Any, Any, Preprocess]:
+def _load(folder: Path, name: str) -> tuple[Any, Encode, Prepare]:
     try:
         clip: Any = transformers.CLIPModel  # its stub forgets what output_loading_info returns
         model, report = clip.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
-        told, _ = transformers.CLIPImageProcessor.get_image_processor_dict(str(folder))
-        prepare = Preprocess.read(told)
+        encode, prepare = _inputs(folder, int(model.config.vision_config.image_size))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"[score] model = {name!r} is not a usable CLIPModel folder: {str(error)[:400]}"
@@ -214,7 +226,24 @@ def _load(folder: Path, name: str) -> tuple[Any, Any, Preprocess]:
             f"[score] model = {name!r} is not a whole CLIPModel: {len(missing)} weights are not in "
             f"model.safetensors, the first is {missing[0]}"
         )
-    return model, tokenizer, prepare
+    return model, encode, prepare
+
+
+def _inputs(folder: Path, side: int) -> tuple[Encode, Prepare]:
+    """How prompts become token ids and pictures tensors, as the folder's files say."""
+    note = folder / NOTE
+    if note.is_file():
+        told = json.loads(note.read_text("utf-8"))
+        if (told["preprocess"], told["tokenizer"]) != ("longest-side-pad", "open_clip"):
+            raise ValueError(f"{NOTE} asks for a preprocess or tokenizer that bigpe does not have")
+        return open_clip_tokenizer.encode, LongestSidePad(side)
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
+    read, _ = transformers.CLIPImageProcessor.get_image_processor_dict(str(folder))
+
+    def encode(prompt: str) -> list[int]:
+        return list(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+
+    return encode, Preprocess.read(read)
 
 
 def open_backend(config: Json) -> ClipBackend:

@@ -25,7 +25,7 @@ class ScoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "embedded"
-    """"embedded", or a folder with a CLIPModel, its tokenizer and its preprocessor."""
+    """"embedded", "hpsv2", "hpsv2.1", or a CLIPModel folder with tokenizer and preprocessor."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     max_batch: int = Field(default=8, ge=1, le=1024)
     threads: int = Field(default=2, ge=1, le=512)

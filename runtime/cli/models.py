@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.table import Table
 from rich.text import Text
 
 from bigpe.runtime.cli.common import json_option, print_json, stdout
+from bigpe.services.errors import ConfigError
 from bigpe.services.models import list_models, pull_smollm2
+from bigpe.services.official_scorers import OFFICIAL, list_official, pull_official
 
 
 @click.group()
@@ -19,7 +23,7 @@ def models() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """Show what is there, how large it is and under which licence."""
-    rows = list_models()
+    rows = [*list_models(), *list_official()]
     if as_json:
         keys = ("name", "kind", "size", "licence", "path")
         print_json([{k: getattr(r, k) and str(getattr(r, k)) for k in keys} for r in rows])
@@ -31,9 +35,30 @@ def list_(as_json: bool) -> None:
     stdout().print(table)
 
 
-@models.command(epilog="\b\nExample:\n  bigpe models pull smollm2")
-@click.argument("name", type=click.Choice(["smollm2"]))
-def pull(name: str) -> None:
-    """Fetch a model, check it and place it in the user's cache."""
-    path = pull_smollm2(lambda line: click.echo(line, err=True))
+@models.command(
+    epilog="\b\nExamples:\n  bigpe models pull smollm2\n  bigpe models pull hpsv2.1\n"
+    "  bigpe models pull hpsv2.1 --file ~/Downloads/HPS_v2.1_compressed.pt"
+)
+@click.argument("name", type=click.Choice(["smollm2", *OFFICIAL]))
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Take a scorer's checkpoint from here instead of the internet.",
+)
+def pull(name: str, file: Path | None) -> None:
+    """Fetch a model, check it and place it in the user's cache.
+
+    A scorer's checkpoint is verified by sha256, converted once to safetensors, and not needed
+    afterwards.
+    """
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if name in OFFICIAL:
+        path = pull_official(name, say, file=file)
+    elif file is not None:
+        raise ConfigError("--file goes with a scorer; place the language model's file by hand")
+    else:
+        path = pull_smollm2(say)
     click.echo(f"{name}: {path}")
