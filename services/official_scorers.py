@@ -1,41 +1,53 @@
-"""The official HPS checkpoints by name: verified, converted once, never unpickled again.
+"""The published scorers that bigpe knows by name: what each is, and where it lies once converted.
 
 A converted scorer is a CLIPModel folder with a `scorer.json` that says how pictures and prompts
-become its input; `clip_family` reads it.
+become its input and what the score is; `clip_checkpoints` writes it, `clip_family` reads it.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
-from safetensors.torch import save_file
-
-from bigpe.services.errors import ConfigError, ServiceError
-from bigpe.services.models import ModelRow, cache_folder, file_sha256
-from bigpe.services.open_clip.weights import config_of, convert
+from bigpe.services.errors import ConfigError
+from bigpe.services.fingerprints import file_fingerprint
+from bigpe.services.models import ModelRow, cache_folder
 from bigpe.services.values import Json
 
 NOTE = "scorer.json"
-TEXT_HEAD, VISION_HEAD = 64, 80
+WEIGHTS = "model.safetensors"
+
+Preprocessing = Literal["longest-side-pad", "shortest-side-crop", "shortest-side-crop-rounded"]
+Tokenizing = Literal["open_clip", "transformers"]
+Formula = Literal["cosine", "scaled-cosine", "clipscore"]
+"""cosine: cos; scaled-cosine: exp(logit_scale) cos; clipscore: 2.5 max(cos, 0)."""
 
 
 class Official(NamedTuple):
-    """A checkpoint of the Hugging Face hub."""
+    """A checkpoint of the Hugging Face hub, and what makes a score of it."""
 
     name: str
     repository: str
     revision: str
+    """A commit; "main" where none is known here."""
     file: str
-    sha256: str
+    sha256: str | None
+    """None: not known here; what is found at conversion is recorded instead of verified."""
     size: int
-    """Bytes."""
+    """Bytes of the file."""
     licence: str
+    layout: Literal["open_clip", "transformers"] = "open_clip"
+    """Whose names its tensors have."""
+    text_head: int = 64
+    vision_head: int = 80
+    """Widths of an attention head: of ViT-H-14 unless told otherwise."""
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    preprocess: Preprocessing = "longest-side-pad"
+    tokenizer: Tokenizing = "open_clip"
+    formula: Formula = "cosine"
+    prefix: str = ""
+    """Goes before every prompt."""
 
 
 _HPS = ("xswu/HPSv2", "697403c78157020a1ae59d23f111aa58ced35b0a")
@@ -52,8 +64,24 @@ OFFICIAL = {
             "c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837",
             1_972_490_005, "Apache-2.0",
         ),
+        Official(
+            "pickscore", "yuvalkirstain/PickScore_v1", "main", "model.safetensors", None,
+            3_940_000_000, "not stated on its page",
+            layout="transformers", preprocess="shortest-side-crop", tokenizer="transformers",
+            formula="scaled-cosine",
+        ),
+        Official(
+            "clipscore", "openai/clip-vit-base-patch32",
+            "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268", "pytorch_model.bin",
+            "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+            605_247_071, "MIT",
+            layout="transformers", vision_head=64, activation="quick_gelu",
+            preprocess="shortest-side-crop-rounded", formula="clipscore",
+            prefix="A photo depicts ",
+        ),
     )
 }  # fmt: skip
+"""By name. Their scores are of different scales, never to be compared with one another."""
 
 
 def official_folder(name: str) -> Path:
@@ -69,95 +97,61 @@ def list_official() -> list[ModelRow]:
             "scorer",
             row.size,
             row.licence,
-            official_folder(row.name) if (official_folder(row.name) / NOTE).is_file() else None,
+            official_folder(row.name) if read_note(row.name) is not None else None,
         )
         for row in OFFICIAL.values()
     ]
 
 
+def read_note(name: str) -> Json | None:
+    """What the converted scorer was made from; None when there is none, or one of another file."""
+    try:
+        note: Json = json.loads((official_folder(name) / NOTE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    row = OFFICIAL[name]
+    same_file = row.sha256 in (None, note.get("source_sha256"))
+    return note if same_file and note.get("formula") == row.formula else None
+
+
 def find_official(name: str) -> Path:
-    """The converted scorer's folder; ConfigError, saying how to get it, when it is not here."""
-    folder = official_folder(name)
-    if not (folder / NOTE).is_file():
-        row = OFFICIAL[name]
-        raise ConfigError(
-            f"the scorer {name!r} is not here; fetch it with `bigpe models pull {name}` "
-            f"({row.size / 1e9:.1f} GB), or, without internet, get {row.file} of "
-            f"huggingface.co/{row.repository} and run `bigpe models pull {name} --file {row.file}`"
-        )
-    return folder
+    """The converted scorer's folder; ConfigError, saying how to get it, when it is not here.
 
-
-def pull_official(name: str, say: Callable[[str], None], *, file: Path | None = None) -> Path:
-    """Fetch (or take `file`), verify and convert a checkpoint; returns the folder.
-
-    ServiceError when it cannot be fetched, is another file, or has other weights.
+    Its weights are compared with what was written; ConfigError when they are damaged.
     """
     folder = official_folder(name)
-    if (folder / NOTE).is_file():
-        return folder
-    row = OFFICIAL[name]
-    source = file or _download(row, say)
-    say(f"checking {source.name} ...")
-    if not source.is_file():
-        raise ConfigError(f"there is no file {source}")
-    found = file_sha256(source)
-    if found != row.sha256:
-        raise ServiceError(
-            f"{source} has sha256 {found}, not {row.sha256}: it is damaged or not {row.file}; "
-            "it was not used"
-        )
-    say("converting ...")
-    note = {"source": row.file, "revision": row.revision, "source_sha256": row.sha256}
-    convert_checkpoint(source, folder, note)
+    note = read_note(name)
+    if note is None:
+        raise ConfigError(f"the scorer {name!r} is not here; {how_to_place(name)}")
+    weights = folder / WEIGHTS
+    if not weights.is_file() or file_fingerprint(weights) != note["sha256"]:
+        raise ConfigError(f"{weights} is damaged; delete {folder}, then {how_to_place(name)}")
     return folder
 
 
-def _download(row: Official, say: Callable[[str], None]) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    say(f"fetching {row.file} of {row.repository} ({row.size / 1e9:.1f} GB) ...")
-    try:
-        return Path(hf_hub_download(row.repository, row.file, revision=row.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ServiceError(
-            f"{row.file} could not be fetched: {str(error)[:300]}; try again, or get the file "
-            f"elsewhere and run `bigpe models pull {row.name} --file {row.file}`"
-        ) from error
+def how_to_place(name: str) -> str:
+    """What to do to have the scorer, with and without internet."""
+    row = OFFICIAL[name]
+    where = f"https://huggingface.co/{row.repository}/resolve/{row.revision}/{row.file}"
+    return (
+        f"fetch it with `bigpe models pull {name}` ({row.size / 1e9:.1f} GB), or, without "
+        f"internet, get {where} elsewhere and run `bigpe models pull {name} --file {row.file}`"
+    )
 
 
-def convert_checkpoint(
-    source: Path,
-    folder: Path,
-    note: Json,
-    *,
-    text_head: int = TEXT_HEAD,
-    vision_head: int = VISION_HEAD,
-) -> None:
-    """Write the CLIPModel folder of an open_clip checkpoint, whole or not at all."""
-    weights = convert(_read(source))
-    config = config_of(weights, text_head=text_head, vision_head=vision_head)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
-    (partial / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-    told = {"preprocess": "longest-side-pad", "tokenizer": "open_clip", **note}
-    (partial / NOTE).write_text(json.dumps(told, indent=1), "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
-def _read(source: Path) -> dict[str, torch.Tensor]:
-    try:
-        loaded: Any = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ServiceError(
-            f"{source} is not a checkpoint that can be read safely: {str(error)[:200]}"
-        ) from error
-    state: Any = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ServiceError(f"{source} holds no state_dict of weights")
-    return state
+def find_checkpoint(name: str) -> Path:
+    """The published .pt of an HPS, verified, for the official package; ConfigError without it."""
+    row = OFFICIAL.get(name)
+    if row is None or row.layout != "open_clip":
+        raise ConfigError(
+            f'[score] backend = "hpsv2-package" needs model = "hpsv2" or "hpsv2.1", not {name!r}'
+        )
+    path = cache_folder() / "models" / row.file
+    if not path.is_file():
+        raise ConfigError(
+            f"the hpsv2 package needs the published file itself: place {row.file} of "
+            f"huggingface.co/{row.repository} at {path}"
+        )
+    if file_fingerprint(path) != row.sha256:
+        raise ConfigError(f"{path} is not {row.file} of {row.repository}: its sha256 differs")
+    return path

@@ -25,8 +25,12 @@ class ScoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "embedded"
-    """"embedded", "hpsv2", "hpsv2.1", or a CLIPModel folder with tokenizer and preprocessor."""
+    """"embedded", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or a CLIPModel folder."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Of the weights; "auto": float16 on CUDA, float32 elsewhere. The cosine is always float32."""
+    compile: bool = False
+    """Whether torch.compile works on the image encoder: slow to start, faster on CUDA."""
     max_batch: int = Field(default=8, ge=1, le=1024)
     threads: int = Field(default=2, ge=1, le=512)
     call_timeout_s: float = Field(default=600.0, gt=0)

@@ -11,7 +11,7 @@ from rich.text import Text
 from bigpe.runtime.cli.common import json_option, print_json, stdout
 from bigpe.services.errors import ConfigError
 from bigpe.services.models import list_models, pull_smollm2
-from bigpe.services.official_scorers import OFFICIAL, list_official, pull_official
+from bigpe.services.official_scorers import OFFICIAL, list_official
 
 
 @click.group()
@@ -30,7 +30,8 @@ def list_(as_json: bool) -> None:
         return
     table = Table("model", "kind", "MB", "licence", "where")
     for row in rows:
-        where = Text(str(row.path)) if row.path else Text("not here: bigpe models pull", "yellow")
+        absent = Text(f"not here: bigpe models pull {row.name}", "yellow")
+        where = Text(str(row.path)) if row.path else absent
         table.add_row(row.name, row.kind, f"{row.size / 1e6:.0f}", row.licence, where)
     stdout().print(table)
 
@@ -56,6 +57,8 @@ def pull(name: str, file: Path | None) -> None:
         click.echo(line, err=True)
 
     if name in OFFICIAL:
+        from bigpe.services.clip_checkpoints import pull_official  # torch: slow to import
+
         path = pull_official(name, say, file=file)
     elif file is not None:
         raise ConfigError("--file goes with a scorer; place the language model's file by hand")

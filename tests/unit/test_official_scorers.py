@@ -13,14 +13,10 @@ import torch
 from support import open_clip_toy as toy
 
 from bigpe.services.blobs import BlobStore
+from bigpe.services.clip_checkpoints import convert_checkpoint, pull_official
 from bigpe.services.clip_family import ClipBackend
 from bigpe.services.errors import ConfigError, ServiceError
-from bigpe.services.official_scorers import (
-    OFFICIAL,
-    convert_checkpoint,
-    find_official,
-    pull_official,
-)
+from bigpe.services.official_scorers import OFFICIAL, find_official
 from bigpe.services.open_clip.tokenizer import encode
 from bigpe.services.score import ScoreConfig
 
@@ -28,6 +24,7 @@ GOLDEN = json.loads(
     (Path(__file__).resolve().parents[1] / "golden" / "hpsv2_scores.json").read_text("utf-8")
 )
 """Made by scripts/scorer_parity.py with the code of the hpsv2 wheel."""
+HPS = OFFICIAL["hpsv2.1"]
 
 
 def save(folder: Path, **changes: Any) -> Path:
@@ -40,8 +37,7 @@ def save(folder: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("official")
-    heads = {"text_head": toy.TEXT_HEAD, "vision_head": toy.VISION_HEAD}
-    convert_checkpoint(save(folder), folder / "scorer", {"source": "toy"}, **heads)
+    convert_checkpoint(HPS, save(folder), folder / "scorer", "of a toy")
     return folder / "scorer"
 
 
@@ -138,7 +134,7 @@ def test_an_unknown_weight_is_an_error(
     tmp_path: Path, changes: dict[str, torch.Tensor], told: str
 ) -> None:
     with pytest.raises(ServiceError, match=told):
-        convert_checkpoint(save(tmp_path, **changes), tmp_path / "scorer", {})
+        convert_checkpoint(HPS, save(tmp_path, **changes), tmp_path / "scorer", "")
     assert not (tmp_path / "scorer").exists()
 
 
@@ -147,7 +143,7 @@ def test_a_missing_weight_is_an_error(tmp_path: Path) -> None:
     del state["visual.proj"]
     torch.save(state, tmp_path / "checkpoint.pt")
     with pytest.raises(ServiceError, match=r"visual\.proj"):
-        convert_checkpoint(tmp_path / "checkpoint.pt", tmp_path / "scorer", {})
+        convert_checkpoint(HPS, tmp_path / "checkpoint.pt", tmp_path / "scorer", "")
 
 
 class Evil:
@@ -161,7 +157,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("checkpoint.pt", "plain.pt"):
         with pytest.raises(ServiceError, match="read safely"):
-            convert_checkpoint(tmp_path / name, tmp_path / "scorer", {})
+            convert_checkpoint(HPS, tmp_path / name, tmp_path / "scorer", "")
     assert not (tmp_path / "evil").exists()
 
 

@@ -15,7 +15,8 @@ from PIL import Image as Pictures
 from safetensors.torch import load_file, save_file
 
 from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_family import ClipBackend, Preprocess
+from bigpe.services.clip_family import ClipBackend
+from bigpe.services.clip_images import FolderPreprocess
 from bigpe.services.errors import ConfigError, ScoreError
 from bigpe.services.score import ClipScorer, ScoreConfig, ScoreService
 from bigpe.services.values import Score, ScoreRequest
@@ -118,7 +119,7 @@ def test_preprocessing_is_read_from_the_folder(
     told: dict[str, Any], shape: tuple[int, int]
 ) -> None:
     grey = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    ready = Preprocess.read({**grey, **told})(torch.full((1, 3, 20, 40), 0.75))
+    ready = FolderPreprocess.read({**grey, **told})(torch.full((1, 3, 20, 40), 0.75))
     assert ready.shape == (1, 3, *shape)
     assert torch.allclose(ready, torch.tensor(0.5))
 
