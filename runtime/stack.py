@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from autogen_core.models import ChatCompletionClient
 
@@ -13,9 +14,10 @@ from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import Effects
+from bigpe.services.hpsv2_package import Hpsv2PackageScorer
 from bigpe.services.llm import LlmConfig, LlmService, load_client
 from bigpe.services.render import DiffusersRenderer, Renderer, RenderService
-from bigpe.services.score import ClipScorer, Scorer, ScoreService
+from bigpe.services.score import ClipScorer, ScoreConfig, Scorer, ScoreService
 from bigpe.services.store import Store
 
 
@@ -59,12 +61,18 @@ async def open_services(
         stack.push_async_callback(painter.close)
         render = RenderService(painter, effects, blobs, config.render)
         stack.push_async_callback(render.close)
-        judge = scorer or ClipScorer(config.score, blobs, log_path=project.worker_log(run, "score"))
+        judge = scorer or _scorer(config.score, blobs, project.worker_log(run, "score"))
         stack.push_async_callback(judge.close)
         score = ScoreService(judge, effects, config.score)
         stack.push_async_callback(score.close)
         llm = _llm_services(config, effects, stack, llms or {})
         yield Services(llm=llm, render=render, score=score, blobs=blobs, effects=effects)
+
+
+def _scorer(config: ScoreConfig, blobs: BlobStore, log_path: Path) -> Scorer:
+    if config.backend == "hpsv2-package":
+        return Hpsv2PackageScorer(config, blobs, log_path=log_path)
+    return ClipScorer(config, blobs, log_path=log_path)
 
 
 def _llm_services(

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from bigpe.services import errors
@@ -43,11 +44,16 @@ class Child:
         call_timeout_s: float = 600.0,
         start_timeout_s: float = 600.0,
         max_restarts: int = 5,
+        command: Sequence[str] = (),
     ) -> None:
         """`factory` is "package.module:function"; `config` goes to it, but for its key "env",
         whose entries become environment variables of the process.
+
+        `command` starts a program of its own in place of the factory; it speaks the lines of
+        `bigpe.services.worker`.
         """
-        self._factory = factory
+        worker = (sys.executable, "-P", "-m", "bigpe.services.worker", factory)
+        self._command = tuple(command) or worker
         self._config = {key: value for key, value in config.items() if key != "env"}
         self._env: dict[str, str] = dict(config.get("env", {}))
         self._name = name
@@ -122,11 +128,7 @@ class Child:
         self._tail.clear()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "bigpe.services.worker",
-                self._factory,
+                *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -24,6 +24,8 @@ class ScoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    backend: Literal["clip", "hpsv2-package"] = "clip"
+    """"clip": bigpe's own; "hpsv2-package": the official package (`bigpe doctor --setup-hpsv2`)."""
     model: str = "embedded"
     """"embedded", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or a CLIPModel folder."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"

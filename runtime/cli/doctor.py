@@ -17,10 +17,20 @@ from bigpe.runtime.cli.common import json_option, print_json, project_option, st
 from bigpe.runtime.config import load_config
 from bigpe.runtime.project import Project
 from bigpe.services.errors import BigpeError
+from bigpe.services.hpsv2_environment import environment_folder, find_python, make_environment
 from bigpe.services.models import list_models, smollm2_path
 
 PACKAGES = ("autogen-core", "autogen-agentchat", "torch", "diffusers", "transformers", "xllamacpp")
 FREE_BYTES = 1_000_000_000
+
+
+EXAMPLES = """
+\b
+Examples:
+  bigpe doctor
+  bigpe doctor -p my-project --json
+  bigpe doctor --setup-hpsv2
+"""
 
 
 class Finding(NamedTuple):
@@ -31,11 +41,18 @@ class Finding(NamedTuple):
     told: str
 
 
-@click.command(epilog="\b\nExamples:\n  bigpe doctor\n  bigpe doctor -p my-project --json")
+@click.command(epilog=EXAMPLES)
 @project_option
 @json_option
-def doctor(project: Path, as_json: bool) -> None:
+@click.option(
+    "--setup-hpsv2",
+    is_flag=True,
+    help='Make the environment of [score] backend = "hpsv2-package" first (about 1.5 GB).',
+)
+def doctor(project: Path, as_json: bool, setup_hpsv2: bool) -> None:
     """Check this machine and project, and say how to mend what is missing; exits 1 if so."""
+    if setup_hpsv2:
+        make_environment(lambda line: click.echo(line, err=True))
     findings = [_look(name, look) for name, look in _looks(project)]
     if as_json:
         print_json([finding._asdict() for finding in findings])
@@ -51,6 +68,8 @@ def _looks(project: Path) -> list[tuple[str, Callable[[], str]]]:
     looks: list[tuple[str, Callable[[], str]]] = [("python", _python)]
     looks += [(name, lambda name=name: version(name)) for name in PACKAGES]
     looks += [("embedded LLM", lambda: str(smollm2_path())), ("embedded models", _embedded)]
+    if environment_folder().exists():
+        looks.append(("hpsv2 package", lambda: str(find_python())))
     looks.append(("disk", lambda: _disk(project)))
     looks.append(("device", _device))
     if Project(project).config.exists():
