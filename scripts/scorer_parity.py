@@ -2,9 +2,6 @@
 
     python scripts/scorer_parity.py [--keep]       # what `make parity` runs
 
-hpsv2's pins cannot be installed beside bigpe's, and its wheel lacks the vocabulary file, so its
-wheel is unpacked, not installed, into build/parity together with torchvision's and open_clip's;
-torchvision's compiled operators, which no step here uses, are left out.
 The model is hpsv2's open_clip CLIP at a reduced size with fixed weights; the steps are those of
 hpsv2/img_score.py. With --keep the golden file is written, without it compared.
 """
@@ -14,11 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import shutil
-import subprocess
 import sys
-import types
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +20,15 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "hpsv2_scores.json"
-WHEELS = ("hpsv2==1.2.0", "open_clip_torch==2.20.0", "torchvision==0.28.0")
-VOCABULARY = "open_clip/bpe_simple_vocab_16e6.txt.gz"
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
+from hpsv2_reference import WHEELS, make_importable  # noqa: E402
 from support import open_clip_toy as toy  # noqa: E402
 
 
-def reference(folder: Path) -> Path:
-    """The unpacked wheels, fetched once."""
-    if not (folder / ".ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        subprocess.run([*command, "--dest", str(folder), *WHEELS], check=True)
-        for wheel in folder.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(folder)
-        shutil.copy(folder / VOCABULARY, folder / "hpsv2" / "src" / VOCABULARY)
-        (folder / ".ready").touch()
-    return folder
-
-
-def load(folder: Path) -> tuple[Any, Any, Any]:
+def load() -> tuple[Any, Any, Any]:
     """hpsv2's own CLIP class, picture transform and tokenizer."""
-    sys.path.insert(0, str(folder))
-    absent = ("clint", "clint.textui", "turtle", "torchvision._meta_registrations")
-    for name in absent:
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["clint.textui"].progress = None  # type: ignore[attr-defined]
-    sys.modules["turtle"].forward = None  # type: ignore[attr-defined]
+    make_importable()
     from hpsv2.src.open_clip.model import CLIP  # type: ignore[import-not-found]
     from hpsv2.src.open_clip.tokenizer import tokenize  # type: ignore[import-not-found]
     from hpsv2.src.open_clip.transform import image_transform  # type: ignore[import-not-found]
@@ -78,9 +50,9 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
 
 
 @torch.no_grad()
-def measure(folder: Path) -> dict[str, Any]:
+def measure() -> dict[str, Any]:
     """Scores by picture and prompt (null: hpsv2 fails), and the token ids of each prompt."""
-    model, prepare, tokenize = load(folder)
+    model, prepare, tokenize = load()
     scores: list[list[float | None]] = []
     for index in range(len(toy.SIZES)):
         image = prepare(Image.open(io.BytesIO(toy.picture(index)))).unsqueeze(0)
@@ -100,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--keep", action="store_true", help="write the golden file")
     options = parser.parse_args()
-    found = measure(reference(ROOT / "build" / "parity"))
+    found = measure()
     if options.keep:
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(json.dumps(found) + "\n", "utf-8")
