@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bigpe.agents.campaign import Campaign
-from bigpe.agents.messages import parse_message
+from bigpe.agents.messages import ImageScored, parse_message
 from bigpe.services.store import Store
 
 
@@ -13,3 +13,12 @@ async def replayed_campaign(store: Store, run: str) -> Campaign:
     for row in await store.rows("handled_by", run=run, actor="coordinator"):
         campaign.apply(parse_message(row["body"]))
     return campaign
+
+
+async def scorer_of(store: Store, run: str) -> str | None:
+    """The fingerprint of the scorer that the run's scores are of; None before the first one."""
+    rows = await store.rows(
+        "messages", run=run, after=0, type="ImageScored", round=None, sender=None, limit=1
+    )
+    messages = [parse_message(row["body"]) for row in rows]
+    return next((one.scorer for one in messages if isinstance(one, ImageScored)), None)

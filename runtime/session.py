@@ -37,6 +37,7 @@ from bigpe.agents.pool import Pool
 from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig, check_config, differences
+from bigpe.runtime.history import scorer_of
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
@@ -44,7 +45,7 @@ from bigpe.runtime.stack import Services, open_services
 from bigpe.services.errors import BigpeError, ConfigError
 from bigpe.services.library import PromptLibrary
 from bigpe.services.render import Renderer
-from bigpe.services.score import Scorer
+from bigpe.services.score import Scorer, require_same_scorer
 from bigpe.services.store import Store
 
 log = structlog.get_logger("bigpe.session")
@@ -150,10 +151,12 @@ class Session:
         """Run until the end or a pause, yielding every message once it is stored.
 
         Raises what broke the run from inside (a full disk, say); all that was stored stays.
+        ScoreError when the scorer is not the one that gave the run's earlier scores.
         """
         if self.complete:
             return
         await self.services.open_models()
+        await self._require_same_scorer()
         self._runtime.start()
         await self._store.write([("set_run_state", self._state("running", ""))])
         self._deadline()
@@ -191,6 +194,11 @@ class Session:
         await self._journal.publish("", [message])
 
     # -- inside -------------------------------------------------------------------------------
+
+    async def _require_same_scorer(self) -> None:
+        earlier = await scorer_of(self._store, self.name)
+        if earlier is not None:
+            require_same_scorer(earlier, await self.services.score.open())
 
     async def _prepare(self, retry: RetryRule) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()

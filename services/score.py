@@ -57,6 +57,16 @@ class Scorer(Protocol):
         ...
 
 
+def require_same_scorer(earlier: str, now: str) -> None:
+    """ScoreError unless the fingerprints are equal: other scores must not be compared."""
+    if earlier != now:
+        raise ScoreError(
+            f"the scorer has changed: earlier scores are of {earlier[:8]}, new ones of {now[:8]}, "
+            "and scores of different weights, input, device or releases cannot be compared. "
+            "Restore what was changed, or start a run of another name"
+        )
+
+
 class ClipScorer:
     """A CLIP-family scorer in a child process."""
 
@@ -112,13 +122,15 @@ class ScoreService:
 
         async def judge() -> Json:
             score = await self.queue.submit(request, request.priority)
+            # A child that was started again may have loaded files that were changed meanwhile.
+            require_same_scorer(fingerprint, score.fingerprint)
             return score.model_dump(mode="json")
 
         return Score.model_validate(await self._memo.run(key, "score", body, judge))
 
-    async def open(self) -> None:
-        """Load the model now instead of at the first request."""
-        await self._scorer.open()
+    async def open(self) -> str:
+        """Load the model now instead of at the first request; returns its fingerprint."""
+        return await self._scorer.open()
 
     async def close(self) -> None:
         """Stop the queue; the scorer is its owner's to close."""
