@@ -16,6 +16,7 @@ import PIL
 import torch
 import transformers
 from PIL import Image as Pictures
+from PIL import UnidentifiedImageError
 from torch.nn import functional
 
 from bigpe.services.errors import ScoreError
@@ -64,6 +65,9 @@ def decode(data: bytes, name: str) -> Pictures.Image:
             return picture.convert("RGB")
     except (Pictures.DecompressionBombWarning, Pictures.DecompressionBombError) as error:
         raise ScoreError(f"{name} has more than {MOST_PIXELS:,} pixels") from error
+    except UnidentifiedImageError as error:
+        # Its own message holds a memory address; equal failures must read equally.
+        raise ScoreError(f"{name} cannot be decoded: it is no picture of a known format") from error
     # What Pillow raises for damaged files depends on the format and on where the damage is.
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error) as error:
         raise ScoreError(f"{name} cannot be decoded: {error}") from error
