@@ -10,7 +10,7 @@ help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
 	@echo "make test   set up, then run all checks and tests (what CI runs)"
 	@echo "make bench  print the figures of docs/figures as JSON lines"
-	@echo "make parity compare the golden scores with hpsv2's own code (fetches its wheel into build/parity)"
+	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make dist   build the wheel and the sdist"
 
 setup: .venv/.ready build/tree/bigpe

@@ -1,94 +1,198 @@
-"""Score odd pictures and prompts with hpsv2's own code, and keep the result for the tests.
+"""Compare bigpe's scorer with the official hpsv2 package, and the package with the golden scores.
 
-    python scripts/scorer_parity.py [--keep]       # what `make parity` runs
+    python -P scripts/scorer_parity.py [--keep]    # what `make parity` runs
+    python -P scripts/scorer_parity.py --full      # ViT-H-14 at its full size: 14 GB, some minutes
 
-The model is hpsv2's open_clip CLIP at a reduced size with fixed weights; the steps are those of
-hpsv2/img_score.py. With --keep the golden file is written, without it compared.
+hpsv2's own `score()` runs in its own environment (`bigpe doctor --setup-hpsv2`, made here if it is
+not there), on odd pictures and prompts and a checkpoint of random weights: small ones, the same
+everywhere, or with --full some of the published size. --keep writes the golden file that the tests
+compare with where there is no such environment. Prints one JSON line; exits 1 beyond 1e-6.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import asyncio
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
+import transformers
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "hpsv2_scores.json"
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT / "tests"))
 
-from hpsv2_reference import WHEELS, make_importable  # noqa: E402
 from support import open_clip_toy as toy  # noqa: E402
 
+from bigpe.services.blobs import BlobStore  # noqa: E402
+from bigpe.services.clip_checkpoints import convert_checkpoint  # noqa: E402
+from bigpe.services.clip_family import ClipBackend  # noqa: E402
+from bigpe.services.hpsv2_environment import PACKAGE, make_environment  # noqa: E402
+from bigpe.services.hpsv2_package import Hpsv2PackageScorer  # noqa: E402
+from bigpe.services.official_scorers import OFFICIAL  # noqa: E402
+from bigpe.services.score import ScoreConfig  # noqa: E402
+from bigpe.services.values import ScoreRequest  # noqa: E402
 
-def load() -> tuple[Any, Any, Any]:
-    """hpsv2's own CLIP class, picture transform and tokenizer."""
-    make_importable()
-    from hpsv2.src.open_clip.model import CLIP  # type: ignore[import-not-found]
-    from hpsv2.src.open_clip.tokenizer import tokenize  # type: ignore[import-not-found]
-    from hpsv2.src.open_clip.transform import image_transform  # type: ignore[import-not-found]
-
-    model = CLIP(
-        toy.EMBED,
-        {
-            "image_size": toy.SIDE, "layers": toy.VISION_LAYERS, "width": toy.VISION_WIDTH,
-            "head_width": toy.VISION_HEAD, "patch_size": toy.PATCH,
-        },
-        {
-            "context_length": toy.CONTEXT, "vocab_size": toy.WORDS, "width": toy.TEXT_WIDTH,
-            "heads": toy.TEXT_WIDTH // toy.TEXT_HEAD, "layers": toy.TEXT_LAYERS,
-        },
-        output_dict=True,
-    )  # fmt: skip
-    model.load_state_dict({name: torch.tensor(value) for name, value in toy.weights().items()})
-    return model.eval(), image_transform(toy.SIDE, False, resize_longest_max=True), tokenize
+BAR = 1e-6
+FULL_PICTURES, FULL_PROMPTS = 3, 3
+SMALL: dict[str, Any] = {
+    "embed_dim": toy.EMBED,
+    "vision_cfg": {
+        "image_size": toy.SIDE,
+        "layers": toy.VISION_LAYERS,
+        "width": toy.VISION_WIDTH,
+        "head_width": toy.VISION_HEAD,
+        "patch_size": toy.PATCH,
+    },
+    "text_cfg": {
+        "context_length": toy.CONTEXT,
+        "vocab_size": toy.WORDS,
+        "width": toy.TEXT_WIDTH,
+        "heads": toy.TEXT_WIDTH // toy.TEXT_HEAD,
+        "layers": toy.TEXT_LAYERS,
+    },
+}
 
 
-@torch.no_grad()
-def measure() -> dict[str, Any]:
-    """Scores by picture and prompt (null: hpsv2 fails), and the token ids of each prompt."""
-    model, prepare, tokenize = load()
-    scores: list[list[float | None]] = []
-    for index in range(len(toy.SIZES)):
-        image = prepare(Image.open(io.BytesIO(toy.picture(index)))).unsqueeze(0)
-        if image.shape[-2:] != (toy.SIDE, toy.SIDE):
-            scores.append([None] * len(toy.PROMPTS))
-            continue
-        row: list[float | None] = []
-        for prompt in toy.PROMPTS:
-            out = model(image, tokenize([prompt]))
-            row.append(float(torch.diagonal(out["image_features"] @ out["text_features"].T)[0]))
-        scores.append(row)
-    tokens = [tokenize([prompt])[0].tolist() for prompt in toy.PROMPTS]
-    return {"wheels": list(WHEELS), "torch": torch.__version__, "scores": scores, "tokens": tokens}
+class Parity(NamedTuple):
+    """What to compare on: a checkpoint, its shape, pictures and prompts."""
+
+    checkpoint: Path
+    architecture: dict[str, Any] | None
+    """None: the package's own ViT-H-14."""
+    pictures: Sequence[bytes]
+    prompts: Sequence[str]
+
+
+def small(folder: Path) -> Parity:
+    """The weights that the tests have, too."""
+    weights = {name: torch.tensor(value) for name, value in toy.weights().items()}
+    torch.save({"state_dict": weights}, folder / "small.pt")
+    pictures = [toy.picture(index) for index in range(len(toy.SIZES))]
+    return Parity(folder / "small.pt", SMALL, pictures, toy.PROMPTS)
+
+
+def full(folder: Path) -> Parity:
+    """Random fp16 weights of the published size."""
+    torch.manual_seed(0)
+    torch.save({"state_dict": random_vit_h()}, folder / "full.pt")
+    square = [index for index, size in enumerate(toy.SIZES) if size != (toy.SIDE, 100)]
+    pictures = [toy.picture(index) for index in square[1 : 1 + FULL_PICTURES]]
+    return Parity(folder / "full.pt", None, pictures, toy.PROMPTS[1 : 1 + FULL_PROMPTS])
+
+
+def random_vit_h() -> dict[str, torch.Tensor]:
+    """ViT-H-14 in open_clip's layout, fp16, norms and biases off their neutral values."""
+    vision, text, embed = (1280, 32), (1024, 24), 1024
+    state = {
+        "logit_scale": torch.tensor(4.6),
+        "positional_embedding": torch.randn(77, text[0]) * 0.01,
+        "text_projection": torch.randn(text[0], embed) * text[0] ** -0.5,
+        "token_embedding.weight": torch.randn(toy.WORDS, text[0]) * 0.02,
+        "visual.class_embedding": torch.randn(vision[0]) * vision[0] ** -0.5,
+        "visual.positional_embedding": torch.randn(257, vision[0]) * vision[0] ** -0.5,
+        "visual.proj": torch.randn(vision[0], embed) * vision[0] ** -0.5,
+        "visual.conv1.weight": torch.randn(vision[0], 3, 14, 14) * 0.03,
+    }
+    norms = {"ln_final": text[0], "visual.ln_pre": vision[0], "visual.ln_post": vision[0]}
+    for tower, (width, layers) in (("transformer", text), ("visual.transformer", vision)):
+        for layer in range(layers):
+            at = f"{tower}.resblocks.{layer}"
+            norms |= {f"{at}.ln_1": width, f"{at}.ln_2": width}
+            for name, rows, columns in (
+                ("attn.in_proj_", 3 * width, width),
+                ("attn.out_proj.", width, width),
+                ("mlp.c_fc.", 4 * width, width),
+                ("mlp.c_proj.", width, 4 * width),
+            ):
+                state[f"{at}.{name}weight"] = torch.randn(rows, columns) * columns**-0.5
+                state[f"{at}.{name}bias"] = torch.randn(rows) * 0.02
+    for name, width in norms.items():
+        state[f"{name}.weight"] = 1 + 0.1 * torch.randn(width)
+        state[f"{name}.bias"] = 0.02 * torch.randn(width)
+    return {name: value.half() for name, value in state.items()}
+
+
+def ours(parity: Parity, folder: Path, requests: Sequence[ScoreRequest]) -> list[float]:
+    """bigpe's scores."""
+    convert_checkpoint(OFFICIAL["hpsv2.1"], parity.checkpoint, folder / "scorer", "random")
+    config = ScoreConfig(model=str(folder / "scorer"), device="cpu")
+    items = [{"image": one.image, "prompt": one.prompt} for one in requests]
+    told = ClipBackend(config, folder / "images").handle("score", {"items": items})["items"]
+    return [float(one["value"]) for one in told]
+
+
+async def theirs(
+    parity: Parity, blobs: BlobStore, requests: Sequence[ScoreRequest]
+) -> tuple[list[float | None], list[list[int]]]:
+    """The package's scores (None: it fails on the picture) and its token ids."""
+    scorer = Hpsv2PackageScorer(
+        ScoreConfig(device="cpu", call_timeout_s=3600.0),
+        blobs,
+        checkpoint=parity.checkpoint,
+        architecture=parity.architecture,
+    )
+    try:
+        told = await scorer.score(requests)
+        ids = await scorer.tokenize(parity.prompts)
+    finally:
+        await scorer.close()
+    return [None if isinstance(one, Exception) else one.value for one in told], ids
+
+
+def largest_gap(ones: Sequence[float | None], others: Sequence[float | None]) -> float:
+    pairs = [(a, b) for a, b in zip(ones, others, strict=True) if a is not None and b is not None]
+    return max(abs(a - b) for a, b in pairs)
+
+
+def compare(parity: Parity, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figure, and what the golden file holds of the package."""
+    blobs = BlobStore(folder / "images")
+    images = [blobs.put(picture) for picture in parity.pictures]
+    requests = [ScoreRequest(image=i, prompt=p) for i in images for p in parity.prompts]
+    reference, ids = asyncio.run(theirs(parity, blobs, requests))
+    found = ours(parity, folder, requests)
+    width = len(parity.prompts)
+    rows = [reference[at : at + width] for at in range(0, len(reference), width)]
+    figure = {
+        "figure": "largest difference from hpsv2's own score()",
+        "value": largest_gap(reference, found),
+        "bar": BAR,
+        "pairs": sum(value is not None for value in reference),
+        "hpsv2_failed": sum(value is None for value in reference),
+    }
+    golden = {"package": PACKAGE, "torch": torch.__version__, "scores": rows, "tokens": ids}
+    return figure, golden
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--keep", action="store_true", help="write the golden file")
+    parser.add_argument("--full", action="store_true", help="ViT-H-14 at its full size")
     options = parser.parse_args()
-    found = measure()
+    transformers.utils.logging.set_verbosity_error()
+    make_environment(lambda line: print(line, file=sys.stderr))
+    with tempfile.TemporaryDirectory(prefix="bigpe-parity-") as name:
+        folder = Path(name)
+        figure, golden = compare(full(folder) if options.full else small(folder), folder)
+    if options.full:
+        print(json.dumps({**figure, "size": "ViT-H-14"}))
+        sys.exit(figure["value"] > BAR)
     if options.keep:
-        GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_text(json.dumps(found) + "\n", "utf-8")
-        print(f"wrote {GOLDEN}")
-        return
+        GOLDEN.write_text(json.dumps(golden) + "\n", "utf-8")
     kept = json.loads(GOLDEN.read_text("utf-8"))
-    gaps = [
-        abs(a - b)
-        for one, two in zip(found["scores"], kept["scores"], strict=True)
-        for a, b in zip(one, two, strict=True)
-        if a is not None
-    ]
-    same = found["tokens"] == kept["tokens"]
-    print(json.dumps({"pairs": len(gaps), "largest_difference": max(gaps), "tokens_equal": same}))
-    if max(gaps) > 1e-6 or not same:
-        sys.exit("hpsv2 no longer gives the golden scores")
+    flat = [[value for row in one["scores"] for value in row] for one in (golden, kept)]
+    drift = largest_gap(*flat)
+    same = golden["tokens"] == kept["tokens"]
+    print(json.dumps({**figure, "golden_difference": drift, "golden_tokens_equal": same}))
+    sys.exit(figure["value"] > BAR or drift > BAR or not same)
 
 
 if __name__ == "__main__":
