@@ -5,8 +5,9 @@
 
 A line of PAIRS is {"image": "cat.png", "prompt": "a cat", "score": 0.2731}; pictures are relative
 to the file. `score` is what the code of the scorer's authors gives, on its own scale: HPS as
-hpsv2.score() returns it, not x 100. On CUDA hpsv2 rounds to half precision, steps of 0.00024, so
-compare such values with --tolerance 3e-4. --record writes the lines with the scores found here.
+hpsv2.score() returns it, not x 100; PickScore divided by 100. On CUDA hpsv2 rounds to half
+precision, steps of 0.00024, so compare such values with --tolerance 3e-4. --record writes the lines
+with the scores found here.
 
 Published weights were not on the machine that built bigpe: run this once before trusting them.
 """

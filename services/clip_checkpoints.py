@@ -29,6 +29,7 @@ from bigpe.services.official_scorers import (
     OFFICIAL,
     WEIGHTS,
     Official,
+    checkpoint_place,
     find_official,
     how_to_place,
     official_folder,
@@ -49,23 +50,29 @@ def pull_official(
     *,
     file: Path | None = None,
     endpoint: str | None = None,
+    keep: bool = False,
 ) -> Path:
     """Fetch (or take `file`), verify and convert a checkpoint; returns the folder.
 
     A fetch that was interrupted goes on where it stopped; `endpoint` is another hub's address.
+    With `keep` the published file is kept, too, where the hpsv2 package's backend looks for it.
     ServiceError when the file cannot be fetched, is another one, or has other weights.
     """
-    if read_note(name) is not None:
-        return find_official(name)
     row, folder = OFFICIAL[name], official_folder(name)
+    kept = not keep or checkpoint_place(row).is_file()
+    if kept and read_note(name) is not None:
+        return find_official(name)
     fetched = folder.with_name(f".pull-{name}")
     source = file or _download(row, fetched, say, endpoint)
     if not source.is_file():
         raise ConfigError(f"there is no file {source}")
     say(f"checking {source.name} ...")
     found = _verified(row, source)
-    say("converting ...")
-    convert_checkpoint(row, source, folder, found)
+    if read_note(name) is None:
+        say("converting ...")
+        convert_checkpoint(row, source, folder, found)
+    if keep:
+        _keep(source, checkpoint_place(row))
     # Only now: the service reads the converted folder alone.
     shutil.rmtree(fetched, ignore_errors=True)
     return folder
@@ -95,6 +102,20 @@ def convert_checkpoint(row: Official, source: Path, folder: Path, source_sha256:
         raise ServiceError(f"cannot write {folder}: {error}; free some space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _keep(source: Path, place: Path) -> None:
+    """A copy under its own name, whole or not at all."""
+    if place.exists() and source.samefile(place):
+        return
+    partial = place.with_name(f".{place.name}.part")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(place)
+    except OSError as error:
+        raise ServiceError(f"cannot write {place}: {error}; free some space") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _verified(row: Official, source: Path) -> str:

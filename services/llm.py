@@ -200,6 +200,7 @@ class LlmService:
         answer = LlmAnswer(
             text=text,
             usage=LlmUsage(
+                calls=1,
                 prompt_tokens=result.usage.prompt_tokens,
                 completion_tokens=result.usage.completion_tokens,
             ),

@@ -21,7 +21,7 @@ WEIGHTS = "model.safetensors"
 Preprocessing = Literal["longest-side-pad", "shortest-side-crop", "shortest-side-crop-rounded"]
 Tokenizing = Literal["open_clip", "transformers"]
 Formula = Literal["cosine", "scaled-cosine", "clipscore"]
-"""cosine: cos; scaled-cosine: exp(logit_scale) cos; clipscore: 2.5 max(cos, 0)."""
+"""cosine: cos; scaled-cosine: exp(logit_scale) cos / 100; clipscore: 2.5 max(cos, 0)."""
 
 
 class Official(NamedTuple):
@@ -139,6 +139,11 @@ def how_to_place(name: str) -> str:
     )
 
 
+def checkpoint_place(row: Official) -> Path:
+    """Where the published file itself lies, or would; bigpe's own scorer does not need it."""
+    return cache_folder() / "models" / row.file
+
+
 def find_checkpoint(name: str) -> Path:
     """The published .pt of an HPS, verified, for the official package; ConfigError without it."""
     row = OFFICIAL.get(name)
@@ -146,11 +151,12 @@ def find_checkpoint(name: str) -> Path:
         raise ConfigError(
             f'[score] backend = "hpsv2-package" needs model = "hpsv2" or "hpsv2.1", not {name!r}'
         )
-    path = cache_folder() / "models" / row.file
+    path = checkpoint_place(row)
     if not path.is_file():
         raise ConfigError(
-            f"the hpsv2 package needs the published file itself: place {row.file} of "
-            f"huggingface.co/{row.repository} at {path}"
+            f"the hpsv2 package needs the published file itself, and {path} is not there: fetch it "
+            f"with `bigpe models pull {name} --keep`, or place {row.file} of "
+            f"huggingface.co/{row.repository} there"
         )
     if file_fingerprint(path) != row.sha256:
         raise ConfigError(f"{path} is not {row.file} of {row.repository}: its sha256 differs")

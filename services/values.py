@@ -95,10 +95,23 @@ class Score(Value):
 
 
 class LlmUsage(Value):
-    """Tokens that one call used."""
+    """Calls of a language model and the tokens that they used."""
 
+    calls: int = 0
+    """Calls that were answered, usably or not."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    def __add__(self, other: LlmUsage) -> LlmUsage:
+        return LlmUsage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+UNUSABLE = LlmUsage(calls=1)
+"""A call whose answer could not be used: its tokens are not told."""
 
 
 class LlmAnswer(Value):

@@ -38,7 +38,8 @@ def list_(as_json: bool) -> None:
 
 @models.command(
     epilog="\b\nExamples:\n  bigpe models pull smollm2\n  bigpe models pull hpsv2.1\n"
-    "  bigpe models pull hpsv2.1 --file ~/Downloads/HPS_v2.1_compressed.pt"
+    "  bigpe models pull hpsv2.1 --file ~/Downloads/HPS_v2.1_compressed.pt\n"
+    "  bigpe models pull hpsv2.1 --keep"
 )
 @click.argument("name", type=click.Choice(["smollm2", *OFFICIAL]))
 @click.option(
@@ -46,11 +47,16 @@ def list_(as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Take a scorer's checkpoint from here instead of the internet.",
 )
-def pull(name: str, file: Path | None) -> None:
+@click.option(
+    "--keep",
+    is_flag=True,
+    help='Keep the published file, too: [score] backend = "hpsv2-package" reads it.',
+)
+def pull(name: str, file: Path | None, keep: bool) -> None:
     """Fetch a model, check it and place it in the user's cache.
 
     A scorer's checkpoint is verified by sha256, converted once to safetensors, and not needed
-    afterwards.
+    afterwards, unless the official hpsv2 package is to read it.
     """
 
     def say(line: str) -> None:
@@ -59,9 +65,9 @@ def pull(name: str, file: Path | None) -> None:
     if name in OFFICIAL:
         from bigpe.services.clip_checkpoints import pull_official  # torch: slow to import
 
-        path = pull_official(name, say, file=file)
-    elif file is not None:
-        raise ConfigError("--file goes with a scorer; place the language model's file by hand")
+        path = pull_official(name, say, file=file, keep=keep)
+    elif file is not None or keep:
+        raise ConfigError("--file and --keep go with a scorer, not with the language model")
     else:
         path = pull_smollm2(say)
     click.echo(f"{name}: {path}")

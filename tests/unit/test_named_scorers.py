@@ -17,6 +17,7 @@ import transformers
 from click.testing import CliRunner
 from PIL import Image as Pictures
 from safetensors.torch import save_file
+from support import open_clip_toy as toy
 
 from bigpe.runtime.cli import cli
 from bigpe.services.blobs import BlobStore
@@ -24,7 +25,7 @@ from bigpe.services.clip_checkpoints import pull_official
 from bigpe.services.clip_family import ClipBackend
 from bigpe.services.errors import ConfigError, ServiceError
 from bigpe.services.models import file_sha256
-from bigpe.services.official_scorers import OFFICIAL, Official, find_official
+from bigpe.services.official_scorers import OFFICIAL, Official, find_checkpoint, find_official
 from bigpe.services.open_clip import tokenizer
 from bigpe.services.score import ScoreConfig
 
@@ -125,7 +126,7 @@ def test_pickscore_is_the_scaled_cosine_of_transformers(
     theirs: Any = transformers.CLIPTokenizer
     theirs = theirs(vocab={spelled.get(k, k): v for k, v in ids.items()}, merges=merges)
     tokens = [theirs(prompt, truncation=True, max_length=77).input_ids for prompt in PROMPTS]
-    scale = float(model.logit_scale.detach().exp())
+    scale = float(model.logit_scale.detach().exp()) / 100
     wanted = [scale * cosine for cosine in cosines(model, pil_pixels(*pictures), tokens)]
     assert [one["value"] for one in told] == pytest.approx(wanted, abs=1e-5)
 
@@ -248,6 +249,26 @@ def test_a_scorer_is_fetched_once(
     # The published file is not kept: nothing is unpickled again.
     assert sorted(path.name for path in (cache / "models").iterdir()) == ["clipscore"]
     assert not list(folder.rglob("*.bin"))
+
+
+def test_the_published_file_is_kept_when_asked_for(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "downloaded.pt"
+    weights = {name: torch.tensor(value) for name, value in toy.weights().items()}
+    torch.save({"state_dict": weights}, file)
+    row = publish("hpsv2.1", file, monkeypatch)
+    folder = pull_official("hpsv2.1", lambda _: None, file=file)
+    with pytest.raises(ConfigError, match="bigpe models pull hpsv2.1 --keep"):
+        find_checkpoint("hpsv2.1")
+    converted = (folder / "model.safetensors").stat().st_mtime_ns
+    for _ in range(2):
+        assert pull_official("hpsv2.1", lambda _: None, file=file, keep=True) == folder
+        assert find_checkpoint("hpsv2.1") == cache / "models" / row.file
+    assert find_checkpoint("hpsv2.1").read_bytes() == file.read_bytes()
+    assert (folder / "model.safetensors").stat().st_mtime_ns == converted
+    refused = CliRunner().invoke(cli, ["models", "pull", "smollm2", "--keep"])
+    assert isinstance(refused.exception, ConfigError)
 
 
 def test_the_command_line_lists_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
