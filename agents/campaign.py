@@ -14,18 +14,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from bigpe.agents.evidence import Pair, tabulate
+from bigpe.agents.budget import Usage, refusal
+from bigpe.agents.evidence import Pair
 from bigpe.agents.messages import (
-    ArmPulled,
     CampaignPlan,
-    CritiqueRequested,
     GradientsComputed,
     ImageScored,
     InstructionsProposed,
     Message,
-    PairedGain,
     PoolChanged,
     PromptsRewritten,
     ProposalRequested,
@@ -34,7 +31,6 @@ from bigpe.agents.messages import (
     RetiredArm,
     RewriteRequested,
     RewriteTask,
-    Rewritten,
     RunStarted,
     RunStopped,
     StepFailed,
@@ -42,13 +38,10 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
 from bigpe.agents.pool import Pool
+from bigpe.agents.rounds import Picture, Round
 from bigpe.agents.statistics import ScaleEstimate
 from bigpe.services.values import Instruction, derive_seed
 
-Picture = tuple[Purpose, str, int]
-"""Which picture of a round: purpose, naive prompt, image seed."""
-
-EVIDENCE_ROWS = 12
 EXEMPLAR_PAIRS = 24
 """Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
 MEMORY = 5
@@ -56,37 +49,20 @@ EMPTY_ROUNDS = 3
 """Rounds in a row without one result after which a run stops."""
 
 
-@dataclass
-class _Round:
-    """What is known of a pull in flight."""
-
-    request: RewriteRequested
-    awaited: set[Picture]
-    history: int
-    """How many of the run's pairs existed when the pull was chosen."""
-    living: tuple[Instruction, ...]
-    tried: tuple[str, ...]
-    rewrites: dict[tuple[str, int], Rewritten] | None = None
-    scores: dict[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
-    pulled: ArmPulled | None = None
-    own_pairs: list[Pair] = field(default_factory=list[Pair])
-    critique: CritiqueRequested | None = None
-    last: Message | None = None
-    proposed: InstructionsProposed | None = None
-    complete: bool = False
-
-
 class Campaign:
     """The coordinator's state and decisions; see the module's text."""
 
     def __init__(self) -> None:
         self._start: RunStarted | None = None
-        self._rounds: dict[int, _Round] = {}
+        self._rounds: dict[int, Round] = {}
         self._chosen = 0
         self._applied = 0
         self._pairs: list[Pair] = []
         self._draws: Counter[tuple[str, str]] = Counter()
         self._painted: set[tuple[str, int]] = set()
+        self.used = Usage()
+        """By the pilot and the rounds that are over."""
+        self._dearest = Usage()
         self._pilot_awaited: set[Picture] = set()
         self._pilot: dict[str, list[float]] = {}
         self._improvements: dict[str, str] = {}
@@ -172,9 +148,14 @@ class Campaign:
             for k in range(2)
         ]
         self._pilot_awaited = {(r.purpose, r.naive, r.seed) for r in requests}
+        # Naive, rewritten and professional: what every round may paint and score.
+        pictures = 3 * min(plan.batch_size, len(plan.train)) * plan.seeds_per_prompt
+        self._dearest = plan.prices.of_pictures(pictures, pictures)
         return [*requests]
 
     def _end_pilot(self) -> list[Message]:
+        scored = sum(len(scores) for scores in self._pilot.values())
+        self.used = self.plan.prices.of_pictures(self.renders, scored)
         repeated = [scores for scores in self._pilot.values() if len(scores) == 2]
         if not repeated:
             self._stopping = f"no picture of the pilot could be scored: {self._last_failure}"
@@ -202,14 +183,9 @@ class Campaign:
         plan = self.plan
         if self._stopping is None and self._chosen >= plan.rounds:
             self._stopping = f"all {plan.rounds} rounds are done"
-        if self._stopping is None and plan.max_renders:
-            batch = min(plan.batch_size, len(plan.train)) * plan.seeds_per_prompt
-            if self.renders + 3 * batch > plan.max_renders:
-                self._stopping = (
-                    f"the budget of {plan.max_renders} renders allows no further round "
-                    f"({self.renders} used); raise [budget] renders to go on"
-                )
         in_flight = self._chosen - self._applied
+        if self._stopping is None and in_flight < plan.concurrency:
+            self._stopping = refusal(plan.limits, self.used, self._dearest, in_flight)
         return self._stopping is None and in_flight < plan.concurrency
 
     def _open_round(self, index: int) -> list[Message]:
@@ -225,19 +201,19 @@ class Campaign:
             self._started, round=index, instruction=instruction, tasks=tuple(tasks)
         )
         self.pool.start_pull(arm, index, len(tasks))
+        current = self._rounds[index] = Round(
+            request,
+            history=len(self._pairs),
+            living=tuple(self.pool.living()),
+            tried=self._memory(),
+        )
         paintings = [self._paint(request, "naive", t.naive, t.naive, t.image_seed) for t in tasks]
         for task in tasks:
             if professional := plan.professional.get(task.naive):
                 paintings.append(
                     self._paint(request, "professional", task.naive, professional, task.image_seed)
                 )
-        self._rounds[index] = _Round(
-            request,
-            awaited={(p.purpose, p.naive, p.seed) for p in paintings},
-            history=len(self._pairs),
-            living=tuple(self.pool.living()),
-            tried=self._memory(),
-        )
+        current.awaited = {(p.purpose, p.naive, p.seed) for p in paintings}
         self._chosen = index
         return [request, *paintings]
 
@@ -263,6 +239,8 @@ class Campaign:
     def _paint(
         self, cause: Message, purpose: Purpose, naive: str, prompt: str, seed: int
     ) -> RenderRequested:
+        if (prompt, seed) not in self._painted and cause.round in self._rounds:
+            self._rounds[cause.round].renders += 1
         self._painted.add((prompt, seed))
         place = f"{purpose}/{seed}/{naive}"
         return RenderRequested.make(
@@ -283,6 +261,7 @@ class Campaign:
     def _take_rewrites(self, message: PromptsRewritten) -> list[Message]:
         current = self._rounds[message.round]
         current.rewrites = {(r.naive, r.image_seed): r for r in message.rewrites}
+        current.llm += self.plan.prices.of_llm("generator", message.usage)
         paintings = [
             self._paint(message, "rewrite", r.naive, r.text, r.image_seed)
             for r in message.rewrites
@@ -328,102 +307,20 @@ class Campaign:
         current = self._rounds[index]
         if current.rewrites is None or current.awaited or current.pulled is not None:
             return []
-        gains = [gain for task in current.request.tasks if (gain := self._gain(current, task))]
-        current.pulled = ArmPulled.make(
-            current.request,
-            instruction=current.request.instruction.id,
-            gains=tuple(gains),
-            missing=len(current.request.tasks) - len(gains),
-        )
-        current.own_pairs = self._own_pairs(current, gains)
-        if not gains:
-            return [current.pulled, *self._complete(current, current.pulled)]
-        current.critique = self._critique(current)
-        return [current.pulled, current.critique]
-
-    def _gain(self, current: _Round, task: RewriteTask) -> PairedGain | None:
-        naive = current.scores.get(("naive", task.naive, task.image_seed))
-        rewritten = (current.rewrites or {}).get((task.naive, task.image_seed))
-        if naive is None or rewritten is None:
-            return None
-        rewrite = naive
-        if rewritten.fallback is None:
-            rewrite = current.scores.get(("rewrite", task.naive, task.image_seed))
-        if rewrite is None:
-            return None
-        return PairedGain(
-            naive=task.naive,
-            rewrite=rewritten.text,
-            seed=task.image_seed,
-            naive_score=naive.score,
-            score=rewrite.score,
-            gain=rewrite.score - naive.score,
-            fallback=rewritten.fallback,
-            naive_image=naive.image,
-            image=rewrite.image,
-        )
-
-    def _own_pairs(self, current: _Round, gains: Sequence[PairedGain]) -> list[Pair]:
-        pairs = [
-            Pair(
-                naive=gain.naive,
-                rewrite=gain.rewrite,
-                seed=gain.seed,
-                gain=gain.gain,
-                arm=current.request.instruction.id,
-                fallback=gain.fallback is not None,
-                truncated=self._truncated(current, gain),
-            )
-            for gain in gains
-        ]
-        for task in current.request.tasks:
-            naive = current.scores.get(("naive", task.naive, task.image_seed))
-            painted = current.scores.get(("professional", task.naive, task.image_seed))
-            if naive is not None and painted is not None:
-                pairs.append(
-                    Pair(
-                        naive=task.naive,
-                        rewrite=painted.prompt,
-                        seed=task.image_seed,
-                        gain=painted.score - naive.score,
-                        arm="professional",
-                        truncated=painted.truncated,
-                    )
-                )
-        return pairs
-
-    def _truncated(self, current: _Round, gain: PairedGain) -> int:
-        painted = current.scores.get(("rewrite", gain.naive, gain.seed))
-        return painted.truncated if painted else 0
-
-    def _critique(self, current: _Round) -> CritiqueRequested:
-        assert current.pulled is not None
-        own = [pair for pair in current.own_pairs if pair.arm != "professional"]
-        professional = [pair for pair in current.own_pairs if pair.arm == "professional"]
-        ordered = sorted(own, key=lambda pair: (pair.gain, pair.naive, pair.seed))
-        return CritiqueRequested.make(
-            current.pulled,
-            instruction=current.request.instruction,
-            rows=tabulate(self._known(current), max_rows=EVIDENCE_ROWS),
-            best=ordered[-1],
-            worst=ordered[0] if len(ordered) > 1 else None,
-            professional=max(professional, key=lambda p: (p.gain, p.naive), default=None),
-            seed=derive_seed(self.plan.seed, "critique", current.request.round),
-            improvements=self.plan.improvements,
-            tried=current.tried,
-        )
-
-    def _known(self, current: _Round) -> list[Pair]:
-        return [*self._pairs[: current.history], *current.own_pairs]
+        pulled = current.join()
+        if not pulled.gains:
+            return [pulled, *self._complete(current, pulled)]
+        return [pulled, current.ask_critique(self._pairs, self.plan)]
 
     # -- from gradients to the pool -----------------------------------------------------------
 
     def _take_gradients(self, message: GradientsComputed) -> list[Message]:
         current = self._rounds[message.round]
+        current.llm += self.plan.prices.of_llm("gradient", message.usage)
         if not message.gradients or current.critique is None:
             return self._complete(current, message)
         winners = sorted(
-            (pair for pair in self._known(current) if pair.gain > 0 and not pair.fallback),
+            (pair for pair in current.known(self._pairs) if pair.gain > 0 and not pair.fallback),
             key=lambda pair: (-pair.gain, pair.naive, pair.seed),
         )
         request = ProposalRequested.make(
@@ -441,9 +338,10 @@ class Campaign:
     def _take_proposals(self, message: InstructionsProposed) -> list[Message]:
         current = self._rounds[message.round]
         current.proposed = message
+        current.llm += self.plan.prices.of_llm("modifier", message.usage)
         return self._complete(current, message)
 
-    def _complete(self, current: _Round, last: Message) -> list[Message]:
+    def _complete(self, current: Round, last: Message) -> list[Message]:
         """The round has said its last; apply it as soon as all earlier ones are applied."""
         current.complete = True
         current.last = last
@@ -453,7 +351,7 @@ class Campaign:
             said += self._choose()
         return said
 
-    def _settle(self, current: _Round) -> list[Message]:
+    def _settle(self, current: Round) -> list[Message]:
         assert current.pulled is not None or current.last is not None
         index = current.request.round
         gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
@@ -469,6 +367,9 @@ class Campaign:
                 gradient_mid=current.proposed.parent if current.proposed else "",
             )
         delta = self.pool.settle(self._policy, self.sigma)
+        usage = current.usage(self.plan.prices)
+        self.used += usage
+        self._dearest = self._dearest.or_more(usage)
         self._applied = index
         del self._rounds[index]
         self._look_for_an_end(bool(gains))

@@ -19,7 +19,7 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.rewriting import Asks, rewrite
 from bigpe.agents.role import RetryRule, Role
-from bigpe.services.values import Instruction
+from bigpe.services.values import Instruction, LlmUsage
 
 
 class Generator(Role):
@@ -53,13 +53,14 @@ class Generator(Role):
         answer = PromptsRewritten.make(
             message,
             instruction=message.instruction.id,
-            rewrites=tuple(rewritten for rewritten, _ in results),
+            rewrites=tuple(rewritten for rewritten, _, _ in results),
+            usage=sum((used for _, _, used in results), LlmUsage()),
         )
-        return [answer, *(turn for _, turn in results)]
+        return [answer, *(turn for _, turn, _ in results)]
 
     async def _rewrite_one(
         self, message: RewriteRequested, instruction: Instruction, task: RewriteTask
-    ) -> tuple[Rewritten, LlmTurn]:
+    ) -> tuple[Rewritten, LlmTurn, LlmUsage]:
         done = await rewrite(self._llm, instruction, task.naive, task.llm_seed)
         place = f"{task.image_seed}/{task.naive}"
         rewritten = Rewritten(
@@ -69,4 +70,5 @@ class Generator(Role):
             fallback=done.fallback,
             attempts=done.attempts,
         )
-        return rewritten, llm_turn(message, self.name, place, done.turns, done.usage)
+        turn = llm_turn(message, self.name, place, done.turns, done.usage)
+        return rewritten, turn, done.usage

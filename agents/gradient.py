@@ -13,7 +13,7 @@ from bigpe.agents.messages import CritiqueRequested, Gradient, GradientsComputed
 from bigpe.agents.rewriting import Asks
 from bigpe.agents.role import RetryRule, Role
 from bigpe.agents.wording import focus_rows, word_gradient
-from bigpe.services.values import derive_seed
+from bigpe.services.values import LlmUsage, derive_seed
 
 
 class GradientCalculator(Role):
@@ -31,11 +31,13 @@ class GradientCalculator(Role):
     async def _compute(self, message: CritiqueRequested) -> Sequence[Message]:
         gradients: list[Gradient] = []
         said: list[Message] = []
+        usage = LlmUsage()
         for index, rows in enumerate(self._focuses(message)):
             seed = derive_seed(message.seed, index)
             worded = await word_gradient(
                 self._llm, rows, message.best, message.worst, message.professional, seed
             )
+            usage += worded.usage
             gradients.append(
                 Gradient(
                     inference=worded.inference,
@@ -46,7 +48,7 @@ class GradientCalculator(Role):
                 )
             )
             said.append(llm_turn(message, self.name, str(index), worded.turns, worded.usage))
-        return [GradientsComputed.make(message, gradients=tuple(gradients)), *said]
+        return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
 
     def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:
         return focus_rows(

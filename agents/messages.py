@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
+from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.evidence import EvidenceRow, Pair
-from bigpe.services.values import Image, Instruction, Json, Value, digest
+from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
 
 Purpose = Literal["pilot", "naive", "rewrite", "professional"]
 """Why a picture is painted: to learn the noise, or as one side of a paired comparison."""
@@ -63,8 +64,8 @@ class CampaignPlan(Value):
     """Prompts painted twice before the first pull, to learn the noise of a gain."""
     patience: int = Field(ge=0)
     """Stop after so many rounds without a better best instruction; 0: never."""
-    max_renders: int = Field(ge=0)
-    """Pictures at most; 0: no limit."""
+    limits: Limits = Limits()
+    prices: Prices = Prices()
     improvements: int = Field(ge=1)
     """Gradients a round."""
     train: tuple[str, ...] = Field(min_length=1)
@@ -171,6 +172,8 @@ class PromptsRewritten(Message):
     instruction: str
     """The instruction's id."""
     rewrites: tuple[Rewritten, ...]
+    usage: LlmUsage = LlmUsage()
+    """Of the language model, for the whole answer."""
 
 
 class LlmTurn(Message):
@@ -228,6 +231,9 @@ class ImageScored(Message):
     seed: int
     image: str
     truncated: int = 0
+    """Tokens of `prompt` that the renderer's tokenizers cut off."""
+    naive_truncated: int = 0
+    """Tokens of `naive` that the scorer's tokenizer cut off: it did not judge by them."""
     score: float = Field(allow_inf_nan=False)
     scorer: str
     """The scorer's fingerprint."""
@@ -263,6 +269,8 @@ class GradientsComputed(Message):
 
     kind: Literal["GradientsComputed"] = "GradientsComputed"
     gradients: tuple[Gradient, ...]
+    usage: LlmUsage = LlmUsage()
+    """Of the language model, for the whole answer."""
 
 
 class ProposalRequested(Message):
@@ -288,6 +296,8 @@ class InstructionsProposed(Message):
     parent_instruction: str
     proposals: tuple[ProposedInstruction, ...]
     refused: tuple[RefusedProposal, ...] = ()
+    usage: LlmUsage = LlmUsage()
+    """Of the language model, for the whole answer."""
 
 
 class PoolChanged(Message):

@@ -18,7 +18,7 @@ from bigpe.agents.messages import (
 from bigpe.agents.proposing import Proposal, propose
 from bigpe.agents.rewriting import Asks
 from bigpe.agents.role import RetryRule, Role
-from bigpe.services.values import derive_seed
+from bigpe.services.values import LlmUsage, derive_seed
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first, at most so many."""
@@ -50,6 +50,7 @@ class InstructionModifier(Role):
         proposals: list[ProposedInstruction] = []
         refused: list[RefusedProposal] = []
         said: list[Message] = []
+        usage = LlmUsage()
         living = list(message.living)
         for index, gradient in enumerate(message.gradients):
             query = " ".join([gradient.improvement, *message.batch])
@@ -77,11 +78,13 @@ class InstructionModifier(Role):
                 refused.append(
                     RefusedProposal(improvement=gradient.improvement, reasons=outcome.reasons)
                 )
+            usage += outcome.usage
             said.append(llm_turn(message, self.name, str(index), outcome.turns, outcome.usage))
         answer = InstructionsProposed.make(
             message,
             parent_instruction=message.instruction.id,
             proposals=tuple(proposals),
             refused=tuple(refused),
+            usage=usage,
         )
         return [answer, *said]

@@ -21,7 +21,15 @@ from bigpe.agents.terms import contains_term, one_line, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
-from bigpe.services.values import Exemplar, Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.values import (
+    UNUSABLE,
+    Exemplar,
+    Instruction,
+    Json,
+    LlmUsage,
+    Value,
+    derive_seed,
+)
 
 MAX_CLAUSES = 6
 MAX_TEXT_WORDS = 34
@@ -123,12 +131,10 @@ async def propose(
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
             turns = (*request.turns, Turn(role="assistant", text=error.raw))
+            usage += UNUSABLE
             continue
         turns = (*request.turns, Turn(role="assistant", text=answer.text))
-        usage = LlmUsage(
-            prompt_tokens=usage.prompt_tokens + answer.usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens + answer.usage.completion_tokens,
-        )
+        usage += answer.usage
         text = _parse(answer.text)
         if text is None:
             faults.append("the model's answer was no instruction")

@@ -10,7 +10,7 @@ from bigpe.agents.terms import one_line, subject_kept, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
-from bigpe.services.values import Instruction, LlmUsage, Value, derive_seed
+from bigpe.services.values import UNUSABLE, Instruction, LlmUsage, Value, derive_seed
 
 ATTEMPTS = 3
 TEMPERATURE = 0.3
@@ -72,8 +72,9 @@ async def rewrite(llm: Asks, instruction: Instruction, naive: str, seed: int) ->
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
             fault, raw = str(error), error.raw
+            spent += UNUSABLE
             continue
-        spent = _add(spent, answer.usage)
+        spent += answer.usage
         raw = answer.text
         text, judged = judge(naive, raw, instruction)
         if judged is None:
@@ -87,13 +88,6 @@ async def rewrite(llm: Asks, instruction: Instruction, naive: str, seed: int) ->
         attempts=ATTEMPTS,
         turns=(*request.turns, Turn(role="assistant", text=raw)),
         usage=spent,
-    )
-
-
-def _add(a: LlmUsage, b: LlmUsage) -> LlmUsage:
-    return LlmUsage(
-        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
-        completion_tokens=a.completion_tokens + b.completion_tokens,
     )
 
 

@@ -19,7 +19,7 @@ from bigpe.agents.terms import contains_term, one_line, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
-from bigpe.services.values import Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.values import UNUSABLE, Instruction, Json, LlmUsage, Value, derive_seed
 
 CANDIDATES = 2
 TEMPERATURE = 0.4
@@ -137,12 +137,10 @@ async def word_gradient(
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
             raw = error.raw
+            usage += UNUSABLE
             continue
         raw = answer.text
-        usage = LlmUsage(
-            prompt_tokens=usage.prompt_tokens + answer.usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens + answer.usage.completion_tokens,
-        )
+        usage += answer.usage
         worded = _parse(raw)
         if worded is None:
             continue

@@ -105,6 +105,7 @@ class ScoreWorker(Role):
                 seed=message.seed,
                 image=message.image,
                 truncated=message.truncated,
+                naive_truncated=score.truncated_tokens,
                 score=score.value,
                 scorer=score.fingerprint,
             )

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.policies import PolicyConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmConfig
@@ -58,8 +59,19 @@ class BudgetConfig(Section):
 
     renders: int = Field(default=0, ge=0)
     """Different pictures: naive, rewritten and professional together."""
+    scores: int = Field(default=0, ge=0)
+    llm_calls: int = Field(default=0, ge=0)
+    tokens: int = Field(default=0, ge=0)
+    """Of the language models, prompts and answers together."""
+    usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """By the prices of `[prices]`."""
     minutes: float = Field(default=0.0, ge=0.0)
     """Wall time of this process; no new round starts after it."""
+
+    @property
+    def limits(self) -> Limits:
+        """All but the minutes, which depend on the machine and so not on the run alone."""
+        return Limits.model_validate(self.model_dump(exclude={"minutes"}))
 
 
 class DataConfig(Section):
@@ -79,6 +91,7 @@ class BigpeConfig(Section):
     run: RunConfig = RunConfig()
     policy: PolicyConfig = PolicyConfig()
     budget: BudgetConfig = BudgetConfig()
+    prices: Prices = Prices()
     data: DataConfig = DataConfig()
     llm: dict[str, LlmConfig] = Field(default_factory=lambda: {"default": LlmConfig()})
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""

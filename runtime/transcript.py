@@ -120,9 +120,11 @@ def describe(message: AnyMessage) -> list[str]:
         case ScoreRequested():
             return [f"score {message.image[:8]} against {quote(message.naive)}"]
         case ImageScored():
+            unread = message.naive_truncated
+            note = f" ({unread} tokens of it cut off)" if unread else ""
             return [
                 f"{100 * message.score:.2f} for {message.image[:8]}, the {message.purpose} "
-                f"picture of {quote(message.naive)}"
+                f"picture of {quote(message.naive)}{note}"
             ]
         case ArmPulled():
             return [f"pulled {message.instruction[:8]}", *_gains(message)]

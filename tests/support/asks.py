@@ -30,7 +30,7 @@ class ScriptedAsks:
         if isinstance(line, Exception):
             raise line
         text = line if isinstance(line, str) else line(request)
-        return LlmAnswer(text=text, usage=LlmUsage(prompt_tokens=10, completion_tokens=2))
+        return LlmAnswer(text=text, usage=LlmUsage(calls=1, prompt_tokens=10, completion_tokens=2))
 
     @property
     def last(self) -> tuple[tuple[str, str], ...]:

@@ -27,6 +27,8 @@ from bigpe.services.errors import RenderError
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
 
 GOOD_WORDS = ("golden", "crisp", "ornate", "vivid")
+LIMIT = 20
+"""Words of a prompt that the fake scorer reads."""
 BAD_WORDS = ("murky", "plain", "cluttered")
 
 
@@ -92,7 +94,8 @@ class FakeScorer:
         value = 0.25 + 0.01 * sum(word in words for word in GOOD_WORDS)
         value -= 0.01 * sum(word in words for word in BAD_WORDS)
         value += rng_of("noise", request.image).gauss(0.0, self._noise)
-        return Score(value=value, fingerprint="fake-scorer")
+        cut = max(0, len(request.prompt.split()) - LIMIT)
+        return Score(value=value, fingerprint="fake-scorer", truncated_tokens=cut)
 
     async def close(self) -> None:
         """Nothing to close."""

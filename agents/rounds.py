@@ -1,0 +1,140 @@
+"""A pull in flight: what it waits for, and what its scores say once they are all there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bigpe.agents.budget import Prices, Usage
+from bigpe.agents.evidence import Pair, tabulate
+from bigpe.agents.messages import (
+    ArmPulled,
+    CampaignPlan,
+    CritiqueRequested,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PairedGain,
+    Purpose,
+    RewriteRequested,
+    RewriteTask,
+    Rewritten,
+)
+from bigpe.services.values import Instruction, derive_seed
+
+Picture = tuple[Purpose, str, int]
+"""Which picture of a round: purpose, naive prompt, image seed."""
+
+EVIDENCE_ROWS = 12
+
+
+@dataclass
+class Round:
+    """What is known of a pull."""
+
+    request: RewriteRequested
+    history: int
+    """How many of the run's pairs existed when the pull was chosen."""
+    living: tuple[Instruction, ...]
+    tried: tuple[str, ...]
+    awaited: set[Picture] = field(default_factory=set[Picture])
+    rewrites: dict[tuple[str, int], Rewritten] | None = None
+    scores: dict[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
+    pulled: ArmPulled | None = None
+    own_pairs: list[Pair] = field(default_factory=list[Pair])
+    critique: CritiqueRequested | None = None
+    last: Message | None = None
+    proposed: InstructionsProposed | None = None
+    complete: bool = False
+    renders: int = 0
+    """Pictures that no earlier round asked for."""
+    llm: Usage = Usage()
+
+    def usage(self, prices: Prices) -> Usage:
+        """What the pull has used."""
+        return self.llm + prices.of_pictures(self.renders, len(self.scores))
+
+    def join(self) -> ArmPulled:
+        """The pull's result, from the scores that came; what is missing is counted."""
+        gains = [gain for task in self.request.tasks if (gain := self._gain(task))]
+        self.pulled = ArmPulled.make(
+            self.request,
+            instruction=self.request.instruction.id,
+            gains=tuple(gains),
+            missing=len(self.request.tasks) - len(gains),
+        )
+        self.own_pairs = [self._pair(gain) for gain in gains]
+        self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]
+        return self.pulled
+
+    def ask_critique(self, pairs: Sequence[Pair], plan: CampaignPlan) -> CritiqueRequested:
+        """What made the difference? For a joined pull with gains; `pairs` are the run's."""
+        assert self.pulled is not None
+        own = [pair for pair in self.own_pairs if pair.arm != "professional"]
+        professional = [pair for pair in self.own_pairs if pair.arm == "professional"]
+        ordered = sorted(own, key=lambda pair: (pair.gain, pair.naive, pair.seed))
+        self.critique = CritiqueRequested.make(
+            self.pulled,
+            instruction=self.request.instruction,
+            rows=tabulate(self.known(pairs), max_rows=EVIDENCE_ROWS),
+            best=ordered[-1],
+            worst=ordered[0] if len(ordered) > 1 else None,
+            professional=max(professional, key=lambda p: (p.gain, p.naive), default=None),
+            seed=derive_seed(plan.seed, "critique", self.request.round),
+            improvements=plan.improvements,
+            tried=self.tried,
+        )
+        return self.critique
+
+    def known(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The run's pairs that stood when the pull was chosen, and the pull's own."""
+        return [*pairs[: self.history], *self.own_pairs]
+
+    def _gain(self, task: RewriteTask) -> PairedGain | None:
+        naive = self.scores.get(("naive", task.naive, task.image_seed))
+        rewritten = (self.rewrites or {}).get((task.naive, task.image_seed))
+        if naive is None or rewritten is None:
+            return None
+        rewrite = naive
+        if rewritten.fallback is None:
+            rewrite = self.scores.get(("rewrite", task.naive, task.image_seed))
+        if rewrite is None:
+            return None
+        return PairedGain(
+            naive=task.naive,
+            rewrite=rewritten.text,
+            seed=task.image_seed,
+            naive_score=naive.score,
+            score=rewrite.score,
+            gain=rewrite.score - naive.score,
+            fallback=rewritten.fallback,
+            naive_image=naive.image,
+            image=rewrite.image,
+        )
+
+    def _pair(self, gain: PairedGain) -> Pair:
+        painted = self.scores.get(("rewrite", gain.naive, gain.seed))
+        return Pair(
+            naive=gain.naive,
+            rewrite=gain.rewrite,
+            seed=gain.seed,
+            gain=gain.gain,
+            arm=self.request.instruction.id,
+            fallback=gain.fallback is not None,
+            truncated=painted.truncated if painted else 0,
+        )
+
+    def _contrast(self, task: RewriteTask) -> Pair | None:
+        """The professional prompt of the same subject against the naive one."""
+        naive = self.scores.get(("naive", task.naive, task.image_seed))
+        painted = self.scores.get(("professional", task.naive, task.image_seed))
+        if naive is None or painted is None:
+            return None
+        return Pair(
+            naive=task.naive,
+            rewrite=painted.prompt,
+            seed=task.image_seed,
+            gain=painted.score - naive.score,
+            arm="professional",
+            truncated=painted.truncated,
+        )
