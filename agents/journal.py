@@ -119,7 +119,7 @@ class Journal:
 
     async def handled_by(self, actor: str) -> list[AnyMessage]:
         """What `actor` has handled, in the order that it did."""
-        rows = await self._store.rows("handled_by", run=self.run, actor=actor)
+        rows = await self._store.rows("handled_by", run=self.run, actor=actor, after=0)
         return [parse_message(row["body"]) for row in rows]
 
     async def owed(self) -> list[AnyMessage]:

@@ -26,9 +26,8 @@ from bigpe.agents.messages import (
     StopRequested,
     parse_message,
 )
+from bigpe.services.paging import PAGE, page
 from bigpe.services.store import Store
-
-PAGE = 500
 
 
 class Entry(NamedTuple):
@@ -55,9 +54,7 @@ async def entries(
 ) -> AsyncIterator[Entry]:
     """The run's messages in the order they were stored, read a page at a time."""
     while True:
-        rows = await store.rows(
-            "messages", run=run, after=after, type=type, round=round, sender=sender, limit=PAGE
-        )
+        rows = await page(store, run, after=after, type=type, round=round, sender=sender)
         for row in rows:
             yield Entry(
                 row["seq"],

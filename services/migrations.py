@@ -66,6 +66,40 @@ STEPS: tuple[tuple[str, ...], ...] = (
             VALUES ('delete', old.id, old.text);
         END""",
     ),
+    (
+        # What a viewer asks of a million messages must not count or scan them: counts are kept
+        # as messages come, and every filter has an index in transcript order.
+        "CREATE INDEX message_by_sender ON message(run, sender, seq)",
+        """CREATE TABLE tally(
+            run TEXT NOT NULL,
+            type TEXT NOT NULL,
+            sender TEXT NOT NULL,
+            n INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            PRIMARY KEY (run, type, sender)
+        ) STRICT, WITHOUT ROWID""",
+        """INSERT INTO tally(run, type, sender, n, tokens)
+            SELECT run, type, sender, count(*), sum(tokens) FROM message GROUP BY 1, 2, 3""",
+        """CREATE TRIGGER message_added AFTER INSERT ON message BEGIN
+            INSERT INTO tally(run, type, sender, n, tokens)
+            VALUES (new.run, new.type, new.sender, 1, new.tokens)
+            ON CONFLICT DO UPDATE SET n = n + 1, tokens = tokens + excluded.tokens;
+        END""",
+        """CREATE TRIGGER message_removed AFTER DELETE ON message BEGIN
+            UPDATE tally SET n = n - 1, tokens = tokens - old.tokens
+            WHERE run = old.run AND type = old.type AND sender = old.sender;
+        END""",
+        # An actor's state after its `done`-th message, so that resuming need not replay them all.
+        """CREATE TABLE snapshot(
+            run TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            done INTEGER NOT NULL,
+            version TEXT NOT NULL,
+            state TEXT NOT NULL,
+            ts REAL NOT NULL,
+            PRIMARY KEY (run, actor)
+        ) STRICT""",
+    ),
 )
 
 VERSION = len(STEPS)

@@ -9,7 +9,7 @@ SELECT name, created, config, version, state, reason FROM run WHERE name = :name
 
 -- name: list_runs
 SELECT name, created, version, state, reason,
-  (SELECT count(*) FROM message m WHERE m.run = run.name) AS messages,
+  (SELECT coalesce(sum(n), 0) FROM tally t WHERE t.run = run.name) AS messages,
   (SELECT coalesce(max(round), 0) FROM message m WHERE m.run = run.name) AS round
 FROM run ORDER BY created, name;
 
@@ -26,31 +26,102 @@ INSERT INTO delivery(run, actor, mid) VALUES (:run, :actor, :mid) ON CONFLICT DO
 
 -- name: mark_done
 UPDATE delivery
-SET done = (SELECT coalesce(max(done), 0) + 1 FROM delivery WHERE run = :run AND actor = :actor)
+SET done = (
+  SELECT coalesce(max(done), 0) + 1 FROM delivery
+  WHERE run = :run AND actor = :actor AND done IS NOT NULL
+)
 WHERE run = :run AND actor = :actor AND mid = :mid AND done IS NULL;
 
 -- name: is_done
 SELECT 1 FROM delivery WHERE run = :run AND actor = :actor AND mid = :mid AND done IS NOT NULL;
 
 -- name: open_deliveries
-SELECT m.seq, m.body, m.sender, d.actor FROM delivery d JOIN message m ON m.mid = d.mid
+SELECT m.seq, m.body, m.sender, d.actor
+FROM delivery d INDEXED BY delivery_open JOIN message m ON m.mid = d.mid
 WHERE d.run = :run AND d.done IS NULL ORDER BY m.seq;
 
 -- name: handled_by
 SELECT m.body FROM delivery d JOIN message m ON m.mid = d.mid
-WHERE d.run = :run AND d.actor = :actor AND d.done IS NOT NULL ORDER BY d.done;
+WHERE d.run = :run AND d.actor = :actor AND d.done IS NOT NULL AND d.done > :after
+ORDER BY d.done;
 
--- name: messages
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
+-- name: put_snapshot
+INSERT INTO snapshot(run, actor, done, version, state, ts) VALUES (
+  :run, :actor,
+  (SELECT max(done) FROM delivery WHERE run = :run AND actor = :actor AND done IS NOT NULL),
+  :version, :state, :ts
+)
+ON CONFLICT(run, actor) DO UPDATE
+SET done = excluded.done, version = excluded.version, state = excluded.state, ts = excluded.ts;
+
+-- name: get_snapshot
+SELECT done, state FROM snapshot WHERE run = :run AND actor = :actor AND version = :version;
+
+-- Pages of a transcript; see paging.py. INDEXED BY: without statistics SQLite may pick another.
+
+-- name: messages_after
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_run
 WHERE run = :run AND seq > :after
-  AND (:type IS NULL OR type = :type)
-  AND (:round IS NULL OR round = :round)
+ORDER BY seq LIMIT :limit;
+
+-- name: messages_before
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_run
+WHERE run = :run AND seq < :before
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: messages_after_by_type
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_type
+WHERE run = :run AND type = :type AND seq > :after
   AND (:sender IS NULL OR sender = :sender)
 ORDER BY seq LIMIT :limit;
 
+-- name: messages_before_by_type
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_type
+WHERE run = :run AND type = :type AND seq < :before
+  AND (:sender IS NULL OR sender = :sender)
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: messages_after_by_round
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_round
+WHERE run = :run AND round = :round AND seq > :after
+  AND (:type IS NULL OR type = :type) AND (:sender IS NULL OR sender = :sender)
+ORDER BY seq LIMIT :limit;
+
+-- name: messages_before_by_round
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_round
+WHERE run = :run AND round = :round AND seq < :before
+  AND (:type IS NULL OR type = :type) AND (:sender IS NULL OR sender = :sender)
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: messages_after_by_sender
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_sender
+WHERE run = :run AND sender = :sender AND seq > :after
+ORDER BY seq LIMIT :limit;
+
+-- name: messages_before_by_sender
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_sender
+WHERE run = :run AND sender = :sender AND seq < :before
+ORDER BY seq DESC LIMIT :limit;
+
 -- name: count_messages
-SELECT type, count(*) AS n, coalesce(sum(tokens), 0) AS tokens FROM message
-WHERE run = :run GROUP BY type ORDER BY type;
+SELECT type, sum(n) AS n, sum(tokens) AS tokens FROM tally
+WHERE run = :run AND n > 0 GROUP BY type ORDER BY type;
+
+-- name: count_messages_by_sender
+SELECT type, sender, n, tokens FROM tally
+WHERE run = :run AND n > 0 ORDER BY type, sender;
+
+-- name: count_round
+SELECT type, count(*) AS n FROM message INDEXED BY message_by_round
+WHERE run = :run AND round = :round GROUP BY type ORDER BY type;
 
 -- name: get_effect
 SELECT result FROM effect WHERE key = :key;

@@ -80,7 +80,7 @@ class Store:
                 await self._prepare(self._writer)
                 self._pump = asyncio.create_task(self._commit_groups(self._writer))
             self._reader = await self._connect(writable=False)
-            await self._check_version(self._reader)
+            await self._migrate_for_reading(self._reader)
         except sqlite3.Error as error:
             await self.close()
             raise self._explain(error) from error
@@ -227,6 +227,15 @@ class Store:
                 await connection.execute(statement)
         await connection.execute(f"PRAGMA user_version = {migrations.VERSION}")
         await connection.execute("COMMIT")
+
+    async def _migrate_for_reading(self, reader: aiosqlite.Connection) -> None:
+        """The queries are of the newest schema, so what an older bigpe wrote is migrated first."""
+        if 0 < await self._check_version(reader) < migrations.VERSION:
+            connection = await self._connect(writable=True)
+            try:
+                await self._prepare(connection)
+            finally:
+                await connection.close()
 
     async def _tune(self, connection: aiosqlite.Connection) -> None:
         await connection.execute("PRAGMA journal_mode = WAL")

@@ -1,0 +1,127 @@
+"""Pages of a transcript: complete, in order, both ways, under every filter, along an index."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bigpe.services import migrations
+from bigpe.services.paging import NEWEST, page
+from bigpe.services.store import QUERIES, Statement, Store
+
+TYPES, SENDERS = ("Asked", "Done", "Failed"), ("coordinator", "scorer")
+MESSAGES = [
+    {
+        "mid": f"{run}{i}",
+        "run": run,
+        "type": TYPES[i % 3],
+        "sender": SENDERS[i % 2],
+        "round": i // 7,
+    }
+    for i in range(40)
+    for run in ("a", "b")
+]
+FILTERS: list[dict[str, str | int]] = [
+    {},
+    {"type": "Done"},
+    {"sender": "scorer"},
+    {"round": 2},
+    {"type": "Done", "sender": "scorer"},
+    {"type": "Done", "round": 2},
+    {"sender": "scorer", "round": 2},
+    {"type": "Done", "sender": "scorer", "round": 2},
+    {"type": "none so called"},
+]
+
+
+def add(message: dict[str, object]) -> Statement:
+    rest = {"parent": "", "body": "{}", "ts": 0.0, "tokens": 3, "ms": 0.0}
+    return ("add_message", message | rest)
+
+
+async def filled(store: Store) -> None:
+    for run in ("a", "b"):
+        row = {"name": run, "created": 0.0, "config": "{}", "version": "0"}
+        await store.write([("add_run", row)])
+    await store.write([add(message) for message in MESSAGES])
+
+
+def wanted(run: str, chosen: dict[str, str | int]) -> list[str]:
+    return [
+        str(message["mid"])
+        for message in MESSAGES
+        if message["run"] == run and all(message[key] == value for key, value in chosen.items())
+    ]
+
+
+@pytest.mark.parametrize("chosen", FILTERS, ids=str)
+@pytest.mark.parametrize("limit", [1, 4, 100])
+async def test_pages_follow_each_other_both_ways(
+    tmp_path: Path, chosen: dict[str, str | int], limit: int
+) -> None:
+    async with Store(tmp_path / "p.db") as store:
+        await filled(store)
+        forward: list[str] = []
+        after = 0
+        while rows := await page(store, "a", after=after, limit=limit, **chosen):  # type: ignore[arg-type]
+            forward += [row["mid"] for row in rows]
+            after = rows[-1]["seq"]
+        backward: list[str] = []
+        before = NEWEST
+        while rows := await page(store, "a", before=before, limit=limit, **chosen):  # type: ignore[arg-type]
+            backward = [row["mid"] for row in rows] + backward
+            before = rows[0]["seq"]
+    assert forward == backward == wanted("a", chosen)
+
+
+@pytest.mark.parametrize("name", [name for name in QUERIES if name.startswith("messages_")])
+def test_no_page_is_scanned_or_sorted_for(name: str) -> None:
+    connection = sqlite3.connect(":memory:")
+    for step in migrations.STEPS:
+        for statement in step:
+            connection.execute(statement)
+    query = QUERIES[name]
+    params = dict.fromkeys(re.findall(r":(\w+)", query))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", params)]
+    assert len(plan) == 1 and plan[0].startswith("SEARCH message USING INDEX message_by_"), plan
+
+
+async def test_counts_are_kept_as_messages_come(tmp_path: Path) -> None:
+    async with Store(tmp_path / "p.db") as store:
+        await filled(store)
+        await store.write([add(message) for message in MESSAGES])  # said again: absorbed
+        by_type = {row["type"]: row["n"] for row in await store.rows("count_messages", run="a")}
+        rows = await store.rows("count_messages_by_sender", run="b")
+        round_2 = {
+            row["type"]: row["n"] for row in await store.rows("count_round", run="a", round=2)
+        }
+        listed = {row["name"]: dict(row) for row in await store.rows("list_runs")}
+    assert by_type == {kind: len(wanted("a", {"type": kind})) for kind in TYPES}
+    for row in rows:
+        n = len(wanted("b", {"type": row["type"], "sender": row["sender"]}))
+        assert (row["n"], row["tokens"]) == (n, 3 * n)
+    assert round_2 == {kind: len(wanted("a", {"type": kind, "round": 2})) for kind in TYPES}
+    assert (listed["b"]["messages"], listed["b"]["round"]) == (40, 5)
+
+
+async def test_an_older_file_is_counted_when_it_is_opened_for_reading(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    connection = sqlite3.connect(path)
+    for statement in migrations.STEPS[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO run(name, created, config, version) VALUES ('a', 0, '', '')")
+    connection.execute(
+        "INSERT INTO message VALUES (1, 'm', 'a', 'Done', 'scorer', '', 4, '{}', 0, 5, 0)"
+    )
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    async with Store(path, read_only=True) as store:
+        (run,) = await store.rows("list_runs")
+        (count,) = await store.rows("count_messages", run="a")
+        assert [row["mid"] for row in await page(store, "a", sender="scorer")] == ["m"]
+    assert (run["messages"], run["round"]) == (1, 4)
+    assert (count["type"], count["n"], count["tokens"]) == ("Done", 1, 5)
