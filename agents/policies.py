@@ -10,13 +10,24 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bigpe.services import plugins
 from bigpe.services.values import derive_seed
 
-PolicyName = Literal["ucb1", "paper", "epsilon-greedy", "greedy", "random"]
+POLICIES = {
+    "ucb1": "mean + sqrt(2 ln t / n)",
+    "ucb-tuned": "ucb1 with the arm's own variance where it is small",
+    "kl-ucb": "the highest chance of winning that the wins and losses allow",
+    "thompson": "a draw from each arm's posterior (normal-inverse-gamma)",
+    "epsilon-greedy": "the highest mean, or any arm with probability epsilon",
+    "greedy": "the highest mean",
+    "random": "any arm",
+    "paper": "mean + 0.8 sqrt(ln t / n) on scores x 100, as in arXiv 2406.08713",
+}
+"""The built-in policies, each in a line."""
 DISPLAY = 100.0
 """Scores are shown times 100; the paper's constants are on that scale."""
 PAPER_EXPLORATION = 0.8
@@ -27,11 +38,19 @@ class PolicyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: PolicyName = "ucb1"
+    name: str = "ucb1"
+    """One of `bigpe policies list`."""
     exploration: float | None = Field(default=None, ge=0.0, le=100.0)
-    """Multiplies the bonus; default 1 for ucb1, 0.8 for paper."""
+    """Multiplies the bonus of ucb1, ucb-tuned and paper (0.8) and kl-ucb's ln t; default 1."""
     epsilon: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of random pulls of epsilon-greedy."""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """`[policy.options]`: for a policy of another package."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return plugins.require_known("policies", name, POLICIES)
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,10 @@ class Policy(Protocol):
         """
         ...
 
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The arm's mean reward, in the units of `upper_bound`; of an arm with gains."""
+        ...
+
 
 def selection_rng(run_seed: int, index: int) -> random.Random:
     """The randomness of the run's selection number `index`."""
@@ -92,36 +115,169 @@ def _untried(arms: Sequence[Arm]) -> str | None:
     return next((arm.id for arm in arms if not arm.tried), None)
 
 
-@dataclass(frozen=True)
-class Ucb1:
-    """Mean reward + c sqrt(2 ln t / n) (Auer, Cesa-Bianchi & Fischer 2002, UCB1)."""
-
-    exploration: float = 1.0
+class _ByBound:
+    """Pulls the arm of the highest upper bound; untried arms first, in order."""
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
         """The highest bound; untried arms first, in order."""
         return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """The mean in units of the noise of one gain; of a pending first pull, 0."""
+        return arm.mean / scale if arm.count else math.inf
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The mean gain in units of the noise of one."""
+        return arm.mean / scale
+
+
+def _gains(arms: Sequence[Arm]) -> int:
+    """The t of the formulas: gains of all arms, expected ones included; at least 2."""
+    return max(sum(arm.count for arm in arms), 2)
+
+
+@dataclass(frozen=True)
+class Ucb1(_ByBound):
+    """Mean reward + c sqrt(2 ln t / n) (Auer, Cesa-Bianchi & Fischer 2002, UCB1)."""
+
+    exploration: float = 1.0
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
         if not arm.count:
             return math.inf
-        t = max(sum(a.count for a in arms), 2)
-        bonus = math.sqrt(2 * math.log(t) / arm.count)
+        bonus = math.sqrt(2 * math.log(_gains(arms)) / arm.count)
         return arm.mean / scale + self.exploration * bonus
 
 
 @dataclass(frozen=True)
-class Paper:
+class UcbTuned(_ByBound):
+    """Mean + c sqrt(ln t / n min(1, V)), V = variance + 4 sqrt(2 ln t / n), of rewards.
+
+    UCB1-Tuned (Auer, Cesa-Bianchi & Fischer 2002, section 4) is for rewards in [0, 1], whose
+    variance is at most 1/4. Here the noise of one gain takes the place of that largest variance:
+    the formula is theirs on rewards / 2, times 2.
+    """
+
+    exploration: float = 1.0
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
+        if not arm.count:
+            return math.inf
+        ease = math.log(_gains(arms)) / arm.count
+        rewards = [gain / scale for gain in arm.gains]
+        variance = _squares(rewards) / len(rewards) if rewards else 1.0
+        allowed = min(1.0, variance + 4 * math.sqrt(2 * ease))
+        return arm.mean / scale + self.exploration * math.sqrt(ease * allowed)
+
+
+def _squares(values: Sequence[float]) -> float:
+    """Sum of squared deviations from the mean."""
+    centre = math.fsum(values) / len(values)
+    return math.fsum((value - centre) ** 2 for value in values)
+
+
+@dataclass(frozen=True)
+class KlUcb(_ByBound):
+    """The largest chance q of winning with n kl(share of wins, q) <= c ln t.
+
+    KL-UCB for Bernoulli rewards (Garivier & Cappe 2011, with their practical choice of no ln ln t
+    term): a gain above 0 is a win, one of 0 half of one. Blind to how much was won.
+    """
+
+    exploration: float = 1.0
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """A probability, or infinite; of a pending first pull, 1."""
+        if not arm.count:
+            return math.inf
+        if not arm.gains:
+            return 1.0
+        allowed = self.exploration * math.log(_gains(arms)) / arm.count
+        share = self.reward(arm, scale)
+        low, high = share, 1.0
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            if _divergence(share, middle) <= allowed:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The share of gains that won; `scale` plays no part."""
+        wins = sum(1.0 if gain > 0 else 0.5 if gain == 0 else 0.0 for gain in arm.gains)
+        return wins / len(arm.gains)
+
+
+def _divergence(p: float, q: float) -> float:
+    """Kullback-Leibler divergence of Bernoulli(q) from Bernoulli(p), nats; 0 < q < 1."""
+    won = p * math.log(p / q) if p > 0 else 0.0
+    return won + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
+
+
+@dataclass(frozen=True)
+class Thompson(_ByBound):
+    """The arm of the highest mean, each drawn from its posterior (Thompson 1933).
+
+    Rewards are normal with unknown mean and variance; the prior is normal-inverse-gamma (conjugate:
+    Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 6) and worth
+    one gain of 0 with the variance of the noise. Pending gains narrow the posterior, as if they
+    came out as expected.
+    """
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        """The highest draw; untried arms first, in order, then those whose pulls were lost."""
+        if untried := _untried(arms):
+            return untried
+        if unknown := sorted(arm.id for arm in arms if not arm.count):
+            return rng.choice(unknown)
+        drawn: dict[str, float] = {}
+        for arm in sorted(arms, key=lambda arm: arm.id):  # the order given must not matter
+            known = _posterior(arm, scale)
+            variance = known.rate / rng.gammavariate(known.shape, 1.0)
+            drawn[arm.id] = rng.gauss(known.mean, math.sqrt(variance / known.weight))
+        return max(drawn, key=lambda id: drawn[id])
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """Posterior mean + 2 posterior standard deviations, in units of the noise of one gain."""
+        if not arm.count:
+            return math.inf
+        known = _posterior(arm, scale)
+        return known.mean + 2 * math.sqrt(known.rate / (known.shape - 1) / known.weight)
+
+
+class _Posterior(NamedTuple):
+    """Of an arm's mean: normal(mean, variance / weight), variance ~ inverse gamma(shape, rate)."""
+
+    mean: float
+    weight: float
+    shape: float
+    rate: float
+
+
+def _posterior(arm: Arm, scale: float) -> _Posterior:
+    rewards = [gain / scale for gain in arm.gains]
+    n = len(rewards)
+    centre = math.fsum(rewards) / n if n else 0.0
+    spread = _squares(rewards) if n else 0.0
+    # Prior: mean 0, count 1, shape 2, rate 1, so that the expected variance is that of the noise.
+    return _Posterior(
+        mean=n * centre / (1 + n),
+        weight=1 + n + arm.pending_gains,
+        shape=2 + n / 2,
+        rate=1 + spread / 2 + n * centre**2 / (2 * (1 + n)),
+    )
+
+
+@dataclass(frozen=True)
+class Paper(_ByBound):
     """Mean + c sqrt(ln t / n) on scores x 100, n and t counted in pulls at selection, as the
     paper (arXiv 2406.08713) has it; without its slip of counting arms that were only considered.
     """
 
     exploration: float = PAPER_EXPLORATION
-
-    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
-        """The highest bound; untried arms first, in order."""
-        return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """In score x 100; `scale` plays no part."""
@@ -131,22 +287,18 @@ class Paper:
         t = max(sum(a.finished_pulls + a.pending_pulls for a in arms), 2)
         return DISPLAY * arm.mean + self.exploration * math.sqrt(math.log(t) / n)
 
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The mean gain, score x 100."""
+        return DISPLAY * arm.mean
+
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(_ByBound):
     """The highest mean; untried arms first."""
 
-    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
-        """The highest mean; untried arms first, in order."""
-        return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
-
-    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """The mean in units of the noise of one gain; of a pending first pull, 0."""
-        return arm.mean / scale if arm.count else math.inf
-
 
 @dataclass(frozen=True)
-class EpsilonGreedy(Greedy):
+class EpsilonGreedy(_ByBound):
     """Greedy, but a uniformly random arm with probability epsilon."""
 
     epsilon: float = 0.1
@@ -159,7 +311,7 @@ class EpsilonGreedy(Greedy):
 
 
 @dataclass(frozen=True)
-class Random(Greedy):
+class Random(_ByBound):
     """A uniformly random arm."""
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
@@ -168,10 +320,20 @@ class Random(Greedy):
 
 
 def make_policy(config: PolicyConfig) -> Policy:
-    """The policy that the configuration names."""
+    """The policy that the configuration names, built in or of an installed package.
+
+    ConfigError when the package's policy cannot be made.
+    """
+    exploration = 1.0 if config.exploration is None else config.exploration
     match config.name:
         case "ucb1":
-            return Ucb1(1.0 if config.exploration is None else config.exploration)
+            return Ucb1(exploration)
+        case "ucb-tuned":
+            return UcbTuned(exploration)
+        case "kl-ucb":
+            return KlUcb(exploration)
+        case "thompson":
+            return Thompson()
         case "paper":
             return Paper(PAPER_EXPLORATION if config.exploration is None else config.exploration)
         case "epsilon-greedy":
@@ -180,3 +342,5 @@ def make_policy(config: PolicyConfig) -> Policy:
             return Greedy()
         case "random":
             return Random()
+        case name:
+            return plugins.make("policies", name, config)

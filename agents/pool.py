@@ -254,7 +254,7 @@ class Pool:
         prior = self._pooled_variance()
         living = self._in("living")
         leader = _best([self._row(record, prior) for record in living])[0].instruction.id
-        target = self._records[leader].arm().mean / scale
+        target = policy.reward(self._records[leader].arm(), scale)
         arms = self.arms()
 
         def known(arm: Arm) -> bool:

@@ -12,11 +12,12 @@ from autogen_core.models import ChatCompletionClient
 
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
+from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import Effects
 from bigpe.services.hpsv2_package import Hpsv2PackageScorer
 from bigpe.services.llm import LlmConfig, LlmService, load_client
-from bigpe.services.render import DiffusersRenderer, Renderer, RenderService
+from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer, RenderService
 from bigpe.services.score import ClipScorer, ScoreConfig, Scorer, ScoreService
 from bigpe.services.store import Store
 
@@ -55,9 +56,7 @@ async def open_services(
     effects = Effects(store)
     blobs = BlobStore(project.images)
     async with AsyncExitStack() as stack:
-        painter = renderer or DiffusersRenderer(
-            config.render, blobs, log_path=project.worker_log(run, "render")
-        )
+        painter = renderer or _renderer(config.render, blobs, project.worker_log(run, "render"))
         stack.push_async_callback(painter.close)
         render = RenderService(painter, effects, blobs, config.render)
         stack.push_async_callback(render.close)
@@ -69,10 +68,22 @@ async def open_services(
         yield Services(llm=llm, render=render, score=score, blobs=blobs, effects=effects)
 
 
+def _renderer(config: RenderConfig, blobs: BlobStore, log_path: Path) -> Renderer:
+    match config.backend:
+        case "diffusers":
+            return DiffusersRenderer(config, blobs, log_path=log_path)
+        case name:
+            return plugins.make("renderers", name, config, blobs)
+
+
 def _scorer(config: ScoreConfig, blobs: BlobStore, log_path: Path) -> Scorer:
-    if config.backend == "hpsv2-package":
-        return Hpsv2PackageScorer(config, blobs, log_path=log_path)
-    return ClipScorer(config, blobs, log_path=log_path)
+    match config.backend:
+        case "clip":
+            return ClipScorer(config, blobs, log_path=log_path)
+        case "hpsv2-package":
+            return Hpsv2PackageScorer(config, blobs, log_path=log_path)
+        case name:
+            return plugins.make("scorers", name, config, blobs)
 
 
 def _llm_services(

@@ -22,6 +22,8 @@ from bigpe.services.render import RenderConfig
 from bigpe.services.values import Json, digest
 
 diffusers: Any = _diffusers  # its names are made at import time, which type checkers cannot see
+NO_PART = {"max_batch", "call_timeout_s", "backend", "options"}
+"""Settings that a picture does not depend on."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -57,7 +59,7 @@ class DiffusersBackend:
 
     def fingerprint(self) -> str:
         """A digest of all that a picture depends on besides prompt and seed."""
-        settings = self._config.model_dump(mode="json", exclude={"max_batch", "call_timeout_s"})
+        settings = self._config.model_dump(mode="json", exclude=NO_PART)
         return digest(
             {
                 "weights": _identity(_place(self._config.model), self._config.revision),

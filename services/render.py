@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.effects import Memo
@@ -21,6 +22,8 @@ from bigpe.services.queueing import BatchQueue
 from bigpe.services.values import Image, Json, RenderRequest, digest
 
 BACKEND = "bigpe.services.diffusers_backend:open_backend"
+BACKENDS = {"diffusers": "a diffusers pipeline in a process of its own"}
+"""The built-in renderers, each in a line."""
 MAX_WAIT_S = 0.02
 
 
@@ -29,6 +32,10 @@ class RenderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    backend: str = "diffusers"
+    """One of `bigpe renderers list`."""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """`[render.options]`: for a renderer of another package."""
     model: str = "embedded"
     """"embedded", a folder, or a hub id."""
     revision: str | None = None
@@ -53,6 +60,11 @@ class RenderConfig(BaseModel):
     threads: int = Field(default=2, ge=1, le=512)
     """CPU threads of the model's process."""
     call_timeout_s: float = Field(default=600.0, gt=0)
+
+    @field_validator("backend")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return plugins.require_known("renderers", name, BACKENDS)
 
 
 class Renderer(Protocol):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.effects import Memo
@@ -17,6 +18,11 @@ from bigpe.services.render import MAX_WAIT_S, thread_env
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 
 BACKEND = "bigpe.services.clip_family:open_backend"
+BACKENDS = {
+    "clip": "a CLIP-family model in a process of its own",
+    "hpsv2-package": "the official hpsv2 package in its own environment",
+}
+"""The built-in scorers, each in a line."""
 
 
 class ScoreConfig(BaseModel):
@@ -24,8 +30,11 @@ class ScoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal["clip", "hpsv2-package"] = "clip"
-    """"clip": bigpe's own; "hpsv2-package": the official package (`bigpe doctor --setup-hpsv2`)."""
+    backend: str = "clip"
+    """"clip": bigpe's own; "hpsv2-package": the official package (`bigpe doctor --setup-hpsv2`);
+    or another one of `bigpe scorers list`."""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """`[score.options]`: for a scorer of another package."""
     model: str = "embedded"
     """"embedded", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or a CLIPModel folder."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -36,6 +45,11 @@ class ScoreConfig(BaseModel):
     max_batch: int = Field(default=8, ge=1, le=1024)
     threads: int = Field(default=2, ge=1, le=512)
     call_timeout_s: float = Field(default=600.0, gt=0)
+
+    @field_validator("backend")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return plugins.require_known("scorers", name, BACKENDS)
 
 
 class Scorer(Protocol):

@@ -29,6 +29,9 @@ COMMANDS: dict[str, str] = {
     "sheet": "sheet:sheet",
     "prompts": "prompts:prompts",
     "models": "models:models",
+    "policies": "plugins:policies",
+    "renderers": "plugins:renderers",
+    "scorers": "plugins:scorers",
     "doctor": "doctor:doctor",
 }
 

@@ -7,7 +7,6 @@ import random
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -15,18 +14,22 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bigpe.agents.policies import (
+    POLICIES,
     Arm,
+    KlUcb,
     Paper,
     Policy,
     PolicyConfig,
-    PolicyName,
+    Thompson,
     Ucb1,
+    UcbTuned,
     make_policy,
     selection_rng,
 )
 
-NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
-BOUNDED: tuple[PolicyName, ...] = ("ucb1", "paper", "epsilon-greedy", "greedy")
+NAMES = tuple(POLICIES)
+BY_BOUND = ("ucb1", "ucb-tuned", "kl-ucb", "paper", "greedy")
+BOUNDED = (*BY_BOUND, "epsilon-greedy", "thompson")
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 GAINS = st.floats(-0.1, 0.1, allow_subnormal=False)
@@ -98,7 +101,7 @@ def land(
 @given(histories(), st.sampled_from(NAMES), st.integers(0, 10**6))
 @quick
 def test_a_choice_is_an_arm_and_depends_on_nothing_else(
-    arms: list[Arm], name: PolicyName, seed: int
+    arms: list[Arm], name: str, seed: int
 ) -> None:
     policy = make_policy(PolicyConfig(name=name))
     first, second = (policy.select(arms, 0.01, selection_rng(seed, 3)) for _ in range(2))
@@ -107,10 +110,10 @@ def test_a_choice_is_an_arm_and_depends_on_nothing_else(
     assert not any(math.isnan(policy.upper_bound(arm, arms, 0.01)) for arm in arms)
 
 
-@given(histories(), st.sampled_from(("ucb1", "paper", "greedy")), st.integers(0, 10**6))
+@given(histories(), st.sampled_from(BY_BOUND), st.integers(0, 10**6))
 @quick
 def test_untried_arms_come_first_in_order_and_pending_ones_count_as_tried(
-    arms: list[Arm], name: PolicyName, seed: int
+    arms: list[Arm], name: str, seed: int
 ) -> None:
     policy = make_policy(PolicyConfig(name=name))
     untried = [a.id for a in arms if a.finished_pulls + a.pending_pulls == 0]
@@ -125,7 +128,7 @@ def test_untried_arms_come_first_in_order_and_pending_ones_count_as_tried(
 @given(histories(), st.sampled_from(NAMES), st.randoms(use_true_random=False))
 @quick
 def test_the_order_of_tried_arms_means_nothing(
-    arms: list[Arm], name: PolicyName, rng: random.Random
+    arms: list[Arm], name: str, rng: random.Random
 ) -> None:
     tried = [arm for arm in arms if arm.tried] or [replace(arms[0], finished_pulls=1)]
     shuffled = [*reversed(tried)] if rng.random() < 0.5 else rng.sample(tried, len(tried))
@@ -136,9 +139,9 @@ def test_the_order_of_tried_arms_means_nothing(
         )
 
 
-@given(histories(), st.sampled_from(("ucb1", "greedy", "epsilon-greedy")), st.integers(-8, 8))
+@given(histories(), st.sampled_from([n for n in NAMES if n != "paper"]), st.integers(-8, 8))
 @quick
-def test_the_unit_of_the_score_means_nothing(arms: list[Arm], name: PolicyName, power: int) -> None:
+def test_the_unit_of_the_score_means_nothing(arms: list[Arm], name: str, power: int) -> None:
     unit = 2.0**power
     scaled = [replace(arm, gains=tuple(unit * gain for gain in arm.gains)) for arm in arms]
     policy = make_policy(PolicyConfig(name=name))
@@ -177,8 +180,78 @@ def test_paper_is_its_formula_over_pulls_on_the_display_scale() -> None:
     assert Paper().select(arms, 1.0, selection_rng(0, 0)) == "a"
 
 
+def test_ucb_tuned_is_its_formula_on_halved_rewards_doubled() -> None:
+    arms = [Arm("a", (0.02, 0.021, 0.019, 0.02) * 50, 40), Arm("b", (0.01, -0.03), 1, 1, 3)]
+    log_t = math.log(200 + 5)
+    for arm in arms:
+        halved = [gain / 0.02 for gain in arm.gains]
+        mean = sum(halved) / len(halved)
+        variance = sum(x * x for x in halved) / len(halved) - mean**2
+        wanted = mean + math.sqrt(
+            log_t / arm.count * min(0.25, variance + math.sqrt(2 * log_t / arm.count))
+        )
+        assert UcbTuned().upper_bound(arm, arms, 0.01) == pytest.approx(2 * wanted)
+    steady, wild = (UcbTuned().upper_bound(arm, arms, 0.01) for arm in arms)
+    assert steady < 2.0 + math.sqrt(2 * log_t / 200), "a steady arm needs less exploring"
+    assert wild < math.inf
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 200))
+@quick
+def test_kl_ucb_is_the_largest_chance_that_the_wins_allow(wins: int, losses: int, t: int) -> None:
+    arm = Arm("a", (0.01,) * wins + (-0.3,) * losses + (0.0,), 1)
+    arms = [arm, Arm("b", (0.0,) * (t + 1), 1)]
+    n = wins + losses + 1
+    share = (wins + 0.5) / n
+    bound = KlUcb().upper_bound(arm, arms, 0.01)
+    assert share <= bound < 1
+
+    def cost(q: float) -> float:
+        return n * (share * math.log(share / q) + (1 - share) * math.log((1 - share) / (1 - q)))
+
+    allowed = math.log(n + t + 1)
+    assert cost(bound - 1e-8) <= allowed <= cost(min(bound + 1e-6, 1 - 1e-12)) + 1e-9
+    # Pinsker: never above what the same wins are allowed by a bound for any reward in [0, 1].
+    assert bound <= share + math.sqrt(allowed / (2 * n)) + 1e-8
+
+
+def test_thompson_draws_from_the_posterior_of_the_gains_and_the_rng_alone() -> None:
+    arms = [Arm("a", (0.01, 0.03, 0.02), 1), Arm("b", (0.02, -0.01), 1)]
+    picks = [Thompson().select(arms, 0.01, selection_rng(3, index)) for index in range(400)]
+    again = [Thompson().select(arms, 0.01, selection_rng(3, index)) for index in range(400)]
+    assert picks == again
+    # Means in units of noise: a 6/4 of variance ~ 0.9/4, b 1/3 of variance ~ 2.2/3: by the normal
+    # approximation a is the better one with probability 0.88.
+    assert 0.8 < picks.count("a") / 400 < 0.96
+    sure = [replace(arm, gains=arm.gains * 100) for arm in arms]
+    assert {Thompson().select(sure, 0.01, selection_rng(3, i)) for i in range(200)} == {"a"}
+
+
+@given(histories(), st.sampled_from([n for n in NAMES if n != "paper"]), st.integers(1, 9))
+@quick
+def test_how_gains_were_batched_means_nothing(arms: list[Arm], name: str, pulls: int) -> None:
+    tried = [arm for arm in arms if arm.gains] or [Arm("x", (0.01,), 1)]
+    other = [replace(arm, finished_pulls=pulls + i) for i, arm in enumerate(tried)]
+    policy = make_policy(PolicyConfig(name=name))
+    for index in range(3):
+        assert policy.select(tried, 0.01, selection_rng(4, index)) == policy.select(
+            other, 0.01, selection_rng(4, index)
+        )
+    for arm, same in zip(tried, other, strict=True):
+        assert policy.upper_bound(arm, tried, 0.01) == policy.upper_bound(same, other, 0.01)
+
+
+@given(histories(), st.sampled_from(BY_BOUND))
+@quick
+def test_a_bound_is_never_below_the_reward_in_its_own_units(arms: list[Arm], name: str) -> None:
+    policy = make_policy(PolicyConfig(name=name))
+    for arm in arms:
+        if arm.gains:
+            assert policy.upper_bound(arm, arms, 0.01) >= policy.reward(arm, 0.01)
+
+
 @pytest.mark.parametrize("name", BOUNDED)
-def test_an_arm_whose_pull_was_lost_is_asked_again(name: PolicyName) -> None:
+def test_an_arm_whose_pull_was_lost_is_asked_again(name: str) -> None:
     policy = make_policy(PolicyConfig(name=name, epsilon=0.0))
     arms = [Arm("good", (0.5,) * 50, 10), Arm("lost", (), 1)]
     assert policy.select(arms, 0.01, selection_rng(0, 0)) == "lost"
@@ -221,7 +294,7 @@ def test_the_configuration_refuses_what_it_does_not_know() -> None:
 )
 @quick
 def test_every_arm_is_tried_and_the_same_seed_chooses_the_same(
-    name: PolicyName, means: list[float], flight: int, batch: int, seed: int
+    name: str, means: list[float], flight: int, batch: int, seed: int
 ) -> None:
     policy = make_policy(PolicyConfig(name=name))
     runs = [
@@ -269,6 +342,25 @@ def test_epsilon_greedys_share_of_the_best_arm_is_at_least_one_less_epsilon(
         late += chosen[100:].count("arm2")
     # 2,000 draws: two standard errors are below 0.02.
     assert late / 2000 >= 1 - epsilon - 0.02
+
+
+@pytest.mark.parametrize("flight", [1, 4])
+@pytest.mark.parametrize("name", ["ucb1", "ucb-tuned", "kl-ucb", "thompson"])
+def test_regret_is_a_fraction_of_random_choice_and_grows_ever_slower(
+    name: str, flight: int
+) -> None:
+    means = [0.0, 0.005, -0.01, 0.015]
+
+    def regret(policy: Policy, pulls: range) -> float:
+        lost = 0.0
+        for seed in range(6):
+            chosen, _ = simulate(policy, means, pulls=pulls.stop, flight=flight, seed=seed)
+            lost += sum(max(means) - means[int(pick[3:])] for pick in chosen[pulls.start :])
+        return lost / 6
+
+    learner, chance = (make_policy(PolicyConfig(name=n)) for n in (name, "random"))
+    assert regret(learner, range(0, 200)) < 0.25 * regret(chance, range(0, 200))
+    assert regret(learner, range(150, 200)) < 0.5 * regret(learner, range(0, 50))
 
 
 def test_random_is_uniform_and_greedy_stays_with_the_leader() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.policies import PolicyConfig, PolicyName, make_policy, selection_rng
+from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
 from bigpe.agents.pool import Pool, PoolDelta
 from bigpe.services.values import Instruction
 
@@ -42,7 +42,7 @@ class Trace:
 
 def play(
     *,
-    name: PolicyName = "ucb1",
+    name: str = "ucb1",
     size: int = 4,
     rounds: int = 40,
     batch: int = 3,
@@ -108,7 +108,7 @@ RUNS = {
 @given(name=st.sampled_from(("ucb1", "greedy", "epsilon-greedy")), **RUNS)
 @quick
 def test_newcomers_are_never_blocked_for_long_and_the_leader_never_displaced(
-    name: PolicyName, size: int, batch: int, flight: int, spread: float, seed: int
+    name: str, size: int, batch: int, flight: int, spread: float, seed: int
 ) -> None:
     trace = play(
         name=name, size=size, batch=batch, flight=flight, spread=spread, seed=seed, rounds=60
@@ -135,7 +135,7 @@ def test_half_of_forty_pulls_are_of_arms_tried_before(
 @given(name=st.sampled_from(("ucb1", "random", "paper")), loss=st.sampled_from([0, 0.3]), **RUNS)
 @quick
 def test_the_same_history_makes_the_same_pool(
-    name: PolicyName, loss: float, size: int, batch: int, flight: int, spread: float, seed: int
+    name: str, loss: float, size: int, batch: int, flight: int, spread: float, seed: int
 ) -> None:
     first, second = (
         play(name=name, loss=loss, size=size, batch=batch, flight=flight, spread=spread, seed=seed)

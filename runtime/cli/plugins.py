@@ -1,0 +1,42 @@
+"""`bigpe policies`, `bigpe renderers` and `bigpe scorers`: what the configuration may name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from bigpe.agents.policies import POLICIES
+from bigpe.runtime.cli.common import json_option, print_json, stdout
+from bigpe.services.plugins import Kind, rows
+from bigpe.services.render import BACKENDS as RENDERERS
+from bigpe.services.score import BACKENDS as SCORERS
+
+
+def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
+    """The command group of a kind; `place`: where in bigpe.toml its names go."""
+
+    @click.group(kind, help=f"The {kind} that {place} may name.")
+    def group() -> None: ...
+
+    @group.command("list", epilog=f"\b\nExamples:\n  bigpe {kind} list\n  bigpe {kind} list --json")
+    @json_option
+    def list_(as_json: bool) -> None:
+        """Show those built in and those of installed packages, with the package of each."""
+        found = rows(kind, builtin)
+        if as_json:
+            print_json([row._asdict() for row in found])
+            return
+        table = Table("name", "package", "what it does")
+        for row in found:
+            table.add_row(Text(row.name, "bold"), Text(row.package), Text(row.summary))
+        stdout().print(table)
+
+    return group
+
+
+policies = _group("policies", POLICIES, "[policy] name")
+renderers = _group("renderers", RENDERERS, "[render] backend")
+scorers = _group("scorers", SCORERS, "[score] backend")
