@@ -40,11 +40,14 @@ class _Judged(NamedTuple):
     fault: str | None
 
 
-def request_for(instruction: Instruction, naive: str, seed: int) -> LlmRequest:
-    """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt."""
-    system = template("generator").system_with(instruction=instruction.text)
+def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRequest:
+    """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt.
+
+    None: what the model does when it is told nothing but its role.
+    """
+    system = template("generator").system_with(instruction=instruction.text if instruction else "")
     turns = [Turn(role="system", text=system)]
-    for exemplar in instruction.exemplars:
+    for exemplar in instruction.exemplars if instruction else ():
         turns.append(Turn(role="user", text=exemplar.naive))
         turns.append(Turn(role="assistant", text=exemplar.rewrite))
     turns.append(Turn(role="user", text=naive))
@@ -57,7 +60,7 @@ def request_for(instruction: Instruction, naive: str, seed: int) -> LlmRequest:
     )
 
 
-async def rewrite(llm: Asks, instruction: Instruction, naive: str, seed: int) -> Rewrite:
+async def rewrite(llm: Asks, instruction: Instruction | None, naive: str, seed: int) -> Rewrite:
     """Ask until a rewrite is usable, with another seed each time, at most three times.
 
     A prompt that no attempt rewrote comes back as it was, with the reason as `fallback`: that is
@@ -91,7 +94,7 @@ async def rewrite(llm: Asks, instruction: Instruction, naive: str, seed: int) ->
     )
 
 
-def judge(naive: str, raw: str, instruction: Instruction) -> _Judged:
+def judge(naive: str, raw: str, instruction: Instruction | None) -> _Judged:
     """The cleaned rewrite, and why it cannot be used (None: it can)."""
     text = clean(raw)
     if not text:
@@ -105,7 +108,7 @@ def judge(naive: str, raw: str, instruction: Instruction) -> _Judged:
         return _Judged(text, f"the rewrite dropped the subject ({missing})")
     if words(text) == words(naive):
         return _Judged(text, "the rewrite changed nothing")
-    copied = _copied_subject(naive, text, instruction)
+    copied = _copied_subject(naive, text, instruction) if instruction else None
     if copied:
         return _Judged(text, f"the rewrite took over an exemplar's subject ({copied})")
     return _Judged(text, None)

@@ -6,13 +6,22 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, permutation_test
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 LEVEL = 0.95
 """Confidence of an interval where none is named."""
+RESAMPLES = 9_999
+"""Bootstrap samples and sign flips; all flips are tried where there are no more than this."""
+FEWEST_FOR_BCA = 5
+"""Values below which a bootstrap only repeats what it was given."""
+TIE = 1e-12
+"""Differences up to this size are no difference: equal pictures have equal scores."""
 
 
 class Interval(NamedTuple):
@@ -145,3 +154,101 @@ class ScaleEstimate:
         """The estimate from the pilot and these groups, in place of any groups given before."""
         squares = pooled_squares(groups)
         return ScaleEstimate(self.sigma0, self.nu0, squares.total, squares.df)
+
+
+class PairedSummary(NamedTuple):
+    """What the paired differences of one comparison say; the unit is the naive prompt."""
+
+    n: int
+    """Prompts."""
+    mean: float
+    """Mean difference over prompts, each prompt's own mean taken over its seeds first."""
+    sd: float | None
+    """Between prompts; None for one."""
+    lo: float | None
+    hi: float | None
+    """BCa bootstrap interval; None for fewer than `FEWEST_FOR_BCA` prompts."""
+    p: float | None
+    """Two-sided, of the hypothesis that each difference is as likely negative; None for one."""
+    wins: int
+    ties: int
+
+    @property
+    def win_rate(self) -> float:
+        """Share of prompts that gained, in [0, 1]; a tie is half a win."""
+        return (self.wins + self.ties / 2) / self.n
+
+
+def paired_summary(
+    differences: Mapping[str, Sequence[float]], *, level: float = LEVEL, seed: int = 0
+) -> PairedSummary:
+    """Summarise paired differences, by naive prompt, over seeds; ValueError for none at all.
+
+    Interval: bias-corrected and accelerated bootstrap of the mean over prompts (Efron 1987).
+    p: sign-flip permutation test of the mean (Fisher 1935), exact where all flips can be tried.
+    """
+    means = [mean(values) for _, values in sorted(differences.items()) if values]
+    centre = mean(means)
+    lo, hi = bca_interval(means, level=level, seed=seed)
+    return PairedSummary(
+        n=len(means),
+        mean=centre,
+        sd=math.sqrt(v) if (v := pooled_squares([means]).variance) is not None else None,
+        lo=lo,
+        hi=hi,
+        p=sign_flip_p(means, seed=seed),
+        wins=sum(value > TIE for value in means),
+        ties=sum(abs(value) <= TIE for value in means),
+    )
+
+
+def bca_interval(
+    values: Sequence[float], *, level: float = LEVEL, seed: int = 0
+) -> tuple[float | None, float | None]:
+    """The BCa bootstrap interval of the mean; equal values have one of no width."""
+    if len(values) < FEWEST_FOR_BCA:
+        return None, None
+    if max(values) - min(values) <= TIE:
+        return values[0], values[0]
+    found = bootstrap(
+        (np.array(values),),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="BCa",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def sign_flip_p(values: Sequence[float], *, seed: int = 0) -> float | None:
+    """Two-sided p of the mean under random signs; 1 where all values are 0, None for one value."""
+    if len(values) < 2:
+        return None
+    if max(abs(value) for value in values) <= TIE:
+        return 1.0
+
+    def statistic(sample: NDArray[Any], axis: int) -> NDArray[Any]:
+        return np.mean(sample, axis=axis)
+
+    found = permutation_test(
+        (np.array(values),),
+        statistic,
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for being read together, in the order given (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

@@ -17,7 +17,7 @@ from bigpe.agents.policies import PolicyConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmConfig
 from bigpe.services.render import RenderConfig
-from bigpe.services.score import ScoreConfig
+from bigpe.services.score import ScoreSection
 
 FILE_NAME = "bigpe.toml"
 ROLES_WITH_LLM = ("generator", "gradient", "modifier")
@@ -96,7 +96,7 @@ class BigpeConfig(Section):
     llm: dict[str, LlmConfig] = Field(default_factory=lambda: {"default": LlmConfig()})
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""
     render: RenderConfig = RenderConfig()
-    score: ScoreConfig = ScoreConfig()
+    score: ScoreSection = ScoreSection()
 
     @model_validator(mode="after")
     def _known_roles(self) -> BigpeConfig:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from bigpe.agents.generator import Generator
 from bigpe.agents.gradient import GradientCalculator
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
+    CampaignPlan,
     Message,
+    RunStarted,
     RunStopped,
     StopRequested,
     start_run,
@@ -42,7 +44,9 @@ from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
 from bigpe.runtime.stack import Services, open_services
+from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError, ConfigError
+from bigpe.services.held_out import TrainOnlyMemo
 from bigpe.services.library import PromptLibrary
 from bigpe.services.render import Renderer
 from bigpe.services.score import Scorer, require_same_scorer
@@ -74,13 +78,20 @@ class Session:
     """One run of a project, open for writing in this process. Make it with `Session.open`."""
 
     def __init__(
-        self, name: str, config: BigpeConfig, project: Project, store: Store, services: Services
+        self,
+        name: str,
+        config: BigpeConfig,
+        project: Project,
+        store: Store,
+        services: Services,
+        scores: TrainOnlyMemo,
     ) -> None:
         self.name = name
         self.config = config
         self.project = project
         self.services = services
         self._store = store
+        self._scores = scores
         self._journal = Journal(store, name)
         self._coordinator: Coordinator | None = None
         self._events: asyncio.Queue[Message] = asyncio.Queue()
@@ -111,14 +122,25 @@ class Session:
             stack.enter_context(run_lock(place.lock(name), name))
             wanted = None if config is None else _as_config(config)
             durability = wanted.run.durability if wanted else "normal"
-            store = await stack.enter_async_context(Store(place.database, durability=durability))
+            # Sealed: nothing in a run can read what is known of the prompts it is judged by.
+            store = await stack.enter_async_context(
+                Store(place.database, durability=durability, sealed=True)
+            )
             chosen = await _settle_config(store, name, wanted)
+            scores = TrainOnlyMemo(effects := Effects(store))
             services = await stack.enter_async_context(
                 open_services(
-                    chosen, place, store, run=name, llms=llms, renderer=renderer, scorer=scorer
+                    chosen,
+                    place,
+                    effects,
+                    scores,
+                    run=name,
+                    llms=llms,
+                    renderer=renderer,
+                    scorer=scorer,
                 )
             )
-            session = cls(name, chosen, place, store, services)
+            session = cls(name, chosen, place, store, services, scores)
             await session._prepare(retry or RetryRule())
             stack.push_async_callback(session._close)
             yield session
@@ -221,8 +243,11 @@ class Session:
         for name, actor in actors.items():
             kinds = [kind for kind, consumers in CONSUMERS.items() if name in consumers]
             await actor.join(self._runtime, name, kinds)
-        if not handled and not await self._journal.owed():
+        owed = await self._journal.owed()
+        if not handled and not owed:
             await self._start(library)
+        else:
+            self._scores.admit(_plan_of([*handled, *owed]).train)
         self._journal.listen(self._events.put_nowait)
 
     async def _start(self, library: PromptLibrary) -> None:
@@ -242,6 +267,7 @@ class Session:
         }
         await self._store.write([("add_run", record)])
         await self._journal.commit("", [start_run(self.name, plan)])
+        self._scores.admit(plan.train)
 
     def _deadline(self) -> None:
         if self.config.budget.minutes:
@@ -310,6 +336,11 @@ def _as_config(config: BigpeConfig | Mapping[str, Any]) -> BigpeConfig:
     if isinstance(config, BigpeConfig):
         return config
     return check_config(dict(config), where="the configuration given to Session.open")
+
+
+def _plan_of(messages: Iterable[Message]) -> CampaignPlan:
+    """The plan in a run's first message, which is handled or owed."""
+    return next(message.plan for message in messages if isinstance(message, RunStarted))
 
 
 async def _settle_config(store: Store, name: str, wanted: BigpeConfig | None) -> BigpeConfig:

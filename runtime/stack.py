@@ -14,12 +14,11 @@ from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
 from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
-from bigpe.services.effects import Effects
+from bigpe.services.effects import Effects, Memo
 from bigpe.services.hpsv2_package import Hpsv2PackageScorer
 from bigpe.services.llm import LlmConfig, LlmService, load_client
 from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer, RenderService
 from bigpe.services.score import ClipScorer, ScoreConfig, Scorer, ScoreService
-from bigpe.services.store import Store
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Services:
     """The language model service of a role."""
     render: RenderService
     score: ScoreService
+    guards: Mapping[str, ScoreService]
+    """The second scorers, by name; no run asks them, evaluations do."""
     blobs: BlobStore
     effects: Effects
 
@@ -42,18 +43,20 @@ class Services:
 async def open_services(
     config: BigpeConfig,
     project: Project,
-    store: Store,
+    effects: Effects,
+    scores: Memo,
     *,
     run: str,
     llms: Mapping[str, ChatCompletionClient] | None = None,
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
+    guards: Mapping[str, Scorer] | None = None,
 ) -> AsyncGenerator[Services]:
-    """The services that `config` names; `llms`, `renderer` and `scorer` replace its models.
+    """The services that `config` names; `llms`, `renderer`, `scorer`, `guards` replace its models.
 
-    Models load in child processes on their first use, not here.
+    Models load in child processes on their first use, not here. `scores`: the memo of all scorers,
+    which decides what may be scored (see `held_out`); `effects`: that of the rest.
     """
-    effects = Effects(store)
     blobs = BlobStore(project.images)
     async with AsyncExitStack() as stack:
         painter = renderer or _renderer(config.render, blobs, project.worker_log(run, "render"))
@@ -62,10 +65,19 @@ async def open_services(
         stack.push_async_callback(render.close)
         judge = scorer or _scorer(config.score, blobs, project.worker_log(run, "score"))
         stack.push_async_callback(judge.close)
-        score = ScoreService(judge, effects, config.score)
+        score = ScoreService(judge, scores, config.score)
         stack.push_async_callback(score.close)
+        seconds: dict[str, ScoreService] = {}
+        for guard in config.score.guard:
+            log_path = project.worker_log(run, f"guard-{guard.name}")
+            second = (guards or {}).get(guard.name) or _scorer(guard, blobs, log_path)
+            stack.push_async_callback(second.close)
+            seconds[guard.name] = ScoreService(second, scores, guard)
+            stack.push_async_callback(seconds[guard.name].close)
         llm = _llm_services(config, effects, stack, llms or {})
-        yield Services(llm=llm, render=render, score=score, blobs=blobs, effects=effects)
+        yield Services(
+            llm=llm, render=render, score=score, guards=seconds, blobs=blobs, effects=effects
+        )
 
 
 def _renderer(config: RenderConfig, blobs: BlobStore, log_path: Path) -> Renderer:

@@ -41,8 +41,12 @@ class Memo(Protocol):
 class Effects:
     """The memo, kept in the project's database."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, sealed: bool = False) -> None:
+        """`sealed`: kept in the table that a run's store is refused (see `store.SEALED`)."""
         self._store = store
+        self._get, self._put = (
+            ("get_sealed_effect", "put_sealed_effect") if sealed else ("get_effect", "put_effect")
+        )
         self._flights: dict[str, asyncio.Task[Json]] = {}
         self.paid: Counter[str] = Counter()
         """Calls really made by this process, by kind."""
@@ -77,7 +81,7 @@ class Effects:
         call: Callable[[], Awaitable[Json]],
         valid: Callable[[Json], bool] | None,
     ) -> Json:
-        row = await self._store.one("get_effect", key=key)
+        row = await self._store.one(self._get, key=key)
         if row is not None:
             stored: Json = json.loads(row["result"])
             if valid is None or valid(stored):
@@ -94,5 +98,5 @@ class Effects:
             "ms": 1000 * (time.monotonic() - start),
             "ts": time.time(),
         }
-        await self._store.write([("put_effect", record)])
+        await self._store.write([(self._put, record)])
         return result

@@ -27,6 +27,10 @@ class StoreError(BigpeError):
     """The project's database or image folder cannot be used."""
 
 
+class HeldOutError(BigpeError):
+    """A run asked for what is known of a prompt that is held out from it."""
+
+
 class RunLockedError(StoreError):
     """Another process is writing the same run."""
 

@@ -100,6 +100,39 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (run, actor)
         ) STRICT""",
     ),
+    (
+        # What is said of held-out prompts lies in tables of their own, so that a run's connection
+        # can be refused them whole (store.SEALED).
+        """CREATE TABLE evaluation(
+            run TEXT NOT NULL REFERENCES run(name),
+            split TEXT NOT NULL,
+            treatment TEXT NOT NULL,
+            name TEXT NOT NULL,
+            prompt TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            naive_score REAL,
+            score REAL,
+            body TEXT NOT NULL,
+            ts REAL NOT NULL,
+            PRIMARY KEY (run, split, treatment, prompt, seed)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE evaluation_report(
+            id INTEGER PRIMARY KEY,
+            run TEXT NOT NULL REFERENCES run(name),
+            split TEXT NOT NULL,
+            body TEXT NOT NULL,
+            ts REAL NOT NULL
+        ) STRICT""",
+        "CREATE INDEX evaluation_report_by_run ON evaluation_report(run, id)",
+        """CREATE TABLE sealed_effect(
+            key TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            request TEXT NOT NULL,
+            result TEXT NOT NULL,
+            ms REAL NOT NULL,
+            ts REAL NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 VERSION = len(STEPS)

@@ -130,6 +130,30 @@ SELECT result FROM effect WHERE key = :key;
 INSERT INTO effect(key, kind, request, result, ms, ts) VALUES (:key, :kind, :request, :result, :ms, :ts)
 ON CONFLICT(key) DO UPDATE SET result = excluded.result, ms = excluded.ms, ts = excluded.ts;
 
+-- name: get_sealed_effect
+SELECT result FROM sealed_effect WHERE key = :key;
+
+-- name: put_sealed_effect
+INSERT INTO sealed_effect(key, kind, request, result, ms, ts)
+VALUES (:key, :kind, :request, :result, :ms, :ts)
+ON CONFLICT(key) DO UPDATE SET result = excluded.result, ms = excluded.ms, ts = excluded.ts;
+
+-- name: put_evaluation
+INSERT INTO evaluation(run, split, treatment, name, prompt, seed, naive_score, score, body, ts)
+VALUES (:run, :split, :treatment, :name, :prompt, :seed, :naive_score, :score, :body, :ts)
+ON CONFLICT(run, split, treatment, prompt, seed) DO UPDATE SET name = excluded.name,
+  naive_score = excluded.naive_score, score = excluded.score, body = excluded.body, ts = excluded.ts;
+
+-- name: evaluation_rows
+SELECT treatment, name, prompt, seed, naive_score, score, body, ts FROM evaluation
+WHERE run = :run AND split = :split ORDER BY treatment, prompt, seed;
+
+-- name: put_evaluation_report
+INSERT INTO evaluation_report(run, split, body, ts) VALUES (:run, :split, :body, :ts);
+
+-- name: evaluation_report
+SELECT id, split, body, ts FROM evaluation_report WHERE run = :run ORDER BY id DESC LIMIT 1;
+
 -- name: count_effects
 SELECT kind, count(*) AS n, coalesce(sum(ms), 0) AS ms FROM effect GROUP BY kind ORDER BY kind;
 

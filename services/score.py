@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
@@ -52,6 +52,32 @@ class ScoreConfig(BaseModel):
         return plugins.require_known("scorers", name, BACKENDS)
 
 
+class GuardConfig(ScoreConfig):
+    """`[[score.guard]]`: a second scorer, which never steers a run but judges what it found."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    veto: bool = False
+    """Whether an instruction that this scorer finds worse than the naive prompts cannot be best."""
+
+
+class ScoreSection(ScoreConfig):
+    """`[score]` with its guards."""
+
+    guard: tuple[GuardConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ScoreSection:
+        names = [guard.name for guard in self.guard]
+        if len(names) != len(set(names)):
+            raise ValueError(f"two guards have one name: {', '.join(sorted(names))}")
+        for guard in self.guard:
+            if (guard.backend, guard.model) == (self.backend, self.model):
+                raise ValueError(
+                    f"guard {guard.name!r} is the scorer itself ({guard.model}): it guards nothing"
+                )
+        return self
+
+
 class Scorer(Protocol):
     """Scores batches."""
 
@@ -89,7 +115,7 @@ class ClipScorer:
     ) -> None:
         self._fingerprint = ""
         """Empty until the first call: the child computes it."""
-        settings = config.model_dump(mode="json")
+        settings = config.model_dump(mode="json", include=set(ScoreConfig.model_fields))
         self._child = Child(
             BACKEND,
             {"score": settings, "images": str(blobs.folder), "env": thread_env(config.threads)},

@@ -33,6 +33,8 @@ Durability = Literal["normal", "full"]
 BUSY_TIMEOUT_MS = 10_000
 MAX_GROUP = 256
 """Transactions that may share one commit."""
+SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect"})
+"""Tables of what is known of held-out prompts; whoever optimises may not even read them."""
 UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
 """Failures of one statement: the database's, or a value that SQLite cannot hold."""
 
@@ -63,10 +65,17 @@ class Store:
     """The project's database. Open it with `async with Store(path) as store`."""
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, durability: Durability = "normal"
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        durability: Durability = "normal",
+        sealed: bool = False,
     ) -> None:
+        """`sealed`: SQLite itself refuses this store's connections the tables of `SEALED`."""
         self.path = path
         self._read_only = read_only
+        self._sealed = sealed
         self._durability: Durability = durability
         self._reader: aiosqlite.Connection | None = None
         self._writer: aiosqlite.Connection | None = None
@@ -81,6 +90,7 @@ class Store:
                 self._pump = asyncio.create_task(self._commit_groups(self._writer))
             self._reader = await self._connect(writable=False)
             await self._migrate_for_reading(self._reader)
+            await self._seal()
         except sqlite3.Error as error:
             await self.close()
             raise self._explain(error) from error
@@ -202,6 +212,12 @@ class Store:
         await connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         return connection
 
+    async def _seal(self) -> None:
+        if self._sealed:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    await connection.set_authorizer(_refuse_sealed)
+
     def _make_folder(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +278,15 @@ class Store:
             "file is not a database": "this is not a bigpe project; choose another folder",
             "database disk image is malformed": "restore the file from a backup",
         }.get(text, "nothing of this write was kept")
+        if self._sealed and ("prohibited" in text or "not authorized" in text):
+            remedy = "what is known of held-out prompts is not for a run to see"
         return StoreError(f"{self.path}: {text}; {remedy}")
+
+
+def _refuse_sealed(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """SQLite's authorizer: no statement may name a sealed table, nor open a second way in."""
+    refused = {first, second} & SEALED or action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
+    return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 
 
 async def _user_version(connection: aiosqlite.Connection) -> int:

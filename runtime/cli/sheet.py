@@ -8,9 +8,8 @@ import click
 
 from bigpe.runtime.cli.common import perform, project_option, run_argument
 from bigpe.runtime.contact_sheet import draw_sheet, save_sheet, sheet_rows
-from bigpe.runtime.plan import naive_set
+from bigpe.runtime.evaluated_run import open_evaluated
 from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
 from bigpe.services.errors import ConfigError
 from bigpe.services.values import derive_seed
 
@@ -33,22 +32,20 @@ def sheet(run: str, project: Path, prompts: int) -> None:
 
 async def make_sheet(run: str, folder: Path, *, prompts: int) -> Path:
     """Draw and save the run's contact sheet; prints where."""
-    async with Session.open(run, None, project=folder) as session:
-        if not session.started or not session.coordinator.campaign.applied:
+    async with open_evaluated(run, project=folder) as judged:
+        if not judged.campaign.applied:
             raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
-        test = naive_set(session.config, folder).of("test")
-        if not test:
-            raise ConfigError("the test split is empty: add naive prompts")
-        seed = session.config.run.seed
+        seed = judged.config.run.seed
         # An order by hash: the first ones of the file are not special.
+        test = judged.prompts("test")
         chosen = sorted(test, key=lambda naive: derive_seed(seed, "sheet", naive))[:prompts]
         click.echo(f"painting {len(chosen)} test prompts three ways ...", err=True)
-        first = session.coordinator.campaign.plan.instructions[0].instruction
-        best = session.pool.best().instruction
-        rows = await sheet_rows(session.services, chosen, first=first, best=best, seed=seed)
+        first = judged.campaign.plan.instructions[0].instruction
+        best = judged.campaign.pool.best().instruction
+        rows = await sheet_rows(judged.services, chosen, first=first, best=best, seed=seed)
         titles = ("naive", f"first: {first.id[:8]}", f"best: {best.id[:8]}")
         path = Project(folder).sheet(run)
-        save_sheet(draw_sheet(rows, session.services, titles), path)
+        save_sheet(draw_sheet(rows, judged.services, titles), path)
         gains = [100 * (row.best.score - row.naive.score) for row in rows]
         first_gains = [100 * (row.first.score - row.naive.score) for row in rows]
         click.echo(

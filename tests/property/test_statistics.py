@@ -12,13 +12,17 @@ from scipy import stats
 
 from bigpe.agents.statistics import (
     ScaleEstimate,
+    bca_interval,
     clustered_interval,
+    holm,
     mean,
     mean_interval,
     moderated_interval,
     normal_quantile,
     paired_interval,
+    paired_summary,
     pooled_squares,
+    sign_flip_p,
     student_quantile,
 )
 
@@ -132,3 +136,58 @@ def test_the_scale_tends_to_the_truth() -> None:
     rng = np.random.default_rng(5)
     groups = [list(rng.normal(rng.normal(0, 3), 0.02, 3)) for _ in range(400)]
     assert ScaleEstimate(0.1, 10).with_groups(groups).sigma == pytest.approx(0.02, rel=0.2)
+
+
+@given(st.lists(st.lists(GAINS, min_size=1, max_size=3), min_size=5, max_size=25))
+@settings(deadline=None, derandomize=True, max_examples=15)
+def test_the_paired_summary_is_of_prompts_not_of_seeds(groups: list[list[float]]) -> None:
+    found = paired_summary({f"p{i:02}": group for i, group in enumerate(groups)})
+    means = [mean(group) for group in groups]
+    assert found.n == len(groups)
+    assert found.mean == pytest.approx(mean(means), **ROUGHLY)
+    assert found == paired_summary({f"p{i:02}": group * 2 for i, group in enumerate(groups)})
+    assert found.lo is not None and found.hi is not None
+    assert min(means) - 1e-9 <= found.lo <= found.mean + 1e-9
+    assert found.mean - 1e-9 <= found.hi <= max(means) + 1e-9
+    assert 0 <= found.win_rate <= 1 and found.p is not None and 0 < found.p <= 1
+
+
+def test_the_paired_summary_of_little() -> None:
+    assert paired_summary({"a": [0.5]})[:6] == (1, 0.5, None, None, None, None)
+    assert paired_summary({"a": [0.5], "b": [0.7]}).lo is None
+    same = paired_summary({str(i): [0.25] for i in range(6)})
+    assert (same.lo, same.hi, same.win_rate) == (0.25, 0.25, 1.0)
+    nothing = paired_summary({str(i): [0.0] for i in range(6)})
+    assert (nothing.p, nothing.win_rate, nothing.ties) == (1.0, 0.5, 6)
+    with pytest.raises(ValueError, match="no values"):
+        paired_summary({"a": []})
+
+
+def test_sign_flips_are_exact_where_they_can_be() -> None:
+    # All 2^6 signs: only two of them are as extreme as six gains.
+    assert sign_flip_p([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == pytest.approx(2 / 64)
+    assert sign_flip_p([0.1]) is None
+
+
+def test_the_bootstrap_interval_covers() -> None:
+    rng = np.random.default_rng(17)
+    hits = 0
+    for trial in range(120):
+        lo, hi = bca_interval(list(rng.exponential(1.0, 25) - 1.0), seed=trial)
+        assert lo is not None and hi is not None
+        hits += lo <= 0 <= hi
+    assert hits / 120 > 0.86
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@quick
+def test_holm_is_ordered_and_between_p_and_bonferroni(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for p, a in zip(p_values, adjusted, strict=True):
+        assert p <= a + 1e-15 and a <= min(1.0, len(p_values) * p) + 1e-15
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    assert [adjusted[i] for i in order] == sorted(adjusted)
+
+
+def test_holms_own_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.agents.role import RetryRule
+from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
@@ -44,6 +45,22 @@ def open_fake(
         renderer=renderer or FakeRenderer(blobs, delay_s=delay_s, log=log),
         scorer=FakeScorer(blobs),
         retry=NO_WAIT,
+    )
+
+
+def open_fake_evaluated(
+    folder: Path, *, name: str = "main", renderer: FakeRenderer | None = None, **models: Any
+) -> AbstractAsyncContextManager[EvaluatedRun]:
+    """A run on the fakes, opened to be judged; its calls are logged too."""
+    blobs = BlobStore(Project(folder).images)
+    log = folder / "calls.jsonl"
+    return open_evaluated(
+        name,
+        project=folder,
+        llms={"default": models.pop("llm", None) or FakeLlm(log=log)},
+        renderer=renderer or FakeRenderer(blobs, log=log),
+        scorer=models.pop("scorer", None) or FakeScorer(blobs),
+        **models,
     )
 
 

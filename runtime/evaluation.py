@@ -1,0 +1,256 @@
+"""Measuring treatments of naive prompts: rewrite, paint and score each at fixed seeds, paired.
+
+Everything is asked of the memoised services, so a measurement that was interrupted, or that shares
+pictures with another, pays only for what is new. Which prompts are measured is the caller's
+choice; what is known of held-out ones stays out of a run's sight (see `services.held_out`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, NamedTuple, TypeVar
+
+from pydantic import Field
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from bigpe.agents.rewriting import Rewrite, rewrite
+from bigpe.agents.role import RetryRule
+from bigpe.agents.terms import subject_kept, words
+from bigpe.runtime.stack import Services
+from bigpe.services.errors import BigpeError, ConfigError, StoreError
+from bigpe.services.score import ScoreService
+from bigpe.services.values import (
+    Image,
+    Instruction,
+    LlmUsage,
+    RenderRequest,
+    ScoreRequest,
+    Value,
+    derive_seed,
+    digest,
+)
+
+T = TypeVar("T")
+Kind = Literal["naive", "plain", "instruction", "texts"]
+
+IN_FLIGHT = 16
+"""Comparisons under way at a time; the services' queues batch their pictures."""
+
+
+class Treatment(Value):
+    """What is done to a naive prompt before it is painted."""
+
+    name: str
+    """For people."""
+    kind: Kind
+    """As it is; by the LLM told nothing but its role; under an instruction; by given texts."""
+    instruction: Instruction | None = None
+    texts: dict[str, str] = Field(default_factory=dict)
+    """With "texts": what is painted for a naive prompt; prompts that are not in it are missing."""
+
+    @property
+    def id(self) -> str:
+        """Content address of all but the name."""
+        return digest(self.model_dump(mode="json", exclude={"name"}))[:32]
+
+
+NAIVE = Treatment(name="naive", kind="naive")
+PLAIN = Treatment(name="LLM without instruction", kind="plain")
+
+
+def under(instruction: Instruction, name: str) -> Treatment:
+    """The treatment that an instruction is."""
+    return Treatment(name=name, kind="instruction", instruction=instruction)
+
+
+class GuardPair(Value):
+    """What a second scorer says of both pictures."""
+
+    naive: float
+    score: float
+
+    @property
+    def gain(self) -> float:
+        """In the guard's own units."""
+        return self.score - self.naive
+
+
+class Row(Value):
+    """One naive prompt at one seed under one treatment, against the untouched prompt."""
+
+    treatment: str
+    prompt: str
+    """The naive prompt; all scores are against it."""
+    seed: int
+    """Of both pictures."""
+    text: str = ""
+    """What was painted; empty when that was not known."""
+    naive_score: float | None = None
+    score: float | None = None
+    gain: float | None = None
+    """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
+    fallback: str | None = None
+    """Why the rewrite was not usable, so that the naive prompt was painted."""
+    failure: str | None = None
+    """Why the comparison is missing: a service failed, or there is no text for this prompt."""
+    truncated: int = 0
+    """Tokens of `text` that the renderer's tokenizers cut off."""
+    words: int = 0
+    subject_kept: bool = True
+    guards: dict[str, GuardPair] = Field(default_factory=dict)
+    usage: LlmUsage = LlmUsage()
+    naive_image: str = ""
+    image: str = ""
+
+
+class _Sides(NamedTuple):
+    naive: Image
+    painted: Image
+
+
+def image_seed(seed: int, prompt: str, draw: int) -> int:
+    """The `draw`-th picture seed of a prompt in evaluations with `seed`; no run draws it."""
+    return derive_seed(seed, "evaluation-image", prompt, draw)
+
+
+async def measure(
+    services: Services,
+    treatment: Treatment,
+    prompts: Sequence[str],
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    retry: RetryRule | None = None,
+    on_row: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Rows by prompt in the order given, `seeds` each; `seed` decides the picture and LLM seeds.
+
+    Equal arguments and equal services give equal rows. A failed service makes a row with its cause
+    and no gain; a rewrite that cannot be used makes one with gain 0. ConfigError and StoreError
+    propagate. `on_row` hears of each row when it is there, in any order.
+    """
+    meter = _Meter(services, treatment, seed, retry or RetryRule())
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(prompt: str, draw: int) -> Row:
+        async with slots:
+            row = await meter.row(prompt, draw)
+        if on_row is not None:
+            on_row(row)
+        return row
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(one(prompt, draw)) for prompt in prompts for draw in range(seeds)
+        ]
+    return [task.result() for task in tasks]
+
+
+def gains_by_prompt(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """The gains of each prompt over its seeds; prompts without any are left out."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.gain is not None:
+            found[row.prompt].append(row.gain)
+    return dict(found)
+
+
+class _Meter:
+    """Measures one treatment."""
+
+    def __init__(
+        self, services: Services, treatment: Treatment, seed: int, retry: RetryRule
+    ) -> None:
+        self._services = services
+        self._treatment = treatment
+        self._seed = seed
+        self._retry = retry
+
+    async def row(self, prompt: str, draw: int) -> Row:
+        """The comparison, or why it is missing."""
+        row = Row(
+            treatment=self._treatment.id, prompt=prompt, seed=image_seed(self._seed, prompt, draw)
+        )
+        done = await _attempt(lambda: self._text(prompt, draw), self._retry)
+        if isinstance(done, str):
+            return row.model_copy(update={"failure": done})
+        row = row.model_copy(
+            update={
+                "text": done.text,
+                "fallback": done.fallback,
+                "usage": done.usage,
+                "words": len(words(done.text)),
+                "subject_kept": subject_kept(prompt, done.text),
+            }
+        )
+        scored = await _attempt(lambda: self._scored(row), self._retry)
+        return row.model_copy(update={"failure": scored}) if isinstance(scored, str) else scored
+
+    async def _text(self, prompt: str, draw: int) -> Rewrite:
+        treatment = self._treatment
+        if treatment.kind == "naive":
+            return Rewrite(naive=prompt, text=prompt)
+        if treatment.kind == "texts":
+            if prompt not in treatment.texts:
+                raise BigpeError(f"{treatment.name}: there is none for this prompt")
+            return Rewrite(naive=prompt, text=treatment.texts[prompt])
+        llm_seed = derive_seed(self._seed, "evaluation-llm", prompt, draw)
+        llm = self._services.llm("generator")
+        return await rewrite(llm, treatment.instruction, prompt, llm_seed)
+
+    async def _scored(self, row: Row) -> Row:
+        sides = _Sides(
+            *await asyncio.gather(self._paint(row.prompt, row), self._paint(row.text, row))
+        )
+        naive, score = await self._both(self._services.score, row, sides)
+        guards = {
+            name: GuardPair.model_validate(
+                dict(zip(("naive", "score"), await self._both(guard, row, sides), strict=True))
+            )
+            for name, guard in self._services.guards.items()
+        }
+        return row.model_copy(
+            update={
+                "naive_score": naive,
+                "score": score,
+                "gain": score - naive,
+                "guards": guards,
+                "truncated": max(sides.painted.truncated_tokens.values(), default=0),
+                "naive_image": sides.naive.digest,
+                "image": sides.painted.digest,
+            }
+        )
+
+    async def _paint(self, prompt: str, row: Row) -> Image:
+        return await self._services.render.render(RenderRequest(prompt=prompt, seed=row.seed))
+
+    async def _both(self, scorer: ScoreService, row: Row, sides: _Sides) -> tuple[float, float]:
+        naive, painted = await asyncio.gather(
+            *(scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides)
+        )
+        return naive.value, painted.value
+
+
+async def _attempt(work: Callable[[], Awaitable[T]], rule: RetryRule) -> T | str:
+    """What `work` gives, tried again while it fails for a while; else why it failed."""
+    try:
+        async for trial in AsyncRetrying(
+            stop=stop_after_attempt(rule.attempts),
+            wait=wait_random_exponential(rule.first_wait_s, rule.longest_wait_s),
+            retry=retry_if_exception(lambda e: isinstance(e, BigpeError) and e.transient),
+            reraise=True,
+        ):
+            with trial:
+                return await work()
+    except (StoreError, ConfigError):
+        raise
+    except BigpeError as error:
+        return str(error)
+    raise AssertionError("a retry loop either returns or raises")
