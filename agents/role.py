@@ -21,17 +21,28 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
-    stop_after_attempt,
     wait_random_exponential,
 )
+from tenacity.wait import wait_base
 
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
-from bigpe.services.errors import BigpeError, ConfigError, StoreError, UnusableAnswerError
+from bigpe.services.errors import (
+    STOPS_RUN,
+    BigpeError,
+    LostWorkerError,
+    TransientLlmError,
+    UnusableAnswerError,
+)
 
 M = TypeVar("M", bound=Message)
 
 log = structlog.get_logger("bigpe.role")
+
+LOST_ATTEMPTS = 2
+"""Of a step that loses its model's process each time: it is to blame itself."""
+LOOK_UP_S = 0.25
+"""How often a waiting step looks whether the run is pausing."""
 
 
 class _LeftOpenError(Exception):
@@ -49,6 +60,21 @@ class RetryRule:
     attempts: int = 4
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
+    longest_told_s: float = 120.0
+    """Of a server's Retry-After; the wait above, with its jitter, comes on top."""
+
+
+class _Wait(wait_base):
+    """Jittered exponential backoff, after the time that the server itself asked for."""
+
+    def __init__(self, rule: RetryRule) -> None:
+        self._backoff = wait_random_exponential(rule.first_wait_s, rule.longest_wait_s)
+        self._longest_told_s = rule.longest_told_s
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        told = error.retry_after_s or 0.0 if isinstance(error, TransientLlmError) else 0.0
+        return min(told, self._longest_told_s) + self._backoff(retry_state)
 
 
 class Role(RoutedAgent):
@@ -122,19 +148,20 @@ class Role(RoutedAgent):
 
         try:
             async for trial in AsyncRetrying(
-                stop=stop_after_attempt(self._retry.attempts),
-                wait=wait_random_exponential(self._retry.first_wait_s, self._retry.longest_wait_s),
+                stop=self._is_last,
+                wait=_Wait(self._retry),
                 retry=retry_if_exception(self._may_retry),
                 before_sleep=report,
+                sleep=self._sleep,
                 reraise=True,
             ):
                 with trial:
                     attempts = trial.retry_state.attempt_number
                     return await work(message)
-        except (StoreError, ConfigError):
-            raise  # the run cannot go on as it is: the delivery stays open
+        except (*STOPS_RUN, _LeftOpenError):
+            raise  # the delivery stays open
         except Exception as error:
-            if _is_transient(error) and attempts < self._retry.attempts:
+            if _is_transient(error) and attempts < self._attempts(error):
                 raise _LeftOpenError from error
             if not isinstance(error, BigpeError):
                 log.error("step raised", actor=self.name, trace=traceback.format_exc())
@@ -143,6 +170,22 @@ class Role(RoutedAgent):
 
     def _may_retry(self, error: BaseException) -> bool:
         return _is_transient(error) and not self._journal.draining
+
+    def _attempts(self, error: BaseException | None) -> int:
+        lost = isinstance(error, LostWorkerError)
+        return min(self._retry.attempts, LOST_ATTEMPTS) if lost else self._retry.attempts
+
+    def _is_last(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return state.attempt_number >= self._attempts(error)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait before another attempt; a run that pauses meanwhile leaves the step open."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._journal.draining:
+                raise _LeftOpenError
+            await asyncio.sleep(min(left, LOOK_UP_S))
 
     async def _report_retry(self, message: Message, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

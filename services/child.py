@@ -15,6 +15,8 @@ from pathlib import Path
 from bigpe.services import errors
 from bigpe.services.errors import (
     BigpeError,
+    GivenUpError,
+    LostWorkerError,
     ServiceError,
     StoreError,
     TransientServiceError,
@@ -43,7 +45,7 @@ class Child:
         log_path: Path | None = None,
         call_timeout_s: float = 600.0,
         start_timeout_s: float = 600.0,
-        max_restarts: int = 5,
+        max_restarts: int = 8,
         command: Sequence[str] = (),
     ) -> None:
         """`factory` is "package.module:function"; `config` goes to it, but for its key "env",
@@ -78,8 +80,9 @@ class Child:
     async def call(self, method: str, payload: Json) -> Json:
         """One call, one at a time.
 
-        Raises what the backend raised; TransientServiceError when the process died or hung (the
-        next call starts another); ServiceError when it keeps dying or is closed.
+        Raises what the backend raised; LostWorkerError when the process died, hung or lost its
+        device (the next call starts another); GivenUpError when it keeps dying; ServiceError when
+        it is closed.
         """
         async with self._lock:
             if self._closed:
@@ -94,6 +97,8 @@ class Child:
                 # Its answer would be taken for the next call's.
                 await self._kill()
                 raise
+            if "error" in answer and answer["error"].get("lost"):
+                raise await self._lost(f"failed for good ({answer['error']['message']})")
             self._deaths = 0
             return _result(answer)
 
@@ -117,8 +122,10 @@ class Child:
 
     async def _start(self) -> None:
         if self._deaths > self._max_restarts:
-            raise ServiceError(
-                f"the {self._name} process died {self._deaths} times in a row; {self._last_words()}"
+            raise GivenUpError(
+                f"the {self._name} process died {self._deaths} times in a row; "
+                f"{self._last_words()}. Mend that (a smaller batch, size or model, a free device), "
+                "then run `bigpe resume`"
             )
         if self._refusal is not None:
             _result(self._refusal)
@@ -141,6 +148,8 @@ class Child:
         self._drain = asyncio.create_task(self._keep_stderr(self._process))
         try:
             answer = await self._exchange(self._config, self._start_timeout_s)
+            if "error" in answer and answer["error"].get("lost"):
+                raise await self._lost(f"failed to start ({answer['error']['message']})")
             if "error" in answer and not answer["error"]["transient"]:
                 self._refusal = answer
             _result(answer)
@@ -159,12 +168,7 @@ class Child:
             await process.stdin.drain()
             answer = await asyncio.wait_for(process.stdout.readline(), timeout_s)
         except TimeoutError as error:
-            await self._kill()
-            self._deaths += 1
-            raise TransientServiceError(
-                f"the {self._name} process gave no answer in {timeout_s:g} s and was ended; "
-                f"{self._last_words()}"
-            ) from error
+            raise await self._lost(f"gave no answer in {timeout_s:g} s and was ended") from error
         except ConnectionError as error:
             raise await self._death("") from error
         except ValueError as error:
@@ -179,13 +183,13 @@ class Child:
             return ServiceError(f"the {self._name} process was closed during a call")
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._process.wait(), 2.0)
-        code = self._process.returncode
+        return await self._lost(f"ended ({why or _exit_words(self._process.returncode)})")
+
+    async def _lost(self, how: str) -> LostWorkerError:
+        """Clear the process away; the next call starts another one, after a while."""
         await self._kill()
         self._deaths += 1
-        end = why or _exit_words(code)
-        return TransientServiceError(
-            f"the {self._name} process ended ({end}); {self._last_words()}"
-        )
+        return LostWorkerError(f"the {self._name} process {how}; {self._last_words()}")
 
     async def _kill(self) -> None:
         process, self._process = self._process, None
@@ -231,6 +235,8 @@ def _append(path: Path, text: str) -> None:
 def _exit_words(code: int | None) -> str:
     if code is None:
         return "its output closed"
+    if code == -signal.SIGKILL:
+        return "signal SIGKILL, as the system sends when memory runs out"
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"

@@ -74,14 +74,18 @@ class DiffusersBackend:
         """Paint a batch; one that does not fit in memory is halved, down to single pictures."""
         try:
             pictures = self._forward(items)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            if len(items) == 1:
-                remedy = "lower [render] size, or use a smaller dtype"
-                return [{"error": f"out of memory for one picture: {error}; {remedy}", "kind": ""}]
-            half = len(items) // 2
-            return self._paint(items[:half]) + self._paint(items[half:])
-        return [self._keep(item, picture) for item, picture in zip(items, pictures, strict=True)]
+            return [self._keep(item, one) for item, one in zip(items, pictures, strict=True)]
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            told = str(error) or type(error).__name__
+        # Out here, because the error holds the frames, and they hold the memory.
+        torch.cuda.empty_cache()
+        if len(items) == 1:
+            remedy = "lower [render] size, or use a smaller dtype"
+            return [_failure(f"out of memory for one picture: {told}; {remedy}")]
+        half = len(items) // 2
+        return self._paint(items[:half]) + self._paint(items[half:])
 
     @torch.inference_mode()
     def _forward(self, items: Sequence[Json]) -> np.ndarray:
@@ -141,6 +145,14 @@ class DiffusersBackend:
                 if over > 0:
                     cut[name] = over
         return cut
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Only CUDA has an exception class of its own for it."""
+    told = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "MPS backend out of memory" in told or "DefaultCPUAllocator: can't allocate" in told
+    )
 
 
 def _failure(text: str) -> Json:

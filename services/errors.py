@@ -45,6 +45,17 @@ class TransientServiceError(ServiceError):
     transient = True
 
 
+class LostWorkerError(TransientServiceError):
+    """A model's process died, hung or lost its device during a call.
+
+    The call may be to blame: it is tried once more, alone, and then given up.
+    """
+
+
+class GivenUpError(ServiceError):
+    """A model's process died too often in a row: the run stops, and can be resumed."""
+
+
 class LlmError(ServiceError):
     """A language model call failed."""
 
@@ -53,6 +64,11 @@ class TransientLlmError(LlmError):
     """A language model call failed and may succeed when tried again."""
 
     transient = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """Seconds that the server asked to be left alone; None: it did not say."""
 
 
 class UnusableAnswerError(LlmError):
@@ -72,3 +88,7 @@ class RenderError(ServiceError):
 
 class ScoreError(ServiceError):
     """A picture could not be scored."""
+
+
+STOPS_RUN = (StoreError, ConfigError, GivenUpError)
+"""The run cannot go on as it is: its open steps stay open, and resuming takes them up again."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
 import openai
@@ -23,7 +26,10 @@ from bigpe.services.effects import Memo
 from bigpe.services.errors import (
     BigpeError,
     ConfigError,
+    GivenUpError,
     LlmError,
+    LostWorkerError,
+    ServiceError,
     TransientLlmError,
     UnusableAnswerError,
 )
@@ -227,15 +233,15 @@ class LlmService:
             arguments["response_format"] = {"type": "json_object"}
         return arguments
 
-    def _explain(self, error: Exception) -> LlmError:
-        if isinstance(error, LlmError):
+    def _explain(self, error: Exception) -> ServiceError:
+        if isinstance(error, LlmError | GivenUpError | LostWorkerError):
             return error
         where = str(self._config.config.get("base_url", self._config.provider))
         told = self._without_key(_storable(str(error)))
         if isinstance(error, openai.APITimeoutError | TimeoutError):
             return TransientLlmError(f"{where}: no answer in {self._config.timeout_s:g} s")
         if isinstance(error, openai.APIStatusError):
-            return _explain_status(where, error.status_code, told)
+            return _explain_status(where, error.status_code, told, error.response.headers)
         if isinstance(error, NOT_A_COMPLETION):
             return LlmError(
                 f"{where}: its answer is no chat completion ({type(error).__name__}: "
@@ -254,12 +260,25 @@ class LlmService:
         return told.replace(key, "***") if key else told
 
 
-def _explain_status(where: str, code: int, told: str) -> LlmError:
+def _explain_status(where: str, code: int, told: str, headers: Mapping[str, str]) -> LlmError:
     said = f"{where}: HTTP {code}: {told[:300]}"
     if code == 429 or code >= 500:
-        return TransientLlmError(said)
+        return TransientLlmError(said, retry_after_s=_retry_after(headers))
     remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
     return LlmError(f"{said}; {remedy.get(code, 'check the model and its settings')}")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `Retry-After`, a number or a date (RFC 9110); None if it is neither."""
+    told = headers.get("retry-after", "")
+    try:
+        seconds = float(told)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(told).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _storable(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from bigpe.services.errors import BigpeError, ServiceError
+from bigpe.services.errors import STOPS_RUN, LostWorkerError, ServiceError
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
@@ -34,7 +34,11 @@ class _Item(Generic[Req, Res]):
 
 
 class BatchQueue(Generic[Req, Res]):
-    """Callers wait for their own item; the process function sees batches."""
+    """Callers wait for their own item; the process function sees batches.
+
+    A batch that fails is tried again item by item, so that the one to blame fails alone. Whoever
+    was alone when the process was lost is kept out of company until it has succeeded.
+    """
 
     def __init__(
         self,
@@ -44,13 +48,17 @@ class BatchQueue(Generic[Req, Res]):
         max_wait_s: float = 0.0,
         capacity: int = 256,
     ) -> None:
-        """`process` answers each request of a batch, in order, with its result or its failure."""
+        """`process` answers each request of a batch, in order, with its result or its failure.
+
+        Requests are hashable.
+        """
         self._process = process
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._queue: asyncio.PriorityQueue[_Item[Req, Res]] = asyncio.PriorityQueue()
         self._places = asyncio.Semaphore(capacity)
         self._count = itertools.count()
+        self._suspects: set[Req] = set()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self.metrics = Metrics()
@@ -117,7 +125,13 @@ class BatchQueue(Generic[Req, Res]):
                 item = await self._queue.get()
             if item.result.done():
                 continue
+            suspect = item.request in self._suspects
+            if batch and suspect:
+                self._queue.put_nowait(item)
+                break
             batch.append(item)
+            if suspect:
+                break
             if len(batch) == 1:
                 deadline = time.monotonic() + self._max_wait_s
 
@@ -127,14 +141,16 @@ class BatchQueue(Generic[Req, Res]):
             if len(results) != len(batch):
                 raise ServiceError(f"{len(results)} answers to {len(batch)} requests")
         except Exception as error:  # noqa: BLE001 - it goes to who asked
-            if len(batch) == 1 or (isinstance(error, BigpeError) and error.transient):
+            if len(batch) > 1 and not isinstance(error, STOPS_RUN):
                 for item in batch:
-                    _finish(item, error)
+                    await self._settle([item])
                 return
-            for item in batch:
-                await self._settle([item])
-            return
+            if isinstance(error, LostWorkerError):
+                self._suspects.add(batch[0].request)
+            results = [error] * len(batch)
         for item, result in zip(batch, results, strict=True):
+            if not isinstance(result, LostWorkerError):
+                self._suspects.discard(item.request)
             _finish(item, result)
 
 

@@ -12,9 +12,8 @@ and, because of WAL, neither block the writer nor wait for it.
 from __future__ import annotations
 
 import asyncio
-import shutil
+import contextlib
 import sqlite3
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -232,16 +231,16 @@ class Store:
         if version == migrations.VERSION:
             await self._tune(connection)
             return
-        if version > 0:
-            copy = self.path.with_name(f"{self.path.name}.v{version}.{int(time.time())}.bak")
-            await asyncio.to_thread(shutil.copy2, self.path, copy)
         await self._tune(connection)
         await connection.execute("BEGIN IMMEDIATE")
         # Another process may have migrated between the look and the lock.
-        for step in migrations.STEPS[await _user_version(connection) :]:
+        version = await _user_version(connection)
+        if 0 < version < migrations.VERSION:
+            await asyncio.to_thread(self._back_up, version)
+        for step in migrations.STEPS[version:]:
             for statement in step:
                 await connection.execute(statement)
-        await connection.execute(f"PRAGMA user_version = {migrations.VERSION}")
+        await connection.execute(f"PRAGMA user_version = {max(version, migrations.VERSION)}")
         await connection.execute("COMMIT")
 
     async def _migrate_for_reading(self, reader: aiosqlite.Connection) -> None:
@@ -252,6 +251,24 @@ class Store:
                 await self._prepare(connection)
             finally:
                 await connection.close()
+
+    def _back_up(self, version: int) -> None:
+        """Copy what is committed, the write-ahead log included; whole or not at all."""
+        copy = self.path.with_name(f"{self.path.name}.v{version}.bak")
+        unfinished = copy.with_suffix(".tmp")
+        try:
+            unfinished.unlink(missing_ok=True)
+            with (
+                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(unfinished)) as target,
+            ):
+                source.backup(target)
+            unfinished.replace(copy)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"cannot back up {self.path} before it is migrated: {error}; make room for "
+                f"{copy.name} beside it. Nothing was changed"
+            ) from error
 
     async def _tune(self, connection: aiosqlite.Connection) -> None:
         await connection.execute("PRAGMA journal_mode = WAL")

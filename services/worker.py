@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import sys
 import threading
 import traceback
@@ -22,6 +23,9 @@ from typing import IO, Any, Protocol
 
 from bigpe.services.errors import BigpeError
 from bigpe.services.values import Json
+
+LOST_DEVICE = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS|NCCL) error\b", re.IGNORECASE)
+"""After such an error every later call of the process fails, too (CUDA calls it sticky)."""
 
 
 class Backend(Protocol):
@@ -50,6 +54,7 @@ def _failure(error: Exception) -> Json:
         "type": type(error).__name__ if isinstance(error, BigpeError) else "",
         "message": str(error) if isinstance(error, BigpeError) else _name(error),
         "transient": isinstance(error, BigpeError) and error.transient,
+        "lost": not isinstance(error, BigpeError) and LOST_DEVICE.search(str(error)) is not None,
     }
     raw = getattr(error, "raw", None)
     return {"error": told | ({"raw": raw} if isinstance(raw, str) else {})}

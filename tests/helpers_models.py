@@ -58,6 +58,9 @@ class Scripted:
         os.write(2, b"last words\n")
         os._exit(code)
 
+    def do_lose_device(self) -> dict[str, Any]:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
     def do_nan(self) -> dict[str, Any]:
         return {"value": float("nan")}
 

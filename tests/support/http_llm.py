@@ -58,12 +58,16 @@ class FakeServer:
             pass  # the client gave up, as it should
 
 
-def sends(status: int, body: str, kind: str = "application/json") -> Reply:
+def sends(status: int, body: str, kind: str = "application/json", **headers: str) -> Reply:
+    """`headers`: further ones, with "_" for "-"."""
+
     def reply(handler: BaseHTTPRequestHandler) -> None:
         data = body.encode()
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(data)
 
@@ -83,8 +87,8 @@ def says(text: str | None, finish: str = "stop", model: str = "test-model") -> R
     return sends(200, json.dumps(answer))
 
 
-def fails(status: int, told: str = "no luck") -> Reply:
-    return sends(status, json.dumps({"error": {"message": told, "type": "x"}}))
+def fails(status: int, told: str = "no luck", **headers: str) -> Reply:
+    return sends(status, json.dumps({"error": {"message": told, "type": "x"}}), **headers)
 
 
 def breaks_off(handler: BaseHTTPRequestHandler) -> None:

@@ -21,6 +21,8 @@ from helpers_models import TEST_ENV
 from bigpe.services.child import Child
 from bigpe.services.errors import (
     ConfigError,
+    GivenUpError,
+    LostWorkerError,
     ServiceError,
     TransientServiceError,
     UnusableAnswerError,
@@ -114,9 +116,19 @@ async def test_it_is_given_up_after_too_many_deaths() -> None:
         for _ in range(2):
             with pytest.raises(TransientServiceError):
                 await child.call("exit", {"code": 1})
-        with pytest.raises(ServiceError, match="died 2 times in a row") as given_up:
+        with pytest.raises(GivenUpError, match="died 2 times in a row.*bigpe resume") as given_up:
             await child.call("echo", {})
         assert not given_up.value.transient
+
+
+async def test_a_lost_device_costs_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigpe.services.child.FIRST_BACKOFF_S", 0.0)
+    async with scripted() as child:
+        first = (await child.call("pid", {}))["pid"]
+        with pytest.raises(LostWorkerError, match="CUDA error: device-side assert"):
+            await child.call("lose_device", {})
+        assert not psutil.pid_exists(first)
+        assert (await child.call("pid", {}))["pid"] != first
 
 
 async def test_a_refused_start_is_remembered(tmp_path: Path) -> None:

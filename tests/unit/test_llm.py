@@ -214,6 +214,30 @@ async def test_a_busy_server_may_be_tried_again(
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": "1.5"}, 1.5),
+        ({"Retry_After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"Retry_After": "Wed, 21 Oct 9015 07:28:00 GMT"}, 1e9),
+        ({"Retry_After": "-3"}, 0.0),
+        ({"Retry_After": "soon"}, None),
+        ({"Retry_After": "inf"}, None),
+        ({}, None),
+    ],
+)
+async def test_a_server_may_say_how_long_it_is_busy(
+    server: FakeServer, tmp_path: Path, told: dict[str, str], seconds: float | None
+) -> None:
+    server.replies = [fails(429, **told)]
+    async with service_on(config_for(server.url), tmp_path) as (llm, _):
+        with pytest.raises(TransientLlmError) as caught:
+            await llm.ask(a_request())
+    wait = caught.value.retry_after_s
+    assert wait == seconds or (seconds == 1e9 and wait is not None and wait > 1e9)
+
+
 @pytest.mark.parametrize("manner", ["hang", "drip"])
 async def test_a_server_that_does_not_finish_in_time_may_be_tried_again(
     server: FakeServer, tmp_path: Path, manner: str

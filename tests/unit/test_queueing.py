@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.services.errors import ServiceError
+from bigpe.services.errors import (
+    GivenUpError,
+    LostWorkerError,
+    ServiceError,
+    TransientServiceError,
+)
 from bigpe.services.queueing import BatchQueue
 
 
@@ -68,6 +73,55 @@ async def test_a_bad_item_fails_alone() -> None:
     )
     assert [str(r) for r in results] == ["4", "3 is odd", "too large", "8"]
     assert double.batches == [[2, 3, 101, 4], [2], [3], [101], [4]]
+    await queue.close()
+
+
+class Worker:
+    """Doubles numbers; 13 ends the process that it shares with its company."""
+
+    def __init__(self, error: Exception, poison: int = 13) -> None:
+        self.batches: list[list[int]] = []
+        self._error = error
+        self._poison = poison
+
+    async def __call__(self, batch: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(batch))
+        if self._poison in batch:
+            raise self._error
+        return [2 * n for n in batch]
+
+
+@pytest.mark.parametrize("error", [LostWorkerError("died"), TransientServiceError("busy")])
+async def test_one_that_takes_the_process_with_it_fails_alone(error: Exception) -> None:
+    worker = Worker(error)
+    queue: BatchQueue[int, int] = BatchQueue(worker, max_batch=4, max_wait_s=0.01)
+    results = await asyncio.gather(*(queue.submit(n) for n in (2, 13, 4)), return_exceptions=True)
+    assert results == [4, error, 8]
+    assert worker.batches == [[2, 13, 4], [2], [13], [4]]
+    await queue.close()
+
+
+async def test_who_lost_the_process_alone_is_kept_out_of_company_until_it_succeeds() -> None:
+    worker = Worker(LostWorkerError("died"))
+    queue: BatchQueue[int, int] = BatchQueue(worker, max_batch=4, max_wait_s=0.01)
+    with pytest.raises(LostWorkerError):
+        await queue.submit(13)
+    for poison in (13, 0):
+        worker._poison = poison
+        await asyncio.gather(*(queue.submit(n) for n in (2, 13, 4, 6)), return_exceptions=True)
+    assert worker.batches[1:4] == [[2], [13], [4, 6]]
+    assert worker.batches[4:] == [[2], [13], [4, 6]], "kept apart once more, and then it succeeded"
+    await asyncio.gather(*(queue.submit(n) for n in (2, 13, 4, 6)))
+    assert worker.batches[7:] == [[2, 13, 4, 6]]
+    await queue.close()
+
+
+async def test_a_process_that_was_given_up_is_not_asked_again_for_each_item() -> None:
+    worker = Worker(GivenUpError("died 9 times"))
+    queue: BatchQueue[int, int] = BatchQueue(worker, max_batch=4, max_wait_s=0.01)
+    results = await asyncio.gather(*(queue.submit(n) for n in (2, 13)), return_exceptions=True)
+    assert [str(result) for result in results] == ["died 9 times"] * 2
+    assert worker.batches == [[2, 13]]
     await queue.close()
 
 

@@ -19,8 +19,11 @@ from bigpe.agents.journal import Journal
 from bigpe.agents.messages import ImageScored, Message, RenderRequested, StepFailed, StopRequested
 from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.services.errors import (
+    GivenUpError,
+    LostWorkerError,
     RenderError,
     StoreError,
+    TransientLlmError,
     TransientServiceError,
     UnusableAnswerError,
 )
@@ -159,6 +162,7 @@ async def test_no_more_steps_at_a_time_than_allowed(tmp_path: Path) -> None:
         (TransientServiceError("busy"), 3),
         (UnusableAnswerError("not JSON", raw="{oops"), 3),
         (ZeroDivisionError("a bug"), 1),
+        (LostWorkerError("it died"), 2),
     ],
 )
 async def test_a_failure_is_recorded_with_its_cause(
@@ -211,12 +215,54 @@ async def test_a_message_without_a_handler_ends_the_run(tmp_path: Path) -> None:
         # AutoGen raises it once more when its loop is looked at; that is its way to say so.
 
 
-async def test_a_store_that_fails_ends_the_run_and_marks_nothing_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [StoreError("disk full"), GivenUpError("it keeps dying")])
+async def test_what_no_step_can_mend_ends_the_run_and_marks_nothing_done(
+    tmp_path: Path, error: Exception
+) -> None:
     async def work(message: RenderRequested) -> Sequence[Message]:
-        raise StoreError("disk full")
+        raise error
 
     async with stage(tmp_path, work) as (journal, send):
         await send(request(1))
-        with pytest.raises(StoreError, match="disk full"):
+        with pytest.raises(type(error), match=str(error)):
             await asyncio.wait_for(journal.broken, 10)
         assert len(await journal.owed()) == 1
+
+
+@pytest.mark.parametrize(("told", "waits"), [(None, 0.0), (9.0, 9.0), (9e9, 120.0)])
+async def test_a_busy_server_is_left_alone_as_long_as_it_asks_within_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: float | None, waits: float
+) -> None:
+    waited: list[float] = []
+
+    async def note(role: Role, seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(Role, "_sleep", note)
+    errors: list[Exception] = [TransientLlmError("busy", retry_after_s=told)]
+    heard: list[Message] = []
+
+    async def work(message: RenderRequested) -> Sequence[Message]:
+        if errors:
+            raise errors.pop()
+        return [scored(message)]
+
+    async with stage(tmp_path, work) as (journal, send):
+        journal.listen(lambda m: heard.append(m) if isinstance(m, ImageScored) else None)
+        await send(request(1))
+        await settled(journal, heard, 1)
+    assert waited == [waits]
+
+
+async def test_a_pause_ends_a_long_wait_and_leaves_the_step_open(tmp_path: Path) -> None:
+    async def work(message: RenderRequested) -> Sequence[Message]:
+        raise TransientLlmError("busy", retry_after_s=100.0)
+
+    async with stage(tmp_path, work) as (journal, send):
+        asked = asyncio.Event()
+        journal.listen(lambda m: asked.set() if isinstance(m, StepFailed) else None)
+        await send(request(1))
+        await asyncio.wait_for(asked.wait(), 10)
+        journal.draining = True
+        await asyncio.wait_for(journal.drained(), 10)
+        assert [m.mid for m in await journal.owed()] == ["m1"]
