@@ -10,7 +10,6 @@ said by the attribute reader, whose own errors (part `reader`) count against the
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from embedded.dataset import HELD_OUT
 from embedded.painting import paint
 from embedded.reader_stage import Reader
 from embedded.scorer_stage import Lineups
+from figures import say
 from PIL import Image
 from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,35 +46,35 @@ FOLDERS = ("pipeline", "scorer", "guard", "reader")
 Figure = dict[str, Any]
 
 
-def share(name: str, right: int, count: int, bar: float) -> Figure:
-    """A share with its Wilson interval, against its bar."""
+def figure(
+    name: str, value: float, unit: str, n: int, how: str, lo: float | None, hi: float | None
+) -> Figure:
+    """See `figures.say`, which prints it."""
+    lo, hi = (None if bound is None else round(float(bound), 4) for bound in (lo, hi))
+    return {"figure": name, "value": round(float(value), 4), "unit": unit, "n": n, "how": how,
+            "lo": lo, "hi": hi}  # fmt: skip
+
+
+def share(name: str, right: int, count: int, how: str) -> Figure:
+    """A share with its Wilson interval."""
     test = stats.binomtest(right, count).proportion_ci(0.95, "wilson")
-    value = right / count
-    return {
-        "figure": name, "value": round(value, 4), "low": round(test.low, 4),
-        "high": round(test.high, 4), "n": count, "bar": bar, "met": value >= bar,
-    }  # fmt: skip
+    return figure(name, right / count, "share", count, how, test.low, test.high)
 
 
-def mean(name: str, gains: np.ndarray, confidence: float = 0.95) -> Figure:
+def mean(name: str, gains: np.ndarray, how: str, unit: str, confidence: float = 0.95) -> Figure:
     """A mean with Student's interval."""
     half = stats.t.ppf(0.5 + confidence / 2, len(gains) - 1) * stats.sem(gains)
-    return {
-        "figure": name, "value": round(float(gains.mean()), 4),
-        "low": round(float(gains.mean() - half), 4), "high": round(float(gains.mean() + half), 4),
-        "n": len(gains), "confidence": confidence,
-    }  # fmt: skip
+    middle = float(gains.mean())
+    told = f"{how}; {confidence:.0%} Student interval over prompts"
+    return figure(name, middle, unit, len(gains), told, middle - half, middle + half)
 
 
-def bootstrap(name: str, values: np.ndarray, bar: float) -> Figure:
+def bootstrap(name: str, values: np.ndarray, how: str) -> Figure:
     """A mean over prompts with a bootstrap interval."""
     drawn = np.random.default_rng(SEED).choice(values, (2000, len(values))).mean(1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    value = float(values.mean())
-    return {
-        "figure": name, "value": round(value, 4), "low": round(float(low), 4),
-        "high": round(float(high), 4), "n": len(values), "bar": bar, "met": value >= bar,
-    }  # fmt: skip
+    told = f"{how}; 95% bootstrap over prompts"
+    return figure(name, float(values.mean()), "correlation", len(values), told, low, high)
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,16 @@ class Bench:
         rng = random.Random(f"{SEED}:reader")
         scenes = [world.sample_scene(rng) for _ in range(self.size(2000))]
         read = self.reader.read([paint(s) for s in scenes])
-        bars = {"subject": 0.95, "place": 0.95, "light": 0.85, "style": 0.85, "framing": 0.0}
         for name in GROUPS:
             right = sum(
                 v == getattr(s, name) for v, s in zip(read.values(name), scenes, strict=True)
             )
-            yield share(f"reader {name}", right, len(scenes), bars[name])
+            yield share(f"reader_{name}_acc", right, len(scenes), "painted scenes read right")
         for name in world.SCALAR_TASTE:
             true = np.array([getattr(s, name) for s in scenes])
             r = float(np.corrcoef(read.scalar(name).numpy(), true)[0, 1])
-            yield {"figure": f"reader {name} correlation", "value": round(r, 4), "n": len(scenes)}
+            how = "Pearson correlation with what was painted"
+            yield figure(f"reader_{name}_corr", r, "correlation", len(scenes), how, None, None)
 
     def judge_painted(self) -> Iterator[Figure]:
         """The preference model and the guard on pairs of painted scenes."""
@@ -143,7 +143,7 @@ class Bench:
         prompts = [text for text, index, _ in drawn for _ in index]
         truths = np.array([us for _, _, us in drawn])
         wide = truths[:, :, None] - truths[:, None, :] > 1
-        for name, bar in (("scorer", 0.88), ("guard", 0.0)):
+        for name in ("scorer", "guard"):
             models = self.models if name == "scorer" else Exported(self.folder, name)
             scored = models.scores(images, prompts).reshape(truths.shape)
             right = (scored[:, :, None] > scored[:, None, :]) & wide
@@ -153,40 +153,42 @@ class Bench:
             sums = rows[picks].sum(1)
             low, high = np.quantile(sums[:, 0] / sums[:, 1], (0.025, 0.975))
             value = rows[:, 0].sum() / rows[:, 1].sum()
-            yield {
-                "figure": f"{name} painted pairs", "value": round(float(value), 4),
-                "low": round(float(low), 4), "high": round(float(high), 4),
-                "n": int(rows[:, 1].sum()), "prompts": len(rows), "bar": bar,
-                "met": bool(value >= bar),
-            }  # fmt: skip
+            count = int(rows[:, 1].sum())
+            how = f"pairs of painted scenes ordered right, {len(rows)} prompts; 95% bootstrap"
+            yield figure(f"{name}_pair_acc", value, "share", count, how, low, high)
 
     def obey(self) -> Iterator[Figure]:
         """The picture model on prompts that state the attribute."""
         count = self.size(192)
         rights = {"subject": [0, 0], "place": [0, 0]}
-        for group, words, bar in (("light", world.LIGHTS, 0.75), ("style", world.STYLES, 0.75)):
+        how = "pictures that show what their prompt names, said by the reader"
+        for group, words in (("light", world.LIGHTS), ("style", world.STYLES)):
             asked = self.asked(count, group)
             rng = random.Random(f"{SEED}:{group}")
             wanted = [rng.choice(list(words)) for _ in asked]
             images = self.paint(asked, [f", {rng.choice(words[v])}" for v in wanted])
             read = self.reader.read(images)
             right = sum(a == b for a, b in zip(read.values(group), wanted, strict=True))
-            yield share(f"picture {group}", right, count, bar)
+            yield share(f"t2i_{group}_acc", right, count, how)
             for name, tally in rights.items():
                 shown = read.values(name)
                 tally[0] += sum(v == getattr(a, name) for v, a in zip(shown, asked, strict=True))
                 tally[1] += count
         for name, (right, of) in rights.items():
-            yield share(f"picture {name}", right, of, 0.85)
+            yield share(f"t2i_{name}_acc", right, of, how)
 
     def order(self) -> Iterator[Figure]:
         """A quality stated high against low at the same seed."""
+        rights = total = 0
         for name, high in QUALITY_PROMPTS.items():
             asked = self.asked(self.size(64), name)
             more = self.reader.read(self.paint(asked, [f", {high}"] * len(asked)))
             less = self.reader.read(self.paint(asked, [f", {LOW_PROMPTS[name]}"] * len(asked)))
             right = int((more.scalar(name) > less.scalar(name)).sum())
-            yield share(f"picture {name} order", right, len(asked), 0.85)
+            how = f"pairs of one seed where the prompt that asks for more {name} shows more"
+            yield share(f"t2i_{name}_order_acc", right, len(asked), how)
+            rights, total = rights + right, total + len(asked)
+        yield share("t2i_scalar_order_acc", rights, total, "the same, all three together")
 
     def agree(self) -> Iterator[Figure]:
         """Rank correlation of score and true utility over rewrites of one naive prompt."""
@@ -203,8 +205,9 @@ class Bench:
             for name, models in (("scorer", self.models), ("guard", guard)):
                 scored = models.scores(images, [one.naive] * len(images))
                 found[name].append(float(stats.spearmanr(scored, truth).statistic))
-        for name, bar in (("scorer", 0.7), ("guard", 0.0)):
-            yield bootstrap(f"{name} spearman with true utility", np.array(found[name]), bar)
+        how = "rank correlation of score and true utility over rewrites of one naive prompt"
+        for name in ("scorer", "guard"):
+            yield bootstrap(f"{name}_spearman_generated", np.array(found[name]), how)
 
     def head_room(self) -> Iterator[Figure]:
         """Good, bad and meaningless words against the bare prompt at the same seed."""
@@ -221,18 +224,15 @@ class Bench:
         within = float(scored["naive"].reshape(-1, 4).std(1, ddof=1).mean())
         gains = {k: scored[k] - scored["naive"] for k in suffixes if k != "naive"}
         per_prompt = {k: g.reshape(-1, 4).mean(1) for k, g in gains.items()}
-        good = mean("gain of good words", per_prompt["good"], 0.99)
+        room = "score x 100, good words less the bare prompt at the same seed"
+        good = mean("gain_good_modifiers", per_prompt["good"], room, "points", 0.99)
         ratio = good["value"] / within
-        yield {
-            **good, "in_deviations": round(ratio, 3), "within_prompt_deviation": round(within, 4),
-            "bar": 1.0, "met": bool(good["low"] > 0 and ratio >= 1.0),
-        }  # fmt: skip
-        bad = mean("gain of bad words", per_prompt["bad"], 0.99)
-        yield {**bad, "bar": 0.0, "met": bool(bad["high"] < 0)}
-        change = mean("change by 5 meaningless words",
-                      per_prompt["good and filler"] - per_prompt["good"])  # fmt: skip
-        limit = 0.1 * good["value"]
-        yield {**change, "bar": round(limit, 4), "met": bool(abs(change["value"]) < limit)}
+        yield good | {"how": f"{good['how']}; {ratio:.2f} within-prompt deviations ({within:.2f})"}
+        bare = "score x 100, bad words less the bare prompt at the same seed"
+        yield mean("gain_bad_modifiers", per_prompt["bad"], bare, "points", 0.99)
+        change = (per_prompt["good and filler"] - per_prompt["good"]) / good["value"]
+        told = "5 meaningless words: gain by that of the good ones"
+        yield mean("gain_filler_share", change, told, "share")
         for name in ("good", "bad"):
             true = [
                 float(reads[k].utility(a.subject, a.place)[i])
@@ -240,7 +240,8 @@ class Bench:
                 for i, a in enumerate(asked)
             ]
             both = np.array(true).reshape(2, -1, 4)
-            yield mean(f"true gain of {name} words", (both[0] - both[1]).mean(1), 0.99)
+            gained = (both[0] - both[1]).mean(1)
+            yield mean(f"true_gain_{name}_modifiers", gained, "true utility", "utility", 0.99)
 
     def cost(self) -> Iterator[Figure]:
         """Seconds of one picture, and what share of the machine's GEMM peak that is."""
@@ -255,17 +256,15 @@ class Bench:
             seconds.append(time.perf_counter() - start)
         middle = float(np.median(seconds))
         gflops = counter.get_total_flops() / 1e9
-        yield {
-            "figure": "seconds a picture", "value": round(middle, 4),
-            "low": round(min(seconds), 4), "high": round(max(seconds), 4), "n": len(seconds),
-            "steps": STEPS, "guidance": GUIDANCE, "threads": torch.get_num_threads(),
-            "gflop": round(gflops, 2), "gemm_peak_gflops": round(peak, 1),
-            "achieved_over_peak": round(gflops / middle / peak, 3), "bar": 0.4,
-            "met": middle <= 0.4,
-        }  # fmt: skip
+        told = f"{STEPS} steps, guidance {GUIDANCE}, {torch.get_num_threads()} threads"
+        yield figure("render_seconds", middle, "s", len(seconds), f"{told}; range",
+                     min(seconds), max(seconds))  # fmt: skip
+        told = f"{gflops:.2f} GFLOP a picture over {peak:.0f} GFLOP/s of the fastest product"
+        share_of_peak = gflops / middle / peak
+        yield figure("render_gemm_ratio", share_of_peak, "ratio", len(seconds), told, None, None)
         files = [f for f in self.folder.rglob("*") if f.is_file()]
         size = sum(f.stat().st_size for f in files) / 1e6
-        yield {"figure": "package data MB", "value": round(size, 2), "bar": 40, "met": size <= 40}
+        yield figure("package_mb", size, "MB", len(files), weights_told(self.folder), None, None)
 
 
 def gemm_peak(side: int = 1536, repeats: int = 8) -> float:
@@ -279,9 +278,10 @@ def gemm_peak(side: int = 1536, repeats: int = 8) -> float:
     return 2 * side**3 / best / 1e9
 
 
-def fingerprints(folder: Path) -> dict[str, str]:
+def weights_told(folder: Path) -> str:
     """Which weights the figures belong to."""
-    return {name: folder_fingerprint(folder / name) for name in FOLDERS}
+    told = (f"{name} {folder_fingerprint(folder / name)}" for name in FOLDERS)
+    return f"of the folders {', '.join(told)}"
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
@@ -304,10 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     bench = Bench(options.folder, options.scale)
-    print(json.dumps({"figure": "weights", "sha256": fingerprints(options.folder)}), flush=True)
     for name in options.parts or PARTS:
-        for figure in PARTS[name](bench):
-            print(json.dumps(figure), flush=True)
+        for row in PARTS[name](bench):
+            say(row.pop("figure"), row.pop("value"), **row)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import tempfile
@@ -20,6 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from figures import say
 
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
@@ -61,14 +64,13 @@ def instruction_for(name: str) -> Instruction:
     )
 
 
-def say(figure: str, values: Sequence[float], unit: str, how: str, *, total: bool = False) -> None:
-    """One figure, with a bootstrap interval over `values` (its units are prompts)."""
+def say_mean(figure: str, values: Sequence[float], unit: str, how: str) -> None:
+    """A mean with a bootstrap interval over `values` (its units are prompts)."""
     data = np.array(values, dtype=float)
     rng = np.random.default_rng(0)
     means = data[rng.integers(0, len(data), (2000, len(data)))].mean(axis=1)
-    lo, hi = (None, None) if total else (float(v) for v in np.quantile(means, (0.025, 0.975)))
-    row = {"figure": figure, "value": float(data.mean()), "unit": unit, "n": len(data)}
-    print(json.dumps(row | {"lo": lo, "hi": hi, "how": how}), flush=True)
+    lo, hi = (float(v) for v in np.quantile(means, (0.025, 0.975)))
+    say(figure, float(data.mean()), unit=unit, n=len(data), lo=lo, hi=hi, how=how)
 
 
 async def rewrite_all(
@@ -93,8 +95,10 @@ async def follow(llm: LlmService, prompts: Sequence[str]) -> None:
         rate = per_prompt[index].mean()
         print(f"  follow rate of {name}: {rate:.2f}", file=sys.stderr)
     how = "share of rewrites with the instructed class of terms, less under a neutral instruction"
-    say("instruction_follow_rate", per_prompt.mean(axis=0).tolist(), "share", how)
-    say("subject_kept_rate", kept, "share", "rewrites without fallback that keep the subject words")
+    say_mean("instruction_follow_rate", per_prompt.mean(axis=0).tolist(), "share", how)
+    say_mean(
+        "subject_kept_rate", kept, "share", "rewrites without fallback that keep the subject words"
+    )
     await distinct(llm, prompts, by_class)
 
 
@@ -109,7 +113,7 @@ async def distinct(
         across = [distance(base, by_class[name][column]) for name in names if name != "light"]
         differences.append(float(np.mean(across)) - distance(base, again[column]))
     how = "Jaccard distance of added terms: between instructions less between seeds, by prompt"
-    say("arm_distinctness", differences, "distance", how)
+    say_mean("arm_distinctness", differences, "distance", how)
 
 
 def distance(a: Rewrite, b: Rewrite) -> float:
@@ -155,10 +159,10 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
             living, parent = [*living[-3:], made.instruction], made.instruction
         else:
             print(f"{index}: refused: {made.reasons}", file=sys.stderr)
-    say("proposal_accept_rate", accepted, "share", "rounds with a valid new instruction")
+    say_mean("proposal_accept_rate", accepted, "share", "rounds with a valid new instruction")
     for what, values in by_model.items():
-        say(f"{what}_worded_by_model", values, "share", "the others were composed")
-    say("proposal_follow_rate", followed, "share", "cited terms found in a rewrite under it")
+        say_mean(f"{what}_worded_by_model", values, "share", "the others were composed")
+    say_mean("proposal_follow_rate", followed, "share", "cited terms found in a rewrite under it")
 
 
 def row(index: int, term: str, effect: float) -> EvidenceRow:
@@ -191,7 +195,7 @@ async def main() -> None:
                 used = client.total_usage()
                 tokens = used.prompt_tokens + used.completion_tokens
                 how = "prompt and answer tokens, all figures, other work on the machine included"
-                say("tokens_per_second", [tokens / seconds], "tokens/s", how, total=True)
+                say("tokens_per_second", tokens / seconds, unit="tokens/s", n=tokens, how=how)
             finally:
                 await llm.close()
 

@@ -119,11 +119,16 @@ def largest_gap(ones: Sequence[float | None], others: Sequence[float | None]) ->
     return max(abs(a - b) for a, b in pairs)
 
 
-def compare(parity: Parity, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figure, and what the golden file holds of the package."""
+def requests_of(parity: Parity, folder: Path) -> list[ScoreRequest]:
+    """Every picture with every prompt; the pictures are put into the folder."""
     blobs = BlobStore(folder / "images")
     images = [blobs.put(picture) for picture in parity.pictures]
-    requests = [ScoreRequest(image=i, prompt=p) for i in images for p in parity.prompts]
+    return [ScoreRequest(image=i, prompt=p) for i in images for p in parity.prompts]
+
+
+def compare(parity: Parity, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figure, and what the golden file holds of the package."""
+    blobs, requests = BlobStore(folder / "images"), requests_of(parity, folder)
     reference, ids = asyncio.run(theirs(parity, blobs, requests))
     found = ours(parity, folder, requests)
     width = len(parity.prompts)
