@@ -33,7 +33,7 @@ demo: models
 	$(PY) -m bigpe demo demo
 
 test: models check
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n 2 --dist worksteal
 
 check: lint types imports
 
