@@ -6,19 +6,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from autogen_core.models import ChatCompletionClient
 
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
-from bigpe.services import plugins
+from bigpe.services.backends import Workplace, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import Effects, Memo
-from bigpe.services.hpsv2_package import Hpsv2PackageScorer
 from bigpe.services.llm import LlmConfig, LlmService, load_client
-from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer, RenderService
-from bigpe.services.score import ClipScorer, ScoreConfig, Scorer, ScoreService
+from bigpe.services.render import Renderer, RenderService
+from bigpe.services.score import Scorer, ScoreService
 
 
 @dataclass(frozen=True)
@@ -58,19 +56,23 @@ async def open_services(
     which decides what may be scored (see `held_out`); `effects`: that of the rest.
     """
     blobs = BlobStore(project.images)
+
+    def workplace(worker: str) -> Workplace:
+        return Workplace(blobs, project.folder, project.worker_log(run, worker))
+
     async with AsyncExitStack() as stack:
-        painter = renderer or _renderer(config.render, blobs, project.worker_log(run, "render"))
+        painter = renderer or open_renderer(config.render, workplace("render"))
         stack.push_async_callback(painter.close)
         render = RenderService(painter, effects, blobs, config.render)
         stack.push_async_callback(render.close)
-        judge = scorer or _scorer(config.score, blobs, project.worker_log(run, "score"))
+        judge = scorer or open_scorer(config.score, workplace("score"))
         stack.push_async_callback(judge.close)
         score = ScoreService(judge, scores, config.score)
         stack.push_async_callback(score.close)
         seconds: dict[str, ScoreService] = {}
         for guard in config.score.guard:
-            log_path = project.worker_log(run, f"guard-{guard.name}")
-            second = (guards or {}).get(guard.name) or _scorer(guard, blobs, log_path)
+            place = workplace(f"guard-{guard.name}")
+            second = (guards or {}).get(guard.name) or open_scorer(guard, place)
             stack.push_async_callback(second.close)
             seconds[guard.name] = ScoreService(second, scores, guard)
             stack.push_async_callback(seconds[guard.name].close)
@@ -78,24 +80,6 @@ async def open_services(
         yield Services(
             llm=llm, render=render, score=score, guards=seconds, blobs=blobs, effects=effects
         )
-
-
-def _renderer(config: RenderConfig, blobs: BlobStore, log_path: Path) -> Renderer:
-    match config.backend:
-        case "diffusers":
-            return DiffusersRenderer(config, blobs, log_path=log_path)
-        case name:
-            return plugins.make("renderers", name, config, blobs)
-
-
-def _scorer(config: ScoreConfig, blobs: BlobStore, log_path: Path) -> Scorer:
-    match config.backend:
-        case "clip":
-            return ClipScorer(config, blobs, log_path=log_path)
-        case "hpsv2-package":
-            return Hpsv2PackageScorer(config, blobs, log_path=log_path)
-        case name:
-            return plugins.make("scorers", name, config, blobs)
 
 
 def _llm_services(

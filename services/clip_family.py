@@ -20,11 +20,11 @@ import transformers
 from cachetools import LRUCache
 
 from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_images import decode
 from bigpe.services.clip_scoring import load_scoring
 from bigpe.services.diffusers_backend import pick_device
 from bigpe.services.errors import BigpeError, ScoreError
 from bigpe.services.fingerprints import folder_fingerprint
+from bigpe.services.pictures import decode
 from bigpe.services.score import ScoreConfig
 from bigpe.services.values import Json, digest
 

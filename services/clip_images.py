@@ -1,4 +1,4 @@
-"""What a picture is to a CLIP image encoder: decoding, and each scorer's own preprocessing.
+"""What a picture is to a CLIP image encoder: each scorer's own preprocessing.
 
 Resizing differs between scorers, and scores follow it: HPS resizes floats with antialiasing and
 pads, PickScore and CLIPScore resize whole colour levels and crop. None of it needs torchvision.
@@ -6,8 +6,6 @@ pads, PickScore and CLIPScore resize whole colour levels and crop. None of it ne
 
 from __future__ import annotations
 
-import io
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +14,6 @@ import PIL
 import torch
 import transformers
 from PIL import Image as Pictures
-from PIL import UnidentifiedImageError
 from torch.nn import functional
 
 from bigpe.services.errors import ScoreError
@@ -26,12 +23,6 @@ from bigpe.services.values import Json
 
 RESAMPLING = {2: "bilinear", 3: "bicubic"}
 """PIL's numbers, which preprocessor files use, and torch's names."""
-LONGEST_RATIO = 20
-"""Of a picture's sides; a more extreme one is refused before it is resized."""
-MOST_PIXELS = 64_000_000
-"""Of a picture; a larger one is refused before it is decoded."""
-BEHIND = (255, 255, 255)
-"""What shows through a transparent picture, red, green and blue: viewers show white."""
 
 
 class Preprocess(Protocol):
@@ -43,34 +34,6 @@ class Preprocess(Protocol):
     def __call__(self, picture: Pictures.Image) -> torch.Tensor:
         """The normalised pixels, float32 [1, 3, height, width]; `picture` is RGB."""
         ...
-
-
-def decode(data: bytes, name: str) -> Pictures.Image:
-    """The picture as RGB; `name` is what messages call it.
-
-    Transparent pictures (RGBA) are laid over white; other modes are converted by Pillow. A turned
-    picture stays as it is stored (EXIF is not heeded), as in HPS. ScoreError for what cannot be
-    decoded, is too large (a decompression bomb) or too long.
-    """
-    try:
-        with Pictures.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ScoreError(f"{name} has more than {MOST_PIXELS:,} pixels")
-            if max(picture.size) > LONGEST_RATIO * min(picture.size):
-                raise ScoreError(f"{name} is longer than {LONGEST_RATIO} : 1")
-            if picture.mode == "RGBA":
-                ground = Pictures.new("RGB", picture.size, BEHIND)
-                ground.paste(picture, mask=picture.getchannel("A"))
-                return ground
-            return picture.convert("RGB")
-    except (Pictures.DecompressionBombWarning, Pictures.DecompressionBombError) as error:
-        raise ScoreError(f"{name} has more than {MOST_PIXELS:,} pixels") from error
-    except UnidentifiedImageError as error:
-        # Its own message holds a memory address; equal failures must read equally.
-        raise ScoreError(f"{name} cannot be decoded: it is no picture of a known format") from error
-    # What Pillow raises for damaged files depends on the format and on where the damage is.
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error) as error:
-        raise ScoreError(f"{name} cannot be decoded: {error}") from error
 
 
 def levels_of(picture: Pictures.Image) -> torch.Tensor:

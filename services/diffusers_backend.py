@@ -22,7 +22,7 @@ from bigpe.services.render import RenderConfig
 from bigpe.services.values import Json, digest
 
 diffusers: Any = _diffusers  # its names are made at import time, which type checkers cannot see
-NO_PART = {"max_batch", "call_timeout_s", "backend", "options"}
+NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http"}
 """Settings that a picture does not depend on."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,10 +46,11 @@ class BatchQueue(Generic[Req, Res]):
         max_batch: int,
         max_wait_s: float = 0.0,
         capacity: int = 256,
+        lanes: int = 1,
     ) -> None:
         """`process` answers each request of a batch, in order, with its result or its failure.
 
-        Requests are hashable.
+        Requests are hashable. `lanes`: how many batches it may be at, at a time.
         """
         self._process = process
         self._max_batch = max_batch
@@ -59,7 +59,8 @@ class BatchQueue(Generic[Req, Res]):
         self._places = asyncio.Semaphore(capacity)
         self._count = itertools.count()
         self._suspects: set[Req] = set()
-        self._worker: asyncio.Task[None] | None = None
+        self._lanes = lanes
+        self._workers: list[asyncio.Task[None]] = []
         self._closed = False
         self.metrics = Metrics()
 
@@ -77,8 +78,8 @@ class BatchQueue(Generic[Req, Res]):
         async with self._places:
             if self._closed:
                 raise ServiceError("the queue is closed")
-            if self._worker is None:
-                self._worker = asyncio.create_task(self._work())
+            if not self._workers:
+                self._workers = [asyncio.create_task(self._work()) for _ in range(self._lanes)]
             result: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait(_Item(priority, next(self._count), request, result))
             return await result
@@ -86,10 +87,9 @@ class BatchQueue(Generic[Req, Res]):
     async def close(self) -> None:
         """Stop; who still waits is cancelled."""
         self._closed = True
-        if self._worker is not None:
-            self._worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._worker
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         while not self._queue.empty():
             self._queue.get_nowait().result.cancel()
 

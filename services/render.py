@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -18,13 +18,30 @@ from bigpe.services.errors import (
     StoreError,
     TransientServiceError,
 )
+from bigpe.services.http_client import HttpConfig
 from bigpe.services.queueing import BatchQueue
 from bigpe.services.values import Image, Json, RenderRequest, digest
 
 BACKEND = "bigpe.services.diffusers_backend:open_backend"
-BACKENDS = {"diffusers": "a diffusers pipeline in a process of its own"}
+BACKENDS = {
+    "diffusers": "a diffusers pipeline in a process of its own",
+    "openai-images": "a server with OpenAI's Images API",
+    "a1111": "AUTOMATIC1111's web UI, or what imitates it",
+    "comfyui": "a ComfyUI server and your workflow",
+}
 """The built-in renderers, each in a line."""
 MAX_WAIT_S = 0.02
+
+
+class PictureServiceConfig(HttpConfig):
+    """`[render.http]`: a picture service."""
+
+    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Further fields of every request, as the service names them."""
+    send_seed: bool = False
+    """Whether an "openai-images" server takes a seed; OpenAI's own refuses it."""
+    workflow: str | None = None
+    """Of "comfyui": a workflow in API format, in the project's folder."""
 
 
 class RenderConfig(BaseModel):
@@ -33,11 +50,11 @@ class RenderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: str = "diffusers"
-    """One of `bigpe renderers list`."""
+    """One of `bigpe renderers list`; services are described in `[render.http]`."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """`[render.options]`: for a renderer of another package."""
     model: str = "embedded"
-    """"embedded", a folder, or a hub id."""
+    """"embedded", a folder, or a hub id; a service's own name of a model."""
     revision: str | None = None
     """Of a hub id: a commit, so that the model cannot change under a run."""
     variant: str | None = None
@@ -60,6 +77,7 @@ class RenderConfig(BaseModel):
     threads: int = Field(default=2, ge=1, le=512)
     """CPU threads of the model's process."""
     call_timeout_s: float = Field(default=600.0, gt=0)
+    http: PictureServiceConfig = PictureServiceConfig()
 
     @field_validator("backend")
     @classmethod
@@ -84,6 +102,19 @@ class Renderer(Protocol):
     async def close(self) -> None:
         """Free the model."""
         ...
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """A renderer or scorer that takes several batches at a time."""
+
+    lanes: int
+    """How many."""
+
+
+def lanes_of(backend: object) -> int:
+    """How many batches a renderer or scorer takes at a time."""
+    return backend.lanes if isinstance(backend, Parallel) else 1
 
 
 class DiffusersRenderer:
@@ -151,7 +182,10 @@ class RenderService:
         self._memo = memo
         self._blobs = blobs
         self.queue: BatchQueue[RenderRequest, Image] = BatchQueue(
-            renderer.render, max_batch=config.max_batch, max_wait_s=MAX_WAIT_S
+            renderer.render,
+            max_batch=config.max_batch,
+            max_wait_s=MAX_WAIT_S,
+            lanes=lanes_of(renderer),
         )
 
     async def render(self, request: RenderRequest) -> Image:

@@ -14,7 +14,7 @@ from bigpe.services.child import Child
 from bigpe.services.effects import Memo
 from bigpe.services.errors import ScoreError
 from bigpe.services.queueing import BatchQueue
-from bigpe.services.render import MAX_WAIT_S, thread_env
+from bigpe.services.render import MAX_WAIT_S, lanes_of, thread_env
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 
 BACKEND = "bigpe.services.clip_family:open_backend"
@@ -151,7 +151,10 @@ class ScoreService:
         self._scorer = scorer
         self._memo = memo
         self.queue: BatchQueue[ScoreRequest, Score] = BatchQueue(
-            scorer.score, max_batch=config.max_batch, max_wait_s=MAX_WAIT_S
+            scorer.score,
+            max_batch=config.max_batch,
+            max_wait_s=MAX_WAIT_S,
+            lanes=lanes_of(scorer),
         )
 
     async def score(self, request: ScoreRequest) -> Score:

@@ -198,3 +198,16 @@ def test_everyone_gets_their_own_answer(numbers: list[tuple[int, int]], max_batc
         await queue.close()
 
     asyncio.run(run())
+
+
+async def test_lanes_take_batches_side_by_side() -> None:
+    double = Doubler()
+    double.gate.clear()
+    queue: BatchQueue[int, int] = BatchQueue(double, max_batch=1, lanes=3)
+    tasks = [asyncio.create_task(queue.submit(2 * number)) for number in range(5)]
+    while len(double.batches) < 3:
+        await asyncio.sleep(0)
+    assert queue.depth == 2, "the others wait: three lanes are busy"
+    double.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16]
+    await queue.close()

@@ -19,8 +19,9 @@ from PIL import Image as Pictures
 from bigpe.services import clip_family
 from bigpe.services.blobs import BlobStore
 from bigpe.services.clip_family import ClipBackend
-from bigpe.services.clip_images import OnFloats, decode, official_preprocess
+from bigpe.services.clip_images import OnFloats, official_preprocess
 from bigpe.services.errors import ScoreError
+from bigpe.services.pictures import decode
 from bigpe.services.score import ScoreConfig
 
 GROWTH_BYTES = 40e6

@@ -1,0 +1,53 @@
+"""The built-in renderers and scorers by name; what is not here, an installed package may offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bigpe.services import plugins
+from bigpe.services.a1111 import open_a1111
+from bigpe.services.blobs import BlobStore
+from bigpe.services.comfyui import open_comfyui
+from bigpe.services.hpsv2_package import Hpsv2PackageScorer
+from bigpe.services.openai_images import open_openai_images
+from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer
+from bigpe.services.score import ClipScorer, ScoreConfig, Scorer
+
+
+class Workplace(NamedTuple):
+    """What a backend is given besides its settings."""
+
+    blobs: BlobStore
+    """Where pictures are kept."""
+    folder: Path
+    """The project's; relative paths in settings start here."""
+    log_path: Path
+    """What a process of the backend's own may write to."""
+
+
+RENDERERS: Mapping[str, Callable[[RenderConfig, Workplace], Renderer]] = {
+    "diffusers": lambda config, at: DiffusersRenderer(config, at.blobs, log_path=at.log_path),
+    "openai-images": lambda config, at: open_openai_images(config, at.blobs),
+    "a1111": lambda config, at: open_a1111(config, at.blobs),
+    "comfyui": lambda config, at: open_comfyui(config, at.blobs, at.folder),
+}
+SCORERS: Mapping[str, Callable[[ScoreConfig, Workplace], Scorer]] = {
+    "clip": lambda config, at: ClipScorer(config, at.blobs, log_path=at.log_path),
+    "hpsv2-package": lambda config, at: Hpsv2PackageScorer(config, at.blobs, log_path=at.log_path),
+}
+
+
+def open_renderer(config: RenderConfig, at: Workplace) -> Renderer:
+    """The renderer that `[render] backend` names, its model not loaded yet; ConfigError."""
+    if config.backend in RENDERERS:
+        return RENDERERS[config.backend](config, at)
+    return plugins.make("renderers", config.backend, config, at.blobs)
+
+
+def open_scorer(config: ScoreConfig, at: Workplace) -> Scorer:
+    """The scorer that `[score] backend` names, its model not loaded yet; ConfigError."""
+    if config.backend in SCORERS:
+        return SCORERS[config.backend](config, at)
+    return plugins.make("scorers", config.backend, config, at.blobs)
