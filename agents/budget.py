@@ -16,7 +16,6 @@ from bigpe.services.values import LlmUsage, Value
 
 Resource = Literal["renders", "scores", "llm_calls", "tokens", "usd"]
 RESOURCES: tuple[Resource, ...] = ("renders", "scores", "llm_calls", "tokens", "usd")
-LlmRole = Literal["generator", "gradient", "modifier"]
 
 
 class Usage(Value):
@@ -56,16 +55,14 @@ class LlmPrice(Value):
 class Prices(Value):
     """`[prices]`: what the models cost; 0 for what runs on your own machine."""
 
-    llm: dict[Literal["default", "generator", "gradient", "modifier"], LlmPrice] = Field(
-        default_factory=dict[Literal["default", "generator", "gradient", "modifier"], LlmPrice]
-    )
+    llm: dict[str, LlmPrice] = Field(default_factory=dict[str, LlmPrice])
     """By role; "default" for the rest."""
     render: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """USD for a picture."""
     score: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """USD for a score."""
 
-    def of_llm(self, role: LlmRole, used: LlmUsage) -> Usage:
+    def of_llm(self, role: str, used: LlmUsage) -> Usage:
         """The usage that `used` tokens of a role's model are."""
         price = self.llm.get(role) or self.llm.get("default") or LlmPrice()
         usd = (used.prompt_tokens * price.prompt + used.completion_tokens * price.completion) / 1e6

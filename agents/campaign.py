@@ -15,9 +15,12 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from bigpe.agents.attendance import Attendance
 from bigpe.agents.budget import Usage, refusal
 from bigpe.agents.evidence import Pair
+from bigpe.agents.gating import Answer, Gates, Refused
 from bigpe.agents.messages import (
+    BUILT_IN_AUTHOR,
     CampaignPlan,
     GradientsComputed,
     ImageScored,
@@ -38,9 +41,15 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
 from bigpe.agents.pool import Pool
+from bigpe.agents.role_messages import (
+    GateDecided,
+    ReviewRequested,
+    RoleReported,
+    RolesChanged,
+)
 from bigpe.agents.rounds import Picture, Round
 from bigpe.agents.statistics import ScaleEstimate
-from bigpe.services.values import Instruction, derive_seed
+from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 EXEMPLAR_PAIRS = 24
 """Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
@@ -72,6 +81,8 @@ class Campaign:
         self._stale_rounds = 0
         self._stopping: str | None = None
         self.stopped: RunStopped | None = None
+        self._gates = Gates()
+        self.attendance = Attendance()
 
     @property
     def started(self) -> bool:
@@ -117,14 +128,19 @@ class Campaign:
             case StopRequested():
                 self._stopping = self._stopping or message.reason
                 return self._choose()
-            case PromptsRewritten():
-                return self._take_rewrites(message)
+            case PromptsRewritten() | GradientsComputed() | InstructionsProposed():
+                return self._take_answer(message)
             case ImageScored():
                 return self._take_score(message)
-            case GradientsComputed():
-                return self._take_gradients(message)
-            case InstructionsProposed():
-                return self._take_proposals(message)
+            case GateDecided():
+                self._count_llm(message.round, message.role, message.usage)
+                return self._follow(self._gates.decide(message))
+            case RoleReported():
+                return self._take_report(message)
+            case RolesChanged():
+                self.attendance.set(message.observers, self._applied + 1)
+                self.attendance.changes += 1
+                return self._settle_ready()
             case StepFailed():
                 return self._take_failure(message)
             case _:
@@ -135,6 +151,7 @@ class Campaign:
     def _begin(self, start: RunStarted) -> list[Message]:
         self._start = start
         plan = start.plan
+        self.attendance.set(plan.observers, 1)
         policy = PolicyConfig.model_validate(plan.policy)
         self._policy = make_policy(policy)
         self.pool = Pool(
@@ -258,10 +275,35 @@ class Campaign:
 
     # -- results come in ----------------------------------------------------------------------
 
+    def _take_answer(self, message: Answer) -> list[Message]:
+        match message:
+            case PromptsRewritten():
+                role = "generator"
+            case GradientsComputed():
+                role = message.author
+            case InstructionsProposed():
+                role = "modifier"
+        self._count_llm(message.round, role, message.usage)
+        return self._follow(self._gates.ask(message, self.plan.gates))
+
+    def _count_llm(self, index: int, role: str, usage: LlmUsage) -> None:
+        self._rounds[index].llm += self.plan.prices.of_llm(role, usage)
+
+    def _follow(self, message: Answer | ReviewRequested) -> list[Message]:
+        """Ask the next gate, or take in what has passed all of them."""
+        match message:
+            case ReviewRequested():
+                return [message]
+            case PromptsRewritten():
+                return self._take_rewrites(message)
+            case GradientsComputed():
+                return self._take_gradients(message.author, message)
+            case InstructionsProposed():
+                return self._take_proposals(message)
+
     def _take_rewrites(self, message: PromptsRewritten) -> list[Message]:
         current = self._rounds[message.round]
         current.rewrites = {(r.naive, r.image_seed): r for r in message.rewrites}
-        current.llm += self.plan.prices.of_llm("generator", message.usage)
         paintings = [
             self._paint(message, "rewrite", r.naive, r.text, r.image_seed)
             for r in message.rewrites
@@ -285,7 +327,7 @@ class Campaign:
         return [] if self._pilot_awaited else self._end_pilot()
 
     def _take_failure(self, message: StepFailed) -> list[Message]:
-        if message.will_retry:
+        if message.will_retry or message.actor in self.attendance.ever:
             return []
         self._last_failure = message.cause
         picture: Picture | None = None
@@ -300,7 +342,38 @@ class Campaign:
         if message.step_kind == "RewriteRequested":
             current.rewrites = {}
             return self._join(message.round)
+        if message.step_kind == "CritiqueRequested":
+            known = message.actor in self.plan.authors
+            return self._take_gradients(message.actor if known else BUILT_IN_AUTHOR, message)
+        if message.step_kind == "ReviewRequested":
+            return self._take_gate_failure(current, message)
         return self._complete(current, message)
+
+    def _take_gate_failure(self, current: Round, message: StepFailed) -> list[Message]:
+        """Go on unjudged; or, of a required gate, stop and lose what it should have judged."""
+        outcome = self._gates.fail(message.step)
+        if not isinstance(outcome, Refused):
+            return self._follow(outcome)
+        self._stopping = self._stopping or (
+            f"the required gate {outcome.gate!r} failed: {message.cause}; mend it, or set "
+            f"[roles.{outcome.gate}] required = false, and start a run of another name"
+        )
+        match outcome.answer:
+            case PromptsRewritten():
+                current.rewrites = {}
+                return self._join(message.round)
+            case GradientsComputed(author=author):
+                return self._take_gradients(author, message)
+            case InstructionsProposed():
+                return self._complete(current, message)
+
+    def _take_report(self, message: RoleReported) -> list[Message]:
+        if not self.attendance.expects(message.role, message.round):
+            # It joined in the middle and reads what went before.
+            self.used += self.plan.prices.of_llm(message.role, message.usage)
+            return []
+        self.attendance.report(message.role, message.round, message.usage)
+        return self._settle_ready()
 
     def _join(self, index: int) -> list[Message]:
         """Once every picture of the round is scored or lost: its result, and what it teaches."""
@@ -314,19 +387,27 @@ class Campaign:
 
     # -- from gradients to the pool -----------------------------------------------------------
 
-    def _take_gradients(self, message: GradientsComputed) -> list[Message]:
+    def _take_gradients(
+        self, author: str, message: GradientsComputed | StepFailed
+    ) -> list[Message]:
+        """Once every author has written or failed: turn all of it into instructions."""
         current = self._rounds[message.round]
-        current.llm += self.plan.prices.of_llm("gradient", message.usage)
-        if not message.gradients or current.critique is None:
-            return self._complete(current, message)
+        current.replies[author] = message
+        authors = self.plan.authors
+        if any(author not in current.replies for author in authors):
+            return []
+        last = current.replies[authors[-1]]
+        gradients = current.gradients(authors)
+        if not gradients or current.critique is None:
+            return self._complete(current, last)
         winners = sorted(
             (pair for pair in current.known(self._pairs) if pair.gain > 0 and not pair.fallback),
             key=lambda pair: (-pair.gain, pair.naive, pair.seed),
         )
         request = ProposalRequested.make(
-            message,
+            last,
             instruction=current.request.instruction,
-            gradients=message.gradients,
+            gradients=gradients,
             rows=current.critique.rows,
             pairs=tuple(winners[:EXEMPLAR_PAIRS]),
             living=current.living,
@@ -338,15 +419,22 @@ class Campaign:
     def _take_proposals(self, message: InstructionsProposed) -> list[Message]:
         current = self._rounds[message.round]
         current.proposed = message
-        current.llm += self.plan.prices.of_llm("modifier", message.usage)
         return self._complete(current, message)
 
     def _complete(self, current: Round, last: Message) -> list[Message]:
         """The round has said its last; apply it as soon as all earlier ones are applied."""
         current.complete = True
         current.last = last
+        return self._settle_ready()
+
+    def _settle_ready(self) -> list[Message]:
+        """Settle the rounds that are complete, in order, once observers reported the one before."""
         said: list[Message] = []
-        while (following := self._rounds.get(self._applied + 1)) and following.complete:
+        while (
+            (following := self._rounds.get(self._applied + 1))
+            and following.complete
+            and self.attendance.complete(self._applied)
+        ):
             said += self._settle(following)
             said += self._choose()
         return said
@@ -365,8 +453,11 @@ class Campaign:
                 parent=current.request.instruction.id,
                 round=index,
                 gradient_mid=current.proposed.parent if current.proposed else "",
+                author=proposal.author,
             )
         delta = self.pool.settle(self._policy, self.sigma)
+        for role, used in self.attendance.count(index - 1).items():
+            self._count_llm(index, role, used)
         usage = current.usage(self.plan.prices)
         self.used += usage
         self._dearest = self._dearest.or_more(usage)

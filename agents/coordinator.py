@@ -19,6 +19,7 @@ from bigpe.agents.messages import (
     StopRequested,
 )
 from bigpe.agents.role import M, Role
+from bigpe.agents.role_messages import GateDecided, RoleReported, RolesChanged
 
 
 class Coordinator(Role):
@@ -40,6 +41,9 @@ class Coordinator(Role):
         | ImageScored
         | GradientsComputed
         | InstructionsProposed
+        | GateDecided
+        | RoleReported
+        | RolesChanged
         | StepFailed,
         ctx: MessageContext,
     ) -> None:

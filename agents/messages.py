@@ -5,39 +5,27 @@ the same messages again and the transcript absorbs them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.evidence import EvidenceRow, Pair
+from bigpe.agents.message_base import Message
+from bigpe.agents.role_messages import (
+    GateDecided,
+    GateRule,
+    ReviewRequested,
+    RoleReported,
+    RoleSaid,
+    RolesChanged,
+)
 from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
 
+BUILT_IN_AUTHOR = "gradient"
+"""The gradient calculator's name among the authors of gradients."""
 Purpose = Literal["pilot", "naive", "rewrite", "professional"]
 """Why a picture is painted: to learn the noise, or as one side of a paired comparison."""
-
-
-class Message(Value):
-    """Base of all messages; `kind` is the tag of the union."""
-
-    kind: str
-    mid: str
-    """This message's id, 32 hex characters."""
-    run: str
-    parent: str
-    """The id of the message that caused this one; of a join, the request that opened it."""
-    round: int
-    """The pull's index, from 1; 0 is before the first pull."""
-
-    @classmethod
-    def make(
-        cls, cause: Message, place: str = "", /, *, round: int | None = None, **body: Any
-    ) -> Self:
-        """A message caused by `cause`; `place` tells it from others of its kind in the round."""
-        index = cause.round if round is None else round
-        kind = cls.model_fields["kind"].default
-        mid = digest([cause.run, kind, index, place])[:32]
-        return cls(mid=mid, run=cause.run, parent=cause.mid, round=index, **body)
 
 
 class SeedInstruction(Value):
@@ -73,6 +61,15 @@ class CampaignPlan(Value):
     professional: dict[str, str]
     """For naive prompts that have one: the professional prompt of the same subject."""
     instructions: tuple[SeedInstruction, ...] = Field(min_length=2)
+    gates: tuple[GateRule, ...] = ()
+    contributors: tuple[str, ...] = ()
+    """Further authors of gradients."""
+    observers: tuple[str, ...] = ()
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        """All who write gradients, the built-in one first, then by name."""
+        return (BUILT_IN_AUTHOR, *sorted(self.contributors))
 
 
 class RewriteTask(Value):
@@ -119,6 +116,7 @@ class Gradient(Value):
     composed: bool
     """True when no wording of the LLM was valid and the computed sentence was used."""
     dropped_citations: int = 0
+    author: str = BUILT_IN_AUTHOR
 
 
 class ProposedInstruction(Value):
@@ -127,6 +125,8 @@ class ProposedInstruction(Value):
     instruction: Instruction
     improvement: str
     composed: bool
+    author: str = BUILT_IN_AUTHOR
+    """Whose gradient it was."""
 
 
 class RefusedProposal(Value):
@@ -262,12 +262,16 @@ class CritiqueRequested(Message):
     improvements: int
     tried: tuple[str, ...] = ()
     """Improvements of recent rounds and what they won, newest last."""
+    best_image: str = ""
+    worst_image: str = ""
+    """Digests of the pictures of `best` and `worst`, if there are."""
 
 
 class GradientsComputed(Message):
-    """The gradient calculator's answer."""
+    """An answer of the gradient calculator, or of a role that competes with it."""
 
     kind: Literal["GradientsComputed"] = "GradientsComputed"
+    author: str = BUILT_IN_AUTHOR
     gradients: tuple[Gradient, ...]
     usage: LlmUsage = LlmUsage()
     """Of the language model, for the whole answer."""
@@ -359,7 +363,12 @@ AnyMessage = Annotated[
     | InstructionsProposed
     | PoolChanged
     | RunStopped
-    | StepFailed,
+    | StepFailed
+    | RolesChanged
+    | RoleSaid
+    | RoleReported
+    | ReviewRequested
+    | GateDecided,
     Field(discriminator="kind"),
 ]
 _UNION: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)

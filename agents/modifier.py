@@ -72,6 +72,7 @@ class InstructionModifier(Role):
                         instruction=outcome.instruction,
                         improvement=gradient.improvement,
                         composed=outcome.composed,
+                        author=gradient.author,
                     )
                 )
             else:

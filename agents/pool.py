@@ -53,6 +53,8 @@ class PoolRow(NamedTuple):
     parent: str | None
     born_round: int
     state: str
+    author: str = ""
+    """Whose gradient it came from; "" of a seed."""
 
 
 class PoolDelta(NamedTuple):
@@ -71,6 +73,7 @@ class _Record:
     parent: str | None = None
     born_round: int = 0
     gradient_mid: str = ""
+    author: str = ""
     reason: str = ""
     gains: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     finished_pulls: int = 0
@@ -181,13 +184,24 @@ class Pool:
         self._finished += 1
 
     def propose(
-        self, instruction: Instruction, *, parent: str, round: int, gradient_mid: str
+        self,
+        instruction: Instruction,
+        *,
+        parent: str,
+        round: int,
+        gradient_mid: str,
+        author: str = "",
     ) -> bool:
         """Put a new instruction on the waiting list; False when it was ever here (by its id)."""
         if instruction.id in self._records:
             return False
         self._records[instruction.id] = _Record(
-            instruction, "waiting", parent=parent, born_round=round, gradient_mid=gradient_mid
+            instruction,
+            "waiting",
+            parent=parent,
+            born_round=round,
+            gradient_mid=gradient_mid,
+            author=author,
         )
         return True
 
@@ -316,6 +330,7 @@ class Pool:
             record.parent,
             record.born_round,
             state,
+            record.author,
         )
 
 

@@ -11,6 +11,8 @@ from bigpe.agents.messages import (
     ArmPulled,
     CampaignPlan,
     CritiqueRequested,
+    Gradient,
+    GradientsComputed,
     ImageScored,
     InstructionsProposed,
     Message,
@@ -19,6 +21,7 @@ from bigpe.agents.messages import (
     RewriteRequested,
     RewriteTask,
     Rewritten,
+    StepFailed,
 )
 from bigpe.services.values import Instruction, derive_seed
 
@@ -43,6 +46,10 @@ class Round:
     pulled: ArmPulled | None = None
     own_pairs: list[Pair] = field(default_factory=list[Pair])
     critique: CritiqueRequested | None = None
+    replies: dict[str, GradientsComputed | StepFailed] = field(
+        default_factory=dict[str, GradientsComputed | StepFailed]
+    )
+    """By author: its gradients, or its failure."""
     last: Message | None = None
     proposed: InstructionsProposed | None = None
     complete: bool = False
@@ -83,8 +90,28 @@ class Round:
             seed=derive_seed(plan.seed, "critique", self.request.round),
             improvements=plan.improvements,
             tried=self.tried,
+            best_image=self._image(ordered[-1]),
+            worst_image=self._image(ordered[0]) if len(ordered) > 1 else "",
         )
         return self.critique
+
+    def _image(self, pair: Pair) -> str:
+        """The picture of the pair's rewrite."""
+        gains = self.pulled.gains if self.pulled else ()
+        same = (g.image for g in gains if (g.naive, g.seed) == (pair.naive, pair.seed))
+        return next(same, "")
+
+    def gradients(self, authors: Sequence[str]) -> tuple[Gradient, ...]:
+        """All that were written. Each round another author comes first: the first of two equal
+        proposals is taken, and a full pool takes one a round."""
+        turn = self.request.round % len(authors)
+        replies = [self.replies.get(author) for author in (*authors[turn:], *authors[:turn])]
+        return tuple(
+            gradient
+            for reply in replies
+            if isinstance(reply, GradientsComputed)
+            for gradient in reply.gradients
+        )
 
     def known(self, pairs: Sequence[Pair]) -> list[Pair]:
         """The run's pairs that stood when the pull was chosen, and the pull's own."""

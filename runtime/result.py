@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bigpe.agents.messages import CampaignPlan
+from bigpe.agents.messages import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.pool import Pool, PoolRow
 from bigpe.runtime.transcript import points
 
@@ -33,6 +33,7 @@ def result_json(pool: Pool, plan: CampaignPlan, reason: str, renders: int) -> di
                 "hi": row.hi,
                 "parent": row.parent,
                 "born_round": row.born_round,
+                "author": row.author,
                 "state": row.state,
             }
             for row in pool.rows()
@@ -83,4 +84,5 @@ def _interval(row: PoolRow) -> str:
 def _lineage(row: PoolRow) -> str:
     if row.parent is None:
         return "seed"
-    return f"from {row.parent[:8]}, round {row.born_round}"
+    author = f", {row.author}" if row.author not in ("", BUILT_IN_AUTHOR) else ""
+    return f"from {row.parent[:8]}, round {row.born_round}{author}"

@@ -26,6 +26,14 @@ from bigpe.agents.messages import (
     StopRequested,
     parse_message,
 )
+from bigpe.agents.role_messages import (
+    GateDecided,
+    Judgement,
+    ReviewRequested,
+    RoleReported,
+    RoleSaid,
+    RolesChanged,
+)
 from bigpe.services.paging import PAGE, page
 from bigpe.services.store import Store
 
@@ -140,6 +148,19 @@ def describe(message: AnyMessage) -> list[str]:
             return [f"pool: best is {message.best[:8]}", *_pool(message)]
         case RunStopped():
             return [f"the run is complete: {message.reason}; best is {message.best[:8]}"]
+        case RolesChanged():
+            return [f"observers: {', '.join(message.observers) or 'none any more'}"]
+        case RoleSaid():
+            used = message.usage.prompt_tokens, message.usage.completion_tokens
+            spent = f" ({used[0]}+{used[1]} tokens)" if message.usage.calls else ""
+            told = [f"  {line}" for text in message.texts for line in text.splitlines()]
+            return [f"on {message.about}{spent}{':' if told else ': nothing to say'}", *told]
+        case RoleReported():
+            return [f"used {_count(message.usage.calls, 'LLM call')} for round {message.round}"]
+        case ReviewRequested():
+            return [f"may this {message.subject.get('kind')} proceed, {message.role}?"]
+        case GateDecided():
+            return [_verdict(message), *(_judgement(j) for j in message.judgements)]
         case StepFailed():
             follow = "will be tried again" if message.will_retry else "given up"
             return [
@@ -150,6 +171,16 @@ def describe(message: AnyMessage) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _verdict(message: GateDecided) -> str:
+    against = sum(judgement.verdict != "keep" for judgement in message.judgements)
+    return f"objects to {_count(against, 'item')}" if against else "has no objection"
+
+
+def _judgement(judgement: Judgement) -> str:
+    new = f" {quote(judgement.text)}" if judgement.verdict == "amend" else ""
+    return f"  {judgement.verdict} item {judgement.item + 1}{new}: {quote(judgement.reason)}"
 
 
 def _rewrites(message: PromptsRewritten) -> list[str]:
@@ -192,7 +223,7 @@ def _evidence(message: CritiqueRequested) -> list[str]:
 def _gradients(message: GradientsComputed) -> list[str]:
     told: list[str] = []
     for gradient in message.gradients:
-        how = "composed" if gradient.composed else "worded by the model"
+        how = "composed" if gradient.composed else f"worded by {gradient.author}"
         told.append(f"  inference: {gradient.inference}")
         told.append(f"  improvement: {gradient.improvement}")
         told.append(f"  ({how}; cites {', '.join(gradient.evidence) or 'nothing'})")

@@ -1,0 +1,123 @@
+"""A campaign driven by hand: requests are answered in any order that a test likes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from bigpe.agents.campaign import Campaign
+from bigpe.agents.messages import (
+    CampaignPlan,
+    CritiqueRequested,
+    Gradient,
+    GradientsComputed,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PromptsRewritten,
+    ProposalRequested,
+    ProposedInstruction,
+    RenderRequested,
+    RewriteRequested,
+    Rewritten,
+    SeedInstruction,
+    start_run,
+)
+from bigpe.services.values import Exemplar, Instruction, digest
+
+SEEDS = tuple(
+    SeedInstruction(name=text, instruction=Instruction(text=text))
+    for text in ("Add things.", "Say more.")
+)
+
+
+def plan(**changes: object) -> CampaignPlan:
+    values: dict[str, object] = {
+        "rounds": 8,
+        "batch_size": 3,
+        "seeds_per_prompt": 1,
+        "concurrency": 1,
+        "seed": 5,
+        "policy": {"name": "ucb1"},
+        "pool_size": 3,
+        "pilot_prompts": 3,
+        "patience": 0,
+        "improvements": 1,
+        "train": tuple(f"a thing{i}" for i in range(12)),
+        "professional": {"a thing3": "thing3, lofty, golden"},
+        "instructions": SEEDS,
+    }
+    return CampaignPlan.model_validate(values | changes)
+
+
+def score_of(prompt: str, seed: int) -> float:
+    noise = random.Random(digest([prompt, seed])).gauss(0, 0.004)
+    return 0.25 + 0.02 * ("golden" in prompt) + noise
+
+
+def answer(message: Message) -> Message | None:
+    """What the other actors say to a request."""
+    match message:
+        case RewriteRequested():
+            tail = (
+                message.instruction.exemplars[0].rewrite if message.instruction.exemplars else "old"
+            )
+            rewrites = [
+                Rewritten(naive=t.naive, image_seed=t.image_seed, text=f"{t.naive}, {tail}")
+                for t in message.tasks
+            ]
+            return PromptsRewritten.make(
+                message, instruction=message.instruction.id, rewrites=tuple(rewrites)
+            )
+        case RenderRequested():
+            return ImageScored.make(
+                message,
+                f"{message.purpose}/{message.seed}/{message.naive}",
+                purpose=message.purpose,
+                naive=message.naive,
+                prompt=message.prompt,
+                seed=message.seed,
+                image=digest([message.prompt, message.seed]),
+                score=score_of(message.prompt, message.seed),
+                scorer="s",
+            )
+        case CritiqueRequested():
+            gradient = Gradient(inference="i", improvement="add golden", evidence=(), composed=True)
+            return GradientsComputed.make(message, gradients=(gradient,))
+        case ProposalRequested():
+            word = ("golden", "tall", "blue", "odd")[message.seed % 4]
+            text = f"Add {word} {message.seed % 7}."
+            instruction = Instruction(
+                text=text, exemplars=(Exemplar(naive="a b", rewrite=f"{word}"),)
+            )
+            proposal = ProposedInstruction(
+                instruction=instruction, improvement="add golden", composed=True
+            )
+            return InstructionsProposed.make(
+                message, parent_instruction=message.instruction.id, proposals=(proposal,)
+            )
+        case _:
+            return None
+
+
+def drive(
+    wanted: CampaignPlan,
+    order: random.Random,
+    reply: Callable[[Message], Message | None] = answer,
+) -> tuple[Campaign, list[Message], list[Message]]:
+    """Run a campaign, answering requests in a random order; returns what was said and heard."""
+    campaign = Campaign()
+    said: list[Message] = []
+    heard: list[Message] = []
+    waiting: list[Message] = [start_run("r", wanted)]
+    while waiting:
+        incoming = waiting.pop(order.randrange(len(waiting)))
+        heard.append(incoming)
+        outgoing = campaign.apply(incoming)
+        said += outgoing
+        waiting += [a for message in outgoing if (a := reply(message)) is not None]
+    return campaign, said, heard
+
+
+def bodies(messages: list[Message]) -> dict[str, str]:
+    return {message.mid: message.model_dump_json() for message in messages}
