@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "refine": "refine:refine",
     "inspect": "inspect:inspect",
     "sheet": "sheet:sheet",
+    "experiment": "experiment:experiment",
+    "report": "report:report",
     "prompts": "prompts:prompts",
     "models": "models:models",
     "policies": "plugins:policies",

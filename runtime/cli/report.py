@@ -1,0 +1,46 @@
+"""`bigpe report`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from bigpe.runtime.cli.common import project_option
+from bigpe.runtime.experiment_cells import DEFAULT_FOLDER
+from bigpe.runtime.report_page import report_html
+from bigpe.services.errors import StoreError
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  bigpe report -p lab                          writes lab/docs/results/report.html
+  bigpe report --cells docs/results/cells -o page.html
+"""
+)
+@project_option
+@click.option(
+    "--cells",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder of the finished cells [default: {DEFAULT_FOLDER} in the project].",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False))
+def report(project: Path, cells: Path | None, output: Path | None) -> None:
+    """One self-contained HTML page of all experiments that have run.
+
+    It reads the cells' files alone: no database, no models.
+    """
+    folder = cells or project / DEFAULT_FOLDER
+    page = report_html(folder)
+    path = output or folder.parent / "report.html"
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    click.echo(f"wrote {path}")

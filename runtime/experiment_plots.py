@@ -1,0 +1,146 @@
+"""Plots of experiments as SVG: gains with their intervals, and what changes over a run.
+
+matplotlib is needed here alone: `pip install "bigpe[report]"`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from bigpe.agents.statistics import mean
+from bigpe.runtime.experiment_cells import Cell, newest
+from bigpe.runtime.experiment_tables import ExperimentTable, TableRow
+from bigpe.services.errors import ConfigError
+
+COLOURS = ("#1b5e8c", "#c2541b", "#3c7a3c", "#7a4f9a", "#8a6d1d", "#555555", "#b03060", "#2a8a8a")
+"""Told apart in grey and by the colour-blind well enough; lines also differ in their markers."""
+MARKERS = "osD^vPX*"
+WIDTH, LINE_HEIGHT = 7.0, 0.42
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ConfigError(
+            'plots need matplotlib: pip install "bigpe[report]", or leave the plot out (--no-plot)'
+        ) from error
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    # Equal figures must give equal files, and text stays text.
+    plt.rcParams.update(
+        {"svg.hashsalt": "bigpe", "svg.fonttype": "none", "text.parse_math": False, "font.size": 10}
+    )
+    return plt
+
+
+def gains_svg(table: ExperimentTable, *, axis: str = "") -> str:
+    """Mean held-out gain of every condition with its 95% interval over run seeds."""
+    plt = _pyplot()
+    rows = [row for row in table.rows if row.gain is not None]
+    numeric = bool(axis) and all(row.x is not None for row in rows)
+    height = 4.2 if numeric else 1.4 + LINE_HEIGHT * max(len(rows), 1)
+    figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+    if numeric:
+        _lines(axes, rows, axis)
+    else:
+        _dots(axes, rows)
+    return _svg(plt, figure)
+
+
+def _lines(axes: Any, rows: Sequence[TableRow], axis: str) -> None:
+    series: dict[str, list[TableRow]] = defaultdict(list)
+    for row in rows:
+        series[row.series].append(row)
+    for index, (name, members) in enumerate(sorted(series.items())):
+        ordered = sorted(members, key=lambda row: row.x or 0.0)
+        axes.errorbar(
+            [row.x for row in ordered],
+            [row.gain for row in ordered],
+            yerr=_whiskers(ordered),
+            label=name or None,
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            capsize=3,
+        )
+    axes.set_xlabel(axis)
+    axes.set_ylabel("held-out gain (score x 100)")
+    axes.axhline(0, color="#999999", linewidth=0.8)
+    if any(series):
+        axes.legend(frameon=False)
+
+
+def _dots(axes: Any, rows: Sequence[TableRow]) -> None:
+    places = list(range(len(rows)))[::-1]
+    axes.errorbar(
+        [row.gain for row in rows],
+        places,
+        xerr=_whiskers(rows),
+        fmt="o",
+        color=COLOURS[0],
+        capsize=3,
+    )
+    axes.set_yticks(places, [_short(row.condition) for row in rows])
+    axes.set_xlabel("held-out gain (score x 100), 95% over run seeds")
+    axes.axvline(0, color="#999999", linewidth=0.8)
+    axes.margins(y=0.15)
+
+
+def _whiskers(rows: Sequence[TableRow]) -> list[list[float]]:
+    """Distances down and up; none where there is no interval."""
+    return [
+        [0.0 if row.lo is None else (row.gain or 0.0) - row.lo for row in rows],
+        [0.0 if row.hi is None else row.hi - (row.gain or 0.0) for row in rows],
+    ]
+
+
+def curves_svg(cells: Sequence[Cell], name: str, *, label: str) -> str | None:
+    """The mean over run seeds of a curve that the cells tell, a line an arm; None without any."""
+    curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
+    for cell in newest(cells):
+        if points := cell.curves.get(name):
+            curves[cell.arm].append(points)
+    if not curves:
+        return None
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+    for index, (arm, found) in enumerate(curves.items()):
+        averaged = _averaged(found)
+        axes.plot(
+            [x for x, _ in averaged],
+            [y for _, y in averaged],
+            label=_short(arm),
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            markevery=max(1, len(averaged) // 8),
+        )
+    axes.set_xlabel("round")
+    axes.set_ylabel(label)
+    axes.legend(frameon=False)
+    return _svg(plt, figure)
+
+
+def _averaged(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Over the rounds that every run reached."""
+    at: dict[float, list[float]] = defaultdict(list)
+    for points in curves:
+        for x, y in points:
+            at[x].append(y)
+    return [(x, mean(values)) for x, values in sorted(at.items()) if len(values) == len(curves)]
+
+
+def _short(text: str, limit: int = 48) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _svg(plt: Any, figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=NO_METADATA)
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,88 @@
+"""One self-contained HTML page of all experiments: tables, plots, and where each number comes from.
+
+Texts come from models and files; jinja2 escapes them all. The only markup taken as it is are the
+plots, which are drawn here from numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bigpe.runtime.experiment_cells import Cell, newest, read_cells
+from bigpe.runtime.experiment_grids import EXPERIMENTS, Experiment
+from bigpe.runtime.experiment_plots import curves_svg, gains_svg
+from bigpe.runtime.experiment_tables import ExperimentTable, figure_rows, tabulate_cells
+from bigpe.services.errors import ConfigError
+
+TEMPLATE = "report.html.j2"
+
+
+class Part(NamedTuple):
+    """An experiment on the page."""
+
+    experiment: Experiment
+    table: ExperimentTable | None
+    """None: no cell has run yet."""
+    figures: list[tuple[str, int, Any]]
+    plots: list[str]
+    examples: list[Cell]
+    """Runs whose instructions are shown."""
+
+
+def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True) -> Part:
+    """What the page shows of an experiment."""
+    if not cells:
+        return Part(experiment, None, [], [], [])
+    order = [arm.label for arm in experiment.arms]
+    table = tabulate_cells(experiment.name, experiment.reference, cells, order)
+    drawn: list[str] = []
+    if plots:
+        drawn.append(gains_svg(table, axis=experiment.axis))
+        diversity = curves_svg(cells, "diversity", label="pool diversity")
+        drawn += [diversity] if diversity else []
+    return Part(experiment, table, figure_rows(cells), drawn, newest(cells)[-5:])
+
+
+def report_html(folder: Path) -> str:
+    """The page of all experiments whose cells lie in `folder`; ConfigError when there are none."""
+    found = {name: read_cells(folder / f"{name}.jsonl") for name in EXPERIMENTS}
+    if not any(found.values()):
+        raise ConfigError(
+            f"there are no cells in {folder}; run `bigpe experiment baselines` first, "
+            "or name the folder with --cells"
+        )
+    parts = [part_of(EXPERIMENTS[name], cells) for name, cells in found.items()]
+    latest = max(cell.finished for cells in found.values() for cell in cells)
+    made = time.strftime("%Y-%m-%d", time.gmtime(latest))
+    return _environment().get_template(TEMPLATE).render(parts=parts, latest=made)
+
+
+def _environment() -> Any:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ConfigError('the page needs jinja2: pip install "bigpe[report]"') from error
+
+    def load(name: str) -> str:
+        return (files("bigpe.runtime") / name).read_text("utf-8")
+
+    environment: Any = jinja2.Environment(
+        loader=jinja2.FunctionLoader(load),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["told"] = _told
+    return environment
+
+
+def _told(centre: float | None, lo: float | None, hi: float | None, scale: float = 1.0) -> str:
+    if centre is None:
+        return "–"
+    said = f"{scale * centre:+.2f}"
+    return said if lo is None or hi is None else f"{said} [{scale * lo:+.2f}, {scale * hi:+.2f}]"
