@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup models demo test check lint types imports bench parity dist clean
+.PHONY: help setup browser models demo test check lint types imports bench parity dist clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
@@ -26,13 +26,20 @@ build/tree/bigpe: .venv/.ready pyproject.toml
 	$(PY) scripts/link_tree.py
 	touch $@
 
+# The tests of the web pages use a real browser.
+BROWSER := apt-get install -qq -y --no-install-recommends chromium
+browser:
+	@command -v chromium >/dev/null \
+	|| { test "$$(id -u)" = 0 && { $(BROWSER) || { apt-get update -qq && $(BROWSER); }; }; } \
+	|| { echo "the tests of the web pages need Chromium: apt-get install chromium"; exit 1; }
+
 models: setup
 	$(PY) -m bigpe models pull smollm2
 
 demo: models
 	$(PY) -m bigpe demo demo
 
-test: models check
+test: models browser check
 	$(PY) -m pytest -q -n 2 --dist worksteal
 
 check: lint types imports

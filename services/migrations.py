@@ -133,6 +133,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
             ts REAL NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # From a message to what it caused, and from an LLM exchange to the calls that were paid.
+        "CREATE INDEX message_by_parent ON message(run, parent, seq)",
+        "CREATE INDEX effect_by_kind ON effect(kind, ts)",
+    ),
 )
 
 VERSION = len(STEPS)

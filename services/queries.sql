@@ -168,3 +168,50 @@ SELECT source, license, count(*) AS n FROM professional GROUP BY source, license
 SELECT p.text, p.source, p.license, bm25(professional_fts) AS rank
 FROM professional_fts JOIN professional p ON p.id = professional_fts.rowid
 WHERE professional_fts MATCH :query ORDER BY rank, p.id LIMIT :limit;
+
+-- name: data_version
+PRAGMA data_version;
+
+-- name: last_seq
+SELECT coalesce(max(seq), 0) AS seq FROM message WHERE run = :run;
+
+-- name: facts
+SELECT seq, body, ts FROM message
+WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto ORDER BY seq;
+
+-- name: message_by_mid
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
+WHERE run = :run AND mid = :mid;
+
+-- name: message_by_seq
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
+WHERE run = :run AND seq = :seq;
+
+-- name: consequences
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message INDEXED BY message_by_parent
+WHERE run = :run AND parent = :mid AND seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: llm_effects
+SELECT key, request, result, ms, ts FROM effect INDEXED BY effect_by_kind
+WHERE kind = 'llm' AND ts BETWEEN :since AND :until AND instr(request, :words) > 0
+ORDER BY ts DESC LIMIT :limit;
+
+-- name: ends_of_run
+SELECT (SELECT min(seq) FROM message WHERE run = :run) AS first,
+  (SELECT max(seq) FROM message WHERE run = :run) AS last;
+
+-- name: search_after
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_run
+WHERE run = :run AND seq BETWEEN :lowest AND :highest
+  AND (:type IS NULL OR type = :type) AND (:round IS NULL OR round = :round)
+  AND (:sender IS NULL OR sender = :sender) AND (:pattern IS NULL OR body LIKE :pattern)
+ORDER BY seq ASC LIMIT :limit;
+
+-- name: search_before
+SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+FROM message INDEXED BY message_by_run
+WHERE run = :run AND seq BETWEEN :lowest AND :highest
+  AND (:type IS NULL OR type = :type) AND (:round IS NULL OR round = :round)
+  AND (:sender IS NULL OR sender = :sender) AND (:pattern IS NULL OR body LIKE :pattern)
+ORDER BY seq DESC LIMIT :limit;

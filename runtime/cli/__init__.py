@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "stop": "status:stop",
     "refine": "refine:refine",
     "inspect": "inspect:inspect",
+    "view": "view:view",
     "sheet": "sheet:sheet",
     "experiment": "experiment:experiment",
     "report": "report:report",

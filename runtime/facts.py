@@ -1,0 +1,339 @@
+"""What a run has found so far, folded from the facts in its transcript as they arrive.
+
+Every fact is read once, a stretch of the transcript at a time, so that a reader of a long run
+answers at once and catches up meanwhile, and never holds a transaction open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bigpe.agents.messages import (
+    AnyMessage,
+    ArmPulled,
+    CampaignPlan,
+    Gradient,
+    GradientsComputed,
+    InstructionsProposed,
+    PoolChanged,
+    RewriteRequested,
+    RunStarted,
+    RunStopped,
+    StepFailed,
+    parse_message,
+)
+from bigpe.agents.policies import Arm, PolicyConfig, make_policy
+from bigpe.agents.pool import PRIOR_DF
+from bigpe.agents.statistics import Interval, mean, moderated_interval, pooled_squares
+from bigpe.services.store import Store
+from bigpe.services.values import Instruction
+
+FACTS = (
+    "RunStarted",
+    "RewriteRequested",
+    "ArmPulled",
+    "GradientsComputed",
+    "InstructionsProposed",
+    "PoolChanged",
+    "StepFailed",
+    "RunStopped",
+)
+STRETCH = 20_000
+"""Transcript rows looked at in one go: some ten milliseconds."""
+CURVE_POINTS = 400
+"""Points of the best gain over rounds, at most about so many."""
+
+
+class PairRef(NamedTuple):
+    """Where a paired comparison is told: in an ArmPulled message."""
+
+    gain: float
+    """Score units."""
+    round: int
+    place: int
+    """Which of the message's gains."""
+    seq: int
+    """The message's."""
+    arm: str
+    fallback: bool
+
+
+class CurvePoint(NamedTuple):
+    """The best instruction as it stood after a round."""
+
+    round: int
+    arm: str
+    gain: Interval
+
+
+class RoundFacts(NamedTuple):
+    """A settled round."""
+
+    round: int
+    arm: str
+    mean: float | None
+    """Mean gain, score units; None: all comparisons were lost."""
+    gains: int
+    missing: int
+    fallbacks: int
+    admitted: tuple[str, ...]
+    retired: tuple[str, ...]
+    waiting: int
+    best: str
+
+
+@dataclass
+class ArmFacts:
+    """An instruction's record."""
+
+    instruction: Instruction
+    state: str
+    """living, waiting or retired."""
+    name: str = ""
+    """Of a seed."""
+    parent: str | None = None
+    born_round: int = 0
+    improvement: str = ""
+    """The gradient's words that it follows."""
+    gradient: Gradient | None = None
+    proposal: str = ""
+    """The id of the message that proposed it."""
+    reason: str = ""
+    """Why it was retired."""
+    pulls: int = 0
+    pending: dict[int, int] = field(default_factory=dict[int, int])
+    """Rounds in flight and the gains that they will bring."""
+    by_prompt: dict[str, list[float]] = field(
+        default_factory=lambda: defaultdict[str, list[float]](list)
+    )
+    gains: list[float] = field(default_factory=list[float])
+    fallbacks: int = 0
+
+    def prompt_means(self) -> list[float]:
+        """The mean gain of each naive prompt."""
+        return [mean(gains) for gains in self.by_prompt.values()]
+
+
+class RunFacts:
+    """The fold. `apply` takes the facts in transcript order."""
+
+    def __init__(self) -> None:
+        self.start: RunStarted | None = None
+        self.started_at = 0.0
+        """Unix time, seconds."""
+        self.arms: dict[str, ArmFacts] = {}
+        """Every instruction ever proposed, seeds first."""
+        self.rounds: list[RoundFacts] = []
+        self.settled_at: list[float] = []
+        """When each round was settled; Unix time, seconds."""
+        self.pairs: list[PairRef] = []
+        self.curve: list[CurvePoint] = []
+        self.failures: dict[str, int] = defaultdict(int)
+        """Steps given up, by actor."""
+        self.best = ""
+        self.sigma = 0.0
+        self.stopped: RunStopped | None = None
+        self._pulled: dict[int, ArmPulled] = {}
+        self._gradients: dict[int, dict[str, Gradient]] = {}
+
+    @property
+    def plan(self) -> CampaignPlan | None:
+        """The run's frozen inputs; None before it began."""
+        return self.start.plan if self.start else None
+
+    def in_flight(self) -> dict[int, str]:
+        """The rounds under way and their instructions."""
+        found = {round: arm for arm, facts in self.arms.items() for round in facts.pending}
+        return dict(sorted(found.items()))
+
+    def pooled_variance(self) -> float | None:
+        """Variance between naive prompts within an arm, pooled over all, as the pool has it."""
+        return pooled_squares(arm.prompt_means() for arm in self.arms.values()).variance
+
+    def interval(self, arm: ArmFacts, prior: float | None) -> Interval | None:
+        """The arm's mean gain with its 95% interval, as the pool computes it; None without any."""
+        means = arm.prompt_means()
+        return moderated_interval(means, prior, PRIOR_DF) if means else None
+
+    def upper_bounds(self) -> dict[str, float]:
+        """What the policy goes by, for each living instruction; in the policy's own units."""
+        if self.plan is None or not self.sigma:
+            return {}
+        policy = make_policy(PolicyConfig.model_validate(self.plan.policy))
+        arms = [
+            Arm(
+                id=id,
+                gains=tuple(arm.gains),
+                finished_pulls=arm.pulls,
+                pending_pulls=len(arm.pending),
+                pending_gains=sum(arm.pending.values()),
+            )
+            for id, arm in self.arms.items()
+            if arm.state == "living"
+        ]
+        return {arm.id: policy.upper_bound(arm, arms, self.sigma) for arm in arms}
+
+    # -- the fold -----------------------------------------------------------------------------
+
+    def apply(self, seq: int, ts: float, message: AnyMessage) -> None:
+        """Take a fact in; other messages say nothing new."""
+        match message:
+            case RunStarted():
+                self._begin(ts, message)
+            case RewriteRequested():
+                arm = self._arm(message.instruction)
+                arm.pending[message.round] = len(message.tasks)
+            case ArmPulled():
+                self._pulled[message.round] = message
+                self._keep_pairs(seq, message)
+            case GradientsComputed():
+                self._gradients[message.round] = {g.improvement: g for g in message.gradients}
+            case InstructionsProposed():
+                self._propose(message)
+            case PoolChanged():
+                self._settle(ts, message)
+            case StepFailed():
+                if not message.will_retry:
+                    self.failures[message.actor] += 1
+            case RunStopped():
+                self.stopped = message
+            case _:
+                pass
+
+    def _begin(self, ts: float, start: RunStarted) -> None:
+        self.start = start
+        self.started_at = ts
+        for seed in start.plan.instructions:
+            self.arms[seed.instruction.id] = ArmFacts(seed.instruction, "living", name=seed.name)
+        self.best = start.plan.instructions[0].instruction.id
+
+    def _arm(self, instruction: Instruction) -> ArmFacts:
+        return self.arms.setdefault(instruction.id, ArmFacts(instruction, "living"))
+
+    def _keep_pairs(self, seq: int, pulled: ArmPulled) -> None:
+        self.pairs += [
+            PairRef(g.gain, pulled.round, index, seq, pulled.instruction, g.fallback is not None)
+            for index, g in enumerate(pulled.gains)
+        ]
+
+    def _propose(self, message: InstructionsProposed) -> None:
+        gradients = self._gradients.pop(message.round, {})
+        for proposal in message.proposals:
+            if proposal.instruction.id in self.arms:
+                continue
+            self.arms[proposal.instruction.id] = ArmFacts(
+                proposal.instruction,
+                "waiting",
+                parent=message.parent_instruction,
+                born_round=message.round,
+                improvement=proposal.improvement,
+                gradient=gradients.get(proposal.improvement),
+                proposal=message.mid,
+            )
+
+    def _settle(self, ts: float, changed: PoolChanged) -> None:
+        pulled = self._pulled.pop(changed.round, None)
+        self._count(changed.round, pulled)
+        for instruction in changed.admitted:
+            self._arm(instruction).state = "living"
+        for retired in changed.retired:
+            if arm := self.arms.get(retired.instruction):
+                arm.state, arm.reason = "retired", retired.reason
+        self.best, self.sigma = changed.best, changed.sigma
+        gains = [gain.gain for gain in pulled.gains] if pulled else []
+        self.rounds.append(
+            RoundFacts(
+                changed.round,
+                pulled.instruction if pulled else "",
+                mean(gains) if gains else None,
+                len(gains),
+                pulled.missing if pulled else 0,
+                sum(gain.fallback is not None for gain in pulled.gains) if pulled else 0,
+                tuple(i.id for i in changed.admitted),
+                tuple(r.instruction for r in changed.retired),
+                changed.waiting,
+                changed.best,
+            )
+        )
+        self.settled_at.append(ts)
+        self._draw(changed.round)
+
+    def _count(self, round: int, pulled: ArmPulled | None) -> None:
+        for arm in self.arms.values():
+            if arm.pending.pop(round, None) is not None:
+                arm.pulls += 1
+        if pulled is None or pulled.instruction not in self.arms:
+            return
+        arm = self.arms[pulled.instruction]
+        for gain in pulled.gains:
+            arm.gains.append(gain.gain)
+            arm.by_prompt[gain.naive].append(gain.gain)
+            arm.fallbacks += gain.fallback is not None
+
+    def _draw(self, round: int) -> None:
+        planned = self.plan.rounds if self.plan else 1
+        if round % max(1, planned // CURVE_POINTS) and self.stopped is None:
+            return
+        arm = self.arms.get(self.best)
+        gain = self.interval(arm, self.pooled_variance()) if arm else None
+        if gain is not None:
+            self.curve.append(CurvePoint(round, self.best, gain))
+
+
+class RunReader:
+    """Follows a run in its store: the facts up to a place in the transcript."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store = store
+        self._run = run
+        self._turn = asyncio.Lock()
+        self.facts = RunFacts()
+        self.seq = 0
+        """Up to here the transcript was read."""
+        self.last_seq = 0
+        """Where it ended when last looked at."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether more is known to be there than was read."""
+        return self.seq < self.last_seq
+
+    @property
+    def share(self) -> float:
+        """How much of what is there was read, 0..1."""
+        return self.seq / self.last_seq if self.last_seq else 1.0
+
+    async def catch_up(self, seconds: float | None = None) -> None:
+        """Read on to the transcript's end, or until the time is used and a stretch is done."""
+        until = None if seconds is None else time.monotonic() + seconds
+        async with self._turn:
+            row = await self._store.one("last_seq", run=self._run)
+            self.last_seq = row["seq"] if row else 0
+            while self.behind and (until is None or time.monotonic() < until):
+                await self._read_stretch(min(self.seq + STRETCH, self.last_seq))
+                await asyncio.sleep(0)  # others want to be answered meanwhile
+
+    async def _read_stretch(self, upto: int) -> None:
+        facts: list[tuple[int, float, AnyMessage]] = []
+        window = {"run": self._run, "after": self.seq, "upto": upto}
+        for kind in FACTS:
+            rows = await self._store.rows("facts", type=kind, **window)
+            facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
+        for seq, ts, message in sorted(facts, key=lambda fact: fact[0]):
+            self.facts.apply(seq, ts, message)
+        self.seq = upto
+
+
+def ordered(arms: Sequence[ArmFacts], gain_of: dict[str, Interval | None]) -> list[ArmFacts]:
+    """The arms of the highest mean first; those without a result last, as they came."""
+
+    def place(arm: ArmFacts) -> tuple[bool, float]:
+        gain = gain_of[arm.instruction.id]
+        return (gain is None, -(gain.mean if gain else 0.0))
+
+    return sorted(arms, key=place)

@@ -1,0 +1,162 @@
+"""The pages of one run: what is asked of the store, and which template shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from bigpe.runtime.facts import RunReader
+from bigpe.runtime.locks import lock_holder
+from bigpe.runtime.project import Project
+from bigpe.runtime.viewer import gallery, lineage, overview, transcript
+from bigpe.runtime.viewer.context import Context
+from bigpe.runtime.viewer.pictures import Pictures
+from bigpe.runtime.viewer.told import FILTERS
+from bigpe.runtime.viewer.web import Pages, asset
+from bigpe.services.errors import BigpeError
+from bigpe.services.store import Store
+
+POLL_S = 0.5
+"""How often a live page asks whether the database changed."""
+FIRST_LOOK_S = 0.15
+"""A page of a long run is shown after about so long with what was read till then."""
+HEARTBEAT_S = 15.0
+
+Show = Callable[[Context, Request], Awaitable[tuple[str, Mapping[str, Any]]]]
+
+
+class RunPages:
+    """A run's pages over a store that is open for reading."""
+
+    def __init__(self, project: Project, store: Store, run: str) -> None:
+        self.context = Context(project, store, run, RunReader(store, run))
+        self.pictures = Pictures(project.images)
+        self.pages = Pages(FILTERS)
+        self.ending: Callable[[], bool] = lambda: False
+        """Whether open streams should end."""
+        self._version = 0
+        self._changed = asyncio.Event()
+
+    def app(self) -> Starlette:
+        """The pages as an ASGI application."""
+        routes = [
+            Route("/", self._page(overview.show)),
+            Route("/lineage", self._page(lineage.show)),
+            Route("/gallery", self._page(gallery.show)),
+            Route("/transcript", self._page(transcript.show)),
+            Route("/message/{mid}", self._page(transcript.show_message)),
+            Route("/message/{mid}/json", self._raw),
+            Route("/image/{digest}.png", self.pictures.whole),
+            Route("/image/{digest}/{side:int}.webp", self.pictures.small),
+            Route("/events", self._events),
+            Route("/assets/{name}", asset),
+        ]
+        return Starlette(
+            routes=routes,
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: self._not_there, BigpeError: self._failed},
+        )
+
+    # -- following the run --------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
+        following = asyncio.create_task(self._follow())
+        yield
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        """Read on whenever another process has committed, and tell those who wait."""
+        seen = -1
+        while True:
+            row = await self.context.store.one("data_version")
+            version = int(row[0]) if row else 0
+            if version != seen:
+                seen = version
+                before = self.context.reader.seq
+                await self.context.reader.catch_up()
+                if self.context.reader.seq != before:
+                    self._version += 1
+                    self._changed.set()
+                    self._changed = asyncio.Event()
+            await asyncio.sleep(POLL_S)
+
+    async def _events(self, request: Request) -> Response:
+        async def stream() -> AsyncGenerator[str]:
+            yield f"retry: 2000\n\n{self._told()}"
+            said = self._version
+            beat = time.monotonic()
+            while not self.ending():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), POLL_S)
+                if self._version != said:
+                    said = self._version
+                    yield self._told()
+                elif time.monotonic() - beat > HEARTBEAT_S:
+                    beat = time.monotonic()
+                    yield ": still here\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    def _told(self) -> str:
+        rounds = self.context.reader.facts.rounds
+        news = {"seq": self.context.reader.seq, "round": rounds[-1].round if rounds else 0}
+        return f"data: {json.dumps(news)}\n\n"
+
+    # -- answering ----------------------------------------------------------------------------
+
+    def _page(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            await self.context.reader.catch_up(FIRST_LOOK_S)
+            template, values = await show(self.context, request)
+            return self.pages.page(request, template, **await self._common(), **values)
+
+        return answer
+
+    async def _common(self) -> dict[str, Any]:
+        """What every page shows at its top."""
+        row = await self.context.store.one("get_run", name=self.context.run)
+        counts = await self.context.store.rows("count_messages", run=self.context.run)
+        state, reason = (row["state"], row["reason"]) if row else ("open", "")
+        lock = self.context.project.lock(self.context.run)
+        if state in ("running", "open") and lock_holder(lock) is None:
+            state = "interrupted"
+        facts = self.context.reader.facts
+        return {
+            "run": self.context.run,
+            "state": state,
+            "reason": reason,
+            "messages": sum(count["n"] for count in counts),
+            "facts": facts,
+            "plan": facts.plan,
+            "round": facts.rounds[-1].round if facts.rounds else 0,
+            "seq": self.context.reader.seq,
+            "behind": self.context.reader.behind,
+            "read_share": self.context.reader.share,
+            "now": time.time(),
+        }
+
+    async def _raw(self, request: Request) -> Response:
+        row = await transcript.required_message(self.context, request)
+        return Response(row.body, media_type="application/json")
+
+    async def _not_there(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        told = error.detail if isinstance(error, HTTPException) else ""
+        return self.pages.page(
+            request, "missing.html", status=status, here="", told=told, **await self._common()
+        )
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"{error}\n", 500)
