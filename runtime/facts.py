@@ -7,12 +7,14 @@ answers at once and catches up meanwhile, and never holds a transaction open.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bigpe.agents.gating import judged
 from bigpe.agents.messages import (
     AnyMessage,
     ArmPulled,
@@ -29,9 +31,10 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.policies import Arm, PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
+from bigpe.agents.role_messages import GateDecided, ReviewRequested
 from bigpe.agents.statistics import Interval, mean, moderated_interval, pooled_squares
 from bigpe.services.store import Store
-from bigpe.services.values import Instruction
+from bigpe.services.values import Instruction, Json
 
 FACTS = (
     "RunStarted",
@@ -39,6 +42,8 @@ FACTS = (
     "ArmPulled",
     "GradientsComputed",
     "InstructionsProposed",
+    "ReviewRequested",
+    "GateDecided",
     "PoolChanged",
     "StepFailed",
     "RunStopped",
@@ -140,6 +145,7 @@ class RunFacts:
         self.stopped: RunStopped | None = None
         self._pulled: dict[int, ArmPulled] = {}
         self._gradients: dict[int, dict[str, Gradient]] = {}
+        self._reviewed: dict[str, Json] = {}
 
     @property
     def plan(self) -> CampaignPlan | None:
@@ -192,9 +198,14 @@ class RunFacts:
                 self._pulled[message.round] = message
                 self._keep_pairs(seq, message)
             case GradientsComputed():
-                self._gradients[message.round] = {g.improvement: g for g in message.gradients}
+                known = self._gradients.setdefault(message.round, {})
+                known |= {gradient.improvement: gradient for gradient in message.gradients}
             case InstructionsProposed():
                 self._propose(message)
+            case ReviewRequested():
+                self._reviewed[message.mid] = message.subject
+            case GateDecided():
+                self._judge(seq, ts, message)
             case PoolChanged():
                 self._settle(ts, message)
             case StepFailed():
@@ -222,7 +233,7 @@ class RunFacts:
         ]
 
     def _propose(self, message: InstructionsProposed) -> None:
-        gradients = self._gradients.pop(message.round, {})
+        gradients = self._gradients.get(message.round, {})
         for proposal in message.proposals:
             if proposal.instruction.id in self.arms:
                 continue
@@ -236,8 +247,16 @@ class RunFacts:
                 proposal=message.mid,
             )
 
+    def _judge(self, seq: int, ts: float, decision: GateDecided) -> None:
+        """What a gate amends is proposed in its words."""
+        subject = self._reviewed.pop(decision.parent, None)
+        answer = parse_message(json.dumps(subject)) if subject else None
+        if isinstance(answer, GradientsComputed | InstructionsProposed):
+            self.apply(seq, ts, judged(answer, decision.role, decision.judgements))
+
     def _settle(self, ts: float, changed: PoolChanged) -> None:
         pulled = self._pulled.pop(changed.round, None)
+        self._gradients.pop(changed.round, None)
         self._count(changed.round, pulled)
         for instruction in changed.admitted:
             self._arm(instruction).state = "living"

@@ -32,6 +32,7 @@ class Said(NamedTuple):
     message: AnyMessage | None
     """None: of a kind that this version does not know; then its JSON is shown."""
     headline: str
+    details: list[str]
     snippet: str = ""
     """Where the searched text stands, when a search was made."""
 
@@ -108,8 +109,8 @@ def _number(text: str | None) -> int | None:
 def tell(row: Row, text: str = "") -> Said:
     """A row with its headline."""
     message = row.message
-    headline = describe(message)[0] if message else f"a {row.kind}"
-    return Said(row, message, headline, snippet(row.body, text) if text else "")
+    headline, *details = describe(message) if message else [f"a {row.kind}"]
+    return Said(row, message, headline, details, snippet(row.body, text) if text else "")
 
 
 def snippet(body: str, text: str) -> str:
