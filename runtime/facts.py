@@ -328,13 +328,15 @@ class RunReader:
         return self.seq / self.last_seq if self.last_seq else 1.0
 
     async def catch_up(self, seconds: float | None = None) -> None:
-        """Read on to the transcript's end, or until the time is used and a stretch is done."""
+        """Read on to the transcript's end, or until the time is used: a stretch at least."""
         until = None if seconds is None else time.monotonic() + seconds
         async with self._turn:
             row = await self._store.one("last_seq", run=self._run)
             self.last_seq = row["seq"] if row else 0
-            while self.behind and (until is None or time.monotonic() < until):
+            while self.behind:
                 await self._read_stretch(min(self.seq + STRETCH, self.last_seq))
+                if until is not None and time.monotonic() >= until:
+                    break
                 await asyncio.sleep(0)  # others want to be answered meanwhile
 
     async def _read_stretch(self, upto: int) -> None:
