@@ -7,16 +7,20 @@ of what the models answered.
 Pulls overlap, yet deterministically: pull t is chosen when exactly the pulls up to t - K have been
 applied (K = plan.concurrency), with those after them counted as pending, however early any of them
 ended. Everything that a round looks back on is what stood at that moment, plus its own results.
+
+A limit withholds a pull, it does not unchoose it: the pull is chosen when it would have been chosen
+without the limit, and begins when the limit allows it. So a run whose limits are raised after they
+stopped it goes on as if they had never been lower.
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Sequence
 
+from bigpe.agents.account import Account
 from bigpe.agents.attendance import Attendance
-from bigpe.agents.budget import Usage, refusal
+from bigpe.agents.budget import Usage
+from bigpe.agents.draws import Draws
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Answer, Gates, Refused
 from bigpe.agents.messages import (
@@ -26,19 +30,19 @@ from bigpe.agents.messages import (
     ImageScored,
     InstructionsProposed,
     Message,
+    PlanChanged,
     PoolChanged,
     PromptsRewritten,
     ProposalRequested,
-    Purpose,
-    RenderRequested,
     RetiredArm,
     RewriteRequested,
-    RewriteTask,
     RunStarted,
     RunStopped,
     StepFailed,
     StopRequested,
 )
+from bigpe.agents.outlook import Outlook
+from bigpe.agents.pilot import Pilot, picture_of
 from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
 from bigpe.agents.pool import Pool
 from bigpe.agents.role_messages import (
@@ -48,14 +52,13 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Picture, Round
-from bigpe.agents.statistics import ScaleEstimate
-from bigpe.services.values import Instruction, LlmUsage, derive_seed
+from bigpe.services.values import LlmUsage, derive_seed
 
 EXEMPLAR_PAIRS = 24
 """Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
 MEMORY = 5
-EMPTY_ROUNDS = 3
-"""Rounds in a row without one result after which a run stops."""
+CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
+"""What of a plan may change after it began: nothing that earlier results depend on."""
 
 
 class Campaign:
@@ -67,19 +70,15 @@ class Campaign:
         self._chosen = 0
         self._applied = 0
         self._pairs: list[Pair] = []
-        self._draws: Counter[tuple[str, str]] = Counter()
-        self._painted: set[tuple[str, int]] = set()
-        self.used = Usage()
-        """By the pilot and the rounds that are over."""
-        self._dearest = Usage()
-        self._pilot_awaited: set[Picture] = set()
-        self._pilot: dict[str, list[float]] = {}
+        self._account = Account()
+        self._outlook = Outlook()
+        self.changes = 0
+        """How often the plan was changed."""
+        self._asked_to_stop: str | None = None
+        self._pilot = Pilot()
+        self._broken: str | None = None
+        """Why no round may begin any more, whatever the plan."""
         self._improvements: dict[str, str] = {}
-        self._empty_rounds = 0
-        self._last_failure = ""
-        self._best_bound: float | None = None
-        self._stale_rounds = 0
-        self._stopping: str | None = None
         self.stopped: RunStopped | None = None
         self._gates = Gates()
         self.attendance = Attendance()
@@ -91,8 +90,8 @@ class Campaign:
 
     @property
     def plan(self) -> CampaignPlan:
-        """The run's frozen inputs; RuntimeError before RunStarted was applied."""
-        return self._started.plan
+        """The run's inputs as they are now; RuntimeError before RunStarted was applied."""
+        return self._plan
 
     @property
     def _started(self) -> RunStarted:
@@ -111,9 +110,9 @@ class Campaign:
         return self._applied
 
     @property
-    def renders(self) -> int:
-        """Different pictures asked for so far."""
-        return len(self._painted)
+    def used(self) -> Usage:
+        """What the pilot and the rounds that are over asked for."""
+        return self._account.used
 
     @property
     def sigma(self) -> float:
@@ -125,8 +124,10 @@ class Campaign:
         match message:
             case RunStarted():
                 return self._begin(message)
+            case PlanChanged():
+                return self._change(message)
             case StopRequested():
-                self._stopping = self._stopping or message.reason
+                self._asked_to_stop = message.reason
                 return self._choose()
             case PromptsRewritten() | GradientsComputed() | InstructionsProposed():
                 return self._take_answer(message)
@@ -150,68 +151,83 @@ class Campaign:
 
     def _begin(self, start: RunStarted) -> list[Message]:
         self._start = start
-        plan = start.plan
+        self._plan = plan = start.plan
         self.attendance.set(plan.observers, 1)
         policy = PolicyConfig.model_validate(plan.policy)
         self._policy = make_policy(policy)
+        self._draws = draws = Draws(plan.seed, plan.train)
         self.pool = Pool(
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
             paper=policy.name == "paper",
         )
-        requests = [
-            self._paint(start, "pilot", naive, naive, self._image_seed(naive, k))
-            for naive in self._draw(plan.pilot_prompts, "pilot")
+        self._pilot.withheld += [
+            self._pilot.pictures.ask(start, "pilot", naive, naive, draws.image_seed(naive, k))
+            for naive in draws.prompts(plan.pilot_prompts, "pilot")
             for k in range(2)
         ]
-        self._pilot_awaited = {(r.purpose, r.naive, r.seed) for r in requests}
-        # Naive, rewritten and professional: what every round may paint and score.
-        pictures = 3 * min(plan.batch_size, len(plan.train)) * plan.seeds_per_prompt
-        self._dearest = plan.prices.of_pictures(pictures, pictures)
-        return [*requests]
+        return self._begin_pilot()
 
-    def _end_pilot(self) -> list[Message]:
-        scored = sum(len(scores) for scores in self._pilot.values())
-        self.used = self.plan.prices.of_pictures(self.renders, scored)
-        repeated = [scores for scores in self._pilot.values() if len(scores) == 2]
-        if not repeated:
-            self._stopping = f"no picture of the pilot could be scored: {self._last_failure}"
-            self._scale = ScaleEstimate(sigma0=1.0, nu0=1.0)
-            return self._choose()
-        # A gain is a difference of two scores, so its variance is twice a score's.
-        squares = sum((a - b) ** 2 for a, b in repeated)
-        sigma0 = max((squares / len(repeated)) ** 0.5, 1e-9)
-        self._scale = ScaleEstimate(sigma0=sigma0, nu0=float(len(repeated)))
+    def _begin_pilot(self) -> list[Message]:
+        pilot = self._pilot
+        reason = self._asked_to_stop or self._account.pilot_refusal(self.plan, pilot.pictures)
+        if reason is not None:
+            return [self._stop(reason)]
+        said, pilot.withheld = pilot.withheld, []
+        return said
+
+    def _pilot_step(self) -> list[Message]:
+        if not self._pilot.over:
+            return []
+        self._account.settle_pilot(self._pilot.pictures)
+        scale = self._pilot.scale()
+        if scale is None:
+            self._broken = (
+                f"no picture of the pilot could be scored: {self._outlook.last_failure}; "
+                "mend that, and start a run of another name"
+            )
+        else:
+            self._scale = scale
         return self._choose()
 
     # -- choosing a pull ----------------------------------------------------------------------
 
     def _choose(self) -> list[Message]:
-        said: list[Message] = []
-        if self._pilot_awaited or self.stopped is not None:
-            return said
-        while self._may_choose():
-            said += self._open_round(self._chosen + 1)
-        if self._chosen == self._applied and self._stopping is not None:
-            said.append(self._stop(self._stopping))
+        if not self._pilot.over or self.stopped is not None:
+            return []
+        exhausted = self._broken or self._outlook.exhausted(self.plan.patience)
+        while exhausted is None and self._chosen - self._applied < self.plan.concurrency:
+            self._choose_round(self._chosen + 1)
+        said, refused = self._let_begin()
+        reason = refused or exhausted
+        if reason is not None and all(current.withheld for current in self._rounds.values()):
+            said.append(self._stop(reason))
         return said
 
-    def _may_choose(self) -> bool:
-        plan = self.plan
-        if self._stopping is None and self._chosen >= plan.rounds:
-            self._stopping = f"all {plan.rounds} rounds are done"
-        in_flight = self._chosen - self._applied
-        if self._stopping is None and in_flight < plan.concurrency:
-            self._stopping = refusal(plan.limits, self.used, self._dearest, in_flight)
-        return self._stopping is None and in_flight < plan.concurrency
+    def _let_begin(self) -> tuple[list[Message], str | None]:
+        """What opens the rounds that may begin now, and why the next one may not."""
+        said: list[Message] = []
+        begun = [current for current in self._rounds.values() if not current.withheld]
+        for current in [current for current in self._rounds.values() if current.withheld]:
+            refused = (
+                self._broken
+                or self._asked_to_stop
+                or self._account.refusal(self.plan, begun, current)
+            )
+            if refused is not None:
+                return said, refused
+            said += current.withheld
+            current.withheld = []
+            begun.append(current)
+        return said, None
 
-    def _open_round(self, index: int) -> list[Message]:
+    def _choose_round(self, index: int) -> None:
         plan = self.plan
         arm = self._policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
         tasks = [
-            self._task(instruction, naive)
-            for naive in self._draw(plan.batch_size, index)
+            self._draws.task(instruction, naive)
+            for naive in self._draws.prompts(plan.batch_size, index)
             for _ in range(plan.seeds_per_prompt)
         ]
         request = RewriteRequested.make(
@@ -224,45 +240,16 @@ class Campaign:
             living=tuple(self.pool.living()),
             tried=self._memory(),
         )
-        paintings = [self._paint(request, "naive", t.naive, t.naive, t.image_seed) for t in tasks]
-        for task in tasks:
-            if professional := plan.professional.get(task.naive):
-                paintings.append(
-                    self._paint(request, "professional", task.naive, professional, task.image_seed)
-                )
-        current.awaited = {(p.purpose, p.naive, p.seed) for p in paintings}
+        current.withheld = [request]
+        current.withheld += [
+            current.pictures.ask(request, "naive", t.naive, t.naive, t.image_seed) for t in tasks
+        ]
+        current.withheld += [
+            current.pictures.ask(request, "professional", t.naive, professional, t.image_seed)
+            for t in tasks
+            if (professional := plan.professional.get(t.naive))
+        ]
         self._chosen = index
-        return [request, *paintings]
-
-    def _task(self, instruction: Instruction, naive: str) -> RewriteTask:
-        draw = self._draws[instruction.id, naive]
-        self._draws[instruction.id, naive] += 1
-        return RewriteTask(
-            naive=naive,
-            image_seed=self._image_seed(naive, draw),
-            llm_seed=derive_seed(self.plan.seed, "llm", instruction.id, naive, draw),
-        )
-
-    def _draw(self, count: int, index: int | str) -> list[str]:
-        """Prompts for a pull, without replacement, by hash of the run's seed and the pull."""
-        rng = random.Random(derive_seed(self.plan.seed, "prompts", index))
-        train = self.plan.train
-        return rng.sample(train, min(count, len(train)))
-
-    def _image_seed(self, naive: str, draw: int) -> int:
-        """The `draw`-th seed of a fixed list per prompt: all arms share the naive pictures."""
-        return derive_seed(self.plan.seed, "image", naive, draw)
-
-    def _paint(
-        self, cause: Message, purpose: Purpose, naive: str, prompt: str, seed: int
-    ) -> RenderRequested:
-        if (prompt, seed) not in self._painted and cause.round in self._rounds:
-            self._rounds[cause.round].renders += 1
-        self._painted.add((prompt, seed))
-        place = f"{purpose}/{seed}/{naive}"
-        return RenderRequested.make(
-            cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed
-        )
 
     def _memory(self) -> tuple[str, ...]:
         """What the latest improvements won, for the next gradient."""
@@ -287,7 +274,10 @@ class Campaign:
         return self._follow(self._gates.ask(message, self.plan.gates))
 
     def _count_llm(self, index: int, role: str, usage: LlmUsage) -> None:
-        self._rounds[index].llm += self.plan.prices.of_llm(role, usage)
+        if current := self._rounds.get(index):
+            current.ask(role, usage)
+        else:
+            self._account.add_late(role, usage)
 
     def _follow(self, message: Answer | ReviewRequested) -> list[Message]:
         """Ask the next gate, or take in what has passed all of them."""
@@ -305,39 +295,38 @@ class Campaign:
         current = self._rounds[message.round]
         current.rewrites = {(r.naive, r.image_seed): r for r in message.rewrites}
         paintings = [
-            self._paint(message, "rewrite", r.naive, r.text, r.image_seed)
+            current.pictures.ask(message, "rewrite", r.naive, r.text, r.image_seed)
             for r in message.rewrites
             if r.fallback is None
         ]
-        current.awaited |= {(p.purpose, p.naive, p.seed) for p in paintings}
         return [*paintings, *self._join(message.round)]
 
     def _take_score(self, message: ImageScored) -> list[Message]:
-        picture: Picture = (message.purpose, message.naive, message.seed)
         if message.round == 0:
-            self._pilot.setdefault(message.naive, []).append(message.score)
-            return self._pilot_step(picture)
+            self._pilot.take(message)
+            return self._pilot_step()
         current = self._rounds[message.round]
-        current.awaited.discard(picture)
-        current.scores[picture] = message
+        current.pictures.awaited.discard(picture_of(message))
+        current.scores[picture_of(message)] = message
         return self._join(message.round)
 
-    def _pilot_step(self, picture: Picture) -> list[Message]:
-        self._pilot_awaited.discard(picture)
-        return [] if self._pilot_awaited else self._end_pilot()
-
     def _take_failure(self, message: StepFailed) -> list[Message]:
-        if message.will_retry or message.actor in self.attendance.ever:
+        if message.actor in self.attendance.ever:
+            return []  # what observers use is told by their reports
+        self._count_llm(message.round, message.actor, message.usage)
+        if message.will_retry:
             return []
-        self._last_failure = message.cause
+        self._outlook.last_failure = message.cause
         picture: Picture | None = None
         if message.purpose is not None:
             picture = (message.purpose, message.naive, message.seed)
         if message.round == 0:
-            return self._pilot_step(picture) if picture else []
+            if picture is not None:
+                self._pilot.pictures.lose(picture, message.step_kind)
+            return self._pilot_step() if picture else []
         current = self._rounds[message.round]
         if picture is not None:
-            current.awaited.discard(picture)
+            current.pictures.lose(picture, message.step_kind)
             return self._join(message.round)
         if message.step_kind == "RewriteRequested":
             current.rewrites = {}
@@ -354,7 +343,7 @@ class Campaign:
         outcome = self._gates.fail(message.step)
         if not isinstance(outcome, Refused):
             return self._follow(outcome)
-        self._stopping = self._stopping or (
+        self._broken = self._broken or (
             f"the required gate {outcome.gate!r} failed: {message.cause}; mend it, or set "
             f"[roles.{outcome.gate}] required = false, and start a run of another name"
         )
@@ -370,7 +359,7 @@ class Campaign:
     def _take_report(self, message: RoleReported) -> list[Message]:
         if not self.attendance.expects(message.role, message.round):
             # It joined in the middle and reads what went before.
-            self.used += self.plan.prices.of_llm(message.role, message.usage)
+            self._account.add_late(message.role, message.usage)
             return []
         self.attendance.report(message.role, message.round, message.usage)
         return self._settle_ready()
@@ -378,7 +367,7 @@ class Campaign:
     def _join(self, index: int) -> list[Message]:
         """Once every picture of the round is scored or lost: its result, and what it teaches."""
         current = self._rounds[index]
-        if current.rewrites is None or current.awaited or current.pulled is not None:
+        if current.rewrites is None or current.pictures.awaited or current.pulled is not None:
             return []
         pulled = current.join()
         if not pulled.gains:
@@ -458,12 +447,10 @@ class Campaign:
         delta = self.pool.settle(self._policy, self.sigma)
         for role, used in self.attendance.count(index - 1).items():
             self._count_llm(index, role, used)
-        usage = current.usage(self.plan.prices)
-        self.used += usage
-        self._dearest = self._dearest.or_more(usage)
+        self._account.settle(current)
+        self._outlook.settle(bool(gains), self.pool.best().lo)
         self._applied = index
         del self._rounds[index]
-        self._look_for_an_end(bool(gains))
         return [
             PoolChanged.make(
                 current.last or current.request,
@@ -472,31 +459,24 @@ class Campaign:
                 waiting=delta.waiting,
                 sigma=self.sigma,
                 best=self.pool.best().instruction.id,
+                used=self.used,
             )
         ]
 
     # -- the end ------------------------------------------------------------------------------
 
-    def _look_for_an_end(self, had_results: bool) -> None:
-        self._empty_rounds = 0 if had_results else self._empty_rounds + 1
-        if self._empty_rounds >= EMPTY_ROUNDS:
-            self._stopping = self._stopping or (
-                f"{EMPTY_ROUNDS} rounds in a row gave no result; the last cause: "
-                f"{self._last_failure or 'unknown'}"
-            )
-        bound = self.pool.best().lo
-        if bound is not None and (self._best_bound is None or bound > self._best_bound):
-            self._best_bound = bound
-            self._stale_rounds = 0
-        else:
-            self._stale_rounds += 1
-        patience = self.plan.patience
-        if patience and self._stale_rounds >= patience:
-            self._stopping = self._stopping or (
-                f"the best instruction's lower bound has not risen for {patience} rounds"
-            )
-
     def _stop(self, reason: str) -> RunStopped:
         best = self.pool.best().instruction.id
-        self.stopped = RunStopped.make(self._started, round=self._applied, reason=reason, best=best)
+        place = str(self.changes) if self.changes else ""
+        self.stopped = RunStopped.make(
+            self._started, place, round=self._applied, reason=reason, best=best
+        )
         return self.stopped
+
+    def _change(self, message: PlanChanged) -> list[Message]:
+        """Go on by the changed plan, also after a stop."""
+        changed = {name: getattr(message, name) for name in CHANGEABLE}
+        self._plan = self._plan.model_copy(update=changed)
+        self.changes += 1
+        self._asked_to_stop = self.stopped = None
+        return self._begin_pilot() if self._pilot.withheld else self._choose()

@@ -13,6 +13,7 @@ from bigpe.agents.messages import (
     ImageScored,
     InstructionsProposed,
     Message,
+    PlanChanged,
     PromptsRewritten,
     RunStarted,
     StepFailed,
@@ -36,6 +37,7 @@ class Coordinator(Role):
     async def on_result(
         self,
         message: RunStarted
+        | PlanChanged
         | StopRequested
         | PromptsRewritten
         | ImageScored

@@ -47,9 +47,14 @@ class Generator(Role):
         await self.perform(message, self._rewrite_batch)
 
     async def _rewrite_batch(self, message: RewriteRequested) -> Sequence[Message]:
-        results = await asyncio.gather(
-            *(self._rewrite_one(message, message.instruction, task) for task in message.tasks)
+        # All are waited for, so that no call goes on after the step has failed.
+        done = await asyncio.gather(
+            *(self._rewrite_one(message, message.instruction, task) for task in message.tasks),
+            return_exceptions=True,
         )
+        if failure := next((one for one in done if isinstance(one, BaseException)), None):
+            raise failure
+        results = [one for one in done if not isinstance(one, BaseException)]
         answer = PromptsRewritten.make(
             message,
             instruction=message.instruction.id,

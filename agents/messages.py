@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from bigpe.agents.budget import Limits, Prices
+from bigpe.agents.budget import Limits, Prices, Usage
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.message_base import Message
 from bigpe.agents.role_messages import (
@@ -148,6 +148,17 @@ class RunStarted(Message):
 
     kind: Literal["RunStarted"] = "RunStarted"
     plan: CampaignPlan
+
+
+class PlanChanged(Message):
+    """What people changed of a run that has begun; to the coordinator. It lifts a StopRequested."""
+
+    kind: Literal["PlanChanged"] = "PlanChanged"
+    rounds: int = Field(ge=1)
+    concurrency: int = Field(ge=1)
+    patience: int = Field(ge=0)
+    limits: Limits
+    prices: Prices
 
 
 class StopRequested(Message):
@@ -315,10 +326,12 @@ class PoolChanged(Message):
     """Estimated noise of one gain, score units."""
     best: str
     """Id of the instruction with the highest lower bound so far."""
+    used: Usage = Usage()
+    """What the run has asked for so far, the pilot included."""
 
 
 class RunStopped(Message):
-    """The run is complete; nothing follows."""
+    """The run is at its end; nothing follows but a PlanChanged, if a limit is raised."""
 
     kind: Literal["RunStopped"] = "RunStopped"
     reason: str
@@ -344,10 +357,13 @@ class StepFailed(Message):
     naive: str = ""
     seed: int = 0
     """With `purpose` and `naive`: the picture that is lost, when the step was about one."""
+    usage: LlmUsage = LlmUsage()
+    """What the attempt asked language models for, less what the next attempt will be told again."""
 
 
 AnyMessage = Annotated[
     RunStarted
+    | PlanChanged
     | StopRequested
     | RewriteRequested
     | PromptsRewritten

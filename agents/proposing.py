@@ -22,7 +22,6 @@ from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
 from bigpe.services.values import (
-    UNUSABLE,
     Exemplar,
     Instruction,
     Json,
@@ -131,7 +130,7 @@ async def propose(
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
             turns = (*request.turns, Turn(role="assistant", text=error.raw))
-            usage += UNUSABLE
+            usage += error.usage
             continue
         turns = (*request.turns, Turn(role="assistant", text=answer.text))
         usage += answer.usage

@@ -10,7 +10,7 @@ from bigpe.agents.terms import one_line, subject_kept, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
-from bigpe.services.values import UNUSABLE, Instruction, LlmUsage, Value, derive_seed
+from bigpe.services.values import Instruction, LlmUsage, Value, derive_seed
 
 ATTEMPTS = 3
 TEMPERATURE = 0.3
@@ -75,7 +75,7 @@ async def rewrite(llm: Asks, instruction: Instruction | None, naive: str, seed: 
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
             fault, raw = str(error), error.raw
-            spent += UNUSABLE
+            spent += error.usage
             continue
         spent += answer.usage
         raw = answer.text

@@ -34,6 +34,8 @@ from bigpe.services.errors import (
     TransientLlmError,
     UnusableAnswerError,
 )
+from bigpe.services.spending import Spender, spending
+from bigpe.services.values import LlmUsage
 
 M = TypeVar("M", bound=Message)
 
@@ -142,9 +144,10 @@ class Role(RoutedAgent):
     ) -> Sequence[Message]:
         """The answers of `work`, tried again while it fails for a while; else a StepFailed."""
         attempts = 0
+        spender = Spender(self._journal.run, self.name, message.round)
 
         async def report(state: RetryCallState) -> None:
-            await self._report_retry(message, state)
+            await self._report_retry(message, state, spender.lost)
 
         try:
             async for trial in AsyncRetrying(
@@ -157,7 +160,8 @@ class Role(RoutedAgent):
             ):
                 with trial:
                     attempts = trial.retry_state.attempt_number
-                    return await work(message)
+                    with spending(self._journal.run, self.name, message.round) as spender:
+                        return await work(message)
         except (*STOPS_RUN, _LeftOpenError):
             raise  # the delivery stays open
         except Exception as error:
@@ -165,7 +169,8 @@ class Role(RoutedAgent):
                 raise _LeftOpenError from error
             if not isinstance(error, BigpeError):
                 log.error("step raised", actor=self.name, trace=traceback.format_exc())
-            return [self._failure(message, error, attempts, will_retry=False)]
+            usage = spender.lost + spender.answered
+            return [self._failure(message, error, attempts, usage, will_retry=False)]
         raise AssertionError("a retry loop either returns or raises")
 
     def _may_retry(self, error: BaseException) -> bool:
@@ -187,14 +192,21 @@ class Role(RoutedAgent):
                 raise _LeftOpenError
             await asyncio.sleep(min(left, LOOK_UP_S))
 
-    async def _report_retry(self, message: Message, state: RetryCallState) -> None:
+    async def _report_retry(self, message: Message, state: RetryCallState, usage: LlmUsage) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None:
-            failure = self._failure(message, error, state.attempt_number, will_retry=True)
+            failure = self._failure(message, error, state.attempt_number, usage, will_retry=True)
             await self._journal.commit(self.name, [failure])
+            await self._journal.publish(self.name, [failure])
 
     def _failure(
-        self, message: Message, error: BaseException, attempt: int, *, will_retry: bool
+        self,
+        message: Message,
+        error: BaseException,
+        attempt: int,
+        usage: LlmUsage,
+        *,
+        will_retry: bool,
     ) -> StepFailed:
         place = f"{self.name}/{message.mid}/{attempt}/{'retry' if will_retry else 'final'}"
         return StepFailed.make(
@@ -208,6 +220,7 @@ class Role(RoutedAgent):
             attempt=attempt,
             will_retry=will_retry,
             raw=error.raw if isinstance(error, UnusableAnswerError) else None,
+            usage=usage,
             **_picture(message),
         )
 

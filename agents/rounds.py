@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bigpe.agents.budget import Prices, Usage
+from bigpe.agents import proposing, rewriting, wording
+from bigpe.agents.budget import Usage, of_role
 from bigpe.agents.evidence import Pair, tabulate
 from bigpe.agents.messages import (
     ArmPulled,
@@ -18,17 +19,62 @@ from bigpe.agents.messages import (
     Message,
     PairedGain,
     Purpose,
+    RenderRequested,
     RewriteRequested,
     RewriteTask,
     Rewritten,
     StepFailed,
 )
-from bigpe.services.values import Instruction, derive_seed
+from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
 """Which picture of a round: purpose, naive prompt, image seed."""
+Painting = tuple[str, int]
+"""What is really painted: a prompt and an image seed."""
 
 EVIDENCE_ROWS = 12
+
+
+@dataclass
+class Pictures:
+    """Pictures asked for together, and what became of them."""
+
+    prompts: dict[Picture, str] = field(default_factory=dict[Picture, str])
+    awaited: set[Picture] = field(default_factory=set[Picture])
+    lost: dict[Picture, str] = field(default_factory=dict[Picture, str])
+    """The kind of the step that failed."""
+
+    def ask(
+        self, cause: Message, purpose: Purpose, naive: str, prompt: str, seed: int
+    ) -> RenderRequested:
+        """One more."""
+        picture = (purpose, naive, seed)
+        self.prompts[picture] = prompt
+        self.awaited.add(picture)
+        place = f"{purpose}/{seed}/{naive}"
+        return RenderRequested.make(
+            cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed
+        )
+
+    def lose(self, picture: Picture, step_kind: str) -> None:
+        """It will not come."""
+        self.awaited.discard(picture)
+        self.lost[picture] = step_kind
+
+    def fresh(self, painted: set[Painting]) -> set[Painting]:
+        """The different ones that are not in `painted`."""
+        return {(prompt, picture[2]) for picture, prompt in self.prompts.items()} - painted
+
+    def settle(self, painted: set[Painting]) -> Usage:
+        """What they are in renders and scores; `painted` gets those that need no second call.
+
+        A failure is in no memo, so a lost picture counts again when it is asked for again.
+        """
+        fresh = self.fresh(painted)
+        lost = {(self.prompts[picture], picture[2]): kind for picture, kind in self.lost.items()}
+        painted |= fresh - lost.keys()
+        unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
+        return Usage(renders=len(fresh), scores=len(fresh - unpainted))
 
 
 @dataclass
@@ -40,7 +86,9 @@ class Round:
     """How many of the run's pairs existed when the pull was chosen."""
     living: tuple[Instruction, ...]
     tried: tuple[str, ...]
-    awaited: set[Picture] = field(default_factory=set[Picture])
+    withheld: list[Message] = field(default_factory=list[Message])
+    """What opens the round, until the budget lets it begin."""
+    pictures: Pictures = field(default_factory=Pictures)
     rewrites: dict[tuple[str, int], Rewritten] | None = None
     scores: dict[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
     pulled: ArmPulled | None = None
@@ -53,13 +101,24 @@ class Round:
     last: Message | None = None
     proposed: InstructionsProposed | None = None
     complete: bool = False
-    renders: int = 0
-    """Pictures that no earlier round asked for."""
     llm: Usage = Usage()
+    """Of language models only."""
 
-    def usage(self, prices: Prices) -> Usage:
-        """What the pull has used."""
-        return self.llm + prices.of_pictures(self.renders, len(self.scores))
+    def at_most(self, plan: CampaignPlan, painted: set[Painting], dearest: Usage) -> Usage:
+        """What the pull may take when no call has to be repeated; `dearest`: what one took."""
+        tasks = len(self.request.tasks)
+        pictures = len(self.pictures.fresh(painted)) + tasks
+        calls = {
+            "generator": tasks * rewriting.ATTEMPTS,
+            "gradient": plan.improvements * wording.CANDIDATES,
+            "modifier": plan.improvements * len(plan.authors) * proposing.CANDIDATES,
+        }
+        known = {role: LlmUsage(calls=count) for role, count in calls.items()}
+        return Usage(renders=pictures, scores=pictures, llm=known).with_llm_of(dearest)
+
+    def ask(self, role: str, used: LlmUsage) -> None:
+        """A role asked its language model for this."""
+        self.llm += of_role(role, used)
 
     def join(self) -> ArmPulled:
         """The pull's result, from the scores that came; what is missing is counted."""

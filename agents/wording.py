@@ -19,7 +19,7 @@ from bigpe.agents.terms import contains_term, one_line, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
-from bigpe.services.values import UNUSABLE, Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.values import Instruction, Json, LlmUsage, Value, derive_seed
 
 CANDIDATES = 2
 TEMPERATURE = 0.4
@@ -137,7 +137,7 @@ async def word_gradient(
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
             raw = error.raw
-            usage += UNUSABLE
+            usage += error.usage
             continue
         raw = answer.text
         usage += answer.usage

@@ -112,7 +112,7 @@ class RunView:
     def _render(self) -> Group:
         elapsed = max(time.monotonic() - self._start, 1e-6)
         line = f"{self._pictures} pictures scored ({self._pictures / elapsed:.2f}/s)"
-        line += f", {self._session.coordinator.campaign.renders} renders asked for"
+        line += f", {self._session.coordinator.campaign.used.renders} renders asked for"
         line += f", {self._tokens:,} LLM tokens, best {self._best()}"
         return Group(self._progress, Text(self._news), Text(line, style="dim"))
 

@@ -57,6 +57,7 @@ log = structlog.get_logger("bigpe.session")
 COORDINATOR = "coordinator"
 CONSUMERS: Mapping[str, tuple[str, ...]] = {
     "RunStarted": (COORDINATOR,),
+    "PlanChanged": (COORDINATOR,),
     "StopRequested": (COORDINATOR,),
     "PromptsRewritten": (COORDINATOR,),
     "ImageScored": (COORDINATOR,),

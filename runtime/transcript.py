@@ -14,6 +14,7 @@ from bigpe.agents.messages import (
     ImageScored,
     InstructionsProposed,
     LlmTurn,
+    PlanChanged,
     PoolChanged,
     PromptsRewritten,
     ProposalRequested,
@@ -98,6 +99,12 @@ def describe(message: AnyMessage) -> list[str]:
                 f"{plan.policy.get('name')}, pool of {plan.pool_size}, seed {plan.seed}",
                 *(f"  seed instruction {quote(s.instruction.text)}" for s in plan.instructions),
             ]
+        case PlanChanged():
+            limits = [f"{name}={value:,g}" for name, value in message.limits if value]
+            return [
+                f"the plan is changed: {message.rounds} rounds, {message.concurrency} at a time, "
+                f"budget {' '.join(limits) or 'without limits'}"
+            ]
         case StopRequested():
             return [f"asks to stop: {message.reason}"]
         case RewriteRequested():
@@ -147,7 +154,7 @@ def describe(message: AnyMessage) -> list[str]:
         case PoolChanged():
             return [f"pool: best is {message.best[:8]}", *_pool(message)]
         case RunStopped():
-            return [f"the run is complete: {message.reason}; best is {message.best[:8]}"]
+            return [f"the run ends: {message.reason}; best is {message.best[:8]}"]
         case RolesChanged():
             return [f"observers: {', '.join(message.observers) or 'none any more'}"]
         case RoleSaid():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bigpe.services.values import ONE_CALL, LlmUsage
+
 
 class BigpeError(Exception):
     """Base of all errors of bigpe; the command line prints the message without a traceback."""
@@ -59,6 +61,9 @@ class GivenUpError(ServiceError):
 class LlmError(ServiceError):
     """A language model call failed."""
 
+    usage: LlmUsage = ONE_CALL
+    """What the call used all the same."""
+
 
 class TransientLlmError(LlmError):
     """A language model call failed and may succeed when tried again."""
@@ -76,10 +81,11 @@ class UnusableAnswerError(LlmError):
 
     transient = True
 
-    def __init__(self, message: str, raw: str) -> None:
+    def __init__(self, message: str, raw: str, usage: LlmUsage = ONE_CALL) -> None:
         super().__init__(message)
         self.raw = raw
         """The model's whole answer, kept for the transcript."""
+        self.usage = usage
 
 
 class RenderError(ServiceError):

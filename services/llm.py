@@ -33,6 +33,7 @@ from bigpe.services.errors import (
     TransientLlmError,
     UnusableAnswerError,
 )
+from bigpe.services.spending import note_answered, note_lost
 from bigpe.services.values import Json, LlmAnswer, LlmUsage, Value, digest
 
 EMBEDDED = "bigpe.services.embedded_llm.EmbeddedLlmClient"
@@ -176,8 +177,14 @@ class LlmService:
         """See `Asks.ask`; an equal request that was answered before costs nothing."""
         body = request.model_dump(mode="json")
         key = digest({"op": "llm", "version": 1, "model": self.fingerprint, "request": body})
-        stored = await self._memo.run(key, "llm", body, lambda: self._call(request))
-        return LlmAnswer.model_validate(stored)
+        try:
+            stored = await self._memo.run(key, "llm", body, lambda: self._call(request))
+        except LlmError as error:
+            note_lost(error.usage)
+            raise
+        answer = LlmAnswer.model_validate(stored)
+        note_answered(answer.usage)
+        return answer
 
     async def close(self) -> None:
         """Close the client."""
@@ -195,23 +202,22 @@ class LlmService:
                 )
         except Exception as error:
             raise self._explain(error) from error
+        usage = LlmUsage(
+            calls=1,
+            prompt_tokens=result.usage.prompt_tokens,
+            completion_tokens=result.usage.completion_tokens,
+        )
         text = _storable(result.content) if isinstance(result.content, str) else ""
         if not text.strip():
-            raise UnusableAnswerError("the model answered with no text", raw=str(result.content))
+            raw = str(result.content)
+            raise UnusableAnswerError("the model answered with no text", raw=raw, usage=usage)
         if len(text) > LONGEST_ANSWER:
             raise UnusableAnswerError(
                 f"the model answered with {len(text):,} characters, more than {LONGEST_ANSWER:,}",
                 raw=text[:LONGEST_ANSWER],
+                usage=usage,
             )
-        answer = LlmAnswer(
-            text=text,
-            usage=LlmUsage(
-                calls=1,
-                prompt_tokens=result.usage.prompt_tokens,
-                completion_tokens=result.usage.completion_tokens,
-            ),
-            finish_reason=result.finish_reason,
-        )
+        answer = LlmAnswer(text=text, usage=usage, finish_reason=result.finish_reason)
         return answer.model_dump(mode="json")
 
     def _arguments(self, request: LlmRequest) -> Mapping[str, Any]:

@@ -98,9 +98,14 @@ class LlmUsage(Value):
     """Calls of a language model and the tokens that they used."""
 
     calls: int = 0
-    """Calls that were answered, usably or not."""
+    """Calls made, answered or not."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and answers together."""
+        return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: LlmUsage) -> LlmUsage:
         return LlmUsage(
@@ -109,9 +114,17 @@ class LlmUsage(Value):
             completion_tokens=self.completion_tokens + other.completion_tokens,
         )
 
+    def or_more(self, other: LlmUsage) -> LlmUsage:
+        """The larger of each."""
+        return LlmUsage(
+            calls=max(self.calls, other.calls),
+            prompt_tokens=max(self.prompt_tokens, other.prompt_tokens),
+            completion_tokens=max(self.completion_tokens, other.completion_tokens),
+        )
 
-UNUSABLE = LlmUsage(calls=1)
-"""A call whose answer could not be used: its tokens are not told."""
+
+ONE_CALL = LlmUsage(calls=1)
+"""A call whose tokens nobody told."""
 
 
 class LlmAnswer(Value):

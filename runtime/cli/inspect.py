@@ -97,7 +97,7 @@ async def _show_pool(store: Store, run: str, as_json: bool) -> None:
         return
     reason = campaign.stopped.reason if campaign.stopped else "not complete"
     if as_json:
-        print_json(result_json(campaign.pool, campaign.plan, reason, campaign.renders))
+        print_json(result_json(campaign.pool, campaign.plan, reason, campaign.used.renders))
         return
     console = stdout()
     console.print(result_table(campaign.pool, best=campaign.pool.best().instruction.id))

@@ -146,7 +146,7 @@ def report(session: Session, *, as_json: bool) -> int:
         return PAUSED
     reason = campaign.stopped.reason
     if as_json:
-        print_json(result_json(session.pool, campaign.plan, reason, campaign.renders))
+        print_json(result_json(session.pool, campaign.plan, reason, campaign.used.renders))
         return 0
     console = stdout()
     console.print(result_table(session.pool, best=campaign.stopped.best))

@@ -10,12 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.campaigns import answer, bodies, drive, plan
 
-from bigpe.agents.budget import RESOURCES, Resource
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
     ArmPulled,
-    GradientsComputed,
-    InstructionsProposed,
     Message,
     PoolChanged,
     PromptsRewritten,
@@ -25,7 +22,6 @@ from bigpe.agents.messages import (
     StepFailed,
     parse_message,
 )
-from bigpe.services.values import LlmUsage
 
 
 @settings(max_examples=25, deadline=None)
@@ -158,78 +154,6 @@ def test_fallbacks_count_as_no_gain() -> None:
     pulls = [m for m in said if isinstance(m, ArmPulled)]
     assert pulls and all(g.gain == 0 and g.fallback for m in pulls for g in m.gains)
     assert not [m for m in said if isinstance(m, RenderRequested) and m.purpose == "rewrite"]
-
-
-def test_the_render_budget_is_kept() -> None:
-    campaign, _, _ = drive(plan(rounds=100, limits={"renders": 60}), random.Random(10))
-    assert campaign.renders <= 60
-    assert campaign.stopped is not None and "budget of 60 renders" in campaign.stopped.reason
-
-
-PRICES = {
-    "llm": {
-        "default": {"prompt": 1.0, "completion": 4.0},
-        "generator": {"prompt": 2.0, "completion": 4.0},
-    },
-    "render": 0.01,
-    "score": 0.001,
-}
-SPENDERS: dict[type[Message] | None, LlmUsage] = {
-    PromptsRewritten: LlmUsage(calls=3, prompt_tokens=300, completion_tokens=60),
-    GradientsComputed: LlmUsage(calls=1, prompt_tokens=500, completion_tokens=90),
-    InstructionsProposed: LlmUsage(calls=2, prompt_tokens=400, completion_tokens=40),
-}
-ROUND_CALLS, ROUND_TOKENS = 6, 360 + 590 + 440
-ROUND_LLM_USD = (300 * 2 + (500 + 400) * 1 + (60 + 90 + 40) * 4) / 1e6
-
-
-def paid_answer(message: Message) -> Message | None:
-    said = answer(message)
-    used = SPENDERS.get(type(said)) if said is not None else None
-    return said.model_copy(update={"usage": used}) if said is not None and used else said
-
-
-def test_usage_is_the_sum_of_what_was_used() -> None:
-    campaign, said, _ = drive(plan(prices=PRICES), random.Random(1), paid_answer)
-    rounds, asked = 8, [m for m in said if isinstance(m, RenderRequested)]
-    assert campaign.applied == rounds
-    assert campaign.used.renders == campaign.renders
-    assert campaign.used.scores == len(asked)
-    assert campaign.used.llm_calls == rounds * ROUND_CALLS
-    assert campaign.used.tokens == rounds * ROUND_TOKENS
-    wanted = rounds * ROUND_LLM_USD + campaign.renders * 0.01 + len(asked) * 0.001
-    assert campaign.used.usd == pytest.approx(wanted)
-
-
-@given(
-    resource=st.sampled_from(RESOURCES),
-    share=st.floats(0.01, 1.0),
-    concurrency=st.integers(1, 4),
-    order=st.integers(0, 2**16),
-)
-@settings(max_examples=60, deadline=None)
-def test_a_budget_is_never_overspent_but_by_the_first_rounds(
-    resource: Resource, share: float, concurrency: int, order: int
-) -> None:
-    most = {"renders": 120, "scores": 120, "llm_calls": 60, "tokens": 12_000, "usd": 1.5}[resource]
-    limit = share * most if resource == "usd" else 1 + int(share * most)
-    wanted = plan(rounds=60, concurrency=concurrency, prices=PRICES, limits={resource: limit})
-    campaign, _, _ = drive(wanted, random.Random(order), paid_answer)
-    assert campaign.stopped is not None
-    assert f"raise [budget] {resource} to go on" in campaign.stopped.reason
-    # The pilot is painted whatever it takes; what a language model takes is learnt by trying.
-    unreserved = 0 if resource in ("renders", "scores") else concurrency
-    assert campaign.applied <= unreserved or campaign.used.of(resource) <= limit
-
-
-@given(concurrency=st.integers(1, 4), orders=st.tuples(st.integers(), st.integers()))
-@settings(max_examples=30, deadline=None)
-def test_a_budget_ends_a_run_at_the_same_round_in_any_order(
-    concurrency: int, orders: tuple[int, int]
-) -> None:
-    wanted = plan(rounds=40, concurrency=concurrency, prices=PRICES, limits={"usd": 0.9})
-    ends = [drive(wanted, random.Random(o), paid_answer)[0].stopped for o in orders]
-    assert ends[0] == ends[1] and ends[0] is not None and "usd" in ends[0].reason
 
 
 def test_patience_ends_a_run_that_no_longer_improves() -> None:

@@ -241,11 +241,11 @@ def test_a_vetoed_rewrite_is_a_fallback_that_names_the_gate() -> None:
 @given(order=st.integers(0, 10**6))
 def test_observers_are_counted_a_round_late_wherever_their_reports_arrive(order: int) -> None:
     limited = plan(
-        observers=("historian",), limits={"llm_calls": 4}, prices={"llm": {"historian": {}}}
+        observers=("historian",), limits={"llm_calls": 15}, prices={"llm": {"historian": {}}}
     )
     campaign, said, _ = play(limited, random.Random(order))
     # A round is one call of the author and one of the historian, who is counted a round later:
-    # 1, 3 and the next would be the dearest, 2, more than 4.
+    # 1, 3 and the next may make 13 calls and one more of the historian, together more than 15.
     assert campaign.applied == 2
     assert campaign.used.llm_calls == 3
     assert isinstance(said[-1], RunStopped) and "llm calls" in said[-1].reason

@@ -1,11 +1,11 @@
-"""A campaign driven by hand: requests are answered in any order that a test likes."""
+"""A campaign driven without actors: every request is answered by rule, in any order."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-from bigpe.agents.campaign import Campaign
+from bigpe.agents.campaign import CHANGEABLE, Campaign
 from bigpe.agents.messages import (
     CampaignPlan,
     CritiqueRequested,
@@ -14,6 +14,7 @@ from bigpe.agents.messages import (
     ImageScored,
     InstructionsProposed,
     Message,
+    PlanChanged,
     PromptsRewritten,
     ProposalRequested,
     ProposedInstruction,
@@ -107,16 +108,34 @@ def drive(
 ) -> tuple[Campaign, list[Message], list[Message]]:
     """Run a campaign, answering requests in a random order; returns what was said and heard."""
     campaign = Campaign()
+    said, heard = go_on(campaign, start_run("r", wanted), order, reply)
+    return campaign, said, heard
+
+
+def go_on(
+    campaign: Campaign,
+    first: Message,
+    order: random.Random,
+    reply: Callable[[Message], Message | None] = answer,
+) -> tuple[list[Message], list[Message]]:
+    """Say `first` to a campaign and answer what follows; returns what was said and heard."""
     said: list[Message] = []
     heard: list[Message] = []
-    waiting: list[Message] = [start_run("r", wanted)]
+    waiting: list[Message] = [first]
     while waiting:
         incoming = waiting.pop(order.randrange(len(waiting)))
         heard.append(incoming)
         outgoing = campaign.apply(incoming)
         said += outgoing
         waiting += [a for message in outgoing if (a := reply(message)) is not None]
-    return campaign, said, heard
+    return said, heard
+
+
+def change(campaign: Campaign, **changed: object) -> PlanChanged:
+    """The plan as it is, with these changes."""
+    now = campaign.plan.model_dump(include=set(CHANGEABLE))
+    cause = start_run("r", campaign.plan)
+    return PlanChanged.make(cause, str(campaign.changes + 1), **(now | changed))
 
 
 def bodies(messages: list[Message]) -> dict[str, str]:

@@ -1,0 +1,60 @@
+"""What a run has used so far, and which of its rounds may begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bigpe.agents.budget import Usage, of_role, refusal
+from bigpe.agents.messages import CampaignPlan
+from bigpe.agents.rounds import Painting, Pictures, Round
+from bigpe.services.values import LlmUsage
+
+
+class Account:
+    """Settled in the order of rounds, so that it never depends on the order of answers."""
+
+    def __init__(self) -> None:
+        self.used = Usage()
+        """By the pilot and the rounds that are over."""
+        self._dearest = Usage()
+        """The most that language models took in a round."""
+        self._painted: set[Painting] = set()
+        self._settled = 0
+
+    def settle_pilot(self, pictures: Pictures) -> None:
+        """The pilot is over."""
+        self.used += pictures.settle(self._painted)
+
+    def settle(self, current: Round) -> None:
+        """The round is over."""
+        self.used += current.pictures.settle(self._painted) + current.llm
+        self._dearest = self._dearest.with_llm_of(current.llm)
+        self._settled += 1
+
+    def add_late(self, role: str, used: LlmUsage) -> None:
+        """A call that is told after its round was settled."""
+        self.used += of_role(role, used)
+
+    def pilot_refusal(self, plan: CampaignPlan, pictures: Pictures) -> str | None:
+        """Why the pilot may not begin, or None."""
+        count = len(pictures.fresh(self._painted))
+        reserved = Usage(renders=count, scores=count)
+        return refusal(plan.limits, plan.prices, self.used, reserved, "pilot")
+
+    def refusal(self, plan: CampaignPlan, begun: Sequence[Round], following: Round) -> str | None:
+        """Why `following` may not begin beside the rounds in flight, or not yet; or None."""
+        if following.request.round > plan.rounds:
+            return f"all {plan.rounds} rounds are done"
+        if begun and not self._settled and _to_be_learnt(plan):
+            return "the first round has to tell what a round takes"
+        reserved = Usage()
+        for current in (*begun, following):
+            reserved += current.at_most(plan, self._painted, self._dearest)
+        return refusal(plan.limits, plan.prices, self.used, reserved)
+
+
+def _to_be_learnt(plan: CampaignPlan) -> bool:
+    """Whether something is limited whose use is known only once a round is settled."""
+    limits = plan.limits
+    plugins = plan.gates or plan.contributors or plan.observers
+    return bool(limits.tokens or limits.usd or (limits.llm_calls and plugins))

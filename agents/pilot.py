@@ -1,0 +1,42 @@
+"""Before the first pull: a few naive prompts are painted twice, to learn how noisy a gain is."""
+
+from __future__ import annotations
+
+from bigpe.agents.messages import ImageScored, Message
+from bigpe.agents.rounds import Picture, Pictures
+from bigpe.agents.statistics import ScaleEstimate
+
+
+class Pilot:
+    """Pictures of round 0 and their scores."""
+
+    def __init__(self) -> None:
+        self.pictures = Pictures()
+        self.withheld: list[Message] = []
+        """What asks for the pictures, until the budget lets it begin."""
+        self._scores: dict[str, list[float]] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether every picture is scored or lost."""
+        return not self.pictures.awaited
+
+    def take(self, message: ImageScored) -> None:
+        """A picture is scored."""
+        self.pictures.awaited.discard(picture_of(message))
+        self._scores.setdefault(message.naive, []).append(message.score)
+
+    def scale(self) -> ScaleEstimate | None:
+        """The noise of a gain; None when no prompt was scored twice."""
+        repeated = [scores for scores in self._scores.values() if len(scores) == 2]
+        if not repeated:
+            return None
+        # A gain is a difference of two scores, so its variance is twice a score's.
+        squares = sum((a - b) ** 2 for a, b in repeated)
+        sigma0 = max((squares / len(repeated)) ** 0.5, 1e-9)
+        return ScaleEstimate(sigma0=sigma0, nu0=float(len(repeated)))
+
+
+def picture_of(message: ImageScored) -> Picture:
+    """Which picture of its round was scored."""
+    return (message.purpose, message.naive, message.seed)
