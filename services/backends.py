@@ -10,8 +10,12 @@ from bigpe.services import plugins
 from bigpe.services.a1111 import open_a1111
 from bigpe.services.blobs import BlobStore
 from bigpe.services.comfyui import open_comfyui
+from bigpe.services.errors import ConfigError, RenderError, ScoreError
 from bigpe.services.hpsv2_package import Hpsv2PackageScorer
+from bigpe.services.http_pool import HttpPool
+from bigpe.services.http_render import refuse_unused
 from bigpe.services.openai_images import open_openai_images
+from bigpe.services.remote import RemoteRenderer, RemoteScorer
 from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer
 from bigpe.services.score import ClipScorer, ScoreConfig, Scorer
 
@@ -32,11 +36,24 @@ RENDERERS: Mapping[str, Callable[[RenderConfig, Workplace], Renderer]] = {
     "openai-images": lambda config, at: open_openai_images(config, at.blobs),
     "a1111": lambda config, at: open_a1111(config, at.blobs),
     "comfyui": lambda config, at: open_comfyui(config, at.blobs, at.folder),
+    "bigpe": lambda config, at: RemoteRenderer(_render_workers(config), at.blobs),
 }
 SCORERS: Mapping[str, Callable[[ScoreConfig, Workplace], Scorer]] = {
     "clip": lambda config, at: ClipScorer(config, at.blobs, log_path=at.log_path),
+    "bigpe": lambda config, at: RemoteScorer(_score_workers(config), at.blobs),
     "hpsv2-package": lambda config, at: Hpsv2PackageScorer(config, at.blobs, log_path=at.log_path),
 }
+
+
+def _render_workers(config: RenderConfig) -> HttpPool:
+    refuse_unused(config, ())
+    return HttpPool("render", config.http, timeout_s=config.call_timeout_s, error=RenderError)
+
+
+def _score_workers(config: ScoreConfig) -> HttpPool:
+    if config.model != ScoreConfig().model:
+        raise ConfigError('[score] model has no effect with backend = "bigpe"; take it out')
+    return HttpPool("score", config.http, timeout_s=config.call_timeout_s, error=ScoreError)
 
 
 def open_renderer(config: RenderConfig, at: Workplace) -> Renderer:

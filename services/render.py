@@ -28,6 +28,7 @@ BACKENDS = {
     "openai-images": "a server with OpenAI's Images API",
     "a1111": "AUTOMATIC1111's web UI, or what imitates it",
     "comfyui": "a ComfyUI server and your workflow",
+    "bigpe": "workers started by `bigpe serve render`",
 }
 """The built-in renderers, each in a line."""
 MAX_WAIT_S = 0.02

@@ -13,6 +13,7 @@ from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.effects import Memo
 from bigpe.services.errors import ScoreError
+from bigpe.services.http_client import HttpConfig
 from bigpe.services.queueing import BatchQueue
 from bigpe.services.render import MAX_WAIT_S, lanes_of, thread_env
 from bigpe.services.values import Json, Score, ScoreRequest, digest
@@ -20,6 +21,7 @@ from bigpe.services.values import Json, Score, ScoreRequest, digest
 BACKEND = "bigpe.services.clip_family:open_backend"
 BACKENDS = {
     "clip": "a CLIP-family model in a process of its own",
+    "bigpe": "workers started by `bigpe serve score`",
     "hpsv2-package": "the official hpsv2 package in its own environment",
 }
 """The built-in scorers, each in a line."""
@@ -45,6 +47,8 @@ class ScoreConfig(BaseModel):
     max_batch: int = Field(default=8, ge=1, le=1024)
     threads: int = Field(default=2, ge=1, le=512)
     call_timeout_s: float = Field(default=600.0, gt=0)
+    http: HttpConfig = HttpConfig()
+    """`[score.http]`: bigpe's own workers."""
 
     @field_validator("backend")
     @classmethod

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "policies": "plugins:policies",
     "renderers": "plugins:renderers",
     "scorers": "plugins:scorers",
+    "serve": "serve:serve",
     "doctor": "doctor:doctor",
 }
 
