@@ -13,6 +13,7 @@ from pathlib import Path
 from bigpe.services.errors import StoreError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED = ".tmp-"
 
 
 class BlobStore:
@@ -38,7 +39,7 @@ class BlobStore:
         """
         digest = hashlib.sha256(png).hexdigest()
         path = self.path(digest)
-        if path.is_file():
+        if _made_young(path):
             return digest
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,9 +66,24 @@ class BlobStore:
         """The digests of all pictures that are there."""
         return (path.stem for path in self.folder.glob("??/*.png") if _DIGEST.fullmatch(path.stem))
 
+    def unfinished(self) -> Iterator[Path]:
+        """Files that a process was writing, or was killed while writing."""
+        return self.folder.glob(f"??/{_UNFINISHED}*")
+
+
+def _made_young(path: Path) -> bool:
+    """Whether the picture is there; if so it is as young as a new one, which `bigpe gc` spares."""
+    try:
+        os.utime(path)
+    except PermissionError:
+        pass  # another user's: what counts is that it is there
+    except OSError:
+        return False
+    return path.is_file()
+
 
 def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

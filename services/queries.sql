@@ -157,6 +157,22 @@ SELECT id, split, body, ts FROM evaluation_report WHERE run = :run ORDER BY id D
 -- name: count_effects
 SELECT kind, count(*) AS n, coalesce(sum(ms), 0) AS ms FROM effect GROUP BY kind ORDER BY kind;
 
+-- name: message_texts
+SELECT seq AS at, body AS text FROM message WHERE seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: effect_texts
+SELECT key AS at, request || result AS text FROM effect
+WHERE key > :after ORDER BY key LIMIT :limit;
+
+-- name: sealed_effect_texts
+SELECT key AS at, request || result AS text FROM sealed_effect
+WHERE key > :after ORDER BY key LIMIT :limit;
+
+-- name: further_texts
+SELECT body AS text FROM evaluation
+UNION ALL SELECT body FROM evaluation_report
+UNION ALL SELECT state FROM snapshot;
+
 -- name: add_professional
 INSERT INTO professional(text, source, license) VALUES (:text, :source, :license)
 ON CONFLICT(text) DO NOTHING;

@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "renderers": "plugins:renderers",
     "scorers": "plugins:scorers",
     "serve": "serve:serve",
+    "gc": "gc:gc",
     "doctor": "doctor:doctor",
 }
 
