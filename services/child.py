@@ -45,7 +45,7 @@ class Child:
         log_path: Path | None = None,
         call_timeout_s: float = 600.0,
         start_timeout_s: float = 600.0,
-        max_restarts: int = 8,
+        max_restarts: int = 6,
         command: Sequence[str] = (),
     ) -> None:
         """`factory` is "package.module:function"; `config` goes to it, but for its key "env",

@@ -245,7 +245,10 @@ class LlmService:
         where = str(self._config.config.get("base_url", self._config.provider))
         told = self._without_key(_storable(str(error)))
         if isinstance(error, openai.APITimeoutError | TimeoutError):
-            return TransientLlmError(f"{where}: no answer in {self._config.timeout_s:g} s")
+            return TransientLlmError(
+                f"{where}: no answer in {self._config.timeout_s:g} s; if it is slow, "
+                "raise timeout_s"
+            )
         if isinstance(error, openai.APIStatusError):
             return _explain_status(where, error.status_code, told, error.response.headers)
         if isinstance(error, NOT_A_COMPLETION):
@@ -269,7 +272,10 @@ class LlmService:
 def _explain_status(where: str, code: int, told: str, headers: Mapping[str, str]) -> LlmError:
     said = f"{where}: HTTP {code}: {told[:300]}"
     if code == 429 or code >= 500:
-        return TransientLlmError(said, retry_after_s=_retry_after(headers))
+        remedy = "lower [run] concurrency" if code == 429 else "look at the server's log"
+        return TransientLlmError(
+            f"{said}; if it stays so, {remedy}", retry_after_s=_retry_after(headers)
+        )
     remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
     return LlmError(f"{said}; {remedy.get(code, 'check the model and its settings')}")
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -62,27 +60,8 @@ def bodies(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [body for body in found if body["kind"] == kind]
 
 
-def answers_well(server: FakeServer, handler: BaseHTTPRequestHandler) -> None:
-    """What a capable model would say to the role that asks."""
-    request = server.requests[-1]
-    asked = str(request["messages"][-1]["content"])
-    shape = json.dumps(request.get("response_format", {}))
-    if '"improvement"' in shape:
-        better = re.search(r"^better: (.*)$", asked, re.M)
-        wish = f"Add {better[1]}." if better else "Add wild roses."
-        rows = re.findall(r"^(E\d+) ", asked, re.M)
-        answer = {"improvement": wish, "inference": "It was so measured.", "evidence": rows[:1]}
-        says(json.dumps(answer))(handler)
-    elif '"instruction"' in shape:
-        names = re.search(r"^name: (.*)$", asked, re.M)
-        told = names[1] if names else "wild roses"
-        says(json.dumps({"instruction": f"Enrich the picture, with {told}."}))(handler)
-    else:
-        says(f"{asked.strip()}, golden hour, wild roses")(handler)
-
-
 def test_a_capable_server_drives_a_run_to_its_end(server: FakeServer, tmp_path: Path) -> None:
-    server.replies = [lambda handler: answers_well(server, handler)]
+    server.replies = [server.answers_well]
     done = run(tmp_path / "p", server.url)
     assert done.returncode == 0, done.stderr
     assert "stopped: all 2 rounds are done" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +43,24 @@ class FakeServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+    def answers_well(self, handler: BaseHTTPRequestHandler) -> None:
+        """What a capable model would say to the role that asks."""
+        request = self.requests[-1]
+        asked = str(request["messages"][-1]["content"])
+        shape = json.dumps(request.get("response_format", {}))
+        if '"improvement"' in shape:
+            better = re.search(r"^better: (.*)$", asked, re.M)
+            wish = f"Add {better[1]}." if better else "Add wild roses."
+            rows = re.findall(r"^(E\d+) ", asked, re.M)
+            answer = {"improvement": wish, "inference": "It was so measured.", "evidence": rows[:1]}
+            says(json.dumps(answer))(handler)
+        elif '"instruction"' in shape:
+            names = re.search(r"^name: (.*)$", asked, re.M)
+            told = names[1] if names else "wild roses"
+            says(json.dumps({"instruction": f"Enrich the picture, with {told}."}))(handler)
+        else:
+            says(f"{asked.strip()}, golden hour, wild roses")(handler)
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
         self.ended.wait(60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,66 @@ def test_out_of_memory_halves_the_batch(
     told = painted(backend, *(item(seed=seed) for seed in range(4)))
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
     assert ["error" in one for one in told] == [False, False, False, True]
+    assert "CUDA out of memory; lower [render] size" in told[3]["error"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_what_did_not_fit_is_freed_before_less_is_tried(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    backend = DiffusersBackend(config_of(pipeline, deterministic=False), tmp_path)
+    forward, held = backend._forward, list[weakref.ref[np.ndarray]]()
+
+    def greedy(items: Sequence[dict[str, Any]]) -> np.ndarray:
+        assert all(reference() is None for reference in held), "an earlier try's memory is held"
+        if len(items) == 1:
+            return forward(items)
+        memory = np.zeros(1)
+        held.append(weakref.ref(memory))
+        raise type(error)(*error.args)  # a new one, that nobody else holds
+
+    monkeypatch.setattr(backend, "_forward", greedy)
+    told = painted(backend, item(seed=0), item(seed=1))
+    assert len(held) == 1 and ["error" in one for one in told] == [False, False]
+
+
+def test_a_bug_is_not_taken_for_a_lack_of_memory(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = DiffusersBackend(config_of(pipeline, deterministic=False), tmp_path)
+
+    def broken(items: Sequence[dict[str, Any]]) -> np.ndarray:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(backend, "_forward", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        painted(backend, item())
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
+def test_latents_that_are_no_numbers_spoil_one_picture_of_a_batch(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = DiffusersBackend(config_of(pipeline, deterministic=False), tmp_path)
+    decode = backend._pipeline.vae.decode
+
+    def spoilt(latents: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        latents = latents.clone()
+        latents[1] = float("nan")
+        return decode(latents, *args, **kwargs)
+
+    monkeypatch.setattr(backend._pipeline.vae, "decode", spoilt)
+    told = painted(backend, *(item(seed=seed) for seed in range(3)))
+    assert ["error" in one for one in told] == [False, True, False]
+    assert "not numbers" in told[1]["error"] and "fp16-safe vae" in told[1]["error"]
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning")

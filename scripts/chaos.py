@@ -1,0 +1,174 @@
+"""Kill real runs at random instants, resume them, and compare with runs that were left alone.
+
+    python -P scripts/chaos.py --kills 200 --embedded 20 [--seed 0]
+    python -P scripts/chaos.py --quick
+
+A run's life is the time that its processes are up, from the first committed message on. Instants
+are drawn uniformly over as long a life as the undisturbed run's; at each one the process that is
+up gets SIGKILL, and another one resumes. Every fourth run is resumed by a next release, whose
+schema differs, and the next instant is drawn over its start, so that kills fall into a migration.
+What was under way at a kill is read from marks that the process left (tests/support/marks.py).
+
+Prints the figures of docs/figures/chaos.jsonl; exits with 1 when a fault was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+
+from figures import say  # noqa: E402
+from support.killing import (  # noqa: E402
+    EMBEDDED_CONFIG,
+    STATES,
+    Findings,
+    ForkedStage,
+    Stage,
+    StartedStage,
+    Trial,
+    Undisturbed,
+    fake_config,
+)
+
+KILLS_A_RUN = 4
+EMBEDDED_KILLS_A_RUN = 5
+ENOUGH = 10
+"""Kills wanted in every state."""
+PATIENCE = 8
+"""Times the wanted kills, after which no more are drawn."""
+SEEDS = (11, 12, 13)
+"""Of the fake runs."""
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200, help="at least so many, on fast fakes")
+    parser.add_argument("--embedded", type=int, default=0, help="so many more on embedded models")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="20 kills, however they fall")
+    return parser.parse_args(words)
+
+
+def log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def on_fakes(stage: Stage, folder: Path, rng: random.Random, kills: int, each: int) -> Findings:
+    """At least `kills`, and on until each state has had `each`."""
+    found = Findings()
+    whole = [Undisturbed(stage, folder / f"whole-{seed}", fake_config(seed)) for seed in SEEDS]
+    runs = 0
+    while found.kills < kills or (min(found.states[s] for s in (*STATES, "migrate")) < each):
+        if found.kills >= PATIENCE * kills:
+            break
+        runs += 1
+        trial = Trial(stage, folder / str(runs), whole[runs % len(whole)], found)
+        trial.run(rng, KILLS_A_RUN, migrate=runs % 4 == 0)
+        if runs % 10 == 0:
+            log(f"{runs} runs, {found.kills} kills: {dict(found.states)}")
+    return found
+
+
+def on_embedded_models(
+    stage: Stage, folder: Path, rng: random.Random, kills: int, seed: int
+) -> Findings:
+    found = Findings()
+    if not kills:
+        return found
+    whole = Undisturbed(stage, folder / "whole", EMBEDDED_CONFIG)
+    log(f"the embedded run takes {whole.seconds:.1f} s undisturbed")
+    runs = 0
+    while found.kills < kills:
+        runs += 1
+        trial = Trial(stage, folder / str(runs), whole, found)
+        trial.run(rng, min(EMBEDDED_KILLS_A_RUN, kills - found.kills), migrate=False)
+        log(f"embedded run {runs}: {found.kills} kills, {dict(found.states)}")
+    return found
+
+
+def told(states: Counter[str]) -> str:
+    return ", ".join(f"{state} {states[state]}" for state in (*STATES, "migrate", "between"))
+
+
+def report(fakes: Findings, embedded: Findings, seed: int) -> bool:
+    """Say every figure; whether all is well."""
+    both = fakes + embedded
+    how = (
+        f"SIGKILL at uniform instants of the run's life, seed {seed}; state at the kill: "
+        f"{told(both.states)}"
+    )
+    say("kills", both.kills, unit="kills", n=both.runs, how=how)
+    how = f"as above, embedded LLM, renderer and scorer in child processes: {told(embedded.states)}"
+    say("kills_embedded", embedded.kills, unit="kills", n=embedded.runs, how=how)
+    least = min(both.states[state] for state in STATES)
+    how = (
+        f"least of {', '.join(STATES)}; a kill counts once, for the rarest state that was open; "
+        "instants were drawn on until each had enough; publishing is held open 1 ms a message"
+    )
+    say("kills_min_per_state", least, unit="kills", n=both.kills, how=how)
+    faults = {
+        "diverged_runs": (
+            both.diverged,
+            "runs",
+            both.runs,
+            "transcript (ids and bodies), pool, scores or choices not as in the undisturbed run, "
+            "or a process that did not resume",
+        ),
+        "lost_records": (
+            both.lost,
+            "records",
+            both.promised,
+            "messages and paid results whose commit was acknowledged before a kill and that were "
+            "gone after it, and pictures referred to that are not there",
+        ),
+        "repeated_calls_beyond_in_flight": (
+            both.repeated,
+            "calls",
+            both.calls,
+            "LLM calls, renders and scores made again (counted where the models are served), less "
+            f"those under way at a kill; {both.repeated_in_flight} of those were made again",
+        ),
+        "orphan_images": (
+            both.orphans,
+            "files",
+            both.pictures,
+            f"after gc, which removed {both.swept}",
+        ),
+        "integrity_failures": (
+            both.damaged,
+            "databases",
+            both.checked,
+            "PRAGMA integrity_check after each kill and each end; a schema half migrated, too",
+        ),
+    }
+    for figure, (value, unit, n, how) in faults.items():
+        say(figure, value, unit=unit, n=n, how=how)
+    for line in both.notes[:20]:
+        log(line)
+    return not any(value for value, *_ in faults.values())
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    chosen = arguments(words)
+    kills, embedded, each = chosen.kills, chosen.embedded, ENOUGH
+    if chosen.quick:
+        kills, embedded, each = 20, 0, 0
+    rng = random.Random(chosen.seed)
+    with tempfile.TemporaryDirectory(prefix="bigpe-chaos-") as name:
+        folder = Path(name)
+        with ForkedStage() as stage:
+            fakes = on_fakes(stage, folder / "fakes", rng, kills, each)
+        found = on_embedded_models(StartedStage(), folder / "embedded", rng, embedded, chosen.seed)
+    return 0 if report(fakes, found, chosen.seed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

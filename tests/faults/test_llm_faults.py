@@ -1,0 +1,218 @@
+"""Whole runs whose language model is a real HTTP server that misbehaves, once or for good."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.http_llm import FakeServer, Reply, breaks_off, fails, says, sends
+from support.runs import open_fake, transcript
+
+from bigpe.services.llm import LlmConfig, load_client
+
+CONFIG: dict[str, Any] = {
+    "run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2, "concurrency": 1, "seed": 4}
+}
+ABILITIES = {
+    "vision": False,
+    "function_calling": False,
+    "json_output": True,
+    "structured_output": True,
+    "family": "unknown",
+    "multiple_system_messages": True,
+}
+TIMEOUT_S = 0.5
+REFUSAL = "I'm sorry, but I cannot help with that."
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    made = FakeServer()
+    yield made
+    made.close()
+
+
+async def run(folder: Path, server: FakeServer) -> str:
+    """Run to the end; the reason that it gave."""
+    config = {"model": "test-model", "base_url": server.url, "model_info": ABILITIES}
+    wanted = LlmConfig(
+        provider="autogen_ext.models.openai.OpenAIChatCompletionClient",
+        config=config,
+        timeout_s=TIMEOUT_S,
+    )
+    whole = CONFIG | {"llm": {"default": wanted.model_dump()}}
+    async with open_fake(folder, whole, llm=load_client(wanted)) as session:  # type: ignore[arg-type]
+        async for _ in session.run():
+            pass
+        assert session.coordinator.campaign.stopped is not None
+        return session.coordinator.campaign.stopped.reason
+
+
+def said(folder: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(body) for _, body in transcript(folder)]
+    return [body for body in found if body["kind"] == kind]
+
+
+def memoised(folder: Path) -> list[str]:
+    """Answers of the language model that are kept."""
+    connection = sqlite3.connect(folder / "bigpe.db")
+    rows = connection.execute("SELECT result FROM effect WHERE kind = 'llm'").fetchall()
+    connection.close()
+    return [json.loads(result)["text"] for (result,) in rows]
+
+
+def check_scores(folder: Path) -> None:
+    """No failure has become a score of 0, and no gain is of a picture that was not scored."""
+    scores = said(folder, "ImageScored")
+    assert scores and all(one["score"] > 0.1 for one in scores)
+    for pulled in said(folder, "ArmPulled"):
+        assert len(pulled["gains"]) + pulled["missing"] == 2
+        assert all(gain["score"] > 0.1 and gain["naive_score"] > 0.1 for gain in pulled["gains"])
+        assert all(gain["gain"] == 0 for gain in pulled["gains"] if gain["fallback"])
+
+
+@dataclass(frozen=True)
+class Trouble:
+    reply: Callable[[FakeServer], Reply]
+    cause: str
+    """Is in the recorded cause."""
+
+
+TRANSIENT = {
+    "429, come back soon": Trouble(lambda _: fails(429, Retry_After="0.05"), "HTTP 429: "),
+    "500": Trouble(lambda _: fails(500), "HTTP 500: "),
+    "a hang": Trouble(
+        lambda server: server.hang, "no answer in 0.5 s; if it is slow, raise timeout_s"
+    ),
+    "a drip": Trouble(lambda server: server.drip, "no answer in 0.5 s"),
+    "a cut stream": Trouble(lambda _: breaks_off, "no connection"),
+}
+
+
+@pytest.mark.parametrize("case", list(TRANSIENT))
+async def test_what_passes_is_recorded_and_tried_again(
+    server: FakeServer, tmp_path: Path, case: str
+) -> None:
+    trouble = TRANSIENT[case]
+    server.replies = [trouble.reply(server), server.answers_well]
+    assert await run(tmp_path, server) == "all 2 rounds are done"
+    [failure] = said(tmp_path, "StepFailed")
+    assert trouble.cause in failure["cause"]
+    assert (failure["attempt"], failure["will_retry"]) == (1, True)
+    assert (failure["step_kind"], failure["error"]) == ("RewriteRequested", "TransientLlmError")
+    rewrites = [r for one in said(tmp_path, "PromptsRewritten") for r in one["rewrites"]]
+    assert len(rewrites) == 4 and all(r["fallback"] is None for r in rewrites)
+    assert [one["missing"] for one in said(tmp_path, "ArmPulled")] == [0, 0]
+    # Each request once, and the one that failed once more.
+    assert len(server.requests) == len(memoised(tmp_path)) + 1
+    check_scores(tmp_path)
+
+
+@pytest.mark.parametrize("case", ["429, come back soon", "500", "a hang"])
+async def test_what_stays_ends_the_run_with_a_remedy(
+    server: FakeServer, tmp_path: Path, case: str
+) -> None:
+    server.replies = [TRANSIENT[case].reply(server)]
+    reason = await run(tmp_path, server)
+    assert TRANSIENT[case].cause in reason or "all 2 rounds are done" in reason
+    failures = said(tmp_path, "StepFailed")
+    assert {(f["attempt"], f["will_retry"]) for f in failures} == {(1, True), (2, False)}
+    assert all("; if it " in f["cause"] for f in failures), "each names a remedy"
+    assert memoised(tmp_path) == []
+    assert [(one["missing"], one["gains"]) for one in said(tmp_path, "ArmPulled")] == [(2, [])] * 2
+    check_scores(tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+async def test_what_no_other_try_mends_is_not_tried_again(
+    server: FakeServer, tmp_path: Path, status: int
+) -> None:
+    server.replies = [fails(status)]
+    await run(tmp_path, server)
+    failures = said(tmp_path, "StepFailed")
+    assert {(f["attempt"], f["will_retry"]) for f in failures} == {(1, False)}
+    assert all(f"HTTP {status}: " in f["cause"] and "; check " in f["cause"] for f in failures)
+    assert memoised(tmp_path) == []
+
+
+UNUSABLE = {
+    "no text": (says(""), "the model answered with no text"),
+    "two megabytes": (says("word " * 400_000), "more than 65,536"),
+    "a refusal": (says(REFUSAL), "the model refused"),
+}
+
+
+@pytest.mark.parametrize("case", list(UNUSABLE))
+async def test_an_answer_that_cannot_be_used_falls_back_with_its_cause(
+    server: FakeServer, tmp_path: Path, case: str
+) -> None:
+    reply, cause = UNUSABLE[case]
+    server.replies = [reply]
+    await run(tmp_path, server)
+    rewrites = [r for one in said(tmp_path, "PromptsRewritten") for r in one["rewrites"]]
+    assert len(rewrites) == 4
+    assert all(cause in r["fallback"] and r["attempts"] == 3 for r in rewrites)
+    assert all(r["text"] == r["naive"] for r in rewrites)
+    gains = [gain for one in said(tmp_path, "ArmPulled") for gain in one["gains"]]
+    assert len(gains) == 4 and all(gain["fallback"] for gain in gains)
+    # A refusal is what the model said; what it did not say is not kept.
+    assert set(memoised(tmp_path)) <= {REFUSAL}
+    check_scores(tmp_path)
+
+
+@pytest.mark.parametrize("case", list(UNUSABLE))
+async def test_once_is_mended_by_another_seed(
+    server: FakeServer, tmp_path: Path, case: str
+) -> None:
+    server.replies = [UNUSABLE[case][0], server.answers_well]
+    assert await run(tmp_path, server) == "all 2 rounds are done"
+    rewrites = [r for one in said(tmp_path, "PromptsRewritten") for r in one["rewrites"]]
+    assert sorted(r["attempts"] for r in rewrites) == [1, 1, 1, 2]
+    assert all(r["fallback"] is None for r in rewrites)
+    check_scores(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{not json",
+        "[]",
+        '{"model": "test-model", "choices": []}',
+        "<html>Welcome to the hotel network</html>",
+    ],
+)
+async def test_what_is_no_completion_is_a_failure_and_never_an_answer(
+    server: FakeServer, tmp_path: Path, body: str
+) -> None:
+    server.replies = [sends(200, body)]
+    await run(tmp_path, server)
+    failures = said(tmp_path, "StepFailed")
+    assert failures and [f["cause"] for f in failures if "check base_url" not in f["cause"]] == []
+    assert {f["attempt"] for f in failures} == {1}
+    assert memoised(tmp_path) == []
+    check_scores(tmp_path)
+
+
+async def test_schema_answers_that_are_no_json_leave_the_wording_to_the_evidence(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    def reply(handler: Any) -> None:
+        asked = server.requests[-1]
+        (says("{oops") if "response_format" in asked else server.answers_well)(handler)
+
+    server.replies = [reply]
+    assert await run(tmp_path, server) == "all 2 rounds are done"
+    gradients = [g for one in said(tmp_path, "GradientsComputed") for g in one["gradients"]]
+    assert gradients and all(gradient["composed"] for gradient in gradients)
+    check_scores(tmp_path)

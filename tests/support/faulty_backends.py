@@ -1,0 +1,79 @@
+"""Backends of real child processes that paint and score as the fakes do, and break on one prompt.
+
+The fault and the prompt come from the environment, which a child inherits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from bigpe.services.blobs import BlobStore
+from bigpe.services.values import RenderRequest, ScoreRequest
+from support.fake_pictures import FakeRenderer, FakeScorer
+
+FAULT = "BIGPE_TEST_FAULT"
+POISON = "BIGPE_TEST_POISON"
+LOST = ("segfault", "hang", "killed", "sticky")
+"""Faults that cost the process."""
+
+
+class Faulty:
+    """Does what its fake does, but for the prompts that contain the poison."""
+
+    def __init__(self, fake: Any, fault: str) -> None:
+        self._fake = fake
+        self._fault = fault
+        self._broken = False
+
+    def handle(self, method: str, payload: Any) -> Any:
+        if method == "fingerprint":
+            return {"fingerprint": asyncio.run(self._fake.open())}
+        if self._broken:
+            raise RuntimeError("CUDA error: device-side assert triggered (again)")
+        poison = os.environ[POISON]
+        if any(poison in item["prompt"] for item in payload["items"]):
+            self._break(self._fault)
+        return {"items": [self._answer(method, item, poison) for item in payload["items"]]}
+
+    def _break(self, fault: str) -> None:
+        if fault == "segfault":
+            ctypes.string_at(0)
+        if fault == "hang":
+            time.sleep(600)
+        if fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "sticky":
+            self._broken = True
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        if fault == "exception":
+            raise ValueError("latents of odd shape")
+
+    def _answer(self, method: str, item: Any, poison: str) -> Any:
+        kinds: Any = {"render": RenderRequest, "score": ScoreRequest}
+        [made] = asyncio.run(getattr(self._fake, method)([kinds[method](**item)]))
+        told = made.model_dump(mode="json")
+        if self._fault == "nan" and poison in item["prompt"]:
+            told["value"] = float("nan")
+        return told
+
+
+def renderer(config: Any) -> Faulty:
+    return Faulty(FakeRenderer(BlobStore(Path(config["images"]))), os.environ[FAULT])
+
+
+def sound_renderer(config: Any) -> Faulty:
+    return Faulty(FakeRenderer(BlobStore(Path(config["images"]))), "none")
+
+
+def sound_scorer(config: Any) -> Faulty:
+    return Faulty(FakeScorer(BlobStore(Path(config["images"]))), "none")
+
+
+def scorer(config: Any) -> Faulty:
+    return Faulty(FakeScorer(BlobStore(Path(config["images"]))), os.environ[FAULT])
