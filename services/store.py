@@ -30,6 +30,8 @@ Statement = tuple[str, Params]
 Durability = Literal["normal", "full"]
 
 BUSY_TIMEOUT_MS = 10_000
+WAL_KEPT_BYTES = 16 * 1024 * 1024
+"""To which the write-ahead log shrinks again after a reader stayed long and let it grow."""
 MAX_GROUP = 256
 """Transactions that may share one commit."""
 SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect"})
@@ -275,6 +277,7 @@ class Store:
         level = "FULL" if self._durability == "full" else "NORMAL"
         await connection.execute(f"PRAGMA synchronous = {level}")
         await connection.execute("PRAGMA foreign_keys = ON")
+        await connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
 
     async def _check_version(self, connection: aiosqlite.Connection) -> int:
         version = await _user_version(connection)

@@ -35,7 +35,7 @@ LATEST_S = 300.0
 MIGRATING_S = 0.3
 """About how long a resume with a migration takes."""
 EMBEDDED_CONFIG: dict[str, Any] = {
-    "run": {"rounds": 3, "batch_size": 2, "pilot_prompts": 2, "concurrency": 2, "seed": 3},
+    "run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2, "concurrency": 2, "seed": 3},
     "render": {"steps": 4, "threads": 1},
     "score": {"threads": 1},
 }
@@ -65,7 +65,8 @@ class Stage(Protocol):
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(TESTS), "OPENBLAS_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
 
 
 class ForkedStage:
