@@ -146,10 +146,13 @@ async def measure(
             on_row(row)
         return row
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(one(prompt, draw)) for prompt in prompts for draw in range(seeds)
-        ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(one(prompt, draw)) for prompt in prompts for draw in range(seeds)
+            ]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed  # the others broke by the same cause
     return [task.result() for task in tasks]
 
 
@@ -160,6 +163,15 @@ def gains_by_prompt(rows: Sequence[Row]) -> dict[str, list[float]]:
         if row.gain is not None:
             found[row.prompt].append(row.gain)
     return dict(found)
+
+
+def guard_gains(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+    """For each guard, its gains of each prompt over the seeds."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        for name, pair in row.guards.items():
+            found[name][row.prompt].append(pair.gain)
+    return {name: dict(groups) for name, groups in found.items()}
 
 
 class _Meter:

@@ -112,6 +112,8 @@ def load_scoring(name: str) -> ClipScoring:
 def _folder(name: str) -> Path:
     if name == "embedded":
         return embedded.scorer_path()
+    if name == "embedded-guard":
+        return embedded.guard_path()
     if name in OFFICIAL:
         return find_official(name)
     folder = Path(name)

@@ -124,6 +124,7 @@ def list_models() -> list[ModelRow]:
     kinds: tuple[tuple[str, Kind, Path], ...] = (
         ("embedded renderer", "renderer", embedded.pipeline_path()),
         ("embedded scorer", "scorer", embedded.scorer_path()),
+        ("embedded guard", "scorer", embedded.guard_path()),
     )
     for name, kind, path in kinds:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -38,7 +38,8 @@ class ScoreConfig(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """`[score.options]`: for a scorer of another package."""
     model: str = "embedded"
-    """"embedded", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or a CLIPModel folder."""
+    """"embedded", "embedded-guard", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or the path of a
+    CLIPModel folder."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Of the weights; "auto": float16 on CUDA, float32 elsewhere. The cosine is always float32."""

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "sheet": "sheet:sheet",
     "experiment": "experiment:experiment",
     "report": "report:report",
+    "evaluate": "evaluate:evaluate",
     "prompts": "prompts:prompts",
     "models": "models:models",
     "policies": "plugins:policies",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["pipeline_path", "scorer_path"]
+__all__ = ["guard_path", "pipeline_path", "scorer_path"]
 
 
 def pipeline_path() -> Path:
@@ -19,3 +19,8 @@ def pipeline_path() -> Path:
 def scorer_path() -> Path:
     """The CLIPModel folder (with tokenizer and image processor) of the embedded scorer."""
     return Path(str(files(__name__))) / "scorer"
+
+
+def guard_path() -> Path:
+    """The CLIPModel folder of the embedded guard: a second opinion, trained apart."""
+    return Path(str(files(__name__))) / "guard"

@@ -22,7 +22,7 @@ from bigpe.runtime.evaluation import (
 )
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError, TransientServiceError
+from bigpe.services.errors import ConfigError, StoreError, TransientServiceError
 from bigpe.services.values import Exemplar, Image, Instruction, RenderRequest
 
 GUARDED = {
@@ -157,3 +157,16 @@ async def test_what_cannot_be_judged_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run 'other'"):
         async with open_fake_evaluated(tmp_path, name="other"):
             pass
+
+
+async def test_a_full_disk_is_told_as_one_error(run: EvaluatedRun, tmp_path: Path) -> None:
+    prompts = run.prompts("test")[:4]
+    await measure(run.services, NAIVE, prompts, seed=3)
+    for picture in Project(tmp_path).images.rglob("*.png"):
+        picture.unlink()
+    # The memo holds that it was painted, the score of another prompt needs the file.
+    broken = FakeRenderer(BlobStore(tmp_path / "elsewhere"))
+    guard = FakeScorer(BlobStore(Project(tmp_path).images))
+    async with open_fake_evaluated(tmp_path, renderer=broken, guards={"second": guard}) as other:
+        with pytest.raises(StoreError, match="cannot be read"):
+            await measure(other.services, PLAIN, prompts, seed=4)

@@ -1,0 +1,45 @@
+"""How different are texts from one another? Pure; distances in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import combinations
+
+from bigpe.agents.statistics import mean
+from bigpe.agents.terms import STOP_WORDS, terms_of, words
+from bigpe.services.values import Instruction
+
+
+def distance(one: Collection[str], other: Collection[str]) -> float:
+    """Jaccard distance of two sets: 0 for equal ones, 1 for those that share nothing."""
+    a, b = set(one), set(other)
+    return 1 - len(a & b) / len(a | b) if a | b else 0.0
+
+
+def content(instruction: Instruction) -> frozenset[str]:
+    """What an instruction says: the content words of its text, the terms its exemplars add."""
+    said = {word for word in words(instruction.text) if word not in STOP_WORDS}
+    for exemplar in instruction.exemplars:
+        said |= terms_of(exemplar.naive, exemplar.rewrite)
+    return frozenset(said)
+
+
+def pool_diversity(instructions: Iterable[Instruction]) -> float | None:
+    """Mean distance of all pairs of instructions; None for fewer than two."""
+    return _mean_distance([content(instruction) for instruction in instructions])
+
+
+def rewrite_diversity(rewrites: Iterable[tuple[str, str]]) -> float | None:
+    """Mean distance of what (naive, rewrite) pairs add, over all pairs; None for fewer than two."""
+    return _mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
+
+
+def novelty(instruction: Instruction, others: Iterable[Instruction]) -> float | None:
+    """Distance to the nearest of the others; None when there are none."""
+    own = content(instruction)
+    return min((distance(own, content(other)) for other in others), default=None)
+
+
+def _mean_distance(sets: list[frozenset[str]]) -> float | None:
+    found = [distance(one, other) for one, other in combinations(sets, 2)]
+    return mean(found) if found else None
