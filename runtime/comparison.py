@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bigpe.agents.budget import Prices, Usage
+from bigpe.agents.budget import Prices, Usage, of_role
 from bigpe.agents.diversity import rewrite_diversity
 from bigpe.agents.sequential import SequenceState
 from bigpe.agents.statistics import PairedSummary, holm, mean, paired_summary
@@ -74,6 +74,8 @@ class Compared(Value):
     """Mean distance of what the rewrites add, in [0, 1]."""
     usage: Usage
     """What it took, were nothing shared: its own pictures, and those of the naive prompts."""
+    usd: float
+    """The same, by the run's prices."""
 
 
 class PromptLine(Value):
@@ -192,6 +194,7 @@ def _compared(
     }
     calls = sum((row.usage for row in rows), LlmUsage())
     pictures = len(painted(rows))
+    usage = of_role("generator", calls) + Usage(renders=pictures, scores=pictures)
     return Compared(
         treatment=treatment,
         score=mean(scores) if scores else None,
@@ -206,7 +209,8 @@ def _compared(
         subject_share=_share(row.subject_kept for row in done),
         words=mean([float(row.words) for row in done]) if done else 0.0,
         diversity=rewrite_diversity((row.prompt, row.text) for row in done),
-        usage=prices.of_llm("generator", calls) + prices.of_pictures(pictures, pictures),
+        usage=usage,
+        usd=prices.usd(usage),
     )
 
 

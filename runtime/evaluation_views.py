@@ -188,7 +188,7 @@ def _told(sequence: SequenceLine) -> str:
 def _cost(report: Evaluation) -> str:
     calls = sum(one.usage.llm_calls for one in report.compared)
     tokens = sum(one.usage.tokens for one in report.compared)
-    usd = sum(one.usage.usd for one in report.compared)
+    usd = sum(one.usd for one in report.compared)
     money = f", {usd:.4f} USD" if usd else ""
     chosen = report.selection.renders if report.selection else 0
     return (
