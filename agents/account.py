@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from bigpe.agents.budget import Usage, of_role, refusal
 from bigpe.agents.messages import CampaignPlan
-from bigpe.agents.rounds import Painting, Pictures, Round
+from bigpe.agents.rounds import Pictures, Round
+from bigpe.agents.snapshots import KeySet
 from bigpe.services.values import LlmUsage
 
 
+@dataclass
 class Account:
     """Settled in the order of rounds, so that it never depends on the order of answers."""
 
-    def __init__(self) -> None:
-        self.used = Usage()
-        """By the pilot and the rounds that are over."""
-        self._dearest = Usage()
-        """The most that language models took in a round."""
-        self._painted: set[Painting] = set()
-        self._settled = 0
+    used: Usage = Usage()
+    """By the pilot and the rounds that are over."""
+    _dearest: Usage = Usage()
+    """The most that language models took in a round."""
+    _painted: KeySet = field(default_factory=set[int])
+    _settled: int = 0
 
     def settle_pilot(self, pictures: Pictures) -> None:
         """The pilot is over."""

@@ -16,15 +16,22 @@ stopped it goes on as if they had never been lower.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import cast
+
+from pydantic import TypeAdapter
 
 from bigpe.agents.account import Account
 from bigpe.agents.attendance import Attendance
 from bigpe.agents.budget import Usage
-from bigpe.agents.draws import Draws
+from bigpe.agents.comparisons import Comparisons
+from bigpe.agents.draws import Draws, draw_prompts, image_seed
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Answer, Gates, Refused
 from bigpe.agents.messages import (
     BUILT_IN_AUTHOR,
+    AnyMessage,
     CampaignPlan,
     GradientsComputed,
     ImageScored,
@@ -33,7 +40,6 @@ from bigpe.agents.messages import (
     PlanChanged,
     PoolChanged,
     PromptsRewritten,
-    ProposalRequested,
     RetiredArm,
     RewriteRequested,
     RunStarted,
@@ -43,7 +49,7 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.outlook import Outlook
 from bigpe.agents.pilot import Pilot, picture_of
-from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
+from bigpe.agents.policies import Policy, PolicyConfig, make_policy, selection_rng
 from bigpe.agents.pool import Pool
 from bigpe.agents.role_messages import (
     GateDecided,
@@ -52,36 +58,52 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Picture, Round
-from bigpe.services.values import LlmUsage, derive_seed
+from bigpe.agents.statistics import ScaleEstimate
+from bigpe.services.values import LlmUsage
 
-EXEMPLAR_PAIRS = 24
-"""Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
 MEMORY = 5
+NOT_STARTED = "a campaign begins with RunStarted"
+NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)
+"""Before the pilot has told the noise of a gain."""
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """What of a plan may change after it began: nothing that earlier results depend on."""
 
 
+@dataclass(repr=False)
 class Campaign:
-    """The coordinator's state and decisions; see the module's text."""
+    """The coordinator's state and decisions; see the module's text. Its fields are its whole
+    state, which a snapshot keeps."""
 
-    def __init__(self) -> None:
-        self._start: RunStarted | None = None
-        self._rounds: dict[int, Round] = {}
-        self._chosen = 0
-        self._applied = 0
-        self._pairs: list[Pair] = []
-        self._account = Account()
-        self._outlook = Outlook()
-        self.changes = 0
-        """How often the plan was changed."""
-        self._asked_to_stop: str | None = None
-        self._pilot = Pilot()
-        self._broken: str | None = None
-        """Why no round may begin any more, whatever the plan."""
-        self._improvements: dict[str, str] = {}
-        self.stopped: RunStopped | None = None
-        self._gates = Gates()
-        self.attendance = Attendance()
+    _start: RunStarted | None = None
+    _plan: CampaignPlan | None = None
+    _rounds: dict[int, Round] = field(default_factory=dict[int, Round])
+    _chosen: int = 0
+    _applied: int = 0
+    _comparisons: Comparisons = field(default_factory=Comparisons)
+    _draws: Draws = field(default_factory=Draws)
+    _account: Account = field(default_factory=Account)
+    _outlook: Outlook = field(default_factory=Outlook)
+    changes: int = 0
+    """How often the plan was changed."""
+    _asked_to_stop: str | None = None
+    _pilot: Pilot = field(default_factory=Pilot)
+    _broken: str | None = None
+    """Why no round may begin any more, whatever the plan."""
+    _pool: Pool | None = None
+    _scale: ScaleEstimate = NO_SCALE
+    stopped: RunStopped | None = None
+    _gates: Gates = field(default_factory=Gates)
+    attendance: Attendance = field(default_factory=Attendance)
+    _replaying: bool = False
+
+    @staticmethod
+    def restore(snapshot: str | bytes) -> Campaign:
+        """The campaign that `snapshot` told; pydantic.ValidationError for anything else."""
+        return _SNAPSHOT.validate_json(snapshot)
+
+    def snapshot(self) -> str:
+        """All of the state as JSON, for the same version of this code (see `fold_version`)."""
+        return _SNAPSHOT.dump_json(self).decode("utf-8")
 
     @property
     def started(self) -> bool:
@@ -91,18 +113,32 @@ class Campaign:
     @property
     def plan(self) -> CampaignPlan:
         """The run's inputs as they are now; RuntimeError before RunStarted was applied."""
+        if self._plan is None:
+            raise RuntimeError(NOT_STARTED)
         return self._plan
 
     @property
     def _started(self) -> RunStarted:
         if self._start is None:
-            raise RuntimeError("a campaign begins with RunStarted")
+            raise RuntimeError(NOT_STARTED)
         return self._start
 
     @property
+    def pool(self) -> Pool:
+        """The instructions; RuntimeError before RunStarted was applied."""
+        if self._pool is None:
+            raise RuntimeError(NOT_STARTED)
+        return self._pool
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return make_policy(PolicyConfig.model_validate(self.plan.policy))
+
+    @property
     def pairs(self) -> Sequence[Pair]:
-        """All paired comparisons of the rounds applied so far, professional prompts included."""
-        return self._pairs
+        """The newest paired comparisons of the rounds applied so far (see comparisons.WINDOW);
+        those of professional prompts included."""
+        return self._comparisons.pairs
 
     @property
     def applied(self) -> int:
@@ -118,6 +154,17 @@ class Campaign:
     def sigma(self) -> float:
         """Estimated standard deviation of one gain, score units."""
         return self._scale.sigma
+
+    def replay(self, message: Message) -> None:
+        """Take `message` in again: as `apply`, but what follows was said already.
+
+        What is only said and never decided by, the evidence, is left out: it is most of the work.
+        """
+        self._replaying = True
+        try:
+            self.apply(message)
+        finally:
+            self._replaying = False
 
     def apply(self, message: Message) -> list[Message]:
         """Take `message` in; returns what the coordinator says because of it."""
@@ -153,17 +200,14 @@ class Campaign:
         self._start = start
         self._plan = plan = start.plan
         self.attendance.set(plan.observers, 1)
-        policy = PolicyConfig.model_validate(plan.policy)
-        self._policy = make_policy(policy)
-        self._draws = draws = Draws(plan.seed, plan.train)
-        self.pool = Pool(
+        self._pool = Pool(
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
-            paper=policy.name == "paper",
+            paper=plan.policy.get("name") == "paper",
         )
         self._pilot.withheld += [
-            self._pilot.pictures.ask(start, "pilot", naive, naive, draws.image_seed(naive, k))
-            for naive in draws.prompts(plan.pilot_prompts, "pilot")
+            self._pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
+            for naive in draw_prompts(plan, plan.pilot_prompts, "pilot")
             for k in range(2)
         ]
         return self._begin_pilot()
@@ -174,7 +218,7 @@ class Campaign:
         if reason is not None:
             return [self._stop(reason)]
         said, pilot.withheld = pilot.withheld, []
-        return said
+        return [*said]
 
     def _pilot_step(self) -> list[Message]:
         if not self._pilot.over:
@@ -226,8 +270,8 @@ class Campaign:
         arm = self._policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
         tasks = [
-            self._draws.task(instruction, naive)
-            for naive in self._draws.prompts(plan.batch_size, index)
+            self._draws.task(plan, instruction, naive)
+            for naive in draw_prompts(plan, plan.batch_size, index)
             for _ in range(plan.seeds_per_prompt)
         ]
         request = RewriteRequested.make(
@@ -236,7 +280,7 @@ class Campaign:
         self.pool.start_pull(arm, index, len(tasks))
         current = self._rounds[index] = Round(
             request,
-            history=len(self._pairs),
+            history=self._comparisons.total,
             living=tuple(self.pool.living()),
             tried=self._memory(),
         )
@@ -254,9 +298,9 @@ class Campaign:
     def _memory(self) -> tuple[str, ...]:
         """What the latest improvements won, for the next gradient."""
         told = [
-            f"{self._improvements[row.instruction.id]} (mean gain {row.mean:+.4f}, n={row.gains})"
+            f"{row.improvement} (mean gain {row.mean:+.4f}, n={row.gains})"
             for row in self.pool.rows()
-            if row.instruction.id in self._improvements and row.mean is not None
+            if row.improvement and row.mean is not None
         ]
         return tuple(told[-MEMORY:])
 
@@ -372,7 +416,14 @@ class Campaign:
         pulled = current.join()
         if not pulled.gains:
             return [pulled, *self._complete(current, pulled)]
-        return [pulled, current.ask_critique(self._pairs, self.plan)]
+        current.asked = True
+        if self._replaying:
+            return [pulled]
+        return [pulled, current.critique(self._known(current), self.plan)]
+
+    def _known(self, current: Round) -> list[Pair]:
+        """The newest pairs that stood when the pull was chosen, and the pull's own."""
+        return [*self._comparisons.known(current.history), *current.own_pairs]
 
     # -- from gradients to the pool -----------------------------------------------------------
 
@@ -386,24 +437,11 @@ class Campaign:
         if any(author not in current.replies for author in authors):
             return []
         last = current.replies[authors[-1]]
-        gradients = current.gradients(authors)
-        if not gradients or current.critique is None:
+        if not current.asked or not current.gradients(authors):
             return self._complete(current, last)
-        winners = sorted(
-            (pair for pair in current.known(self._pairs) if pair.gain > 0 and not pair.fallback),
-            key=lambda pair: (-pair.gain, pair.naive, pair.seed),
-        )
-        request = ProposalRequested.make(
-            last,
-            instruction=current.request.instruction,
-            gradients=gradients,
-            rows=current.critique.rows,
-            pairs=tuple(winners[:EXEMPLAR_PAIRS]),
-            living=current.living,
-            batch=tuple(dict.fromkeys(task.naive for task in current.request.tasks)),
-            seed=derive_seed(self.plan.seed, "proposal", message.round),
-        )
-        return [request]
+        if self._replaying:
+            return []
+        return [current.proposal(last, self._known(current), self.plan)]
 
     def _take_proposals(self, message: InstructionsProposed) -> list[Message]:
         current = self._rounds[message.round]
@@ -413,7 +451,7 @@ class Campaign:
     def _complete(self, current: Round, last: Message) -> list[Message]:
         """The round has said its last; apply it as soon as all earlier ones are applied."""
         current.complete = True
-        current.last = last
+        current.last = cast(AnyMessage, last)
         return self._settle_ready()
 
     def _settle_ready(self) -> list[Message]:
@@ -433,16 +471,15 @@ class Campaign:
         index = current.request.round
         gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
         self.pool.finish_pull(current.request.instruction.id, index, gains)
-        self._scale = self._scale.with_groups(self.pool.replicates())
-        self._pairs += current.own_pairs
+        self._scale = self._scale.with_squares(self.pool.noise())
         for proposal in current.proposed.proposals if current.proposed else ():
-            self._improvements.setdefault(proposal.instruction.id, proposal.improvement)
             self.pool.propose(
                 proposal.instruction,
                 parent=current.request.instruction.id,
                 round=index,
                 gradient_mid=current.proposed.parent if current.proposed else "",
                 author=proposal.author,
+                improvement=proposal.improvement,
             )
         delta = self.pool.settle(self._policy, self.sigma)
         for role, used in self.attendance.count(index - 1).items():
@@ -451,6 +488,9 @@ class Campaign:
         self._outlook.settle(bool(gains), self.pool.best().lo)
         self._applied = index
         del self._rounds[index]
+        in_flight = (other.history for other in self._rounds.values())
+        self._comparisons.add(current.own_pairs, min(in_flight, default=None))
+        self._draws.forget({id for id, _ in delta.retired})
         return [
             PoolChanged.make(
                 current.last or current.request,
@@ -476,7 +516,10 @@ class Campaign:
     def _change(self, message: PlanChanged) -> list[Message]:
         """Go on by the changed plan, also after a stop."""
         changed = {name: getattr(message, name) for name in CHANGEABLE}
-        self._plan = self._plan.model_copy(update=changed)
+        self._plan = self.plan.model_copy(update=changed)
         self.changes += 1
         self._asked_to_stop = self.stopped = None
         return self._begin_pilot() if self._pilot.withheld else self._choose()
+
+
+_SNAPSHOT = TypeAdapter(Campaign)

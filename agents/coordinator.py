@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from autogen_core import MessageContext, message_handler
 
@@ -22,16 +22,20 @@ from bigpe.agents.messages import (
 from bigpe.agents.role import M, Role
 from bigpe.agents.role_messages import GateDecided, RoleReported, RolesChanged
 
+SNAPSHOT_EVERY = 256
+"""Handled messages between two snapshots: resuming folds at most so many, some tenths of a second,
+and writing the state of a very long run that often still costs less than a thousandth of it."""
+
 
 class Coordinator(Role):
     """Consumes every result, emits every request, ArmPulled, PoolChanged and RunStopped."""
 
-    def __init__(self, journal: Journal, handled: Iterable[Message] = ()) -> None:
-        """`handled`: what the coordinator handled before, in that order."""
+    def __init__(self, journal: Journal, campaign: Campaign | None = None) -> None:
+        """`campaign`: the fold of what the coordinator handled before."""
         super().__init__("Chooses instructions and keeps the pool", journal)
-        self.campaign = Campaign()
-        for message in handled:
-            self.campaign.apply(message)
+        self.campaign = campaign or Campaign()
+        self._unkept = 0
+        """Messages handled since the last snapshot by this process."""
 
     @message_handler
     async def on_result(
@@ -57,6 +61,14 @@ class Coordinator(Role):
     ) -> Sequence[Message]:
         """Never tried again: applying twice would count twice. A failure here ends the run."""
         return await work(message)
+
+    def snapshot(self) -> str | None:
+        """The campaign, every SNAPSHOT_EVERY messages."""
+        self._unkept += 1
+        if self._unkept < SNAPSHOT_EVERY:
+            return None
+        self._unkept = 0
+        return self.campaign.snapshot()
 
     async def _apply(self, message: Message) -> Sequence[Message]:
         return self.campaign.apply(message)

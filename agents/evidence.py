@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bigpe.agents.statistics import LEVEL, student_quantile
 from bigpe.agents.terms import subject_kept, terms_of, words
@@ -77,6 +78,14 @@ class EvidenceRow(Value):
     """Seen under one arm only: it may be that arm's doing."""
 
 
+class _Form(NamedTuple):
+    """What the words of a pair are, its gain apart."""
+
+    terms: frozenset[str]
+    words: int
+    subject_kept: bool
+
+
 class _Column(NamedTuple):
     kind: Kind
     term: str
@@ -105,7 +114,9 @@ def tabulate(
     columns = _columns(usable, min_count) if len(usable) > 1 else []
     if not columns:
         return ()
-    fit = _best_fit(usable, columns)
+    # More threads cost three times the processor time of one here, and the models need it.
+    with threadpool_limits(1, "blas"):
+        fit = _best_fit(usable, columns)
     figures = [
         (_rounded(effect), _rounded(deviation))
         for effect, deviation in zip(fit.effects, fit.deviations, strict=True)
@@ -141,10 +152,18 @@ def _row(rank: int, column: _Column, effect: float, deviation: float) -> Evidenc
     )
 
 
+@lru_cache(maxsize=8192)
+def _form(naive: str, rewrite: str) -> _Form:
+    """Kept, because every round looks at the pairs of all earlier ones again."""
+    kept = subject_kept(naive, rewrite)
+    return _Form(terms_of(naive, rewrite), len(words(rewrite)), kept)
+
+
 def _columns(pairs: Sequence[Pair], min_count: int) -> list[_Column]:
+    forms = [_form(pair.naive, pair.rewrite) for pair in pairs]
     present: dict[str, list[int]] = defaultdict(list)
-    for index, pair in enumerate(pairs):
-        for term in terms_of(pair.naive, pair.rewrite):
+    for index, form in enumerate(forms):
+        for term in form.terms:
             present[term].append(index)
     merged: dict[tuple[int, ...], str] = {}
     for term, where in present.items():
@@ -154,7 +173,7 @@ def _columns(pairs: Sequence[Pair], min_count: int) -> list[_Column]:
             merged[key] = max(merged.get(key, ""), term, key=lambda t: (len(t), t))
     chosen = sorted(merged.items(), key=lambda item: (-len(item[0]), item[1]))[:MAX_TERMS]
     columns = [_indicator("term", term, where, pairs) for where, term in chosen]
-    return columns + _form_columns(pairs)
+    return columns + _form_columns(pairs, forms)
 
 
 def _indicator(kind: Kind, term: str, where: Sequence[int], pairs: Sequence[Pair]) -> _Column:
@@ -163,16 +182,16 @@ def _indicator(kind: Kind, term: str, where: Sequence[int], pairs: Sequence[Pair
     return _Column(kind, term, values, len(where), len({pairs[i].arm for i in where}))
 
 
-def _form_columns(pairs: Sequence[Pair]) -> list[_Column]:
+def _form_columns(pairs: Sequence[Pair], forms: Sequence[_Form]) -> list[_Column]:
     """Length, truncation and a dropped subject, where they vary."""
     columns: list[_Column] = []
-    lengths = np.array([len(words(pair.rewrite)) / LENGTH_UNIT for pair in pairs])
+    lengths = np.array([form.words / LENGTH_UNIT for form in forms])
     if float(np.ptp(lengths)) > 0.1:
         arms = len({pair.arm for pair in pairs})
         centred = lengths - lengths.mean()
         columns.append(_Column("length", "length", centred, len(pairs), arms))
     cut = [i for i, pair in enumerate(pairs) if pair.truncated > 0]
-    dropped = [i for i, p in enumerate(pairs) if not subject_kept(p.naive, p.rewrite)]
+    dropped = [i for i, form in enumerate(forms) if not form.subject_kept]
     if 1 < len(cut) < len(pairs):
         columns.append(_indicator("truncation", "truncation", cut, pairs))
     if 1 < len(dropped) < len(pairs):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from autogen_core import AgentId, AgentRuntime, TopicId
 
 from bigpe.agents.messages import AnyMessage, LlmTurn, Message, parse_message
+from bigpe.agents.snapshots import fold_version
 from bigpe.services.store import Statement, Store
 
 Listener = Callable[[Message], None]
@@ -85,8 +86,12 @@ class Journal:
         *,
         handled: Message | None = None,
         ms: float = 0.0,
+        snapshot: str | None = None,
     ) -> None:
-        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled."""
+        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled.
+
+        `snapshot`: the sender's state after that, in place of the one it kept before.
+        """
         statements: list[Statement] = []
         for message in outgoing:
             statements.append(("add_message", self._row(sender, message, ms)))
@@ -97,6 +102,9 @@ class Journal:
         if handled is not None:
             mark = {"run": self.run, "actor": sender, "mid": handled.mid}
             statements.append(("mark_done", mark))
+        if snapshot is not None:
+            state = {"version": fold_version(), "state": snapshot, "ts": time.time()}
+            statements.append(("put_snapshot", {"run": self.run, "actor": sender, **state}))
         await self._store.write(statements)
         for message in outgoing:
             for listener in self._listeners:
@@ -116,11 +124,6 @@ class Journal:
                 )
 
     # -- a run's beginning and return ---------------------------------------------------------
-
-    async def handled_by(self, actor: str) -> list[AnyMessage]:
-        """What `actor` has handled, in the order that it did."""
-        rows = await self._store.rows("handled_by", run=self.run, actor=actor, after=0)
-        return [parse_message(row["body"]) for row in rows]
 
     async def owed(self) -> list[AnyMessage]:
         """Messages with an open delivery, in transcript order, each once."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 EMPTY_ROUNDS = 3
 """Rounds in a row without one result after which a run stops."""
 
 
+@dataclass
 class Outlook:
     """Rounds without a result, and rounds without a better best instruction."""
 
-    def __init__(self) -> None:
-        self.last_failure = ""
-        self._empty_rounds = 0
-        self._stale_rounds = 0
-        self._best_bound: float | None = None
+    last_failure: str = ""
+    _empty_rounds: int = 0
+    _stale_rounds: int = 0
+    _best_bound: float | None = None
 
     def settle(self, had_results: bool, bound: float | None) -> None:
         """A round is over; `bound`: the best instruction's lower bound."""

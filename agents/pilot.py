@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from bigpe.agents.messages import ImageScored, Message
+import math
+from dataclasses import dataclass, field
+
+from bigpe.agents.messages import ImageScored, RenderRequested
 from bigpe.agents.rounds import Picture, Pictures
 from bigpe.agents.statistics import ScaleEstimate
 
 
+@dataclass
 class Pilot:
     """Pictures of round 0 and their scores."""
 
-    def __init__(self) -> None:
-        self.pictures = Pictures()
-        self.withheld: list[Message] = []
-        """What asks for the pictures, until the budget lets it begin."""
-        self._scores: dict[str, list[float]] = {}
+    pictures: Pictures = field(default_factory=Pictures)
+    withheld: list[RenderRequested] = field(default_factory=list[RenderRequested])
+    """What asks for the pictures, until the budget lets it begin."""
+    _scores: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
     @property
     def over(self) -> bool:
@@ -32,7 +35,8 @@ class Pilot:
         if not repeated:
             return None
         # A gain is a difference of two scores, so its variance is twice a score's.
-        squares = sum((a - b) ** 2 for a, b in repeated)
+        # Summed exactly: the order in which the scores came must not show.
+        squares = math.fsum((a - b) ** 2 for a, b in repeated)
         sigma0 = max((squares / len(repeated)) ** 0.5, 1e-9)
         return ScaleEstimate(sigma0=sigma0, nu0=float(len(repeated)))
 

@@ -14,16 +14,15 @@ which a newcomer was blocked; after 2 `size` - 1 an arm may go while a pull of i
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from bigpe.agents.arm_record import ArmRecord, State
 from bigpe.agents.policies import Arm, Policy
-from bigpe.agents.statistics import mean, moderated_interval, pooled_squares
+from bigpe.agents.statistics import Squares, moderated_mean, summed
 from bigpe.services.values import Instruction
 
-State = Literal["living", "waiting", "retired"]
 Basis = Literal["lower bound", "mean", "nothing"]
 """Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
 
@@ -55,6 +54,8 @@ class PoolRow(NamedTuple):
     state: str
     author: str = ""
     """Whose gradient it came from; "" of a seed."""
+    improvement: str = ""
+    """What that gradient asked for."""
 
 
 class PoolDelta(NamedTuple):
@@ -66,41 +67,19 @@ class PoolDelta(NamedTuple):
     waiting: int
 
 
-@dataclass
-class _Record:
-    instruction: Instruction
-    state: State
-    parent: str | None = None
-    born_round: int = 0
-    gradient_mid: str = ""
-    author: str = ""
-    reason: str = ""
-    gains: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
-    finished_pulls: int = 0
-    empty_pulls: int = 0
-    pending: dict[int, int] = field(default_factory=dict[int, int])
-
-    def arm(self) -> Arm:
-        return Arm(
-            id=self.instruction.id,
-            gains=tuple(gain for _, gain in self.gains),
-            finished_pulls=self.finished_pulls,
-            pending_pulls=len(self.pending),
-            pending_gains=sum(self.pending.values()),
-        )
-
-    def by_prompt(self) -> dict[str, list[float]]:
-        groups: dict[str, list[float]] = defaultdict(list)
-        for naive, gain in self.gains:
-            groups[naive].append(gain)
-        return groups
-
-    def prompt_means(self) -> list[float]:
-        return [mean(gains) for gains in self.by_prompt().values()]
-
-
+@dataclass(init=False)
 class Pool:
-    """The instructions of a run. Every change comes through its methods, in round order."""
+    """The instructions of a run. Every change comes through its methods, in round order.
+
+    Its fields are its whole state, which a snapshot keeps.
+    """
+
+    _size: int
+    _growth: float
+    _paper: bool
+    _records: dict[str, ArmRecord]
+    _finished: int
+    _blocked: int
 
     def __init__(
         self,
@@ -120,11 +99,9 @@ class Pool:
         self._size = size
         self._growth = growth
         self._paper = paper
-        self._records: dict[str, _Record] = {}
+        self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
         self._finished = 0
         self._blocked = 0
-        for seed in seeds:
-            self._records[seed.id] = _Record(seed, "living")
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -140,14 +117,9 @@ class Pool:
         """The living instructions' records, for a policy."""
         return [record.arm() for record in self._in("living")]
 
-    def replicates(self) -> list[list[float]]:
-        """Gains at a fixed instruction and naive prompt: what differs within a list is noise."""
-        return [
-            gains
-            for record in self._records.values()
-            for gains in record.by_prompt().values()
-            if len(gains) > 1
-        ]
+    def noise(self) -> Squares:
+        """Of gains at a fixed instruction and naive prompt: what differs there is noise."""
+        return summed(record.figures.within for record in self._records.values())
 
     def rows(self) -> list[PoolRow]:
         """Every instruction ever admitted, in the order of admission."""
@@ -176,11 +148,7 @@ class Pool:
 
         An arm that left meanwhile takes them too. KeyError when no such pull is in flight.
         """
-        record = self._records[id]
-        del record.pending[index]
-        record.finished_pulls += 1
-        record.empty_pulls += not gains
-        record.gains += gains
+        self._records[id].finish_pull(index, [*gains])
         self._finished += 1
 
     def propose(
@@ -191,17 +159,22 @@ class Pool:
         round: int,
         gradient_mid: str,
         author: str = "",
+        improvement: str = "",
     ) -> bool:
-        """Put a new instruction on the waiting list; False when it was ever here (by its id)."""
+        """Put a new instruction on the waiting list; False when it was ever here (by its id).
+
+        `improvement`: what the gradient asked for, for the record.
+        """
         if instruction.id in self._records:
             return False
-        self._records[instruction.id] = _Record(
+        self._records[instruction.id] = ArmRecord(
             instruction,
             "waiting",
             parent=parent,
             born_round=round,
             gradient_mid=gradient_mid,
             author=author,
+            improvement=improvement,
         )
         return True
 
@@ -223,7 +196,7 @@ class Pool:
     def _retire_empty(self) -> list[tuple[str, str]]:
         retired: list[tuple[str, str]] = []
         for record in self._in("living"):
-            hopeless = record.empty_pulls >= EMPTY_PULLS and not record.gains
+            hopeless = record.empty_pulls >= EMPTY_PULLS and not record.count
             if hopeless and not record.pending and len(self._in("living")) > 1:
                 reason = f"{record.empty_pulls} pulls gave no result"
                 retired.append(self._retire(record, reason))
@@ -263,7 +236,7 @@ class Pool:
             reason = "lowest upper bound of the pool"
             retired.append(self._retire(self._records[weakest.id], reason))
 
-    def _weakest(self, policy: Policy, scale: float) -> _Record | None:
+    def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
         """The living arm to give way: known well enough, not in flight, not the leader."""
         prior = self._pooled_variance()
         living = self._in("living")
@@ -286,51 +259,50 @@ class Pool:
         worst = min(free, key=lambda arm: (policy.upper_bound(arm, arms, scale), arm.id))
         return self._records[worst.id]
 
-    def _ranked(self, waiting: Sequence[_Record]) -> list[_Record]:
+    def _ranked(self, waiting: Sequence[ArmRecord]) -> list[ArmRecord]:
         """The children of the best parents first; of equal ones, the youngest."""
 
-        def promise(record: _Record) -> tuple[float, int]:
+        def promise(record: ArmRecord) -> tuple[float, int]:
             parent = self._records.get(record.parent or "")
-            means = parent.prompt_means() if parent else []
-            return (-mean(means) if means else 0.0, -record.born_round)
+            gain = parent.figures.mean if parent and parent.count else 0.0
+            return (-gain, -record.born_round)
 
         return sorted(waiting, key=promise)
 
-    def _admit(self, record: _Record) -> str:
+    def _admit(self, record: ArmRecord) -> str:
         record.state = "living"
         # Admission order is the order of the table and of first pulls.
         self._records[record.instruction.id] = self._records.pop(record.instruction.id)
         return record.instruction.id
 
-    def _retire(self, record: _Record, reason: str) -> tuple[str, str]:
-        record.state = "retired"
-        record.reason = reason
+    def _retire(self, record: ArmRecord, reason: str) -> tuple[str, str]:
+        record.retire(reason)
         return (record.instruction.id, reason)
 
-    def _in(self, state: State) -> list[_Record]:
+    def _in(self, state: State) -> list[ArmRecord]:
         return [record for record in self._records.values() if record.state == state]
 
     # -- figures ------------------------------------------------------------------------------
 
     def _pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all arms."""
-        return pooled_squares(record.prompt_means() for record in self._records.values()).variance
+        return summed(record.figures.between for record in self._records.values()).variance
 
-    def _row(self, record: _Record, prior: float | None) -> PoolRow:
-        means = record.prompt_means()
-        centre, lo, hi = moderated_interval(means, prior, PRIOR_DF) if means else (None,) * 3
+    def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
+        told, bounds = record.figures, (None, None, None)
+        if record.count:
+            bounds = moderated_mean(told.mean, told.prompts, told.between, prior, PRIOR_DF)
         state = f"retired: {record.reason}" if record.state == "retired" else record.state
         return PoolRow(
             record.instruction,
             record.finished_pulls,
-            len(record.gains),
-            centre,
-            lo,
-            hi,
+            record.count,
+            *bounds,
             record.parent,
             record.born_round,
             state,
             record.author,
+            record.improvement,
         )
 
 

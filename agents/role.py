@@ -135,9 +135,18 @@ class Role(RoutedAgent):
         start = time.monotonic()
         outgoing = await self.attempt(message, work)
         await self._journal.commit(
-            self.name, outgoing, handled=message, ms=1000 * (time.monotonic() - start)
+            self.name,
+            outgoing,
+            handled=message,
+            ms=1000 * (time.monotonic() - start),
+            snapshot=self.snapshot(),
         )
         await self._journal.publish(self.name, outgoing)
+
+    def snapshot(self) -> str | None:
+        """Called once a message was worked on: the actor's state with it, to be kept in the same
+        transaction, or None."""
+        return None
 
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from bigpe.agents import proposing, rewriting, wording
 from bigpe.agents.budget import Usage, of_role
-from bigpe.agents.evidence import Pair, tabulate
+from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
 from bigpe.agents.messages import (
+    AnyMessage,
     ArmPulled,
     CampaignPlan,
     CritiqueRequested,
@@ -18,6 +19,7 @@ from bigpe.agents.messages import (
     InstructionsProposed,
     Message,
     PairedGain,
+    ProposalRequested,
     Purpose,
     RenderRequested,
     RewriteRequested,
@@ -25,23 +27,23 @@ from bigpe.agents.messages import (
     Rewritten,
     StepFailed,
 )
+from bigpe.agents.snapshots import ByTuple, key_of
 from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
 """Which picture of a round: purpose, naive prompt, image seed."""
-Painting = tuple[str, int]
-"""What is really painted: a prompt and an image seed."""
-
 EVIDENCE_ROWS = 12
+EXEMPLAR_PAIRS = 24
+"""Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
 
 
 @dataclass
 class Pictures:
     """Pictures asked for together, and what became of them."""
 
-    prompts: dict[Picture, str] = field(default_factory=dict[Picture, str])
+    prompts: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
     awaited: set[Picture] = field(default_factory=set[Picture])
-    lost: dict[Picture, str] = field(default_factory=dict[Picture, str])
+    lost: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
     """The kind of the step that failed."""
 
     def ask(
@@ -61,17 +63,17 @@ class Pictures:
         self.awaited.discard(picture)
         self.lost[picture] = step_kind
 
-    def fresh(self, painted: set[Painting]) -> set[Painting]:
-        """The different ones that are not in `painted`."""
-        return {(prompt, picture[2]) for picture, prompt in self.prompts.items()} - painted
+    def fresh(self, painted: set[int]) -> set[int]:
+        """Keys of what is really painted, a prompt and a seed, that are not in `painted`."""
+        return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()} - painted
 
-    def settle(self, painted: set[Painting]) -> Usage:
+    def settle(self, painted: set[int]) -> Usage:
         """What they are in renders and scores; `painted` gets those that need no second call.
 
         A failure is in no memo, so a lost picture counts again when it is asked for again.
         """
         fresh = self.fresh(painted)
-        lost = {(self.prompts[picture], picture[2]): kind for picture, kind in self.lost.items()}
+        lost = {key_of(self.prompts[lost], lost[2]): kind for lost, kind in self.lost.items()}
         painted |= fresh - lost.keys()
         unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
         return Usage(renders=len(fresh), scores=len(fresh - unpainted))
@@ -86,25 +88,30 @@ class Round:
     """How many of the run's pairs existed when the pull was chosen."""
     living: tuple[Instruction, ...]
     tried: tuple[str, ...]
-    withheld: list[Message] = field(default_factory=list[Message])
+    withheld: list[RewriteRequested | RenderRequested] = field(
+        default_factory=list[RewriteRequested | RenderRequested]
+    )
     """What opens the round, until the budget lets it begin."""
     pictures: Pictures = field(default_factory=Pictures)
-    rewrites: dict[tuple[str, int], Rewritten] | None = None
-    scores: dict[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
+    rewrites: ByTuple[tuple[str, int], Rewritten] | None = None
+    scores: ByTuple[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
     pulled: ArmPulled | None = None
     own_pairs: list[Pair] = field(default_factory=list[Pair])
-    critique: CritiqueRequested | None = None
+    asked: bool = False
+    """Whether the authors of gradients were asked about it."""
+    rows: tuple[EvidenceRow, ...] | None = None
+    """The evidence, once it was needed."""
     replies: dict[str, GradientsComputed | StepFailed] = field(
         default_factory=dict[str, GradientsComputed | StepFailed]
     )
     """By author: its gradients, or its failure."""
-    last: Message | None = None
+    last: AnyMessage | None = None
     proposed: InstructionsProposed | None = None
     complete: bool = False
     llm: Usage = Usage()
     """Of language models only."""
 
-    def at_most(self, plan: CampaignPlan, painted: set[Painting], dearest: Usage) -> Usage:
+    def at_most(self, plan: CampaignPlan, painted: set[int], dearest: Usage) -> Usage:
         """What the pull may take when no call has to be repeated; `dearest`: what one took."""
         tasks = len(self.request.tasks)
         pictures = len(self.pictures.fresh(painted)) + tasks
@@ -133,16 +140,22 @@ class Round:
         self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]
         return self.pulled
 
-    def ask_critique(self, pairs: Sequence[Pair], plan: CampaignPlan) -> CritiqueRequested:
-        """What made the difference? For a joined pull with gains; `pairs` are the run's."""
+    def evidence(self, known: Sequence[Pair]) -> tuple[EvidenceRow, ...]:
+        """What made the difference in `known`, the pairs that the pull looks back on."""
+        if self.rows is None:
+            self.rows = tabulate(known, max_rows=EVIDENCE_ROWS)
+        return self.rows
+
+    def critique(self, known: Sequence[Pair], plan: CampaignPlan) -> CritiqueRequested:
+        """Asks what made the difference, for a joined pull with gains."""
         assert self.pulled is not None
         own = [pair for pair in self.own_pairs if pair.arm != "professional"]
         professional = [pair for pair in self.own_pairs if pair.arm == "professional"]
         ordered = sorted(own, key=lambda pair: (pair.gain, pair.naive, pair.seed))
-        self.critique = CritiqueRequested.make(
+        return CritiqueRequested.make(
             self.pulled,
             instruction=self.request.instruction,
-            rows=tabulate(self.known(pairs), max_rows=EVIDENCE_ROWS),
+            rows=self.evidence(known),
             best=ordered[-1],
             worst=ordered[0] if len(ordered) > 1 else None,
             professional=max(professional, key=lambda p: (p.gain, p.naive), default=None),
@@ -152,7 +165,25 @@ class Round:
             best_image=self._image(ordered[-1]),
             worst_image=self._image(ordered[0]) if len(ordered) > 1 else "",
         )
-        return self.critique
+
+    def proposal(
+        self, last: GradientsComputed | StepFailed, known: Sequence[Pair], plan: CampaignPlan
+    ) -> ProposalRequested:
+        """Asks for instructions that follow the gradients; `last`: the last author's reply."""
+        winners = sorted(
+            (pair for pair in known if pair.gain > 0 and not pair.fallback),
+            key=lambda pair: (-pair.gain, pair.naive, pair.seed),
+        )
+        return ProposalRequested.make(
+            last,
+            instruction=self.request.instruction,
+            gradients=self.gradients(plan.authors),
+            rows=self.evidence(known),
+            pairs=tuple(winners[:EXEMPLAR_PAIRS]),
+            living=self.living,
+            batch=tuple(dict.fromkeys(task.naive for task in self.request.tasks)),
+            seed=derive_seed(plan.seed, "proposal", last.round),
+        )
 
     def _image(self, pair: Pair) -> str:
         """The picture of the pair's rewrite."""
@@ -171,10 +202,6 @@ class Round:
             if isinstance(reply, GradientsComputed)
             for gradient in reply.gradients
         )
-
-    def known(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """The run's pairs that stood when the pull was chosen, and the pull's own."""
-        return [*pairs[: self.history], *self.own_pairs]
 
     def _gain(self, task: RewriteTask) -> PairedGain | None:
         naive = self.scores.get(("naive", task.naive, task.image_seed))

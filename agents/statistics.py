@@ -108,13 +108,25 @@ def moderated_interval(
     moderated t). Few values make a plain variance unreliable: the arm whose prompts happened to
     agree would win by luck. No bounds without a prior; ValueError for no values.
     """
-    centre = mean(values)
+    squares = pooled_squares([values])
+    return moderated_mean(mean(values), len(values), squares, prior_variance, prior_df, level=level)
+
+
+def moderated_mean(
+    centre: float,
+    n: int,
+    squares: Squares,
+    prior_variance: float | None,
+    prior_df: float,
+    *,
+    level: float = LEVEL,
+) -> Interval:
+    """`moderated_interval` of `n` values with that mean and these squares about it."""
     if prior_variance is None:
         return Interval(centre, None, None)
-    squares = pooled_squares([values])
     df = prior_df + squares.df
     variance = (prior_df * prior_variance + squares.total) / df
-    half = student_quantile(level, df) * math.sqrt(variance / len(values))
+    half = student_quantile(level, df) * math.sqrt(variance / n)
     return Interval(centre, centre - half, centre + half)
 
 
@@ -128,6 +140,12 @@ def pooled_squares(groups: Iterable[Sequence[float]]) -> Squares:
             parts += [(value - centre) ** 2 for value in group]
             df += len(group) - 1
     return Squares(math.fsum(parts), df)
+
+
+def summed(parts: Iterable[Squares]) -> Squares:
+    """Squares of several sets of groups, pooled."""
+    told = [*parts]
+    return Squares(math.fsum(part.total for part in told), sum(part.df for part in told))
 
 
 @dataclass(frozen=True)
@@ -152,7 +170,10 @@ class ScaleEstimate:
 
     def with_groups(self, groups: Iterable[Sequence[float]]) -> ScaleEstimate:
         """The estimate from the pilot and these groups, in place of any groups given before."""
-        squares = pooled_squares(groups)
+        return self.with_squares(pooled_squares(groups))
+
+    def with_squares(self, squares: Squares) -> ScaleEstimate:
+        """The same of groups whose squares are known."""
         return ScaleEstimate(self.sigma0, self.nu0, squares.total, squares.df)
 
 

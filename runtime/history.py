@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import structlog
+from pydantic import ValidationError
+
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import ImageScored, parse_message
+from bigpe.agents.snapshots import fold_version
 from bigpe.services.paging import page
 from bigpe.services.store import Store
 
+COORDINATOR = "coordinator"
+
+log = structlog.get_logger("bigpe.history")
+
 
 async def replayed_campaign(store: Store, run: str) -> Campaign:
-    """The run's campaign as it stood at the last commit."""
-    campaign = Campaign()
-    for row in await store.rows("handled_by", run=run, actor="coordinator", after=0):
-        campaign.apply(parse_message(row["body"]))
+    """The run's campaign as it stood at the last commit: its snapshot, and what came after."""
+    campaign, done = await _kept_campaign(store, run)
+    for row in await store.rows("handled_by", run=run, actor=COORDINATOR, after=done):
+        campaign.replay(parse_message(row["body"]))
     return campaign
+
+
+async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
+    """The campaign after so many messages. One kept by other code is as good as none."""
+    row = await store.one("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
+    if row is None:
+        return Campaign(), 0
+    try:
+        return Campaign.restore(row["state"]), row["done"]
+    except ValidationError as error:
+        log.warning("snapshot cannot be read", run=run, cause=str(error)[:300])
+        return Campaign(), 0
 
 
 async def scorer_of(store: Store, run: str) -> str | None:

@@ -39,7 +39,7 @@ from bigpe.agents.pool import Pool
 from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig, check_config, differences
-from bigpe.runtime.history import scorer_of
+from bigpe.runtime.history import COORDINATOR, replayed_campaign, scorer_of
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
@@ -54,7 +54,6 @@ from bigpe.services.store import Store
 
 log = structlog.get_logger("bigpe.session")
 
-COORDINATOR = "coordinator"
 CONSUMERS: Mapping[str, tuple[str, ...]] = {
     "RunStarted": (COORDINATOR,),
     "PlanChanged": (COORDINATOR,),
@@ -228,10 +227,10 @@ class Session:
 
     async def _prepare(self, retry: RetryRule) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handled = await self._journal.handled_by(COORDINATOR)
+        campaign = await replayed_campaign(self._store, self.name)
         self._runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
         self._journal.attach(self._runtime, dict(CONSUMERS))
-        self._coordinator = Coordinator(self._journal, handled)
+        self._coordinator = Coordinator(self._journal, campaign)
         library = PromptLibrary(self._store)
         llm, journal = self.services.llm, self._journal
         actors: dict[str, Role] = {
@@ -248,10 +247,11 @@ class Session:
             kinds = [kind for kind, consumers in CONSUMERS.items() if name in consumers]
             await actor.join(self._runtime, name, kinds)
         owed = await self._journal.owed()
-        if not handled and not owed:
-            await self._start(library)
+        if campaign.started or owed:
+            plan = campaign.plan if campaign.started else _plan_of(owed)
+            self._scores.admit(plan.train)
         else:
-            self._scores.admit(_plan_of([*handled, *owed]).train)
+            await self._start(library)
         self._journal.listen(self._events.put_nowait)
 
     async def _start(self, library: PromptLibrary) -> None:
@@ -343,7 +343,7 @@ def _as_config(config: BigpeConfig | Mapping[str, Any]) -> BigpeConfig:
 
 
 def _plan_of(messages: Iterable[Message]) -> CampaignPlan:
-    """The plan in a run's first message, which is handled or owed."""
+    """The plan in a run's first message, which is among those owed."""
     return next(message.plan for message in messages if isinstance(message, RunStarted))
 
 

@@ -13,6 +13,7 @@ from support.campaigns import answer, bodies, drive, plan
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
     ArmPulled,
+    CritiqueRequested,
     Message,
     PoolChanged,
     PromptsRewritten,
@@ -48,6 +49,44 @@ def test_replaying_what_was_heard_rebuilds_the_state(order: int, cut: float) -> 
     for message in heard[upto:]:
         resumed += campaign.apply(message)
     assert bodies(resumed) == bodies(said)
+
+
+@settings(max_examples=30, deadline=None)
+@given(order=st.integers(0, 10**6), cut=st.floats(0, 1), concurrency=st.integers(1, 4))
+def test_a_run_goes_on_from_a_snapshot_as_from_a_replay(
+    order: int, cut: float, concurrency: int
+) -> None:
+    wanted = plan(concurrency=concurrency, rounds=14)
+    kinds = {"RenderRequested", "CritiqueRequested"}
+    _, said, heard = drive(wanted, random.Random(order), failing(kinds, 0.03))
+    upto = int(cut * len(heard))
+    campaign, silent = Campaign(), Campaign()
+    before: list[Message] = []
+    for message in heard[:upto]:
+        before += campaign.apply(message)
+        silent.replay(message)
+    restored = Campaign.restore(campaign.snapshot())
+    assert restored == campaign, "a snapshot holds all of the state"
+    for message in heard[upto:]:
+        parsed = parse_message(message.model_dump_json())
+        told = restored.apply(parsed)
+        assert told == campaign.apply(parsed)
+        assert [m for m in told if m.round] == [m for m in silent.apply(parsed) if m.round]
+        before += told
+    assert bodies(before) == bodies(said)
+    assert Campaign.restore(restored.snapshot()) == restored
+
+
+def test_a_long_run_looks_back_on_its_newest_comparisons_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 12)
+    campaign, said, _ = drive(plan(rounds=20, concurrency=3), random.Random(3))
+    assert campaign.applied == 20 and 12 <= len(campaign.pairs) <= 12 + 3 * 4
+    _, other, _ = drive(plan(rounds=20, concurrency=3), random.Random(4))
+    assert bodies(said) == bodies(other), "the order of arrival decides nothing"
+    rows = [row for m in said if isinstance(m, CritiqueRequested) for row in m.rows]
+    assert rows and max(row.n for row in rows) <= 12 + 3 + 1
 
 
 def test_a_run_ends_with_a_reason_and_every_round_settled() -> None:
