@@ -4,13 +4,14 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test check lint types imports bench parity dist clean
+.PHONY: help setup browser models demo test check lint types imports bench parity peers dist clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
 	@echo "make test   set up, then run all checks and tests (what CI runs)"
 	@echo "make bench  print the figures of docs/figures as JSON lines"
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
+	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
 	@echo "make dist   build the wheel and the sdist"
 
 setup: .venv/.ready build/tree/bigpe
@@ -59,6 +60,10 @@ bench: models
 
 parity: setup
 	$(PY) scripts/scorer_parity.py
+
+# What is missing of bench-dev; `scripts/bench_peers.py --bench final` is the published figure.
+peers: models
+	$(PY) scripts/bench_peers.py
 
 dist: setup
 	rm -rf build/lib build/bdist* dist

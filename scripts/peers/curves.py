@@ -1,0 +1,131 @@
+"""The race's figures from its cells: held-out gain against renders, intervals over seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bigpe.agents.statistics import Interval, mean, mean_interval
+from bigpe.runtime.experiment_cells import Cell, newest
+from bigpe.runtime.experiment_tables import BEST
+
+POINTS = "score x 100"
+NAMES = {
+    "heldout_gain_bigpe": "bigpe",
+    "heldout_gain_gepa": "gepa",
+    "heldout_gain_opro": "opro",
+    "heldout_gain_evoprompt": "evoprompt-ga",
+    "heldout_gain_capo": "capo",
+    "heldout_gain_random": "random",
+}
+OURS, THEIRS = ("bigpe", 200), ("gepa", 400)
+
+BySeed = dict[int, float]
+Curves = dict[tuple[str, int], BySeed]
+"""(method, budget) -> run seed -> mean held-out gain, score x 100."""
+
+
+class Figure(NamedTuple):
+    """As scripts/figures.say prints it."""
+
+    figure: str
+    value: float | None
+    unit: str
+    n: int
+    lo: float | None
+    hi: float | None
+    how: str
+
+
+def gains_of(cells: Sequence[Cell]) -> Curves:
+    """Each run's mean held-out gain."""
+    found: Curves = defaultdict(dict)
+    for cell in newest(cells):
+        gains = list(cell.gains[BEST].values())
+        found[cell.series, cell.budget][cell.seed] = 100 * mean(gains)
+    return dict(found)
+
+
+def figures(cells: Sequence[Cell]) -> list[Figure]:
+    """The figures of bench_peers.py; a figure whose cells have not run is null and says so."""
+    curves = gains_of(cells)
+    return [_difference(curves), _ratio(curves), *_heldout(curves)]
+
+
+def _difference(curves: Curves) -> Figure:
+    ours, theirs = curves.get(OURS, {}), curves.get(THEIRS, {})
+    shared = sorted(ours.keys() & theirs.keys())
+    name = "bigpe200_minus_gepa400"
+    if not shared:
+        return Figure(name, None, POINTS, 0, None, None, _missing(ours, theirs))
+    found = mean_interval([ours[seed] - theirs[seed] for seed in shared])
+    how = "held-out gain of bigpe at 200 renders less GEPA at 400, paired over run seeds; 95% t"
+    return Figure(name, found.mean, POINTS, len(shared), found.lo, found.hi, how)
+
+
+def _missing(ours: BySeed, theirs: BySeed) -> str:
+    lacking = [
+        f"{method}@{budget}"
+        for (method, budget), known in ((OURS, ours), (THEIRS, theirs))
+        if not known
+    ]
+    return f"not run yet: {', '.join(lacking)}" if lacking else "no run seed has both"
+
+
+def _ratio(curves: Curves) -> Figure:
+    """The share of GEPA's 400 renders that bigpe needs for GEPA's gain."""
+    name, unit = "renders_ratio_to_gepa", "share of 400 renders"
+    theirs = curves.get(THEIRS, {})
+    if not theirs:
+        return Figure(name, None, unit, 0, None, None, "not run yet: gepa@400")
+    target = mean_interval(list(theirs.values()))
+    if target.lo is None or target.hi is None or target.lo <= 0 <= target.hi:
+        how = f"null: the interval of gepa@400's own gain includes 0 ({_told(target)})"
+        return Figure(name, None, unit, len(theirs), None, None, how)
+    reached = renders_to_reach(curves, "bigpe", target.mean)
+    how = f"renders at which bigpe's mean gain passes gepa@400's ({_told(target)}), interpolated"
+    if reached is None:
+        return Figure(name, None, unit, len(theirs), None, None, f"null: never; {how}")
+    return Figure(name, round(reached / THEIRS[1], 3), unit, len(theirs), None, None, how)
+
+
+def renders_to_reach(curves: Curves, method: str, target: float) -> float | None:
+    """Where the method's mean curve first reaches `target`, linear between budgets, from (0, 0)."""
+    before = (0.0, 0.0)
+    for (name, budget), by_seed in sorted(curves.items(), key=lambda item: item[0][1]):
+        if name != method:
+            continue
+        gain = mean(list(by_seed.values()))
+        if gain >= target:
+            if gain == before[1]:
+                return float(budget)
+            share = max(0.0, (target - before[1]) / (gain - before[1]))
+            return before[0] + share * (budget - before[0])
+        before = (float(budget), gain)
+    return None
+
+
+def _heldout(curves: Curves) -> list[Figure]:
+    """At the highest budget that every method of the table has run at."""
+    budgets = {
+        method: {budget for name, budget in curves if name == method} for method in NAMES.values()
+    }
+    common: set[int] = set.intersection(*budgets.values()) if budgets else set()
+    if not common:
+        how = "not run yet: no budget has all methods"
+        return [Figure(name, None, POINTS, 0, None, None, how) for name in NAMES]
+    budget = max(common)
+    return [_gain(name, budget, curves[method, budget]) for name, method in NAMES.items()]
+
+
+def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
+    found = mean_interval(list(by_seed.values()))
+    how = f"mean held-out paired gain at {budget} renders; 95% t over run seeds"
+    return Figure(name, found.mean, POINTS, len(by_seed), found.lo, found.hi, how)
+
+
+def _told(found: Interval) -> str:
+    if found.lo is None or found.hi is None:
+        return f"{found.mean:+.2f}, one seed"
+    return f"{found.mean:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"

@@ -1,0 +1,29 @@
+"""A peer in a process of its own: asks, evaluates until the budget is used, hands in its best."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "peers"))
+
+from client import Race, Spent
+
+
+def main(port: int, behaviour: str) -> None:
+    race = Race(port)
+    if behaviour == "dies":
+        raise SystemExit("the stub was told to die")
+    means: dict[str, float] = {}
+    try:
+        for text in [*race.initial, *(race.ask("current: Add details.") for _ in range(20))]:
+            gains = [race.evaluate(text, prompt)["gain"] for prompt in race.train[:4]]
+            means[text] = sum(gains) / len(gains)
+    except Spent:
+        pass
+    best = max(means, key=lambda text: means[text]) if means else race.initial[0]
+    race.finish(best, f"{len(means)} tried")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,227 @@
+"""The race: what is counted, what is equal for all, and what the figures say of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fakes import FakeLlm, FakeRenderer, FakeScorer
+
+from bigpe.runtime.config import check_config
+from bigpe.runtime.experiment_cells import Cell
+from bigpe.runtime.experiment_tables import BEST
+from bigpe.runtime.lending import Models, Stopwatches, lend
+from bigpe.runtime.project import Project
+from bigpe.runtime.stack import Services, open_services
+from bigpe.services.blobs import BlobStore
+from bigpe.services.effects import Effects
+from bigpe.services.splits import split
+from bigpe.services.store import Store
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from peers import curves  # noqa: E402
+from peers.arena import Arena  # noqa: E402
+from peers.judge import best_of_n, heldout  # noqa: E402
+from peers.ledger import RenderLedger, Spent  # noqa: E402
+from peers.methods import METHODS, Place  # noqa: E402
+from peers.realise import phrases_of, realise  # noqa: E402
+from peers.server import PeerFailed, race  # noqa: E402
+from peers.task import SEEDS, bench_file, load_task  # noqa: E402
+
+STUB = str(Path(__file__).resolve().parents[1] / "support" / "peer_stub.py")
+
+
+def models(folder: Path) -> Models:
+    blobs = BlobStore(Project(folder).images)
+    log = folder / "calls.jsonl"
+    fakes = Models(FakeRenderer(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)})
+    return lend(fakes, Stopwatches(folder / "seconds.json"))
+
+
+@asynccontextmanager
+async def services(folder: Path) -> AsyncGenerator[Services]:
+    lent = models(folder)
+    async with Store(Project(folder).database) as store:
+        effects = Effects(store)
+        async with open_services(
+            check_config({}, where="test"),
+            Project(folder),
+            effects,
+            effects,
+            run="race",
+            llms=lent.llms,
+            renderer=lent.renderer,
+            scorer=lent.scorer,
+        ) as opened:
+            yield opened
+
+
+def painted(folder: Path) -> set[tuple[str, int]]:
+    lines = (folder / "calls.jsonl").read_text().splitlines()
+    calls = [json.loads(line) for line in lines]
+    return {(prompt, seed) for kind, prompt, seed in calls if kind == "render"}
+
+
+def test_the_two_benches_share_nothing() -> None:
+    dev, final = (bench_file(b).read_text("utf-8").splitlines() for b in ("dev", "final"))
+    assert not set(dev) & set(final)
+    assert not set(SEEDS["dev"]) & set(SEEDS["final"])
+    # Near-duplicates would be one group, and together there would be fewer groups than apart.
+    groups = split([*dev, *final]).groups
+    assert groups == split(dev).groups + split(final).groups
+    for bench in ("dev", "final"):
+        task = load_task(bench, 0, 50)
+        assert len(task.train) >= 20 and len(task.validation) == 8 and len(task.test) == 24
+        assert len(set(task.initial)) == 10
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.integers(0, 3)), max_size=30), st.integers(0, 12))
+def test_the_ledger_counts_different_pictures_and_never_passes_its_budget(
+    asked: list[tuple[str, int]], budget: int
+) -> None:
+    ledger = RenderLedger(budget)
+    taken: set[tuple[str, int]] = set()
+    for picture in asked:
+        naive = ("naive", picture[1])
+        fits = len(taken | {picture, naive}) <= budget
+        if fits:
+            ledger.take(naive, picture)
+            taken |= {picture, naive}
+        else:
+            with pytest.raises(Spent):
+                ledger.take(naive, picture)
+        assert ledger.spent == len(taken) <= budget
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("Add details. Include golden hour, sharp focus and vivid colors.", 3),
+        ("Add details, with moss and ripples, and leave out gravel.", 2),
+        ("Add details.", 0),
+        ("Say what is happening", 1),
+        ("", 0),
+    ],
+)
+def test_the_phrases_of_a_text_are_shown_in_its_exemplars(text: str, phrases: int) -> None:
+    found = phrases_of(text)
+    assert len(found) == phrases
+    shown = realise(text).exemplars
+    assert len(shown) == 3
+    assert "gravel" not in " ".join(exemplar.rewrite for exemplar in shown)
+    if text.startswith("Add details. Include"):
+        assert all(phrase in e.rewrite for phrase in found for e in shown)
+
+
+async def test_an_evaluation_costs_its_new_pictures_and_a_repeated_one_nothing(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as opened:
+        arena = Arena(opened, load_task("dev", 0, 4))
+        one, two, three = arena.task.train[:3]
+        first = await arena.evaluate("Add details.", one)
+        assert arena.ledger.spent == 2
+        assert await arena.evaluate("Add details.", one) == first
+        assert arena.ledger.spent == 2
+        await arena.evaluate("Add details.", two)
+        assert arena.ledger.spent == 4
+        with pytest.raises(Spent):
+            await arena.evaluate("Add details.", three)
+        assert arena.ledger.spent == 4
+    async with services(tmp_path) as opened:
+        again = Arena(opened, load_task("dev", 0, 4))
+        before = painted(tmp_path)
+        assert await again.evaluate("Add details.", one) == first
+        # Found in the memo, and charged all the same.
+        assert painted(tmp_path) == before and again.ledger.spent == 2
+
+
+async def test_a_peer_in_its_own_process_uses_its_budget_and_hands_in(tmp_path: Path) -> None:
+    async with services(tmp_path) as opened:
+        arena = Arena(opened, load_task("dev", 0, 30))
+        text, note = await race(arena, Path(sys.executable), STUB, "plays")
+        assert text and note.endswith("tried")
+        assert 28 <= arena.ledger.spent <= 30
+        assert len(painted(tmp_path)) == arena.ledger.spent
+        with pytest.raises(PeerFailed, match="told to die"):
+            await race(arena, Path(sys.executable), STUB, "dies")
+
+
+@pytest.mark.parametrize("method", ["random", "bigpe"])
+async def test_our_own_methods_stay_within_the_budget(tmp_path: Path, method: str) -> None:
+    base = check_config({}, where="test")
+    place = Place(base, Project(tmp_path), models(tmp_path), Path(sys.executable))
+    async with services(tmp_path) as opened:
+        task = load_task("dev", 1, 60)
+        arena = Arena(opened, task)
+        entry = await METHODS[method](arena, place)
+        seen = painted(tmp_path)
+        assert 30 < entry.renders == len(seen) <= 60
+        assert not {prompt for prompt, _ in seen} & set(task.test)
+        gains = await heldout(opened, entry.instruction, task)
+        assert set(gains) == set(task.test)
+
+
+async def test_best_of_n_spends_its_budget_on_the_test_prompts(tmp_path: Path) -> None:
+    async with services(tmp_path) as opened:
+        gains, used = await best_of_n(opened, load_task("dev", 0, 72))
+        assert all(gain >= 0 for gain in gains.values()) and 48 <= used <= 72
+        poor, used = await best_of_n(opened, load_task("dev", 0, 40))
+        assert set(poor.values()) == {0.0} and used == 0
+
+
+def cell(method: str, budget: int, seed: int, gain: float) -> Cell:
+    known: dict[str, Any] = dict.fromkeys(("scores", "llm_calls", "tokens", "rounds"), 0)
+    return Cell(
+        experiment="peers-dev",
+        arm=f"{method}@{budget}",
+        series=method,
+        config=f"{method}{budget}",
+        seed=seed,
+        run="",
+        budget=budget,
+        reason="",
+        renders=budget,
+        seconds=0.0,
+        instruction="x",
+        gains={BEST: {"p": gain / 100}},
+        **known,
+    )
+
+
+def told(cells: list[Cell]) -> dict[str, curves.Figure]:
+    return {figure.figure: figure for figure in curves.figures(cells)}
+
+
+def test_figures_of_races_that_have_not_run_are_null_and_say_so() -> None:
+    for figure in told([]).values():
+        assert figure.value is None and "not run yet" in figure.how
+
+
+def test_the_difference_is_paired_by_seed_and_the_ratio_interpolated() -> None:
+    cells = [cell("gepa", 400, seed, 4.0 + seed) for seed in range(4)]
+    cells += [cell("bigpe", 200, seed, 5.0 + seed) for seed in range(4)]
+    cells += [cell("bigpe", 100, seed, 3.5 + seed) for seed in range(4)]
+    found = told(cells)
+    difference = found["bigpe200_minus_gepa400"]
+    assert (difference.value, difference.lo, difference.hi) == pytest.approx((1.0, 1.0, 1.0))
+    # GEPA's mean is 5.5; bigpe's is 5.0 at 100 and 6.5 at 200, so 5.5 at 133.3 renders.
+    assert found["renders_ratio_to_gepa"].value == pytest.approx(133.33 / 400, abs=1e-3)
+
+
+def test_a_ratio_to_nothing_is_null() -> None:
+    cells = [cell("gepa", 400, seed, (-1) ** seed) for seed in range(4)]
+    cells += [cell("bigpe", 200, seed, 5.0) for seed in range(4)]
+    ratio = told(cells)["renders_ratio_to_gepa"]
+    assert ratio.value is None and "includes 0" in ratio.how
+    never = [cell("gepa", 400, s, 9.0 + s) for s in range(4)] + [cell("bigpe", 200, 0, 1.0)]
+    assert "never" in told(never)["renders_ratio_to_gepa"].how
