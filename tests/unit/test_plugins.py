@@ -18,6 +18,7 @@ from bigpe.runtime.config import check_config
 from bigpe.runtime.project import Project
 from bigpe.runtime.stack import open_services
 from bigpe.services import plugins
+from bigpe.services.effects import Effects
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
 from bigpe.services.values import RenderRequest, ScoreRequest
@@ -116,7 +117,7 @@ async def test_renderer_and_scorer_of_another_package_serve_a_run(
     project = Project(tmp_path)
     async with (
         Store(project.database) as store,
-        open_services(config, project, store, run="r") as services,
+        open_services(config, project, Effects(store), Effects(store), run="r") as services,
     ):
         image = await services.render.render(RenderRequest(prompt="x", seed=1))
         score = await services.score.score(ScoreRequest(image=image.digest, prompt="x"))
@@ -139,7 +140,7 @@ async def test_a_plugin_that_refuses_its_settings_is_told_as_a_mistake(
     project = Project(tmp_path)
     async with Store(project.database) as store:
         with pytest.raises(ConfigError, match="'grey' of bigpe.renderers cannot be made"):
-            async with open_services(config, project, store, run="r"):
+            async with open_services(config, project, Effects(store), Effects(store), run="r"):
                 pass
 
 
