@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from autogen_core import AgentId, AgentRuntime, TopicId
 
 from bigpe.agents.messages import AnyMessage, LlmTurn, Message, parse_message
+from bigpe.agents.role_messages import RoleSaid
 from bigpe.agents.snapshots import fold_version
 from bigpe.services.store import Statement, Store
 
@@ -129,6 +130,29 @@ class Journal:
         """Messages with an open delivery, in transcript order, each once."""
         rows = await self._store.rows("open_deliveries", run=self.run)
         return [parse_message(body) for body in dict.fromkeys(row["body"] for row in rows)]
+
+    # -- what a role looks up -----------------------------------------------------------------
+
+    async def next_for(self, actor: str) -> AnyMessage | None:
+        """The oldest message that is owed to `actor`."""
+        row = await self._store.one("next_delivery", run=self.run, actor=actor)
+        return parse_message(row["body"]) if row else None
+
+    async def last_text(self, role: str) -> str:
+        """What a role said last; "" before it said anything."""
+        row = await self._store.one("last_text", run=self.run, sender=role)
+        return str(row["text"]) if row else ""
+
+    async def said_by(self, role: str, first: int, last: int) -> list[RoleSaid]:
+        """What a role said about messages of the rounds `first` to `last`."""
+        rows = await self._store.rows("said_by", run=self.run, sender=role, first=first, last=last)
+        return [RoleSaid.model_validate_json(row["body"]) for row in rows]
+
+    async def hand_over(self, actor: str, kinds: Sequence[str]) -> None:
+        """Owe `actor` every message of these kinds that it was never owed."""
+        await self._store.write(
+            [("add_past_deliveries", {"run": self.run, "actor": actor, "type": k}) for k in kinds]
+        )
 
     def _row(self, sender: str, message: Message, ms: float) -> dict[str, object]:
         tokens = 0

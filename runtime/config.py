@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bigpe.agents.budget import Limits, Prices
+from bigpe.agents.plugin_config import RoleConfig
 from bigpe.agents.policies import PolicyConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmConfig
@@ -21,6 +22,8 @@ from bigpe.services.score import ScoreSection
 
 FILE_NAME = "bigpe.toml"
 ROLES_WITH_LLM = ("generator", "gradient", "modifier")
+TAKEN = ("default", "session", "coordinator", *ROLES_WITH_LLM, "renderer", "scorer")
+ROLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
 class Section(BaseModel):
@@ -97,10 +100,18 @@ class BigpeConfig(Section):
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""
     render: RenderConfig = RenderConfig()
     score: ScoreSection = ScoreSection()
+    roles: dict[str, RoleConfig] = Field(default_factory=dict[str, RoleConfig])
+    """`[roles.NAME]`: roles of other packages, and AgentChat agents."""
 
     @model_validator(mode="after")
     def _known_roles(self) -> BigpeConfig:
-        known = ("default", *ROLES_WITH_LLM)
+        for name in self.roles:
+            if name in TAKEN or not ROLE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"[roles.{name}]: choose a name of letters, digits, '-' and '_' that is none "
+                    f"of bigpe's own ({', '.join(TAKEN)})"
+                )
+        known = ("default", *ROLES_WITH_LLM, *self.roles)
         for name in self.llm:
             if name not in known:
                 raise ValueError(f"[llm.{name}]: no such role; use one of {', '.join(known)}")

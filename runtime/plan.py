@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bigpe.agents.messages import CampaignPlan, SeedInstruction
+from bigpe.agents.plugin_config import FoundRole
 from bigpe.agents.terms import subject_kept
 from bigpe.prompts.library import naive_prompts
 from bigpe.prompts.templates import seed_texts
 from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.guests import gate_rules, names_of
 from bigpe.services.errors import ConfigError
 from bigpe.services.library import PromptLibrary
 from bigpe.services.prompt_files import PromptFile, read_prompts
@@ -74,6 +76,7 @@ async def make_plan(
     train: Sequence[str],
     seeds: Sequence[SeedInstruction],
     library: PromptLibrary,
+    roles: Sequence[FoundRole] = (),
 ) -> CampaignPlan:
     """All inputs of the run's decisions, frozen."""
     run = config.run
@@ -99,6 +102,9 @@ async def make_plan(
         train=tuple(train),
         professional=matches,
         instructions=tuple(seeds),
+        gates=gate_rules(roles),
+        contributors=names_of(roles, "contributor"),
+        observers=names_of(roles, "observer"),
     )
 
 

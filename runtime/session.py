@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,13 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.modifier import InstructionModifier
+from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool
 from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
+from bigpe.agents.role_messages import RolesChanged
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig, check_config, differences
+from bigpe.runtime.guests import Guests, names_of, with_guests
 from bigpe.runtime.history import COORDINATOR, replayed_campaign, scorer_of
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
@@ -97,6 +100,7 @@ class Session:
         self._scores = scores
         self._journal = Journal(store, name)
         self._coordinator: Coordinator | None = None
+        self._guests = Guests()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._wakers: set[asyncio.Task[Any]] = set()
 
@@ -179,6 +183,7 @@ class Session:
         ScoreError when the scorer is not the one that gave the run's earlier scores.
         """
         if self.complete:
+            await self._guests.catch_up()
             return
         await self.services.open_models()
         await self._require_same_scorer()
@@ -229,7 +234,8 @@ class Session:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
-        self._journal.attach(self._runtime, dict(CONSUMERS))
+        roles = find_roles(self.config.roles)
+        self._journal.attach(self._runtime, with_guests(CONSUMERS, roles))
         self._coordinator = Coordinator(self._journal, campaign)
         library = PromptLibrary(self._store)
         llm, journal = self.services.llm, self._journal
@@ -247,20 +253,33 @@ class Session:
             kinds = [kind for kind, consumers in CONSUMERS.items() if name in consumers]
             await actor.join(self._runtime, name, kinds)
         owed = await self._journal.owed()
+        await self._guests.join(roles, self._runtime, journal, self.services, retry)
         if campaign.started or owed:
             plan = campaign.plan if campaign.started else _plan_of(owed)
             self._scores.admit(plan.train)
+            await self._tell_observers(plan, names_of(roles, "observer"))
         else:
-            await self._start(library)
+            await self._start(library, roles)
         self._journal.listen(self._events.put_nowait)
 
-    async def _start(self, library: PromptLibrary) -> None:
+    async def _tell_observers(self, plan: CampaignPlan, observers: tuple[str, ...]) -> None:
+        """Tell the coordinator when others than before read along."""
+        campaign = self.coordinator.campaign
+        before = tuple(campaign.attendance.since) if campaign.started else plan.observers
+        if observers != before and not self.complete:
+            place = f"{campaign.attendance.changes}/{','.join(observers)}"
+            cause = start_run(self.name, plan)
+            await self._journal.commit("", [RolesChanged.make(cause, place, observers=observers)])
+
+    async def _start(self, library: PromptLibrary, roles: Sequence[FoundRole]) -> None:
         """Freeze the run's inputs into its first message."""
         await library.add_packaged()
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
-        plan = await make_plan(self.config, prompts.of("train"), seed_instructions(), library)
+        plan = await make_plan(
+            self.config, prompts.of("train"), seed_instructions(), library, roles
+        )
         # A model that cannot be loaded is found here, before the run exists.
         await self.services.open_models()
         record = {
@@ -291,6 +310,8 @@ class Session:
                 {stopped, self._pausing, self._journal.broken},
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if stopped.done():
+                await self._guests.catch_up()
         finally:
             stopped.cancel()
         self._journal.draining = True
@@ -327,6 +348,7 @@ class Session:
         await asyncio.gather(*self._wakers, return_exceptions=True)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._journal.drained(), STOP_WAIT_S)
+        await self._guests.close()
         if self._journal.broken.done():
             self._journal.broken.exception()
         else:

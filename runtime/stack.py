@@ -76,7 +76,7 @@ async def open_services(
             stack.push_async_callback(second.close)
             seconds[guard.name] = ScoreService(second, scores, guard)
             stack.push_async_callback(seconds[guard.name].close)
-        llm = _llm_services(config, effects, stack, llms or {})
+        llm = _llm_services(config, effects, blobs, stack, llms or {})
         yield Services(
             llm=llm, render=render, score=score, guards=seconds, blobs=blobs, effects=effects
         )
@@ -85,6 +85,7 @@ async def open_services(
 def _llm_services(
     config: BigpeConfig,
     effects: Effects,
+    blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
 ) -> Callable[[str], LlmService]:
@@ -96,7 +97,9 @@ def _llm_services(
         client = given.get(role) or given.get("default")
         key = f"given/{id(client)}" if client else wanted.model_dump_json()
         if key not in made:
-            made[key] = LlmService(client or load_client(wanted), effects, config=wanted)
+            made[key] = LlmService(
+                client or load_client(wanted), effects, config=wanted, picture=blobs.read
+            )
             stack.push_async_callback(made[key].close)
         return made[key]
 

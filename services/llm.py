@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
 import openai
-from autogen_core import CancellationToken
+from autogen_core import CancellationToken, Image
 from autogen_core.models import (
     AssistantMessage,
     ChatCompletionClient,
@@ -20,6 +21,7 @@ from autogen_core.models import (
     SystemMessage,
     UserMessage,
 )
+from PIL import Image as Pictures
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigpe.services.effects import Memo
@@ -56,6 +58,8 @@ class Turn(Value):
 
     role: Literal["system", "user", "assistant"]
     text: str
+    images: tuple[str, ...] = ()
+    """Digests of pictures that go with a user's text; for models that see."""
 
 
 class LlmRequest(Value):
@@ -166,16 +170,26 @@ class LlmService:
     """A model client behind the memo, with its failures told as ours."""
 
     def __init__(
-        self, client: ChatCompletionClient, memo: Memo, *, config: LlmConfig | None = None
+        self,
+        client: ChatCompletionClient,
+        memo: Memo,
+        *,
+        config: LlmConfig | None = None,
+        picture: Callable[[str], bytes] | None = None,
     ) -> None:
+        """`picture`: the PNG file of a digest, for requests with pictures."""
         self._client = client
         self._memo = memo
+        self._picture = picture
         self._config = config or LlmConfig()
         self.fingerprint = client_fingerprint(client, self._config)
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `Asks.ask`; an equal request that was answered before costs nothing."""
         body = request.model_dump(mode="json")
+        for turn in body["turns"]:
+            if not turn["images"]:
+                del turn["images"]  # as it was before there were pictures: the memo still knows it
         key = digest({"op": "llm", "version": 1, "model": self.fingerprint, "request": body})
         try:
             stored = await self._memo.run(key, "llm", body, lambda: self._call(request))
@@ -185,6 +199,11 @@ class LlmService:
         answer = LlmAnswer.model_validate(stored)
         note_answered(answer.usage)
         return answer
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes pictures."""
+        return self._picture is not None and bool(self._client.model_info.get("vision"))
 
     async def close(self) -> None:
         """Close the client."""
@@ -196,7 +215,7 @@ class LlmService:
         try:
             async with asyncio.timeout(None if own_limit else self._config.timeout_s):
                 result = await self._client.create(
-                    _messages(request.turns),
+                    _messages(request.turns, self._show),
                     extra_create_args=self._arguments(request),
                     cancellation_token=CancellationToken(),
                 )
@@ -219,6 +238,11 @@ class LlmService:
             )
         answer = LlmAnswer(text=text, usage=usage, finish_reason=result.finish_reason)
         return answer.model_dump(mode="json")
+
+    def _show(self, digest: str) -> Image:
+        if self._picture is None:
+            raise LlmError("this language model service was given no pictures to show")
+        return Image.from_pil(Pictures.open(io.BytesIO(self._picture(digest))))
 
     def _arguments(self, request: LlmRequest) -> Mapping[str, Any]:
         arguments: dict[str, Any] = {
@@ -298,11 +322,14 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _messages(turns: Sequence[Turn]) -> list[LLMMessage]:
+def _messages(turns: Sequence[Turn], show: Callable[[str], Image]) -> list[LLMMessage]:
     made: list[LLMMessage] = []
     for turn in turns:
         if turn.role == "system":
             made.append(SystemMessage(content=turn.text))
+        elif turn.role == "user" and turn.images:
+            pictures = [show(image) for image in turn.images]
+            made.append(UserMessage(content=[turn.text, *pictures], source="user"))
         elif turn.role == "user":
             made.append(UserMessage(content=turn.text, source="user"))
         else:

@@ -40,6 +40,26 @@ SELECT m.seq, m.body, m.sender, d.actor
 FROM delivery d INDEXED BY delivery_open JOIN message m ON m.mid = d.mid
 WHERE d.run = :run AND d.done IS NULL ORDER BY m.seq;
 
+-- name: next_delivery
+SELECT m.body FROM delivery d JOIN message m ON m.mid = d.mid
+WHERE d.run = :run AND d.actor = :actor AND d.done IS NULL ORDER BY m.seq LIMIT 1;
+
+-- name: add_past_deliveries
+INSERT INTO delivery(run, actor, mid)
+SELECT run, :actor, mid FROM message WHERE run = :run AND type = :type ORDER BY seq
+ON CONFLICT DO NOTHING;
+
+-- name: last_text
+SELECT json_extract(body, '$.texts[#-1]') AS text FROM message
+WHERE run = :run AND type = 'RoleSaid' AND sender = :sender
+  AND json_extract(body, '$.texts[0]') IS NOT NULL
+ORDER BY seq DESC LIMIT 1;
+
+-- name: said_by
+SELECT body FROM message
+WHERE run = :run AND type = 'RoleSaid' AND sender = :sender AND round BETWEEN :first AND :last
+ORDER BY seq;
+
 -- name: handled_by
 SELECT m.body FROM delivery d JOIN message m ON m.mid = d.mid
 WHERE d.run = :run AND d.actor = :actor AND d.done IS NOT NULL AND d.done > :after

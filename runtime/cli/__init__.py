@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate:evaluate",
     "prompts": "prompts:prompts",
     "models": "models:models",
+    "roles": "plugins:roles",
     "policies": "plugins:policies",
     "renderers": "plugins:renderers",
     "scorers": "plugins:scorers",

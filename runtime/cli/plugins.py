@@ -1,4 +1,4 @@
-"""`bigpe policies`, `bigpe renderers` and `bigpe scorers`: what the configuration may name."""
+"""`bigpe roles`, `policies`, `renderers` and `scorers`: what the configuration may name."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
         if as_json:
             print_json([row._asdict() for row in found])
             return
+        if not found:
+            click.echo(f"no installed package offers {kind}; docs/roles.md shows how to make one")
+            return
         table = Table("name", "package", "what it does")
         for row in found:
             table.add_row(Text(row.name, "bold"), Text(row.package), Text(row.summary))
@@ -37,6 +40,7 @@ def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
     return group
 
 
+roles = _group("roles", {}, "[roles.NAME] class")
 policies = _group("policies", POLICIES, "[policy] name")
 renderers = _group("renderers", RENDERERS, "[render] backend")
 scorers = _group("scorers", SCORERS, "[score] backend")

@@ -1,0 +1,206 @@
+"""A role's language model: memoised and counted, from any thread, and as an AutoGen client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple, NoReturn, Self
+
+from autogen_core import CancellationToken, Component
+from autogen_core.models import (
+    AssistantMessage,
+    ChatCompletionClient,
+    CreateResult,
+    LLMMessage,
+    ModelFamily,
+    ModelInfo,
+    RequestUsage,
+    SystemMessage,
+    UserMessage,
+)
+from pydantic import BaseModel
+
+from bigpe.agents.plugins import RoleError
+from bigpe.services.errors import BigpeError, LlmError, UnusableAnswerError
+from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.values import UNUSABLE, Json, LlmAnswer, LlmUsage
+
+
+class Exchange(NamedTuple):
+    """A request and its answer."""
+
+    turns: tuple[Turn, ...]
+    usage: LlmUsage
+
+
+class RoleLlm:
+    """A language model service, asked from a role's thread. Counts what each message costs."""
+
+    def __init__(self, name: str, llm: Asks, *, max_calls: int) -> None:
+        """To be made in the thread of the run's event loop. `max_calls`: for one message."""
+        self._name = name
+        self._llm = llm
+        self._max_calls = max_calls
+        self._home = asyncio.get_running_loop()
+        self.exchanges: list[Exchange] = []
+        self.calls = 0
+        self.fatal: BigpeError | None = None
+        """What no role may hide: the store failed, say."""
+
+    def begin(self) -> None:
+        """A message's work begins: forget what was counted."""
+        self.exchanges, self.calls, self.fatal = [], 0, None
+
+    @property
+    def usage(self) -> LlmUsage:
+        """Since `begin`."""
+        return sum((exchange.usage for exchange in self.exchanges), LlmUsage())
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """See `Asks.ask`. RoleError when it is asked too often for one message."""
+        self.calls += 1
+        if self.calls > self._max_calls:
+            raise RoleError(
+                f"it asked its language model more than {self._max_calls} times for one message; "
+                f"raise [roles.{self._name}] max_llm_calls if it may"
+            )
+        asked = asyncio.run_coroutine_threadsafe(self._ask(request), self._home)
+        return await asyncio.wrap_future(asked)
+
+    async def _ask(self, request: LlmRequest) -> LlmAnswer:
+        try:
+            answer = await self._llm.ask(request)
+        except UnusableAnswerError as error:
+            self._note(request, error.raw, UNUSABLE)
+            raise
+        except LlmError:
+            raise
+        except BigpeError as error:
+            self.fatal = error
+            raise
+        self._note(request, answer.text, answer.usage)
+        return answer
+
+    def _note(self, request: LlmRequest, text: str, usage: LlmUsage) -> None:
+        turns = (*request.turns, Turn(role="assistant", text=text))
+        self.exchanges.append(Exchange(turns, usage))
+
+
+class RoleClientConfig(BaseModel):
+    """Nothing: the client is the one of the role that is being loaded."""
+
+
+class RoleClient(ChatCompletionClient, Component[RoleClientConfig]):
+    """The same as an AutoGen model client, for AgentChat agents. It takes text, and no tools."""
+
+    component_type = "model"
+    component_config_schema = RoleClientConfig
+    component_provider_override = "bigpe.agents.role_llm.RoleClient"
+
+    def __init__(self, llm: Asks, *, seed: int, temperature: float, max_tokens: int) -> None:
+        self._llm = llm
+        self._settings: Json = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
+        self._used = RequestUsage(prompt_tokens=0, completion_tokens=0)
+
+    async def create(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Sequence[Any] = (),
+        tool_choice: Any = "auto",
+        json_output: bool | type[BaseModel] | None = None,
+        extra_create_args: Mapping[str, Any] = {},
+        cancellation_token: CancellationToken | None = None,
+    ) -> CreateResult:
+        """One answer. RoleError for what bigpe's language models cannot take."""
+        if tools:
+            raise RoleError("an agent in [roles] has no tools: its model's calls are memoised text")
+        schema = json_output.model_json_schema() if isinstance(json_output, type) else None
+        request = LlmRequest(
+            turns=tuple(_turn(message) for message in messages),
+            answer_schema=schema,
+            **self._settings,
+        )
+        answer = await self._llm.ask(request)
+        usage = RequestUsage(
+            prompt_tokens=answer.usage.prompt_tokens,
+            completion_tokens=answer.usage.completion_tokens,
+        )
+        self._used = RequestUsage(
+            prompt_tokens=self._used.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=self._used.completion_tokens + usage.completion_tokens,
+        )
+        return CreateResult(finish_reason="stop", content=answer.text, usage=usage, cached=False)
+
+    async def create_stream(
+        self, *args: Any, **kwargs: Any
+    ) -> AsyncGenerator[str | CreateResult, None]:
+        """The whole answer as one piece."""
+        yield await self.create(*args, **kwargs)
+
+    async def close(self) -> None:
+        """The service is its owner's to close."""
+
+    def actual_usage(self) -> RequestUsage:
+        """Of this client."""
+        return self._used
+
+    def total_usage(self) -> RequestUsage:
+        """Of this client."""
+        return self._used
+
+    def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
+        """An estimate: four characters a token."""
+        return sum(len(str(message.content)) for message in messages) // 4
+
+    def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
+        """Not known; enough for a few pages."""
+        return max(0, 8192 - self.count_tokens(messages))
+
+    @property
+    def capabilities(self) -> Any:
+        """As `model_info`; AutoGen's older name."""
+        return self.model_info
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """Text and JSON."""
+        return ModelInfo(
+            vision=False,
+            function_calling=False,
+            json_output=True,
+            structured_output=True,
+            family=ModelFamily.UNKNOWN,
+            multiple_system_messages=True,
+        )
+
+    def _to_config(self) -> RoleClientConfig:
+        return RoleClientConfig()
+
+    @classmethod
+    def _from_config(cls, config: RoleClientConfig) -> Self:
+        client = LOADING.get()
+        if not isinstance(client, cls):
+            _not_loading()
+        return client
+
+
+LOADING: ContextVar[RoleClient | None] = ContextVar("bigpe_role_client", default=None)
+"""The client of the agent that is being loaded: a component's configuration cannot hold it."""
+
+
+def _not_loading() -> NoReturn:
+    raise RoleError("this model client exists only while bigpe loads a role's agent")
+
+
+def _turn(message: LLMMessage) -> Turn:
+    if isinstance(message, SystemMessage):
+        return Turn(role="system", text=message.content)
+    if not isinstance(message.content, str):
+        raise RoleError(f"an agent in [roles] can send text only, not a {message.type} of parts")
+    if isinstance(message, UserMessage):
+        return Turn(role="user", text=message.content)
+    if isinstance(message, AssistantMessage):
+        return Turn(role="assistant", text=message.content)
+    raise RoleError(f"an agent in [roles] cannot send a {message.type}")

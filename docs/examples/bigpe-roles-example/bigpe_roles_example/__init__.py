@@ -1,0 +1,1 @@
+"""Two roles for bigpe."""
