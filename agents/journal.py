@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from autogen_core import AgentId, AgentRuntime, TopicId
 
-from bigpe.agents.messages import AnyMessage, LlmTurn, Message, parse_message
+from bigpe.agents.messages import AnyMessage, LlmTurn, Message, StepFailed, parse_message
 from bigpe.agents.role_messages import RoleSaid
 from bigpe.agents.snapshots import fold_version
 from bigpe.services.store import Statement, Store
@@ -143,10 +143,11 @@ class Journal:
         row = await self._store.one("last_text", run=self.run, sender=role)
         return str(row["text"]) if row else ""
 
-    async def said_by(self, role: str, first: int, last: int) -> list[RoleSaid]:
-        """What a role said about messages of the rounds `first` to `last`."""
-        rows = await self._store.rows("said_by", run=self.run, sender=role, first=first, last=last)
-        return [RoleSaid.model_validate_json(row["body"]) for row in rows]
+    async def spent_by(self, role: str, first: int, last: int) -> list[RoleSaid | StepFailed]:
+        """What a role said, or failed at, about messages of the rounds `first` to `last`."""
+        rows = await self._store.rows("spent_by", run=self.run, sender=role, first=first, last=last)
+        found = [parse_message(row["body"]) for row in rows]
+        return [one for one in found if isinstance(one, RoleSaid | StepFailed)]
 
     async def hand_over(self, actor: str, kinds: Sequence[str]) -> None:
         """Owe `actor` every message of these kinds that it was never owed."""

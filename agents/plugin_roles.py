@@ -37,6 +37,7 @@ from bigpe.agents.role_thread import RoleThread
 from bigpe.agents.terms import one_line
 from bigpe.agents.wording import citation_holds
 from bigpe.services.errors import BigpeError
+from bigpe.services.values import LlmUsage
 
 R = TypeVar("R")
 P = TypeVar("P", bound=PluginRole)
@@ -84,10 +85,10 @@ class Guest(Role):
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
     ) -> Sequence[Message]:
-        """As of every role; what was spent on a step that failed is kept, too."""
+        """As of every role; what a step that failed asked its language model is kept, too."""
         outgoing = await super().attempt(message, work)
-        if outgoing and isinstance(outgoing[-1], StepFailed) and self._llm.usage.calls:
-            return [*outgoing, self._said(message, ()), *self._turns(message)]
+        if outgoing and isinstance(outgoing[-1], StepFailed):
+            return [*outgoing, *self._turns(message)]
         return outgoing
 
     def _said(self, message: Message, texts: Sequence[str]) -> RoleSaid:
@@ -168,7 +169,7 @@ class ObserverActor(Guest):
         """As of every role; a round's end is reported however reading it went."""
         outgoing = await super().attempt(message, work)
         if isinstance(message, PoolChanged):
-            return [*outgoing, await self._report(message)]
+            return [*outgoing, await self._report(message, outgoing)]
         return outgoing
 
     async def _read(self, message: AnyMessage) -> Sequence[Message]:
@@ -185,13 +186,12 @@ class ObserverActor(Guest):
             return []
         return [self._said(message, texts), *self._turns(message)]
 
-    async def _report(self, message: PoolChanged) -> RoleReported:
+    async def _report(self, message: PoolChanged, outgoing: Sequence[Message]) -> RoleReported:
         """All that was used for the round; for the first one, the pilot's messages, too."""
         first = 0 if message.round == 1 else message.round
-        said = await self._journal.said_by(self.name, first, message.round)
-        usage = self._llm.usage
-        for one in said:
-            usage += one.usage
+        spent = [one for one in outgoing if isinstance(one, RoleSaid | StepFailed)]
+        spent += await self._journal.spent_by(self.name, first, message.round)
+        usage = sum((one.usage for one in spent), LlmUsage())
         return RoleReported.make(message, self.name, role=self.name, usage=usage)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, Self
@@ -24,7 +25,7 @@ from pydantic import BaseModel
 from bigpe.agents.plugins import RoleError
 from bigpe.services.errors import BigpeError, LlmError, UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
-from bigpe.services.values import UNUSABLE, Json, LlmAnswer, LlmUsage
+from bigpe.services.values import Json, LlmAnswer, LlmUsage
 
 
 class Exchange(NamedTuple):
@@ -43,19 +44,18 @@ class RoleLlm:
         self._llm = llm
         self._max_calls = max_calls
         self._home = asyncio.get_running_loop()
+        self._step = contextvars.copy_context()
         self.exchanges: list[Exchange] = []
+        self.usage = LlmUsage()
+        """Since `begin`."""
         self.calls = 0
         self.fatal: BigpeError | None = None
         """What no role may hide: the store failed, say."""
 
     def begin(self) -> None:
-        """A message's work begins: forget what was counted."""
-        self.exchanges, self.calls, self.fatal = [], 0, None
-
-    @property
-    def usage(self) -> LlmUsage:
-        """Since `begin`."""
-        return sum((exchange.usage for exchange in self.exchanges), LlmUsage())
+        """A message's work begins, to which calls are accounted now: forget the one before."""
+        self._step = contextvars.copy_context()
+        self.exchanges, self.usage, self.calls, self.fatal = [], LlmUsage(), 0, None
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `Asks.ask`. RoleError when it is asked too often for one message."""
@@ -65,20 +65,25 @@ class RoleLlm:
                 f"it asked its language model more than {self._max_calls} times for one message; "
                 f"raise [roles.{self._name}] max_llm_calls if it may"
             )
-        asked = asyncio.run_coroutine_threadsafe(self._ask(request), self._home)
+        asked = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
         return await asyncio.wrap_future(asked)
+
+    async def _in_step(self, request: LlmRequest) -> LlmAnswer:
+        """In the context of the actor's step, by which the call is accounted."""
+        return await asyncio.create_task(self._ask(request), context=self._step)
 
     async def _ask(self, request: LlmRequest) -> LlmAnswer:
         try:
             answer = await self._llm.ask(request)
-        except UnusableAnswerError as error:
-            self._note(request, error.raw, UNUSABLE)
-            raise
-        except LlmError:
+        except LlmError as error:
+            self.usage += error.usage
+            if isinstance(error, UnusableAnswerError):
+                self._note(request, error.raw, error.usage)
             raise
         except BigpeError as error:
             self.fatal = error
             raise
+        self.usage += answer.usage
         self._note(request, answer.text, answer.usage)
         return answer
 

@@ -55,9 +55,10 @@ WHERE run = :run AND type = 'RoleSaid' AND sender = :sender
   AND json_extract(body, '$.texts[0]') IS NOT NULL
 ORDER BY seq DESC LIMIT 1;
 
--- name: said_by
+-- name: spent_by
 SELECT body FROM message
-WHERE run = :run AND type = 'RoleSaid' AND sender = :sender AND round BETWEEN :first AND :last
+WHERE run = :run AND round BETWEEN :first AND :last AND sender = :sender
+  AND type IN ('RoleSaid', 'StepFailed')
 ORDER BY seq;
 
 -- name: handled_by
