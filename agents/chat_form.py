@@ -39,7 +39,7 @@ def _dump(turn: Turn, index: int, mid: str, role: str, usage: LlmUsage, count: i
         id=digest([mid, index])[:32],
         source=role if turn.role == "assistant" else turn.role,
         content=turn.text,
-        metadata={} if answer else {"part": "request"},
+        metadata={} if answer else {"part": "request", **_pictures(turn)},
         models_usage=RequestUsage(
             prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
         )
@@ -49,6 +49,10 @@ def _dump(turn: Turn, index: int, mid: str, role: str, usage: LlmUsage, count: i
     body: Json = dict(message.dump())
     body.pop("created_at", None)
     return body
+
+
+def _pictures(turn: Turn) -> dict[str, str]:
+    return {"pictures": " ".join(turn.images)} if turn.images else {}
 
 
 def chat_messages(turn: LlmTurn, timestamp: float) -> Iterable[BaseChatMessage | BaseAgentEvent]:

@@ -19,9 +19,18 @@ from bigpe.services.values import LlmUsage, derive_seed
 class GradientCalculator(Role):
     """Consumes CritiqueRequested, emits GradientsComputed and the LLM exchanges."""
 
-    def __init__(self, journal: Journal, llm: Asks, *, retry: RetryRule | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        llm: Asks,
+        *,
+        sees: bool = False,
+        retry: RetryRule | None = None,
+    ) -> None:
+        """`sees`: whether the model takes pictures; it then gets the batch's best and worst."""
         super().__init__("Words what made the difference in a batch", journal, retry=retry)
         self._llm = llm
+        self._sees = sees
 
     @message_handler
     async def on_request(self, message: CritiqueRequested, ctx: MessageContext) -> None:
@@ -32,10 +41,17 @@ class GradientCalculator(Role):
         gradients: list[Gradient] = []
         said: list[Message] = []
         usage = LlmUsage()
+        shown = [image for image in (message.best_image, message.worst_image) if image]
         for index, rows in enumerate(self._focuses(message)):
             seed = derive_seed(message.seed, index)
             worded = await word_gradient(
-                self._llm, rows, message.best, message.worst, message.professional, seed
+                self._llm,
+                rows,
+                message.best,
+                message.worst,
+                message.professional,
+                seed,
+                shown if self._sees else (),
             )
             usage += worded.usage
             gradients.append(

@@ -124,12 +124,16 @@ async def word_gradient(
     worst: Pair | None,
     professional: Pair | None,
     seed: int,
+    pictures: Sequence[str] = (),
 ) -> WordedGradient:
-    """The model's wording of the rows, checked; else the composed one."""
+    """The model's wording of the rows, checked; else the composed one.
+
+    `pictures`: digests of those of `best` and `worst`, for a model that sees.
+    """
     composed = compose(rows)
     if not rows:
         return composed
-    request = _request(rows, best, worst, professional, seed)
+    request = _request(rows, best, worst, professional, seed, pictures)
     raw, dropped, usage = "", 0, LlmUsage()
     for index in range(CANDIDATES):
         request = request.model_copy(update={"seed": derive_seed(seed, "wording", index)})
@@ -208,6 +212,7 @@ def _request(
     worst: Pair | None,
     professional: Pair | None,
     seed: int,
+    pictures: Sequence[str],
 ) -> LlmRequest:
     text = template("gradient")
     turns = [Turn(role="system", text=text.system)]
@@ -223,7 +228,10 @@ def _request(
     for side, wanted in (("better", True), ("worse", False)):
         named = [row.term for row in rows if (row.effect > 0) == wanted]
         lines += [f"{side}: {' and '.join(named)}"] if named else []
-    turns.append(Turn(role="user", text="\n".join(lines)))
+    if pictures:
+        order = "the best one first, then the worst" if len(pictures) > 1 else "the best one"
+        lines.append(f"pictures: {order}")
+    turns.append(Turn(role="user", text="\n".join(lines), images=tuple(pictures)))
     return LlmRequest(
         turns=tuple(turns),
         seed=seed,

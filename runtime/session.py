@@ -244,7 +244,9 @@ class Session:
             "generator": Generator(
                 journal, llm("generator"), concurrency=self.config.run.concurrency, retry=retry
             ),
-            "gradient": GradientCalculator(journal, llm("gradient"), retry=retry),
+            "gradient": GradientCalculator(
+                journal, llm("gradient"), sees=llm("gradient").sees, retry=retry
+            ),
             "modifier": InstructionModifier(journal, llm("modifier"), library.search, retry=retry),
             "renderer": RenderWorker(journal, self.services.render, retry=retry),
             "scorer": ScoreWorker(journal, self.services.score, retry=retry),

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 
+from bigpe.agents.plugin_config import find_roles
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.plan import naive_set
@@ -26,6 +27,7 @@ def config() -> None:
 def check(project: Path, as_json: bool) -> None:
     """Read bigpe.toml and the prompts that it names; show every setting in force."""
     settings = load_config(Project(project).config)
+    find_roles(settings.roles)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     if as_json:
@@ -53,5 +55,5 @@ def _table(settings: BigpeConfig) -> Table:
 
 
 def _add(table: Table, section: str, value: BaseModel) -> None:
-    for key in type(value).model_fields:
-        table.add_row(Text(f"{section}.{key}"), Text(repr(getattr(value, key))))
+    for key, field in type(value).model_fields.items():
+        table.add_row(Text(f"{section}.{field.alias or key}"), Text(repr(getattr(value, key))))

@@ -9,8 +9,9 @@ import sys
 from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from bigpe.agents.messages import Message, parse_message
 from bigpe.agents.role import RetryRule
 from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
 from bigpe.runtime.project import Project
@@ -18,6 +19,7 @@ from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 
+M = TypeVar("M", bound=Message)
 CONFIG: dict[str, Any] = {
     "run": {"rounds": 10, "batch_size": 3, "concurrency": 2, "pilot_prompts": 3, "seed": 11}
 }
@@ -78,6 +80,17 @@ def transcript(folder: Path) -> set[tuple[str, str]]:
         return set(connection.execute("SELECT mid, body FROM message").fetchall())
     finally:
         connection.close()
+
+
+def messages_of(folder: Path, kind: type[M]) -> list[M]:
+    """The messages of one kind, in the order they were stored."""
+    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
+    try:
+        rows = connection.execute("SELECT body FROM message ORDER BY seq").fetchall()
+    finally:
+        connection.close()
+    messages = [parse_message(body) for (body,) in rows]
+    return [message for message in messages if isinstance(message, kind)]
 
 
 def repeated_calls(folder: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,17 +10,15 @@ from typing import Any, TypeVar
 
 import pytest
 from support.packages import installed
-from support.runs import CONFIG, open_fake, run_fake, transcript
+from support.runs import CONFIG, messages_of, open_fake, run_fake, transcript
 
 from bigpe.agents.messages import (
-    AnyMessage,
     GradientsComputed,
     InstructionsProposed,
     Message,
     PoolChanged,
     RunStopped,
     StepFailed,
-    parse_message,
 )
 from bigpe.agents.role_messages import GateDecided, RoleReported, RoleSaid
 from bigpe.runtime.config import check_config
@@ -128,28 +125,15 @@ def toy(name: str, **settings: Any) -> dict[str, Any]:
     return {"class": f"role_toys:{name}", "allow": ["role_toys"], **settings}
 
 
-def told(folder: Path) -> list[AnyMessage]:
-    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
-    try:
-        rows = connection.execute("SELECT body FROM message ORDER BY seq").fetchall()
-        return [parse_message(body) for (body,) in rows]
-    finally:
-        connection.close()
-
-
-def of(folder: Path, kind: type[M]) -> list[M]:
-    return [message for message in told(folder) if isinstance(message, kind)]
-
-
 async def test_an_observer_reads_to_the_end_is_counted_and_survives_pauses(
     toys: None, tmp_path: Path
 ) -> None:
     config = with_roles(counter={"class": "counter"})
     await run_fake(tmp_path / "whole", config)
-    said = of(tmp_path / "whole", RoleSaid)
+    said = messages_of(tmp_path / "whole", RoleSaid)
     assert [m.texts[0].split()[0] for m in said] == ["1", "2", "3", "4", "5"]
     assert said[-1].about == "RunStopped" and said[0].usage.calls == 1
-    reported = of(tmp_path / "whole", RoleReported)
+    reported = messages_of(tmp_path / "whole", RoleReported)
     assert [(m.round, m.usage.calls) for m in reported] == [(1, 1), (2, 1), (3, 1), (4, 1)]
     for stop in (PoolChanged, RoleSaid, RunStopped):
         folder = tmp_path / stop.__name__
@@ -179,28 +163,31 @@ async def test_a_bad_observer_is_recorded_and_the_run_goes_on(
     toys: None, tmp_path: Path, how: str, cause: str
 ) -> None:
     await run_fake(tmp_path / "p", with_roles(2, bad=toy("Bad", options={"how": how}, **LOOSE)))
-    failed = of(tmp_path / "p", StepFailed)
+    failed = messages_of(tmp_path / "p", StepFailed)
     assert len(failed) == 2 and all(f.actor == "bad" and cause in f.cause for f in failed)
-    assert "all 2 rounds" in of(tmp_path / "p", RunStopped)[0].reason
-    spent = [m.usage.calls for m in of(tmp_path / "p", RoleReported)]
+    assert "all 2 rounds" in messages_of(tmp_path / "p", RunStopped)[0].reason
+    spent = [m.usage.calls for m in messages_of(tmp_path / "p", RoleReported)]
     assert spent == ([3, 3] if how == "asks" else [0, 0]), "what a failed step spent is counted"
-    assert not of(tmp_path / "p", RoleSaid)
+    assert not messages_of(tmp_path / "p", RoleSaid)
 
 
 async def test_a_role_that_cannot_be_made_fails_at_every_message(
     toys: None, tmp_path: Path
 ) -> None:
     await run_fake(tmp_path / "p", with_roles(2, bad=toy("Unmade")))
-    assert ["cannot be made" in f.cause for f in of(tmp_path / "p", StepFailed)] == [True, True]
+    assert ["cannot be made" in f.cause for f in messages_of(tmp_path / "p", StepFailed)] == [
+        True,
+        True,
+    ]
 
 
 async def test_a_gate_vetoes_and_amends_with_reasons(toys: None, tmp_path: Path) -> None:
     config = with_roles(8, strict=toy("Strict"))
     await run_fake(tmp_path / "p", config)
-    judgements = [j for d in of(tmp_path / "p", GateDecided) for j in d.judgements]
+    judgements = [j for d in messages_of(tmp_path / "p", GateDecided) for j in d.judgements]
     verdicts = {j.verdict for j in judgements}
     assert verdicts == {"veto", "amend"}, "the fakes propose instructions of both kinds"
-    admitted = [i.text for m in of(tmp_path / "p", PoolChanged) for i in m.admitted]
+    admitted = [i.text for m in messages_of(tmp_path / "p", PoolChanged) for i in m.admitted]
     assert admitted and all(text.endswith("Mind the edges.") for text in admitted)
     await run_fake(tmp_path / "again", config)
     assert transcript(tmp_path / "p") == transcript(tmp_path / "again")
@@ -211,11 +198,11 @@ async def test_a_gate_that_fails_is_passed_by_or_stops_the_run(
     toys: None, tmp_path: Path, name: str
 ) -> None:
     await run_fake(tmp_path / "open", with_roles(4, gate=toy(name)))
-    assert "all 4 rounds" in of(tmp_path / "open", RunStopped)[0].reason
-    assert any(m.admitted for m in of(tmp_path / "open", PoolChanged))
+    assert "all 4 rounds" in messages_of(tmp_path / "open", RunStopped)[0].reason
+    assert any(m.admitted for m in messages_of(tmp_path / "open", PoolChanged))
     await run_fake(tmp_path / "shut", with_roles(4, gate=toy(name, required=True)))
-    assert "required gate 'gate' failed" in of(tmp_path / "shut", RunStopped)[0].reason
-    assert not any(m.admitted for m in of(tmp_path / "shut", PoolChanged))
+    assert "required gate 'gate' failed" in messages_of(tmp_path / "shut", RunStopped)[0].reason
+    assert not any(m.admitted for m in messages_of(tmp_path / "shut", PoolChanged))
 
 
 async def test_a_contributor_competes_under_its_own_name(toys: None, tmp_path: Path) -> None:
@@ -226,14 +213,14 @@ async def test_a_contributor_competes_under_its_own_name(toys: None, tmp_path: P
         authors = {row.author for row in session.pool.rows() if row.parent}
         used = session.coordinator.campaign.used
     assert "rival" in authors
-    written = [m for m in of(tmp_path / "p", GradientsComputed) if m.author == "rival"]
+    written = [m for m in messages_of(tmp_path / "p", GradientsComputed) if m.author == "rival"]
     assert len(written) == 8
     for message in written:
         assert len(message.gradients) == 1, "no more than were asked for"
         gradient = message.gradients[0]
         assert (gradient.author, gradient.evidence, gradient.dropped_citations) == ("rival", (), 1)
         assert message.usage.calls == 1
-    proposed = [p for m in of(tmp_path / "p", InstructionsProposed) for p in m.proposals]
+    proposed = [p for m in messages_of(tmp_path / "p", InstructionsProposed) for p in m.proposals]
     assert "rival" in {p.author for p in proposed}
     assert used is not None
 
@@ -258,7 +245,7 @@ async def test_a_role_that_cannot_be_had_is_refused_before_the_run_exists(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         await run_fake(tmp_path / "p", with_roles(role=role))
-    assert not (tmp_path / "p/bigpe.db").exists() or not told(tmp_path / "p")
+    assert not (tmp_path / "p/bigpe.db").exists() or not messages_of(tmp_path / "p", Message)
 
 
 @pytest.mark.parametrize("name", ["gradient", "coordinator", "a b", ""])
