@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bigpe.services import plugins
+from bigpe.services.errors import PluginError
 from bigpe.services.values import derive_seed
 
 POLICIES = {
@@ -343,4 +344,42 @@ def make_policy(config: PolicyConfig) -> Policy:
         case "random":
             return Random()
         case name:
-            return plugins.make("policies", name, config)
+            return _Foreign(name, plugins.make("policies", name, config))
+
+
+class _Foreign:
+    """A policy of another package, whose mistakes are told as its own."""
+
+    def __init__(self, name: str, policy: Any) -> None:
+        self._name = name
+        self._policy = policy
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        chosen = self._ask("select", arms, scale, rng)
+        if chosen not in {arm.id for arm in arms}:
+            raise self._error(f"it chose {chosen!r}, which is no arm")
+        return chosen
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        return self._number("upper_bound", arm, arms, scale)
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        return self._number("reward", arm, scale)
+
+    def _number(self, method: str, *given: Any) -> float:
+        found = self._ask(method, *given)
+        if not isinstance(found, float | int) or math.isnan(found):
+            raise self._error(f"its {method} returned {found!r}, which is no number")
+        return float(found)
+
+    def _ask(self, method: str, *given: Any) -> Any:
+        try:
+            return getattr(self._policy, method)(*given)
+        except Exception as error:
+            raise self._error(f"{type(error).__name__}: {error}") from error
+
+    def _error(self, cause: str) -> PluginError:
+        return PluginError(
+            f"the policy {self._name!r} of another package failed: {cause}; mend it, then run "
+            "`bigpe resume`: nothing is lost"
+        )

@@ -184,6 +184,8 @@ class Session:
         """
         if self.complete:
             await self._guests.catch_up()
+            while not self._events.empty():
+                yield self._events.get_nowait()
             return
         await self.services.open_models()
         await self._require_same_scorer()

@@ -37,6 +37,10 @@ class RunLockedError(StoreError):
     """Another process is writing the same run."""
 
 
+class PluginError(BigpeError):
+    """Code of another package failed."""
+
+
 class ServiceError(BigpeError):
     """A call of a model failed in a way that another try will not mend."""
 

@@ -143,6 +143,8 @@ def test_replaying_rebuilds_what_waits_for_a_gate_an_author_or_an_observer(
     _, said, heard = play(plan(concurrency=2, **FULL), random.Random(order))
     campaign, again = Campaign(), list[Message]()
     for index, message in enumerate(heard):
+        if index == int(cut * len(heard)):
+            campaign = Campaign.restore(campaign.snapshot())
         stored = index < cut * len(heard)
         again += campaign.apply(parse_message(message.model_dump_json()) if stored else message)
     assert bodies(again) == bodies(said)

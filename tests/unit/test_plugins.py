@@ -19,7 +19,7 @@ from bigpe.runtime.project import Project
 from bigpe.runtime.stack import open_services
 from bigpe.services import plugins
 from bigpe.services.effects import Effects
-from bigpe.services.errors import ConfigError
+from bigpe.services.errors import ConfigError, PluginError
 from bigpe.services.store import Store
 from bigpe.services.values import RenderRequest, ScoreRequest
 
@@ -39,6 +39,10 @@ class First:
         return arm.mean / scale if arm.count else math.inf
     def reward(self, arm, scale):
         return arm.mean / scale
+
+class Lost(First):
+    def select(self, arms, scale, rng):
+        return "nowhere" if self.settings["how"] == "lost" else 1 / 0
 
 class Grey:
     """One grey for everything."""
@@ -71,7 +75,12 @@ class Half:
 
 '''
 OFFERS = {
-    "policies": {"first": "toys:First", "ucb1": "toys:First", "gone": "toys:Nobody"},
+    "policies": {
+        "first": "toys:First",
+        "ucb1": "toys:First",
+        "gone": "toys:Nobody",
+        "lost": "toys:Lost",
+    },
     "renderers": {"grey": "toys:Grey"},
     "scorers": {"half": "toys:Half"},
 }
@@ -107,6 +116,14 @@ async def test_a_policy_of_another_package_drives_a_run(toys: Path, tmp_path: Pa
     assert pulled[0] == second, "its option was heard"
     await run_fake(tmp_path / "again", config)
     assert transcript(tmp_path / "p") == transcript(tmp_path / "again")
+
+
+@pytest.mark.parametrize(("how", "cause"), [("lost", "no arm"), ("fails", "ZeroDivisionError")])
+async def test_a_policys_mistake_ends_the_run_in_its_name(
+    toys: Path, tmp_path: Path, how: str, cause: str
+) -> None:
+    with pytest.raises(PluginError, match=f"'lost' of another package failed: .*{cause}"):
+        await run_fake(tmp_path, {**CONFIG, "policy": {"name": "lost", "options": {"how": how}}})
 
 
 async def test_renderer_and_scorer_of_another_package_serve_a_run(
