@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bigpe.agents.budget import Usage, of_role, refusal
-from bigpe.agents.messages import CampaignPlan
+from bigpe.agents.messages import CampaignPlan, Message
 from bigpe.agents.rounds import Pictures, Round
 from bigpe.agents.snapshots import KeySet
 from bigpe.services.values import LlmUsage
@@ -42,6 +42,21 @@ class Account:
         count = len(pictures.fresh(self._painted))
         reserved = Usage(renders=count, scores=count)
         return refusal(plan.limits, plan.prices, self.used, reserved, "pilot")
+
+    def let_begin(
+        self, plan: CampaignPlan, rounds: Collection[Round], forbidden: str | None
+    ) -> tuple[list[Message], str | None]:
+        """What opens the rounds that may begin now, and why the next one may not."""
+        said: list[Message] = []
+        begun = [current for current in rounds if not current.withheld]
+        for current in [current for current in rounds if current.withheld]:
+            refused = forbidden or self.refusal(plan, begun, current)
+            if refused is not None:
+                return said, refused
+            said += current.withheld
+            current.withheld = []
+            begun.append(current)
+        return said, None
 
     def refusal(self, plan: CampaignPlan, begun: Sequence[Round], following: Round) -> str | None:
         """Why `following` may not begin beside the rounds in flight, or not yet; or None."""

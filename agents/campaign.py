@@ -15,24 +15,18 @@ stopped it goes on as if they had never been lower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import cast
 
 from pydantic import TypeAdapter
 
-from bigpe.agents.account import Account
-from bigpe.agents.attendance import Attendance
-from bigpe.agents.budget import Usage
-from bigpe.agents.comparisons import Comparisons
-from bigpe.agents.draws import Draws, draw_prompts, image_seed
+from bigpe.agents.campaign_state import CampaignState
+from bigpe.agents.draws import draw_prompts, image_seed
 from bigpe.agents.evidence import Pair
-from bigpe.agents.gating import Answer, Gates, Refused
+from bigpe.agents.gating import Answer, Refused, speaker_of
 from bigpe.agents.messages import (
     BUILT_IN_AUTHOR,
     AnyMessage,
-    CampaignPlan,
     GradientsComputed,
     ImageScored,
     InstructionsProposed,
@@ -47,9 +41,8 @@ from bigpe.agents.messages import (
     StepFailed,
     StopRequested,
 )
-from bigpe.agents.outlook import Outlook
-from bigpe.agents.pilot import Pilot, picture_of
-from bigpe.agents.policies import Policy, PolicyConfig, make_policy, selection_rng
+from bigpe.agents.pilot import picture_of
+from bigpe.agents.policies import selection_rng
 from bigpe.agents.pool import Pool
 from bigpe.agents.role_messages import (
     GateDecided,
@@ -58,43 +51,16 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Picture, Round
-from bigpe.agents.statistics import ScaleEstimate
 from bigpe.services.values import LlmUsage
 
 MEMORY = 5
-NOT_STARTED = "a campaign begins with RunStarted"
-NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)
-"""Before the pilot has told the noise of a gain."""
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """What of a plan may change after it began: nothing that earlier results depend on."""
 
 
 @dataclass(repr=False)
-class Campaign:
-    """The coordinator's state and decisions; see the module's text. Its fields are its whole
-    state, which a snapshot keeps."""
-
-    _start: RunStarted | None = None
-    _plan: CampaignPlan | None = None
-    _rounds: dict[int, Round] = field(default_factory=dict[int, Round])
-    _chosen: int = 0
-    _applied: int = 0
-    _comparisons: Comparisons = field(default_factory=Comparisons)
-    _draws: Draws = field(default_factory=Draws)
-    _account: Account = field(default_factory=Account)
-    _outlook: Outlook = field(default_factory=Outlook)
-    changes: int = 0
-    """How often the plan was changed."""
-    _asked_to_stop: str | None = None
-    _pilot: Pilot = field(default_factory=Pilot)
-    _broken: str | None = None
-    """Why no round may begin any more, whatever the plan."""
-    _pool: Pool | None = None
-    _scale: ScaleEstimate = NO_SCALE
-    stopped: RunStopped | None = None
-    _gates: Gates = field(default_factory=Gates)
-    attendance: Attendance = field(default_factory=Attendance)
-    _replaying: bool = False
+class Campaign(CampaignState):
+    """The coordinator's decisions; see the module's text."""
 
     @staticmethod
     def restore(snapshot: str | bytes) -> Campaign:
@@ -104,56 +70,6 @@ class Campaign:
     def snapshot(self) -> str:
         """All of the state as JSON, for the same version of this code (see `fold_version`)."""
         return _SNAPSHOT.dump_json(self).decode("utf-8")
-
-    @property
-    def started(self) -> bool:
-        """Whether RunStarted was applied."""
-        return self._start is not None
-
-    @property
-    def plan(self) -> CampaignPlan:
-        """The run's inputs as they are now; RuntimeError before RunStarted was applied."""
-        if self._plan is None:
-            raise RuntimeError(NOT_STARTED)
-        return self._plan
-
-    @property
-    def _started(self) -> RunStarted:
-        if self._start is None:
-            raise RuntimeError(NOT_STARTED)
-        return self._start
-
-    @property
-    def pool(self) -> Pool:
-        """The instructions; RuntimeError before RunStarted was applied."""
-        if self._pool is None:
-            raise RuntimeError(NOT_STARTED)
-        return self._pool
-
-    @cached_property
-    def _policy(self) -> Policy:
-        return make_policy(PolicyConfig.model_validate(self.plan.policy))
-
-    @property
-    def pairs(self) -> Sequence[Pair]:
-        """The newest paired comparisons of the rounds applied so far (see comparisons.WINDOW);
-        those of professional prompts included."""
-        return self._comparisons.pairs
-
-    @property
-    def applied(self) -> int:
-        """Rounds that are over."""
-        return self._applied
-
-    @property
-    def used(self) -> Usage:
-        """What the pilot and the rounds that are over asked for."""
-        return self._account.used
-
-    @property
-    def sigma(self) -> float:
-        """Estimated standard deviation of one gain, score units."""
-        return self._scale.sigma
 
     def replay(self, message: Message) -> None:
         """Take `message` in again: as `apply`, but what follows was said already.
@@ -242,28 +158,12 @@ class Campaign:
         exhausted = self._broken or self._outlook.exhausted(self.plan.patience)
         while exhausted is None and self._chosen - self._applied < self.plan.concurrency:
             self._choose_round(self._chosen + 1)
-        said, refused = self._let_begin()
+        forbidden = self._broken or self._asked_to_stop
+        said, refused = self._account.let_begin(self.plan, self._rounds.values(), forbidden)
         reason = refused or exhausted
         if reason is not None and all(current.withheld for current in self._rounds.values()):
             said.append(self._stop(reason))
         return said
-
-    def _let_begin(self) -> tuple[list[Message], str | None]:
-        """What opens the rounds that may begin now, and why the next one may not."""
-        said: list[Message] = []
-        begun = [current for current in self._rounds.values() if not current.withheld]
-        for current in [current for current in self._rounds.values() if current.withheld]:
-            refused = (
-                self._broken
-                or self._asked_to_stop
-                or self._account.refusal(self.plan, begun, current)
-            )
-            if refused is not None:
-                return said, refused
-            said += current.withheld
-            current.withheld = []
-            begun.append(current)
-        return said, None
 
     def _choose_round(self, index: int) -> None:
         plan = self.plan
@@ -282,39 +182,15 @@ class Campaign:
             request,
             history=self._comparisons.total,
             living=tuple(self.pool.living()),
-            tried=self._memory(),
+            tried=self.pool.memory(MEMORY),
         )
-        current.withheld = [request]
-        current.withheld += [
-            current.pictures.ask(request, "naive", t.naive, t.naive, t.image_seed) for t in tasks
-        ]
-        current.withheld += [
-            current.pictures.ask(request, "professional", t.naive, professional, t.image_seed)
-            for t in tasks
-            if (professional := plan.professional.get(t.naive))
-        ]
+        current.withhold(plan)
         self._chosen = index
-
-    def _memory(self) -> tuple[str, ...]:
-        """What the latest improvements won, for the next gradient."""
-        told = [
-            f"{row.improvement} (mean gain {row.mean:+.4f}, n={row.gains})"
-            for row in self.pool.rows()
-            if row.improvement and row.mean is not None
-        ]
-        return tuple(told[-MEMORY:])
 
     # -- results come in ----------------------------------------------------------------------
 
     def _take_answer(self, message: Answer) -> list[Message]:
-        match message:
-            case PromptsRewritten():
-                role = "generator"
-            case GradientsComputed():
-                role = message.author
-            case InstructionsProposed():
-                role = "modifier"
-        self._count_llm(message.round, role, message.usage)
+        self._count_llm(message.round, speaker_of(message), message.usage)
         return self._follow(self._gates.ask(message, self.plan.gates))
 
     def _count_llm(self, index: int, role: str, usage: LlmUsage) -> None:
@@ -333,7 +209,8 @@ class Campaign:
             case GradientsComputed():
                 return self._take_gradients(message.author, message)
             case InstructionsProposed():
-                return self._take_proposals(message)
+                self._rounds[message.round].proposed = message
+                return self._complete(self._rounds[message.round], message)
 
     def _take_rewrites(self, message: PromptsRewritten) -> list[Message]:
         current = self._rounds[message.round]
@@ -387,7 +264,8 @@ class Campaign:
         outcome = self._gates.fail(message.step)
         if not isinstance(outcome, Refused):
             return self._follow(outcome)
-        self._broken = self._broken or (
+        # Heard when the round is settled, so that it never matters which failure came first.
+        current.broken = (
             f"the required gate {outcome.gate!r} failed: {message.cause}; mend it, or set "
             f"[roles.{outcome.gate}] required = false, and start a run of another name"
         )
@@ -443,11 +321,6 @@ class Campaign:
             return []
         return [current.proposal(last, self._known(current), self.plan)]
 
-    def _take_proposals(self, message: InstructionsProposed) -> list[Message]:
-        current = self._rounds[message.round]
-        current.proposed = message
-        return self._complete(current, message)
-
     def _complete(self, current: Round, last: Message) -> list[Message]:
         """The round has said its last; apply it as soon as all earlier ones are applied."""
         current.complete = True
@@ -486,6 +359,7 @@ class Campaign:
             self._count_llm(index, role, used)
         self._account.settle(current)
         self._outlook.settle(bool(gains), self.pool.best().lo)
+        self._broken = self._broken or current.broken
         self._applied = index
         del self._rounds[index]
         in_flight = (other.history for other in self._rounds.values())

@@ -80,6 +80,17 @@ class Gates:
         return review
 
 
+def speaker_of(answer: Answer) -> str:
+    """The role that gave the answer."""
+    match answer:
+        case PromptsRewritten():
+            return "generator"
+        case GradientsComputed():
+            return answer.author
+        case InstructionsProposed():
+            return "modifier"
+
+
 def _parsed(body: str) -> Answer:
     answer = parse_message(body)
     assert isinstance(answer, Answer)

@@ -137,6 +137,15 @@ class Pool:
         """By what `best` is the best."""
         return _best(self.rows())[1]
 
+    def memory(self, count: int) -> tuple[str, ...]:
+        """What the latest improvements won, at most `count`, newest last."""
+        told = [
+            f"{row.improvement} (mean gain {row.mean:+.4f}, n={row.gains})"
+            for row in self.rows()
+            if row.improvement and row.mean is not None
+        ]
+        return tuple(told[-count:])
+
     # -- changing -----------------------------------------------------------------------------
 
     def start_pull(self, id: str, index: int, expected_gains: int) -> None:

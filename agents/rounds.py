@@ -108,8 +108,21 @@ class Round:
     last: AnyMessage | None = None
     proposed: InstructionsProposed | None = None
     complete: bool = False
+    broken: str | None = None
+    """Why no round may begin after this one."""
     llm: Usage = Usage()
     """Of language models only."""
+
+    def withhold(self, plan: CampaignPlan) -> None:
+        """Make what opens the round: the request to rewrite, and the pictures to compare with."""
+        tasks, ask = self.request.tasks, self.pictures.ask
+        self.withheld = [self.request]
+        self.withheld += [ask(self.request, "naive", t.naive, t.naive, t.image_seed) for t in tasks]
+        self.withheld += [
+            ask(self.request, "professional", t.naive, professional, t.image_seed)
+            for t in tasks
+            if (professional := plan.professional.get(t.naive))
+        ]
 
     def at_most(self, plan: CampaignPlan, painted: set[int], dearest: Usage) -> Usage:
         """What the pull may take when no call has to be repeated; `dearest`: what one took."""

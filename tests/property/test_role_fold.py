@@ -223,6 +223,25 @@ def test_a_gate_that_fails_is_passed_by_or_stops_the_run_if_it_is_required(
         assert campaign.pool.rows() == plain.pool.rows()
 
 
+@quick
+@given(order=st.integers(0, 10**6), lost=st.sets(st.integers(1, 8), min_size=1, max_size=4))
+def test_a_required_gates_failure_stops_the_run_at_the_same_round_in_any_order(
+    order: int, lost: set[int]
+) -> None:
+    gates = ({"name": "censor", "before": "InstructionsProposed", "required": True},)
+    wanted = plan(concurrency=3, gates=gates)
+
+    def reply(message: Message) -> list[Message]:
+        broken = isinstance(message, ReviewRequested) and message.round in lost
+        return [failed(message, "censor")] if broken else []
+
+    first, said, _ = play(wanted, random.Random(0), reply)
+    _, other, _ = play(wanted, random.Random(order), reply)
+    assert bodies(said) == bodies(other)
+    # Those that began beside the first one that failed are settled, none after them begins.
+    assert first.applied == min(min(lost) + 2, wanted.rounds)
+
+
 def test_a_vetoed_rewrite_is_a_fallback_that_names_the_gate() -> None:
     wanted = plan(gates=({"name": "censor", "before": "PromptsRewritten"},), rounds=1)
 
