@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from autogen_core import AgentRuntime
 
 from bigpe.agents.journal import Journal
-from bigpe.agents.plugin_config import FoundRole
+from bigpe.agents.messages import CampaignPlan
+from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.plugin_roles import (
     ContributorActor,
     GateActor,
@@ -22,7 +23,10 @@ from bigpe.agents.role import RetryRule
 from bigpe.agents.role_llm import RoleLlm
 from bigpe.agents.role_messages import GateRule
 from bigpe.agents.role_thread import RoleThread
+from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.stack import Services
+
+T = TypeVar("T")
 
 
 def gate_rules(roles: Sequence[FoundRole]) -> tuple[GateRule, ...]:
@@ -37,6 +41,28 @@ def gate_rules(roles: Sequence[FoundRole]) -> tuple[GateRule, ...]:
 def names_of(roles: Sequence[FoundRole], shape: str) -> tuple[str, ...]:
     """The names of the roles of a shape."""
     return tuple(role.name for role in roles if role.shape == shape)
+
+
+def with_observers_of(stored: BigpeConfig, wanted: BigpeConfig, plan: CampaignPlan) -> BigpeConfig:
+    """`stored`, but with the observers of `wanted` and their models: they may come and go.
+
+    Gates and contributors belong to a run from its beginning, and stay as they are in `stored`.
+    """
+    fixed = {rule.name for rule in plan.gates} | set(plan.contributors)
+    found = {role.name for role in find_roles(wanted.roles) if role.shape == "observer"}
+    free = (found | (stored.roles.keys() - wanted.roles.keys())) - fixed
+    return stored.model_copy(
+        update={
+            "roles": _swapped(stored.roles, wanted.roles, free),
+            "llm": _swapped(stored.llm, wanted.llm, free),
+        }
+    )
+
+
+def _swapped(old: Mapping[str, T], new: Mapping[str, T], names: Collection[str]) -> dict[str, T]:
+    """`old`, with what `new` has, or has not, of these names."""
+    kept = {name: value for name, value in old.items() if name not in names}
+    return kept | {name: value for name, value in new.items() if name in names}
 
 
 def kinds_of(role: FoundRole) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import structlog
 from pydantic import ValidationError
 
 from bigpe.agents.campaign import Campaign
-from bigpe.agents.messages import ImageScored, parse_message
+from bigpe.agents.messages import CampaignPlan, ImageScored, RunStarted, parse_message
 from bigpe.agents.snapshots import fold_version
 from bigpe.services.paging import page
 from bigpe.services.store import Store
@@ -34,6 +34,13 @@ async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
     except ValidationError as error:
         log.warning("snapshot cannot be read", run=run, cause=str(error)[:300])
         return Campaign(), 0
+
+
+async def plan_of(store: Store, run: str) -> CampaignPlan | None:
+    """The plan that the run began with; None when its first message was not stored."""
+    rows = await page(store, run, type="RunStarted", limit=1)
+    messages = [parse_message(row["body"]) for row in rows]
+    return next((one.plan for one in messages if isinstance(one, RunStarted)), None)
 
 
 async def scorer_of(store: Store, run: str) -> str | None:

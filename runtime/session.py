@@ -41,8 +41,8 @@ from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.agents.role_messages import RolesChanged
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig, check_config, differences
-from bigpe.runtime.guests import Guests, names_of, with_guests
-from bigpe.runtime.history import COORDINATOR, replayed_campaign, scorer_of
+from bigpe.runtime.guests import Guests, names_of, with_guests, with_observers_of
+from bigpe.runtime.history import COORDINATOR, plan_of, replayed_campaign, scorer_of
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
@@ -377,7 +377,9 @@ async def _settle_config(store: Store, name: str, wanted: BigpeConfig | None) ->
     """The configuration of the run: the stored one, or `wanted` for a new run."""
     row = await store.one("get_run", name=name)
     if row is not None:
-        stored = BigpeConfig.model_validate_json(row["config"])
+        before = stored = BigpeConfig.model_validate_json(row["config"])
+        if wanted is not None:
+            stored = await _with_observers(store, name, stored, wanted)
         if wanted is not None and wanted != stored:
             changed = "\n".join(f"  {line}" for line in differences(stored, wanted))
             raise ConfigError(
@@ -385,7 +387,20 @@ async def _settle_config(store: Store, name: str, wanted: BigpeConfig | None) ->
                 f"`bigpe resume {name}` goes on with the first; "
                 "to use the second, start a run of another name"
             )
+        if stored != before:
+            record = {"name": name, "config": stored.model_dump_json()}
+            await store.write([("keep_run_config", record)])
         return stored
     if wanted is None:
         raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
     return wanted
+
+
+async def _with_observers(
+    store: Store, name: str, stored: BigpeConfig, wanted: BigpeConfig
+) -> BigpeConfig:
+    """The run's configuration with the observers of `wanted`, which may come and go."""
+    if (stored.roles, stored.llm) == (wanted.roles, wanted.llm):
+        return stored
+    plan = await plan_of(store, name)
+    return with_observers_of(stored, wanted, plan) if plan else stored

@@ -13,6 +13,9 @@ SELECT name, created, version, state, reason,
   (SELECT coalesce(max(round), 0) FROM message m WHERE m.run = run.name) AS round
 FROM run ORDER BY created, name;
 
+-- name: keep_run_config
+UPDATE run SET config = :config WHERE name = :name;
+
 -- name: set_run_state
 UPDATE run SET state = :state, reason = :reason WHERE name = :name;
 

@@ -1,4 +1,4 @@
-"""A run with roles of all shapes that is killed and resumed ends as one that was left alone."""
+"""Runs with roles of all shapes: killed and resumed, joined later, left, read after their end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from support.packages import installed
-from support.runs import CONFIG, messages_of, run_fake, transcript
+from support.runs import CONFIG, messages_of, open_fake, run_fake, transcript
 
-from bigpe.agents.role_messages import GateDecided
+from bigpe.agents.messages import PoolChanged
+from bigpe.agents.role_messages import GateDecided, RoleReported, RoleSaid
+from bigpe.services.errors import ConfigError
 
 TESTS = Path(__file__).resolve().parent.parent
 LATEST_S = 90.0
@@ -103,3 +105,56 @@ async def test_a_killed_run_with_roles_resumes_to_the_same_end(site: Path, tmp_p
     _, told = finish.communicate(timeout=LATEST_S)
     assert finish.returncode == 0, told.decode()
     assert transcript(tmp_path / "killed") == whole
+
+
+async def pause_after(folder: Path, rounds: int, wanted: dict[str, Any]) -> None:
+    async with open_fake(folder, wanted) as session:
+        async for message in session.run():
+            if isinstance(message, PoolChanged) and message.round == rounds:
+                session.pause()
+
+
+def last_said(folder: Path) -> list[int]:
+    return [int(word) for word in messages_of(folder, RoleSaid)[-1].texts[0].split()]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+async def test_an_observer_that_joins_reads_on_or_from_the_beginning(
+    site: Path, tmp_path: Path, replay: bool
+) -> None:
+    await pause_after(tmp_path / "p", 2, config())
+    await run_fake(tmp_path / "p", config("teller", replay=replay))
+    read = last_said(tmp_path / "p")
+    assert read[-2:] == [6, 6], "the last round, and the run's end"
+    assert (read[:2] == [1, 2]) == replay
+    reported = [m.round for m in messages_of(tmp_path / "p", RoleReported)]
+    assert reported == sorted(set(read))
+
+
+async def test_a_finished_run_can_be_read_by_an_observer_that_joins(
+    site: Path, tmp_path: Path
+) -> None:
+    await run_fake(tmp_path / "p", config())
+    await run_fake(tmp_path / "p", config("teller", replay=True))
+    assert last_said(tmp_path / "p") == [1, 2, 3, 4, 5, 6, 6]
+
+
+async def test_an_observer_may_leave_and_the_run_goes_on_without_it(
+    site: Path, tmp_path: Path
+) -> None:
+    await pause_after(tmp_path / "p", 2, config("teller"))
+    await run_fake(tmp_path / "p", config())
+    async with open_fake(tmp_path / "p", config()) as session:
+        assert session.complete
+    assert max(last_said(tmp_path / "p")) < 6
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((), ("doubter",)), (("rival",), ()), ((), ("teller", "rival"))]
+)
+async def test_gates_and_contributors_belong_to_a_run_from_its_beginning(
+    site: Path, tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    await pause_after(tmp_path / "p", 1, config(*before))
+    with pytest.raises(ConfigError, match=r"roles\."):
+        await run_fake(tmp_path / "p", config(*after))
