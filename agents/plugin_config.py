@@ -66,7 +66,7 @@ class RoleConfig(BaseModel):
     required: bool = False
     """Whether the run stops when a gate fails, instead of going on unjudged."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """For one message."""
+    """For one message, its language model's time not counted."""
     max_texts: int = Field(default=8, ge=1)
     """Texts about one message."""
     max_chars: int = Field(default=20_000, ge=1)

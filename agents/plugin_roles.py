@@ -33,7 +33,7 @@ from bigpe.agents.role_messages import (
     RoleReported,
     RoleSaid,
 )
-from bigpe.agents.role_thread import RoleThread
+from bigpe.agents.role_thread import RoleThread, WorkClock
 from bigpe.agents.terms import one_line
 from bigpe.agents.wording import citation_holds
 from bigpe.services.errors import BigpeError
@@ -74,9 +74,10 @@ class Guest(Role):
         await self._thread.close()
 
     async def _call(self, wanted: Callable[[P], Awaitable[R]]) -> R:
-        self._llm.begin()
+        clock = WorkClock(self._limits.timeout_s)
+        self._llm.begin(clock)
         try:
-            return await self._thread.call(wanted, self._limits.timeout_s)
+            return await self._thread.call(wanted, clock)
         except Exception:
             if self._llm.fatal is not None:
                 raise self._llm.fatal from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, Self
 
@@ -23,6 +24,7 @@ from autogen_core.models import (
 from pydantic import BaseModel
 
 from bigpe.agents.plugins import RoleError
+from bigpe.agents.role_thread import WorkClock
 from bigpe.services.errors import BigpeError, LlmError, UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
 from bigpe.services.values import Json, LlmAnswer, LlmUsage
@@ -45,6 +47,7 @@ class RoleLlm:
         self._max_calls = max_calls
         self._home = asyncio.get_running_loop()
         self._step = contextvars.copy_context()
+        self._clock: WorkClock | None = None
         self.exchanges: list[Exchange] = []
         self.usage = LlmUsage()
         """Since `begin`."""
@@ -52,8 +55,12 @@ class RoleLlm:
         self.fatal: BigpeError | None = None
         """What no role may hide: the store failed, say."""
 
-    def begin(self) -> None:
-        """A message's work begins, to which calls are accounted now: forget the one before."""
+    def begin(self, clock: WorkClock | None = None) -> None:
+        """A message's work begins, to which calls are accounted now: forget the one before.
+
+        `clock` stands still while the model answers.
+        """
+        self._clock = clock
         self._step = contextvars.copy_context()
         self.exchanges, self.usage, self.calls, self.fatal = [], LlmUsage(), 0, None
 
@@ -70,7 +77,8 @@ class RoleLlm:
 
     async def _in_step(self, request: LlmRequest) -> LlmAnswer:
         """In the context of the actor's step, by which the call is accounted."""
-        return await asyncio.create_task(self._ask(request), context=self._step)
+        with self._clock.standing_still() if self._clock else nullcontext():
+            return await asyncio.create_task(self._ask(request), context=self._step)
 
     async def _ask(self, request: LlmRequest) -> LlmAnswer:
         try:

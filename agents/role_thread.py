@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Generic, TypeVar
 
 from bigpe.agents.plugins import RoleError
@@ -19,6 +20,42 @@ R = TypeVar("R")
 
 GRACE_S = 1.0
 """For a cancelled call to end, and for the thread at the end."""
+
+
+class WorkClock:
+    """A limit on a call's own time: it stands still while the call waits for a language model,
+    whose time is limited elsewhere. For use in the run's event loop."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._left = limit_s
+        self._waiting = 0
+        self._timeout = asyncio.timeout(limit_s)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """The call. TimeoutError when its time is up; for one use."""
+        async with self._timeout:
+            yield
+
+    @contextmanager
+    def standing_still(self) -> Generator[None]:
+        """A wait that does not count; several may overlap."""
+        now = asyncio.get_running_loop().time
+        if not self._waiting:
+            self._left = max(0.0, (self._timeout.when() or now()) - now())
+            self._set(None)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._set(now() + self._left)
+
+    def _set(self, when: float | None) -> None:
+        with suppress(RuntimeError):  # the call is over, and has left this wait behind
+            self._timeout.reschedule(when)
 
 
 class _Room(Generic[T]):
@@ -68,20 +105,20 @@ class RoleThread(Generic[T]):
         self._make = make
         self._room: _Room[T] | None = None
 
-    async def call(self, wanted: Callable[[T], Awaitable[R]], timeout_s: float) -> R:
+    async def call(self, wanted: Callable[[T], Awaitable[R]], clock: WorkClock) -> R:
         """What `wanted` returns for the instance. RoleError when it fails or takes too long."""
         room = self._room = self._room or _Room(self._name, self._make)
         running = asyncio.run_coroutine_threadsafe(room.work(wanted), room.loop)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with clock.running():
                 return await asyncio.wrap_future(running)
         except TimeoutError:
             if not await _answers(room.loop):
                 room.leave()
                 self._room = None
             raise RoleError(
-                f"no answer in {timeout_s:g} s; raise [roles.{self._name}] timeout_s if it needs "
-                "more"
+                f"no answer in {clock.limit_s:g} s; raise [roles.{self._name}] timeout_s if it "
+                "needs more"
             ) from None
 
     async def close(self) -> None:

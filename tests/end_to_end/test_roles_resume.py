@@ -95,7 +95,7 @@ async def test_a_killed_run_with_roles_resumes_to_the_same_end(site: Path, tmp_p
     await run_fake(tmp_path / "whole", config("teller", "doubter", "rival"))
     whole = transcript(tmp_path / "whole")
     assert messages_of(tmp_path / "whole", GateDecided)
-    for share in (0.3, 0.6, 0.95):
+    for share in (0.4, 0.95):
         process = start(site, tmp_path / "killed", 0.01)
         wait_for_messages(tmp_path / "killed", int(share * len(whole)))
         process.kill()

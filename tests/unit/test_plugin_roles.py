@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,9 +21,13 @@ from bigpe.agents.messages import (
     RunStopped,
     StepFailed,
 )
+from bigpe.agents.role_llm import RoleLlm
 from bigpe.agents.role_messages import GateDecided, RoleReported, RoleSaid
+from bigpe.agents.role_thread import WorkClock
 from bigpe.runtime.config import check_config
 from bigpe.services.errors import ConfigError
+from bigpe.services.llm import LlmRequest, Turn
+from bigpe.services.values import LlmAnswer
 
 CODE = '''
 import asyncio, threading
@@ -98,7 +103,7 @@ class Rival(Contributor):
                          evidence=("E99",), composed=True, author="someone else")] * 5
 '''
 M = TypeVar("M", bound=Message)
-LOOSE = {"timeout_s": 0.2, "max_texts": 5, "max_chars": 1000, "max_llm_calls": 3}
+LIMITS = {"max_texts": 5, "max_chars": 1000, "max_llm_calls": 3}
 
 
 @pytest.fixture
@@ -162,13 +167,32 @@ async def test_an_observer_reads_to_the_end_is_counted_and_survives_pauses(
 async def test_a_bad_observer_is_recorded_and_the_run_goes_on(
     toys: None, tmp_path: Path, how: str, cause: str
 ) -> None:
-    await run_fake(tmp_path / "p", with_roles(2, bad=toy("Bad", options={"how": how}, **LOOSE)))
+    limits = LIMITS | ({"timeout_s": 0.2} if how in ("waits", "blocks") else {})
+    await run_fake(tmp_path / "p", with_roles(2, bad=toy("Bad", options={"how": how}, **limits)))
     failed = messages_of(tmp_path / "p", StepFailed)
     assert len(failed) == 2 and all(f.actor == "bad" and cause in f.cause for f in failed)
     assert "all 2 rounds" in messages_of(tmp_path / "p", RunStopped)[0].reason
     spent = [m.usage.calls for m in messages_of(tmp_path / "p", RoleReported)]
     assert spent == ([3, 3] if how == "asks" else [0, 0]), "what a failed step spent is counted"
     assert not messages_of(tmp_path / "p", RoleSaid)
+
+
+class _Slow:
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        await asyncio.sleep(1.3)
+        return LlmAnswer(text="at last")
+
+
+async def test_the_time_of_its_language_model_is_not_held_against_a_role() -> None:
+    turns = (Turn(role="user", text="well?"),)
+    request = LlmRequest(turns=turns, seed=0, temperature=0.0, max_tokens=9)
+    llm, clock = RoleLlm("slow", _Slow(), max_calls=2), WorkClock(1.0)
+    llm.begin(clock)
+    with pytest.raises(TimeoutError):
+        async with clock.running():
+            answers = await asyncio.gather(llm.ask(request), llm.ask(request))
+            assert [answer.text for answer in answers] == ["at last"] * 2
+            await asyncio.Event().wait()
 
 
 async def test_a_role_that_cannot_be_made_fails_at_every_message(
