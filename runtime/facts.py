@@ -48,8 +48,8 @@ FACTS = (
     "StepFailed",
     "RunStopped",
 )
-STRETCH = 20_000
-"""Transcript rows looked at in one go: some ten milliseconds."""
+STRETCH = 2_000
+"""Transcript rows looked at in one go, while nobody else is answered: some ten milliseconds."""
 CURVE_POINTS = 400
 """Points of the best gain over rounds, at most about so many."""
 
@@ -330,16 +330,18 @@ class RunReader:
     async def catch_up(self, seconds: float | None = None) -> None:
         """Read on to the transcript's end, or until the time is used: a stretch at least."""
         until = None if seconds is None else time.monotonic() + seconds
-        async with self._turn:
-            row = await self._store.one("last_seq", run=self._run)
-            self.last_seq = row["seq"] if row else 0
-            while self.behind:
+        row = await self._store.one("last_seq", run=self._run)
+        self.last_seq = row["seq"] if row else 0
+        while self.behind:
+            async with self._turn:  # for a stretch only: another may read on in between
                 await self._read_stretch(min(self.seq + STRETCH, self.last_seq))
-                if until is not None and time.monotonic() >= until:
-                    break
-                await asyncio.sleep(0)  # others want to be answered meanwhile
+            if until is not None and time.monotonic() >= until:
+                break
+            await asyncio.sleep(0)
 
     async def _read_stretch(self, upto: int) -> None:
+        if upto <= self.seq:
+            return  # another has read it meanwhile
         facts: list[tuple[int, float, AnyMessage]] = []
         window = {"run": self._run, "after": self.seq, "upto": upto}
         for kind in FACTS:

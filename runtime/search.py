@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from bigpe.agents.messages import AnyMessage, parse_message
+from bigpe.services.errors import ConfigError
 from bigpe.services.paging import NEWEST, PAGE, page
 from bigpe.services.store import Store
 
@@ -111,6 +112,16 @@ async def find(
     return Page(found if before is None else found[::-1], more, at)
 
 
+async def every(store: Store, run: str, wanted: Wanted) -> AsyncIterator[Row]:
+    """All wanted messages in transcript order, read a page at a time."""
+    after, more = 0, True
+    while more:
+        found = await find(store, run, wanted, after=after, limit=PAGE, seconds=None)
+        for row in found.rows:
+            yield row
+        after, more = found.reached, found.more
+
+
 async def _turn_pages(
     store: Store, run: str, wanted: Wanted, at: int, backward: bool, limit: int
 ) -> tuple[list[Row], int]:
@@ -179,6 +190,15 @@ async def message_row(store: Store, run: str, mid: str) -> Row | None:
     """The message of that id, or None."""
     row = await store.one("message_by_mid", run=run, mid=mid)
     return as_row(row) if row else None
+
+
+async def message_like(store: Store, run: str, start: str) -> Row:
+    """The one message whose id begins so; ConfigError when there is none, or several."""
+    rows = await store.rows("messages_like", run=run, start=start, end=f"{start}g", limit=2)
+    if len(rows) != 1:
+        told = "more than one message has an id that begins" if rows else "no message has an id"
+        raise ConfigError(f"{told} {start!r} in run {run!r}; `bigpe inspect --full` shows the ids")
+    return as_row(rows[0])
 
 
 async def consequences(

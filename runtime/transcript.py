@@ -35,6 +35,7 @@ from bigpe.agents.role_messages import (
     RoleSaid,
     RolesChanged,
 )
+from bigpe.runtime.search import Row
 from bigpe.services.paging import PAGE, page
 from bigpe.services.store import Store
 
@@ -88,6 +89,12 @@ def quote(text: str, limit: int = 160) -> str:
 def points(value: float) -> str:
     """A gain on the display scale (score x 100), with its sign."""
     return f"{100 * value:+.2f}"
+
+
+def describe_row(row: Row) -> list[str]:
+    """Like `describe`, of a stored message of any kind."""
+    message = row.message
+    return describe(message) if message else [f"{row.kind}, which this version does not know"]
 
 
 def describe(message: AnyMessage) -> list[str]:

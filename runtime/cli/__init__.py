@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "refine": "refine:refine",
     "inspect": "inspect:inspect",
     "view": "view:view",
+    "export": "export:export",
     "sheet": "sheet:sheet",
     "experiment": "experiment:experiment",
     "report": "report:report",

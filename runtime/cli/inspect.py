@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from bigpe.agents.messages import LlmTurn
 from bigpe.runtime.chat_replay import replay
 from bigpe.runtime.cli.common import (
     json_option,
@@ -19,13 +21,22 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
+from bigpe.runtime.exchanges import paid_calls
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.result import result_json, result_table
-from bigpe.runtime.transcript import Entry, describe, entries
+from bigpe.runtime.search import (
+    Row,
+    Wanted,
+    causes,
+    consequences,
+    every,
+    message_like,
+)
+from bigpe.runtime.transcript import describe_row
 from bigpe.services.store import Store
 
-QUIET_KINDS = ("RenderRequested", "ScoreRequested", "ImageRendered", "LlmTurn")
-"""Left out of the short transcript: each is told by its consequence."""
+SHOWN = 100
+"""Consequences of a message, at most."""
 
 
 @click.command(
@@ -35,6 +46,8 @@ Examples:
   bigpe inspect                       the transcript, short
   bigpe inspect --round 3 --full      every message of a round
   bigpe inspect --type StepFailed     what failed, and why
+  bigpe inspect --text "golden hour"  messages that say it, requests and answers too
+  bigpe inspect --message 3f2a90c1    one message: why it was said, what followed, what was paid
   bigpe inspect --pool                instructions, gains and lineage
   bigpe inspect --chat --round 1      LLM exchanges, replayed in AgentChat's Console
   bigpe inspect --json > run.jsonl    every message as a JSON line
@@ -45,6 +58,8 @@ Examples:
 @click.option("--round", "round_", type=click.IntRange(min=0), help="Only this round.")
 @click.option("--type", "type_", metavar="KIND", help="Only messages of this kind.")
 @click.option("--actor", help="Only what this actor said.")
+@click.option("--text", default="", help="Only messages that say this, whatever the case.")
+@click.option("--message", "mid", metavar="ID", help="One message, by the start of its id.")
 @click.option("--full", is_flag=True, help="Also requests, pictures and LLM exchanges.")
 @click.option("--pool", is_flag=True, help="The instructions instead of the transcript.")
 @click.option("--chat", is_flag=True, help="LLM exchanges in AgentChat's Console.")
@@ -55,6 +70,8 @@ def inspect(
     round_: int | None,
     type_: str | None,
     actor: str | None,
+    text: str,
+    mid: str | None,
     full: bool,
     pool: bool,
     chat: bool,
@@ -71,23 +88,59 @@ def inspect(
             if chat:
                 await replay(store, run, round=round_)
                 return
-            async for entry in entries(store, run, type=type_, round=round_, sender=actor):
+            if mid is not None:
+                await _show_one(stdout_console, store, run, mid, as_json)
+                return
+            quiet = not (full or text or as_json)
+            wanted = Wanted(type_, round_, actor, text, quiet)
+            async for row in every(store, run, wanted):
                 if as_json:
-                    click.echo(entry.message.model_dump_json())
-                elif full or type_ or entry.message.kind not in QUIET_KINDS:
-                    _show(stdout_console, entry)
+                    click.echo(row.body)
+                else:
+                    _show(stdout_console, row)
 
     stdout_console = stdout()
     perform(work())
 
 
-def _show(console: Console, entry: Entry) -> None:
-    headline, *details = describe(entry.message)
-    label = f"{entry.message.round:>3} {entry.sender:<12}"
-    style = "red" if entry.message.kind == "StepFailed" else "bold"
-    console.print(Text(label, style="cyan") + Text(f" {headline}", style=style), soft_wrap=True)
+def _show(console: Console, row: Row) -> None:
+    headline, *details = describe_row(row)
+    style = "red" if row.kind == "StepFailed" else "bold"
+    label = Text(f"{row.round:>3} {row.sender:<12} ", style="cyan")
+    label += Text(f"{row.mid[:8]} ", style="dim")
+    console.print(label + Text(headline, style=style), soft_wrap=True)
     for line in details:
         console.print(Text(f"{'':17}{line}"), soft_wrap=True)
+
+
+async def _show_one(console: Console, store: Store, run: str, start: str, as_json: bool) -> None:
+    row = await message_like(store, run, start)
+    led = await causes(store, run, row)
+    followed = await consequences(store, run, row.mid, limit=SHOWN)
+    turn = row.message
+    calls = await paid_calls(store, row, turn) if isinstance(turn, LlmTurn) else []
+    if as_json:
+        parts = {
+            "message": json.loads(row.body),
+            "causes": [cause.mid for cause in led],
+            "consequences": [one.mid for one in followed],
+            "calls": [
+                {"request": json.loads(c.request), "answer": json.loads(c.answer)} for c in calls
+            ],
+        }
+        print_json(parts)
+        return
+    _show(console, row)
+    for title, rows in (("why it was said", led), ("what followed", followed)):
+        console.print(Text(f"\n{title}", style="cyan"))
+        for other in rows:
+            line = f"  {other.mid[:8]} {other.sender}: {describe_row(other)[0]}"
+            console.print(Text(line), soft_wrap=True)
+        if not rows:
+            console.print("  nothing")
+    for call in calls:
+        console.print(Text(f"\npaid call {call.key[:8]}, {call.ms:.0f} ms", style="cyan"))
+        console.print(Text(f"  request {call.request}\n  answer {call.answer}"), soft_wrap=True)
 
 
 async def _show_pool(store: Store, run: str, as_json: bool) -> None:

@@ -16,10 +16,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bigpe.runtime.facts import RunReader
-from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
 from bigpe.runtime.viewer import gallery, lineage, overview, transcript
-from bigpe.runtime.viewer.context import Context
+from bigpe.runtime.viewer.context import Context, standing
 from bigpe.runtime.viewer.pictures import Pictures
 from bigpe.runtime.viewer.told import FILTERS
 from bigpe.runtime.viewer.web import Pages, asset
@@ -28,7 +27,7 @@ from bigpe.services.store import Store
 
 POLL_S = 0.5
 """How often a live page asks whether the database changed."""
-FIRST_LOOK_S = 0.15
+FIRST_LOOK_S = 0.1
 """A page of a long run is shown after about so long with what was read till then."""
 HEARTBEAT_S = 15.0
 
@@ -46,6 +45,9 @@ class RunPages:
         """Whether open streams should end."""
         self._version = 0
         self._changed = asyncio.Event()
+        self._answering = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def app(self) -> Starlette:
         """The pages as an ASGI application."""
@@ -85,12 +87,19 @@ class RunPages:
             if version != seen:
                 seen = version
                 before = self.context.reader.seq
-                await self.context.reader.catch_up()
+                await self._read_on()
                 if self.context.reader.seq != before:
                     self._version += 1
                     self._changed.set()
                     self._changed = asyncio.Event()
             await asyncio.sleep(POLL_S)
+
+    async def _read_on(self) -> None:
+        """To the transcript's end, as long as nobody waits for a page."""
+        await self.context.reader.catch_up(0.0)
+        while self.context.reader.behind:
+            await self._idle.wait()
+            await self.context.reader.catch_up(0.0)
 
     async def _events(self, request: Request) -> Response:
         async def stream() -> AsyncGenerator[str]:
@@ -118,33 +127,27 @@ class RunPages:
 
     def _page(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            await self.context.reader.catch_up(FIRST_LOOK_S)
-            template, values = await show(self.context, request)
-            return self.pages.page(request, template, **await self._common(), **values)
+            self._answering += 1
+            self._idle.clear()
+            try:
+                await self.context.reader.catch_up(FIRST_LOOK_S)
+                template, values = await show(self.context, request)
+                return self.pages.page(request, template, **await self._common(), **values)
+            finally:
+                self._answering -= 1
+                if not self._answering:
+                    self._idle.set()
 
         return answer
 
     async def _common(self) -> dict[str, Any]:
         """What every page shows at its top."""
-        row = await self.context.store.one("get_run", name=self.context.run)
-        counts = await self.context.store.rows("count_messages", run=self.context.run)
-        state, reason = (row["state"], row["reason"]) if row else ("open", "")
-        lock = self.context.project.lock(self.context.run)
-        if state in ("running", "open") and lock_holder(lock) is None:
-            state = "interrupted"
-        facts = self.context.reader.facts
+        reader = self.context.reader
         return {
-            "run": self.context.run,
-            "state": state,
-            "reason": reason,
-            "messages": sum(count["n"] for count in counts),
-            "facts": facts,
-            "plan": facts.plan,
-            "round": facts.rounds[-1].round if facts.rounds else 0,
-            "seq": self.context.reader.seq,
-            "behind": self.context.reader.behind,
-            "read_share": self.context.reader.share,
-            "now": time.time(),
+            "seq": reader.seq,
+            "behind": reader.behind,
+            "read_share": reader.share,
+            **await standing(self.context),
         }
 
     async def _raw(self, request: Request) -> Response:

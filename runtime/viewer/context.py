@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
 from bigpe.runtime.facts import RunReader
+from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
 from bigpe.services.store import Store
 
@@ -16,3 +18,24 @@ class Context(NamedTuple):
     store: Store
     run: str
     reader: RunReader
+
+
+async def standing(context: Context) -> dict[str, Any]:
+    """How the run stands: what every page shows at its top."""
+    row = await context.store.one("get_run", name=context.run)
+    counts = await context.store.rows("count_messages", run=context.run)
+    state, reason = (row["state"], row["reason"]) if row else ("open", "")
+    lock = context.project.lock(context.run)
+    if state in ("running", "open") and lock_holder(lock) is None:
+        state = "interrupted"
+    facts = context.reader.facts
+    return {
+        "run": context.run,
+        "state": state,
+        "reason": reason,
+        "messages": sum(count["n"] for count in counts),
+        "facts": facts,
+        "plan": facts.plan,
+        "round": facts.rounds[-1].round if facts.rounds else 0,
+        "now": time.time(),
+    }

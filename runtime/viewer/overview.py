@@ -45,11 +45,15 @@ class Made(NamedTuple):
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
     """The page."""
+    return "overview.html", {"here": "overview", **await overview_of(context)}
+
+
+async def overview_of(context: Context) -> dict[str, Any]:
+    """What there is to say of the whole run."""
     facts = context.reader.facts
     counts = await context.store.rows("count_messages_by_sender", run=context.run)
     arms = arm_lines(facts)
-    return "overview.html", {
-        "here": "overview",
+    return {
         "best": next((line for line in arms if line.arm.instruction.id == facts.best), None),
         "arms": arms[:SHOWN_ARMS],
         "hidden_arms": len(arms) - len(arms[:SHOWN_ARMS]),

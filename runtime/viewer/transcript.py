@@ -13,7 +13,7 @@ from starlette.requests import Request
 from bigpe.agents.messages import AnyMessage, LlmTurn
 from bigpe.runtime.exchanges import paid_calls
 from bigpe.runtime.search import Row, Wanted, causes, consequences, find, message_row, texts_of
-from bigpe.runtime.transcript import describe
+from bigpe.runtime.transcript import describe_row
 from bigpe.runtime.viewer.context import Context
 from bigpe.services.paging import NEWEST
 
@@ -109,7 +109,7 @@ def _number(text: str | None) -> int | None:
 def tell(row: Row, text: str = "") -> Said:
     """A row with its headline."""
     message = row.message
-    headline, *details = describe(message) if message else [f"a {row.kind}"]
+    headline, *details = describe_row(row)
     return Said(row, message, headline, details, snippet(row.body, text) if text else "")
 
 

@@ -105,6 +105,8 @@ class Pages:
         )
         self._environment.filters.update(filters)
         self._environment.globals.update(constants)
+        for name in self._environment.list_templates(extensions=["html"]):
+            self._environment.get_template(name)  # compiled before the first reader comes
 
     def text(self, template: str, **values: Any) -> str:
         """The page as HTML."""

@@ -20,6 +20,7 @@ from support.runs import CONFIG, open_fake, run_fake
 from bigpe.agents.messages import LlmTurn
 from bigpe.services.store import Statement, Store
 
+expect.set_options(timeout=60_000)
 PAGES = ("", "lineage?all=1", "gallery", "transcript?all=1", "transcript?at=end&all=1")
 
 

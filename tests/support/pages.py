@@ -129,18 +129,19 @@ class Tab:
         page.on("pageerror", lambda error: self.wrongs.append(f"error: {error}"))
         page.on("console", lambda told: self._console(told.type, told.text))
         page.on("request", lambda request: self._request(request.url))
-        self.served = ""
+        self.allowed: tuple[str, ...] = ()
+        """How addresses begin that the page may ask for."""
 
     def _console(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
             self.wrongs.append(f"console: {text}")
 
     def _request(self, url: str) -> None:
-        if not url.startswith(self.served):
+        if not url.startswith(self.allowed):
             self.wrongs.append(f"request: {url}")
 
     async def open(self, served: Served, path: str = "") -> None:
-        self.served = served.url
+        self.allowed = (served.url,)
         await self.page.goto(served.url + path, wait_until="load")
 
     async def hacked(self) -> bool:

@@ -1,0 +1,76 @@
+"""`bigpe export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bigpe.runtime.cli.common import (
+    json_option,
+    perform,
+    print_json,
+    project_option,
+    reading,
+    require_run,
+    run_argument,
+)
+from bigpe.runtime.export import write_comparisons, write_messages, write_page
+from bigpe.runtime.project import Project
+
+FORMS = ("html", "jsonl", "parquet")
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  bigpe export                          all three, into runs/main-export/
+  bigpe export main --form html -o .    main.html: one file that loads nothing else
+  bigpe export wide --form jsonl --form parquet -o out
+"""
+)
+@run_argument
+@project_option
+@click.option(
+    "--form",
+    "forms",
+    multiple=True,
+    type=click.Choice(FORMS),
+    help="html: a page; jsonl: all messages; parquet: all comparisons  [default: all three]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files  [default: runs/RUN-export in the project]",
+)
+@json_option
+def export(
+    run: str, project: Path, forms: tuple[str, ...], output: Path | None, as_json: bool
+) -> None:
+    """Write a run as a static page (one file), JSON lines and Parquet; works while it runs."""
+    folder = output or Project(project).folder / "runs" / f"{run}-export"
+    written = perform(_export(run, project, forms or FORMS, folder))
+    if as_json:
+        print_json([str(path) for path in written])
+        return
+    for path, told in written.items():
+        click.echo(f"{path} ({told})")
+
+
+async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:
+    written: dict[Path, str] = {}
+    async with reading(project) as store:
+        await require_run(store, run)
+        if "html" in forms:
+            page = folder / f"{run}.html"
+            await write_page(Project(project), store, run, page)
+            written[page] = f"{page.stat().st_size / 1e6:.1f} MB"
+        if "jsonl" in forms:
+            messages = folder / f"{run}.messages.jsonl"
+            written[messages] = f"{await write_messages(store, run, messages):,} messages"
+        if "parquet" in forms:
+            table = folder / f"{run}.comparisons.parquet"
+            written[table] = f"{await write_comparisons(store, run, table):,} comparisons"
+    return written

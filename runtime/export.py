@@ -1,0 +1,162 @@
+"""A run as files for others: a page that stands alone, all messages, all comparisons."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+import bigpe
+from bigpe.agents.messages import ArmPulled
+from bigpe.runtime.facts import RunReader
+from bigpe.runtime.project import Project
+from bigpe.runtime.search import Wanted, every
+from bigpe.runtime.viewer.context import Context, standing
+from bigpe.runtime.viewer.gallery import Comparison, chosen, read_comparisons
+from bigpe.runtime.viewer.lineage import MOST, tree
+from bigpe.runtime.viewer.overview import overview_of
+from bigpe.runtime.viewer.pictures import shrunk
+from bigpe.runtime.viewer.told import FILTERS
+from bigpe.runtime.viewer.web import FOLDER, Pages
+from bigpe.services.blobs import BlobStore
+from bigpe.services.errors import StoreError
+from bigpe.services.store import Store
+
+HIGHEST, LOWEST = 24, 8
+"""Comparisons on the page: with pictures of some 10 kB each it stays below a megabyte or two."""
+SIDE = 256
+"""Of the page's pictures, pixels."""
+BATCH = 2000
+
+COMPARISONS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("round", pa.int64()),
+        ("instruction", pa.string()),
+        ("instruction_text", pa.string()),
+        ("naive", pa.string()),
+        ("rewrite", pa.string()),
+        ("seed", pa.int64()),
+        ("naive_score", pa.float64()),
+        ("score", pa.float64()),
+        ("gain", pa.float64()),
+        ("fallback", pa.string()),
+        ("naive_image", pa.string()),
+        ("image", pa.string()),
+    ]
+)
+"""Columns of the Parquet file: a row a comparison. Scores in score units, images by digest;
+`fallback` is null unless the rewrite could not be used."""
+
+
+async def write_page(project: Project, store: Store, run: str, path: Path) -> None:
+    """One HTML file that loads nothing: result, instructions, lineage, some pictures."""
+    reader = RunReader(store, run)
+    await reader.catch_up()
+    context = Context(project, store, run, reader)
+    facts = reader.facts
+    best_pairs = chosen(facts.pairs, order="best", arm=facts.best)
+    parts = {
+        "Its highest gains": best_pairs[:HIGHEST],
+        "Its lowest gains": best_pairs[HIGHEST:][-LOWEST:],
+    }
+    galleries = [(title, await read_comparisons(context, refs)) for title, refs in parts.items()]
+    shown = [one for _, comparisons in galleries for one in comparisons]
+    page = Pages(FILTERS).text(
+        "export.html",
+        style=Markup((FOLDER / "viewer.css").read_text("utf-8")),
+        pictures=_pictures(BlobStore(project.images), shown),
+        galleries=galleries,
+        nodes=tree(facts, everything=False)[:MOST],
+        version=bigpe.__version__,
+        **await standing(context),
+        **await overview_of(context),
+    )
+    with partial_file(path) as partial:
+        partial.write_text(page, "utf-8")
+
+
+def _pictures(blobs: BlobStore, comparisons: Sequence[Comparison]) -> dict[str, str]:
+    """Small copies as data addresses, by digest; a picture that is gone is left out."""
+    found: dict[str, str] = {}
+    for digest in {d for one in comparisons for d in (one.pair.naive_image, one.pair.image)}:
+        try:
+            small = shrunk(blobs.read(digest), SIDE)
+        except StoreError:
+            continue
+        found[digest] = f"data:image/webp;base64,{base64.b64encode(small).decode('ascii')}"
+    return found
+
+
+async def write_messages(store: Store, run: str, path: Path) -> int:
+    """A JSON object a line, in transcript order: seq, ts, sender, tokens, ms and the message."""
+    written = 0
+    with partial_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        async for row in every(store, run, Wanted()):
+            head = {
+                "seq": row.seq,
+                "ts": row.ts,
+                "sender": row.sender,
+                "tokens": row.tokens,
+                "ms": row.ms,
+            }
+            # The body is JSON as the run stored it; it is passed on as it is.
+            file.write(f'{json.dumps(head)[:-1]}, "message": {row.body}}}\n')
+            written += 1
+    return written
+
+
+async def write_comparisons(store: Store, run: str, path: Path) -> int:
+    """A Parquet file with a row a paired comparison; see `COMPARISONS`."""
+    reader = RunReader(store, run)
+    await reader.catch_up()
+    texts = {id: arm.instruction.text for id, arm in reader.facts.arms.items()}
+    written = 0
+    with partial_file(path) as partial, pq.ParquetWriter(partial, COMPARISONS) as file:
+        rows: list[dict[str, Any]] = []
+        async for row in every(store, run, Wanted(kind="ArmPulled")):
+            if isinstance(message := row.message, ArmPulled):
+                rows += _comparison_rows(message, texts)
+            if len(rows) >= BATCH:
+                file.write_table(pa.Table.from_pylist(rows, COMPARISONS))
+                written += len(rows)
+                rows = []
+        file.write_table(pa.Table.from_pylist(rows, COMPARISONS))
+        written += len(rows)
+    return written
+
+
+def _comparison_rows(pulled: ArmPulled, texts: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": pulled.run,
+            "round": pulled.round,
+            "instruction": pulled.instruction,
+            "instruction_text": texts.get(pulled.instruction),
+            **gain.model_dump(),
+        }
+        for gain in pulled.gains
+    ]
+
+
+@contextmanager
+def partial_file(path: Path) -> Generator[Path]:
+    """Where to write; moved to `path` when it is whole. StoreError when it cannot be written."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # where it was never made
+            partial.unlink()

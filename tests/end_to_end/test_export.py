@@ -1,0 +1,115 @@
+"""What `bigpe export` writes stands alone and says what the run says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from support.pages import ATTACKS, poison, tab
+from support.runs import run_fake
+
+from bigpe.agents.messages import ArmPulled, parse_message
+from bigpe.runtime.cli.export import export
+from bigpe.runtime.cli.inspect import inspect
+from bigpe.runtime.search import Wanted, find
+from bigpe.services.store import Store
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    asyncio.run(run_fake(folder))
+    return folder
+
+
+def exported(project: Path, *more: str) -> Path:
+    told = CliRunner().invoke(export, ["main", "-p", str(project), *more])
+    assert told.exit_code == 0, told.output
+    return project / "runs" / "main-export"
+
+
+async def test_the_files_hold_the_run(finished: Path) -> None:
+    folder = await asyncio.to_thread(exported, finished)
+    async with Store(finished / "bigpe.db", read_only=True) as store:
+        rows = (await find(store, "main", Wanted(), limit=10**6, seconds=None)).rows
+    text = (folder / "main.messages.jsonl").read_text("utf-8")
+    lines = [json.loads(line) for line in text.split("\n")[:-1]]
+    assert [line["seq"] for line in lines] == [row.seq for row in rows]
+    messages = [parse_message(json.dumps(line["message"])) for line in lines]
+    assert messages == [row.message for row in rows]
+    gains = [gain for m in messages if isinstance(m, ArmPulled) for gain in m.gains]
+    table = pq.read_table(folder / "main.comparisons.parquet").to_pylist()
+    for name in ("naive", "rewrite", "seed", "gain", "fallback", "image"):
+        assert [row[name] for row in table] == [getattr(gain, name) for gain in gains]
+    assert all(row["instruction_text"] for row in table)
+    assert {path.name for path in folder.iterdir()} == {
+        "main.html",
+        "main.messages.jsonl",
+        "main.comparisons.parquet",
+    }
+
+
+async def test_the_page_stands_alone_whatever_it_says(finished: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(finished, tmp_path / "p"))
+    await poison(project)
+    page = await asyncio.to_thread(exported, project, "--form", "html")
+    (moved := tmp_path / "moved.html").write_bytes((page / "main.html").read_bytes())
+    shutil.rmtree(project)
+    async with tab() as one:
+        one.allowed = (moved.as_uri(), "data:image/webp;base64,")
+        await one.page.goto(moved.as_uri(), wait_until="load")
+        assert not await one.hacked()
+        assert ATTACKS[0] in await one.page.inner_text("blockquote")
+        assert await one.page.locator("script, a[href^=javascript], base").count() == 0
+        drawn = "all => all.every(i => i.complete && i.naturalWidth > 0) && all.length"
+        assert await one.page.eval_on_selector_all("img", drawn)
+        assert await one.faults_of_access() == ""
+        assert await one.page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert one.wrongs == []
+
+
+def test_an_export_replaces_the_one_before_and_leaves_no_parts(finished: Path) -> None:
+    before = exported(finished, "--form", "jsonl") / "main.messages.jsonl"
+    whole = before.read_bytes()
+    assert exported(finished, "--form", "jsonl").joinpath(before.name).read_bytes() == whole
+    assert not list(before.parent.glob("*.partial"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = CliRunner().invoke(
+        export, ["main", "-p", str(finished), "-o", str(tmp_path / "file" / "sub")]
+    )
+    assert "cannot write" in str(told.exception) and "sub" in str(told.exception)
+
+
+def inspected(project: Path, *more: str) -> str:
+    told = CliRunner().invoke(inspect, ["main", "-p", str(project), *more])
+    assert told.exit_code == 0, told.output
+    return told.output
+
+
+def test_inspect_finds_words_and_tells_a_message_whole(finished: Path) -> None:
+    """What the pages answer is answered in the terminal too."""
+    lines = [
+        json.loads(line)
+        for line in inspected(finished, "--text", "GOLDEN", "--json").split("\n")[:-1]
+    ]
+    assert lines and all("golden" in json.dumps(line).lower() for line in lines)
+    assert {line["kind"] for line in lines} >= {"RenderRequested", "PromptsRewritten"}
+    turn = json.loads(inspected(finished, "--type", "LlmTurn", "--json").split("\n")[0])
+    whole = json.loads(inspected(finished, "--message", turn["mid"][:12], "--json"))
+    assert whole["message"] == turn and whole["causes"][0] == turn["parent"]
+    asked = [part["content"] for part in turn["chat"]]
+    assert [t["text"] for t in whole["calls"][-1]["request"]["turns"]] == asked[:-1]
+    assert whole["calls"][-1]["answer"]["text"] == asked[-1]
+    shown = inspected(finished, "--message", turn["mid"])
+    assert "why it was said" in shown and turn["parent"][:8] in shown
+    for start in ("", "nothing"):
+        told = CliRunner().invoke(inspect, ["main", "-p", str(finished), "--message", start])
+        assert told.exit_code != 0 and "id" in str(told.exception)
