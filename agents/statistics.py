@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, permutation_test
+from scipy.stats import binomtest, bootstrap, permutation_test
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
@@ -273,3 +274,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def share_interval(successes: int, n: int, *, level: float = LEVEL) -> Interval | None:
+    """A share and its Wilson score interval (Wilson 1927); None for no trials."""
+    if not n:
+        return None
+    bounds = binomtest(successes, n).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(successes / n, float(bounds.low), float(bounds.high))
+
+
+def cohen_kappa(ratings: Sequence[tuple[str, str]]) -> float | None:
+    """Agreement of two judges beyond chance (Cohen 1960): 1 all, 0 as by chance.
+
+    `ratings`: what each said of the same things. None for no ratings, or when both always say the
+    same one thing: then chance alone agrees everywhere.
+    """
+    if not ratings:
+        return None
+    n = len(ratings)
+    observed = sum(a == b for a, b in ratings) / n
+    one, other = Counter(a for a, _ in ratings), Counter(b for _, b in ratings)
+    chance = sum(one[label] * other[label] for label in one) / n**2
+    return (observed - chance) / (1 - chance) if chance < 1 else None

@@ -138,6 +138,27 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX message_by_parent ON message(run, parent, seq)",
         "CREATE INDEX effect_by_kind ON effect(kind, ts)",
     ),
+    (
+        # What people said of pairs of pictures; `first` and `second` are treatments.
+        """CREATE TABLE vote(
+            run TEXT NOT NULL REFERENCES run(name),
+            rater TEXT NOT NULL,
+            first TEXT NOT NULL,
+            second TEXT NOT NULL,
+            source TEXT NOT NULL,
+            prompt TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            first_image TEXT NOT NULL,
+            second_image TEXT NOT NULL,
+            first_score REAL NOT NULL,
+            second_score REAL NOT NULL,
+            left_side TEXT NOT NULL CHECK (left_side IN ('first', 'second')),
+            choice TEXT NOT NULL CHECK (choice IN ('first', 'second', 'tie')),
+            ms REAL NOT NULL,
+            ts REAL NOT NULL,
+            PRIMARY KEY (run, first, second, rater, prompt, seed)
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 VERSION = len(STEPS)

@@ -259,3 +259,18 @@ WHERE run = :run AND seq BETWEEN :lowest AND :highest
   AND (:type IS NULL OR type = :type) AND (:round IS NULL OR round = :round)
   AND (:sender IS NULL OR sender = :sender) AND (:pattern IS NULL OR body LIKE :pattern)
 ORDER BY seq DESC LIMIT :limit;
+
+-- name: put_vote
+INSERT INTO vote(run, rater, first, second, source, prompt, seed, first_image, second_image,
+  first_score, second_score, left_side, choice, ms, ts)
+VALUES (:run, :rater, :first, :second, :source, :prompt, :seed, :first_image, :second_image,
+  :first_score, :second_score, :left_side, :choice, :ms, :ts)
+ON CONFLICT DO NOTHING;
+
+-- name: drop_vote
+DELETE FROM vote WHERE run = :run AND rater = :rater AND first = :first AND second = :second
+  AND prompt = :prompt AND seed = :seed;
+
+-- name: votes
+SELECT * FROM vote WHERE run = :run AND first = :first AND second = :second
+ORDER BY ts, rater, prompt, seed;

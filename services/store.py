@@ -34,7 +34,7 @@ WAL_KEPT_BYTES = 16 * 1024 * 1024
 """To which the write-ahead log shrinks again after a reader stayed long and let it grow."""
 MAX_GROUP = 256
 """Transactions that may share one commit."""
-SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect"})
+SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect", "vote"})
 """Tables of what is known of held-out prompts; whoever optimises may not even read them."""
 UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
 """Failures of one statement: the database's, or a value that SQLite cannot hold."""

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "inspect:inspect",
     "view": "view:view",
     "export": "export:export",
+    "rate": "rate:rate",
     "sheet": "sheet:sheet",
     "experiment": "experiment:experiment",
     "report": "report:report",

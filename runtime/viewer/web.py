@@ -33,7 +33,8 @@ SECURITY = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # the address holds the token
+    # The address holds the token; without a referrer to ourselves forms would have no origin.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
@@ -41,6 +42,7 @@ SECURITY = {
 ASSETS = {
     "viewer.css": "text/css",
     "viewer.js": "text/javascript",
+    "rate.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

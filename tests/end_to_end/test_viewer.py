@@ -62,7 +62,7 @@ async def test_every_answer_carries_the_policy(finished: Path) -> None:
         for got in [await served.get(path) for path in paths]:
             policy = got.headers["content-security-policy"]
             assert "default-src 'none'" in policy and "unsafe" not in policy
-            assert got.headers["referrer-policy"] == "no-referrer"
+            assert got.headers["referrer-policy"] == "same-origin"
             assert got.headers["x-content-type-options"] == "nosniff"
 
 

@@ -71,8 +71,12 @@ class Served:
         """A page below the token; a path from "/" on is taken as it is."""
         return await asyncio.to_thread(ask, self.address, "GET", self._whole(path), headers)
 
-    async def send(self, method: str, path: str = "", **headers: str) -> Got:
-        return await asyncio.to_thread(ask, self.address, method, self._whole(path), headers)
+    @property
+    def origin(self) -> str:
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    async def send(self, method: str, path: str = "", body: str = "", **headers: str) -> Got:
+        return await asyncio.to_thread(ask, self.address, method, self._whole(path), headers, body)
 
     def _whole(self, path: str) -> str:
         return path if path.startswith("/") else self.root + path
