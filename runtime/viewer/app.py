@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from bigpe.runtime.facts import RunReader
 from bigpe.runtime.project import Project
-from bigpe.runtime.viewer import gallery, lineage, overview, transcript
+from bigpe.runtime.viewer import evaluation, gallery, lineage, overview, transcript
 from bigpe.runtime.viewer.context import Context, standing
 from bigpe.runtime.viewer.pictures import Pictures
 from bigpe.runtime.viewer.told import FILTERS
@@ -55,6 +55,7 @@ class RunPages:
             Route("/", self._page(overview.show)),
             Route("/lineage", self._page(lineage.show)),
             Route("/gallery", self._page(gallery.show)),
+            Route("/evaluation", self._page(evaluation.show)),
             Route("/transcript", self._page(transcript.show)),
             Route("/message/{mid}", self._page(transcript.show_message)),
             Route("/message/{mid}/json", self._raw),

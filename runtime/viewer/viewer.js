@@ -27,6 +27,7 @@ const keys = {
   2: () => location.assign(`${base}/lineage`),
   3: () => location.assign(`${base}/gallery`),
   4: () => location.assign(`${base}/transcript`),
+  5: () => location.assign(`${base}/evaluation`),
   j: () => select(current + 1),
   k: () => select(current - 1),
   n: () => follow('a[rel="next"]'),

@@ -15,13 +15,23 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import expect
 from support.pages import ATTACKS, EVIL, Served, pages_of, poison, tab
-from support.runs import CONFIG, open_fake, run_fake
+from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 from bigpe.agents.messages import LlmTurn
+from bigpe.runtime.evaluate import Settings, evaluate
+from bigpe.runtime.viewer.told import points
 from bigpe.services.store import Statement, Store
+from bigpe.services.values import Instruction
 
 expect.set_options(timeout=60_000)
-PAGES = ("", "lineage?all=1", "gallery", "transcript?all=1", "transcript?at=end&all=1")
+PAGES = (
+    "",
+    "lineage?all=1",
+    "gallery",
+    "evaluation",
+    "transcript?all=1",
+    "transcript?at=end&all=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +148,7 @@ async def test_hostile_text_is_shown_and_never_run(project: Path) -> None:
             await one.page.mouse.move(300, 300)
             assert not await one.hacked(), path
             shown = await one.page.evaluate("document.body.textContent")
-            assert ATTACKS[0] in shown, path
+            assert ATTACKS[0] in shown or path == "evaluation", path
             assert "1337" not in shown
             counts = await one.page.evaluate(
                 "[...document.querySelectorAll('script:not([src]), base, svg[onload], [onerror], "
@@ -186,6 +196,7 @@ async def test_keys_go_through_the_pages_and_entries(finished: Path) -> None:
         await one.page.keyboard.press("?")
         assert await one.page.is_visible("#keys")
         await one.page.keyboard.press("Escape")
+        await expect(one.page.locator("#keys")).to_be_hidden()
         await one.page.keyboard.press("/")
         await one.page.wait_for_url("**/transcript")
         await one.page.keyboard.press("/")
@@ -223,6 +234,29 @@ async def test_a_reader_does_not_let_the_log_grow(project: Path) -> None:
             await store.write([bulky(index, filler)])
         size = (project / "bigpe.db-wal").stat().st_size
     assert size < 15_000_000, "30 MB were written"
+
+
+async def test_the_evaluation_is_shown_prompt_by_prompt(project: Path) -> None:
+    evil = Instruction(text=EVIL)
+    async with open_fake_evaluated(project) as judged:
+        report = await evaluate(judged, Settings(instructions=(evil,), prompts=6), lambda _: None)
+    async with tab() as one, tab(dark=True, width=390) as dark, pages_of(project) as served:
+        for page in (one, dark):
+            await page.open(served, "evaluation")
+            assert await page.faults_of_access() == ""
+            assert not await page.hacked()
+        assert await dark.page.evaluate("document.documentElement.scrollWidth") <= 390
+        shown = [compared for compared in report.compared if compared.treatment.kind != "naive"]
+        text = await one.page.inner_text("main")
+        assert EVIL[:60] in text
+        gains = await one.page.locator(".arms tbody .gain").all_inner_texts()
+        assert gains[::2] == [points(compared.gain.mean) for compared in shown if compared.gain]
+        assert await one.page.locator(".prompts tbody tr").count() == len(report.lines)
+        chosen = shown[0].treatment.id
+        await one.open(served, f"evaluation?sort={chosen}")
+        first = await one.page.locator(".prompts tbody th").first.inner_text()
+        assert first == max(report.lines, key=lambda line: line.gains[chosen] or 0.0).prompt
+    assert one.wrongs == dark.wrongs == []
 
 
 # -- the command ----------------------------------------------------------------------------------
