@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from autogen_core import MessageContext, message_handler
 
 from bigpe.agents.chat_form import llm_turn
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     LlmTurn,
@@ -30,6 +31,7 @@ class Generator(Role):
         journal: Journal,
         llm: Asks,
         *,
+        constraints: Constraints = NONE,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -40,6 +42,7 @@ class Generator(Role):
             retry=retry,
         )
         self._llm = llm
+        self._constraints = constraints
 
     @message_handler
     async def on_request(self, message: RewriteRequested, ctx: MessageContext) -> None:
@@ -66,7 +69,7 @@ class Generator(Role):
     async def _rewrite_one(
         self, message: RewriteRequested, instruction: Instruction, task: RewriteTask
     ) -> tuple[Rewritten, LlmTurn, LlmUsage]:
-        done = await rewrite(self._llm, instruction, task.naive, task.llm_seed)
+        done = await rewrite(self._llm, instruction, task.naive, task.llm_seed, self._constraints)
         place = f"{task.image_seed}/{task.naive}"
         rewritten = Rewritten(
             naive=task.naive,

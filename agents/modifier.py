@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from autogen_core import MessageContext, message_handler
 
 from bigpe.agents.chat_form import llm_turn
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     InstructionsProposed,
@@ -35,11 +36,13 @@ class InstructionModifier(Role):
         llm: Asks,
         retrieve: Retrieve,
         *,
+        constraints: Constraints = NONE,
         retry: RetryRule | None = None,
     ) -> None:
         super().__init__("Turns gradients into new instructions", journal, retry=retry)
         self._llm = llm
         self._retrieve = retrieve
+        self._constraints = constraints
 
     @message_handler
     async def on_request(self, message: ProposalRequested, ctx: MessageContext) -> None:
@@ -64,6 +67,7 @@ class InstructionModifier(Role):
                 living=living,
                 batch_prompts=message.batch,
                 seed=derive_seed(message.seed, index),
+                constraints=self._constraints,
             )
             if isinstance(outcome, Proposal):
                 living.append(outcome.instruction)

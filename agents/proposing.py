@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz
 
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
 from bigpe.agents.terms import contains_term, one_line, subject_words, words
@@ -110,16 +111,17 @@ async def propose(
     living: Sequence[Instruction],
     batch_prompts: Sequence[str],
     seed: int,
+    constraints: Constraints = NONE,
 ) -> Proposal | Rejection:
     """One instruction that follows the gradient, or why there is none.
 
     Candidates are the model's wordings, then the composed text; the first valid one is taken.
     """
-    recipe = _recipe(gradient, rows, parent, professional, batch_prompts, seed)
+    recipe = _recipe(gradient, rows, parent, professional, batch_prompts, seed, constraints)
     exemplars = _exemplars(recipe, parent, pairs)
     subjects = _subjects_of([*batch_prompts, *professional[:SHOWN]], recipe)
     composed = Instruction(text=recipe.text(), exemplars=exemplars)
-    faults = [f for f in (_fault(composed, recipe, living, subjects),) if f]
+    faults = [f for f in (_fault(composed, recipe, living, subjects, constraints),) if f]
     if faults and faults[0].startswith("a near-copy"):
         return Rejection(reasons=tuple(faults))  # other words would not make it another instruction
     turns: tuple[Turn, ...] = ()
@@ -139,11 +141,11 @@ async def propose(
             faults.append("the model's answer was no instruction")
             continue
         worded = Instruction(text=text, exemplars=exemplars)
-        fault = _fault(worded, recipe, living, subjects)
+        fault = _fault(worded, recipe, living, subjects, constraints)
         if fault is None:
             return Proposal(instruction=worded, composed=False, turns=turns, usage=usage)
         faults.append(fault)
-    if _fault(composed, recipe, living, subjects) is None:
+    if _fault(composed, recipe, living, subjects, constraints) is None:
         return Proposal(instruction=composed, composed=True, turns=turns, usage=usage)
     return Rejection(reasons=tuple(faults), turns=turns, usage=usage)
 
@@ -174,18 +176,24 @@ def _recipe(
     professional: Sequence[str],
     batch_prompts: Sequence[str],
     seed: int,
+    constraints: Constraints,
 ) -> _Recipe:
     cited = [row for row in rows if row.id in gradient.evidence]
-    add = [row.term for row in cited if row.effect > 0]
-    avoid = [row.term for row in cited if row.effect <= 0]
+    add = constraints.allowed([row.term for row in cited if row.effect > 0])
+    # What is forbidden need not be avoided, and to name it would be to say it.
+    avoid = constraints.allowed([row.term for row in cited if row.effect <= 0])
+    required = [" ".join(words(term)) for term in constraints.required]
     effects = {row.term: row.effect for row in rows if row.kind == "term"}
     kept = [c for c in clauses_of(parent) if not any(contains_term(c, term) for term in avoid)]
+    kept = required + [clause for clause in constraints.allowed(kept) if clause not in required]
     clauses = kept + [term for term in add if not any(contains_term(c, term) for c in kept)]
     sure = [row for row in cited if row.lo > 0]
     if len(sure) < len(add) or not add:
-        clauses += _explore(professional, clauses, effects, batch_prompts, seed)
-    while len(clauses) > MAX_CLAUSES:
-        clauses.remove(min(clauses, key=lambda clause: (_effect(clause, effects), clause)))
+        found = _explore(professional, clauses, effects, batch_prompts, seed)
+        clauses += constraints.allowed(found)
+    while len(clauses) > MAX_CLAUSES and len(clauses) > len(required):
+        free = [clause for clause in clauses if clause not in required]
+        clauses.remove(min(free, key=lambda clause: (_effect(clause, effects), clause)))
     return _Recipe(_base(parent), tuple(clauses), tuple(avoid))
 
 
@@ -269,7 +277,10 @@ def _fault(
     recipe: _Recipe,
     living: Sequence[Instruction],
     subjects: frozenset[str],
+    constraints: Constraints,
 ) -> str | None:
+    if fault := constraints.fault_of_instruction(candidate):
+        return fault
     missing = [clause for clause in recipe.clauses if not contains_term(candidate.text, clause)]
     if missing:
         return f"it does not name {', '.join(missing)}"

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.terms import one_line, subject_kept, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
@@ -60,7 +61,13 @@ def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRe
     )
 
 
-async def rewrite(llm: Asks, instruction: Instruction | None, naive: str, seed: int) -> Rewrite:
+async def rewrite(
+    llm: Asks,
+    instruction: Instruction | None,
+    naive: str,
+    seed: int,
+    constraints: Constraints = NONE,
+) -> Rewrite:
     """Ask until a rewrite is usable, with another seed each time, at most three times.
 
     A prompt that no attempt rewrote comes back as it was, with the reason as `fallback`: that is
@@ -79,7 +86,7 @@ async def rewrite(llm: Asks, instruction: Instruction | None, naive: str, seed: 
             continue
         spent += answer.usage
         raw = answer.text
-        text, judged = judge(naive, raw, instruction)
+        text, judged = judge(naive, raw, instruction, constraints)
         if judged is None:
             turns = (*request.turns, Turn(role="assistant", text=raw))
             return Rewrite(naive=naive, text=text, attempts=attempt + 1, turns=turns, usage=spent)
@@ -94,7 +101,9 @@ async def rewrite(llm: Asks, instruction: Instruction | None, naive: str, seed: 
     )
 
 
-def judge(naive: str, raw: str, instruction: Instruction | None) -> _Judged:
+def judge(
+    naive: str, raw: str, instruction: Instruction | None, constraints: Constraints = NONE
+) -> _Judged:
     """The cleaned rewrite, and why it cannot be used (None: it can)."""
     text = clean(raw)
     if not text:
@@ -111,7 +120,7 @@ def judge(naive: str, raw: str, instruction: Instruction | None) -> _Judged:
     copied = _copied_subject(naive, text, instruction) if instruction else None
     if copied:
         return _Judged(text, f"the rewrite took over an exemplar's subject ({copied})")
-    return _Judged(text, None)
+    return _Judged(text, constraints.fault_of_rewrite(text))
 
 
 def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | None:

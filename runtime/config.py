@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bigpe.agents.budget import Limits, Prices
+from bigpe.agents.constraints import Constraints
 from bigpe.agents.plugin_config import RoleConfig
 from bigpe.agents.policies import PolicyConfig
 from bigpe.services.errors import ConfigError
@@ -100,6 +101,7 @@ class BigpeConfig(Section):
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""
     render: RenderConfig = RenderConfig()
     score: ScoreSection = ScoreSection()
+    constraints: Constraints = Constraints()
     roles: dict[str, RoleConfig] = Field(default_factory=dict[str, RoleConfig])
     """`[roles.NAME]`: roles of other packages, and AgentChat agents."""
 
@@ -116,6 +118,11 @@ class BigpeConfig(Section):
             if name not in known:
                 raise ValueError(f"[llm.{name}]: no such role; use one of {', '.join(known)}")
         return self
+
+    def with_word_files(self, folder: Path) -> BigpeConfig:
+        """The words of the files that `[constraints]` names, relative to `folder`, in their lists:
+        a run keeps the words that it began with."""
+        return self.model_copy(update={"constraints": self.constraints.with_files(folder)})
 
     def llm_for(self, role: str) -> LlmConfig:
         """The model of `role`: its own, else the default one."""
@@ -134,7 +141,7 @@ def load_config(path: Path) -> BigpeConfig:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return check_config(raw, where=str(path), text=text)
+    return check_config(raw, where=str(path), text=text).with_word_files(path.parent)
 
 
 def check_config(raw: dict[str, Any], *, where: str, text: str = "") -> BigpeConfig:

@@ -52,7 +52,9 @@ async def sheet_rows(
         text = naive
         if instruction is not None:
             llm_seed = derive_seed(seed, "sheet-llm", naive)
-            text = (await rewrite(services.llm("generator"), instruction, naive, llm_seed)).text
+            llm = services.llm("generator")
+            done = await rewrite(llm, instruction, naive, llm_seed, services.constraints)
+            text = done.text
         image_seed = derive_seed(seed, "sheet-image", naive)
         image = await services.render.render(RenderRequest(prompt=text, seed=image_seed))
         score = await services.score.score(ScoreRequest(image=image.digest, prompt=naive))

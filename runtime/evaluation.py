@@ -215,7 +215,8 @@ class _Meter:
             return Rewrite(naive=prompt, text=treatment.texts[prompt])
         llm_seed = derive_seed(self._seed, "evaluation-llm", prompt, draw)
         llm = self._services.llm("generator")
-        return await rewrite(llm, treatment.instruction, prompt, llm_seed)
+        rules = self._services.constraints
+        return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
 
     async def _scored(self, row: Row) -> Row:
         sides = _Sides(

@@ -43,7 +43,8 @@ async def refine_fully(
     seed: int = 0,
 ) -> list[Rewrite]:
     """Like `refine`, with attempts and the reason of every fallback."""
-    wanted = (config or BigpeConfig()).llm_for("generator")
+    config = config or BigpeConfig()
+    wanted = config.llm_for("generator")
     async with AsyncExitStack() as stack:
         if database is None:
             folder = stack.enter_context(TemporaryDirectory(prefix="bigpe-"))
@@ -52,7 +53,9 @@ async def refine_fully(
         llm = LlmService(load_client(wanted), Effects(store), config=wanted)
         stack.push_async_callback(llm.close)
         tasks = [
-            rewrite(llm, instruction, prompt, derive_seed(seed, "refine", prompt))
+            rewrite(
+                llm, instruction, prompt, derive_seed(seed, "refine", prompt), config.constraints
+            )
             for prompt in prompts
         ]
         return list(await asyncio.gather(*tasks))

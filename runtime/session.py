@@ -127,7 +127,7 @@ class Session:
         place.check_run_name(name)
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
-            wanted = None if config is None else _as_config(config)
+            wanted = None if config is None else _as_config(config).with_word_files(place.folder)
             durability = wanted.run.durability if wanted else "normal"
             # Sealed: nothing in a run can read what is known of the prompts it is judged by.
             store = await stack.enter_async_context(
@@ -241,15 +241,22 @@ class Session:
         self._coordinator = Coordinator(self._journal, campaign)
         library = PromptLibrary(self._store)
         llm, journal = self.services.llm, self._journal
+        rules = self.config.constraints
         actors: dict[str, Role] = {
             COORDINATOR: self._coordinator,
             "generator": Generator(
-                journal, llm("generator"), concurrency=self.config.run.concurrency, retry=retry
+                journal,
+                llm("generator"),
+                constraints=rules,
+                concurrency=self.config.run.concurrency,
+                retry=retry,
             ),
             "gradient": GradientCalculator(
                 journal, llm("gradient"), sees=llm("gradient").sees, retry=retry
             ),
-            "modifier": InstructionModifier(journal, llm("modifier"), library.search, retry=retry),
+            "modifier": InstructionModifier(
+                journal, llm("modifier"), library.search, constraints=rules, retry=retry
+            ),
             "renderer": RenderWorker(journal, self.services.render, retry=retry),
             "scorer": ScoreWorker(journal, self.services.score, retry=retry),
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from autogen_core.models import ChatCompletionClient
 
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
 from bigpe.services.backends import Workplace, open_renderer, open_scorer
@@ -31,6 +32,8 @@ class Services:
     """The second scorers, by name; no run asks them, evaluations do."""
     blobs: BlobStore
     effects: Effects
+    constraints: Constraints = NONE
+    """What rewrites are held to."""
 
     async def open_models(self) -> None:
         """Load renderer and scorer side by side; ConfigError when one cannot be loaded."""
@@ -78,7 +81,13 @@ async def open_services(
             stack.push_async_callback(seconds[guard.name].close)
         llm = _llm_services(config, effects, blobs, stack, llms or {})
         yield Services(
-            llm=llm, render=render, score=score, guards=seconds, blobs=blobs, effects=effects
+            llm=llm,
+            render=render,
+            score=score,
+            guards=seconds,
+            blobs=blobs,
+            effects=effects,
+            constraints=config.constraints,
         )
 
 

@@ -1,4 +1,4 @@
-"""What other installed packages add to bigpe: roles, policies, renderers and scorers.
+"""What other installed packages add to bigpe: roles, policies, renderers, scorers, safety filters.
 
 A package offers an object under one of these entry point groups, and the configuration names it:
 
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from bigpe.services.errors import BigpeError, ConfigError
 
-Kind = Literal["roles", "policies", "renderers", "scorers"]
+Kind = Literal["roles", "policies", "renderers", "scorers", "safety"]
 OWN = "bigpe"
 
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "policies": "plugins:policies",
     "renderers": "plugins:renderers",
     "scorers": "plugins:scorers",
+    "safety": "plugins:safety",
     "serve": "serve:serve",
     "gc": "gc:gc",
     "doctor": "doctor:doctor",
