@@ -208,20 +208,18 @@ async def test_keys_go_through_the_pages_and_entries(finished: Path) -> None:
 
 
 async def test_a_page_follows_a_run_that_goes_on(tmp_path: Path) -> None:
-    async with open_fake(tmp_path, CONFIG) as session, tab() as overview, tab() as transcript:
-        run = session.run()
-        async for message in run:
+    async with open_fake(tmp_path, CONFIG) as session:
+        async for message in session.run():
             if message.kind == "PoolChanged":
-                break
-        async with pages_of(tmp_path) as served:
-            await overview.open(served)
-            await transcript.open(served, "transcript?at=end&all=1")
-            before = await transcript.page.locator("[data-entry]").count()
-            async for _ in run:
-                pass
-            await expect(overview.page.locator(".status")).to_contain_text("round 10 of 10")
-            await expect(overview.page.locator(".notice")).to_contain_text("all 10 rounds are done")
-            await expect(transcript.page.locator("[data-entry]").nth(before)).to_be_visible()
+                session.pause()
+    async with tab() as overview, tab() as transcript, pages_of(tmp_path) as served:
+        await overview.open(served)
+        await transcript.open(served, "transcript?at=end&all=1")
+        before = await transcript.page.locator("[data-entry]").count()
+        await run_fake(tmp_path)
+        await expect(overview.page.locator(".status")).to_contain_text("round 10 of 10")
+        await expect(overview.page.locator(".notice")).to_contain_text("all 10 rounds are done")
+        await expect(transcript.page.locator("[data-entry]").nth(before)).to_be_visible()
     assert overview.wrongs == [] and transcript.wrongs == []
 
 
