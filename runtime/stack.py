@@ -61,7 +61,7 @@ async def open_services(
     blobs = BlobStore(project.images)
 
     def workplace(worker: str) -> Workplace:
-        return Workplace(blobs, project.folder, project.worker_log(run, worker))
+        return Workplace(blobs, project.folder, project.worker_log(run, worker), config.pool)
 
     async with AsyncExitStack() as stack:
         painter = renderer or open_renderer(config.render, workplace("render"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,12 @@ from bigpe.services.hpsv2_package import Hpsv2PackageScorer
 from bigpe.services.http_pool import HttpPool
 from bigpe.services.http_render import refuse_unused
 from bigpe.services.openai_images import open_openai_images
+from bigpe.services.pooling import PoolConfig
+from bigpe.services.ray_pool import RayPool
 from bigpe.services.remote import RemoteRenderer, RemoteScorer
 from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer
 from bigpe.services.score import ClipScorer, ScoreConfig, Scorer
+from bigpe.services.serving import End, RecentBlobs, RenderEnd, ScoreEnd
 
 
 class Workplace(NamedTuple):
@@ -29,6 +33,8 @@ class Workplace(NamedTuple):
     """The project's; relative paths in settings start here."""
     log_path: Path
     """What a process of the backend's own may write to."""
+    pool: PoolConfig = PoolConfig()
+    """Where models run."""
 
 
 RENDERERS: Mapping[str, Callable[[RenderConfig, Workplace], Renderer]] = {
@@ -56,8 +62,37 @@ def _score_workers(config: ScoreConfig) -> HttpPool:
     return HttpPool("score", config.http, timeout_s=config.call_timeout_s, error=ScoreError)
 
 
+SERVICES = frozenset({"openai-images", "a1111", "comfyui", "bigpe"})
+"""Backends that run elsewhere already: a pool of Ray's has nothing to do for them."""
+
+
+def open_end(config: RenderConfig | ScoreConfig, folder: Path, work: Path) -> End:
+    """A worker's side of the protocol, for `[render]` or `[score]`.
+
+    `folder` is the project's; the worker keeps its pictures and its log in `work`.
+    """
+    blobs = RecentBlobs(work / "images")
+    at = Workplace(blobs.store, folder, work / "log")
+    if isinstance(config, RenderConfig):
+        return RenderEnd(open_renderer(config, at), blobs, config)
+    return ScoreEnd(open_scorer(config, at), blobs, config)
+
+
+def _ray_pool(config: RenderConfig | ScoreConfig, at: Workplace) -> RayPool:
+    kind = "render" if isinstance(config, RenderConfig) else "score"
+    return RayPool(
+        kind,
+        partial(open_end, config, at.folder.absolute()),
+        at.pool.render if kind == "render" else at.pool.score,
+        address=at.pool.address,
+        call_timeout_s=config.call_timeout_s,
+    )
+
+
 def open_renderer(config: RenderConfig, at: Workplace) -> Renderer:
     """The renderer that `[render] backend` names, its model not loaded yet; ConfigError."""
+    if at.pool.backend == "ray" and config.backend not in SERVICES:
+        return RemoteRenderer(_ray_pool(config, at), at.blobs)
     if config.backend in RENDERERS:
         return RENDERERS[config.backend](config, at)
     return plugins.make("renderers", config.backend, config, at.blobs)
@@ -65,6 +100,8 @@ def open_renderer(config: RenderConfig, at: Workplace) -> Renderer:
 
 def open_scorer(config: ScoreConfig, at: Workplace) -> Scorer:
     """The scorer that `[score] backend` names, its model not loaded yet; ConfigError."""
+    if at.pool.backend == "ray" and config.backend not in SERVICES:
+        return RemoteScorer(_ray_pool(config, at), at.blobs)
     if config.backend in SCORERS:
         return SCORERS[config.backend](config, at)
     return plugins.make("scorers", config.backend, config, at.blobs)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from rich.text import Text
 
+from bigpe.agents.messages import Message
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -21,17 +23,25 @@ from bigpe.runtime.cli.common import (
     stdout,
 )
 from bigpe.runtime.config import BigpeConfig, check_config, load_config
+from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.progress import RunView
 from bigpe.runtime.project import Project
 from bigpe.runtime.result import result_json, result_table
 from bigpe.runtime.session import Session
 from bigpe.runtime.telemetry import configure_logging
+from bigpe.runtime.tracing import Tracing
 from bigpe.services.errors import ConfigError
 
 PAUSED = 130
 """Exit code of a run that Ctrl-C or SIGTERM paused, as shells expect."""
 FAILED = 1
 """Exit code of a run in which nothing could be compared."""
+
+metrics_option = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve figures for Prometheus on this port of 127.0.0.1.",
+)
 
 
 @click.command(
@@ -47,15 +57,24 @@ Examples:
 @project_option
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
 @click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+@metrics_option
 @json_option
-def run(run: str, project: Path, changes: tuple[str, ...], verbose: bool, as_json: bool) -> None:
+def run(
+    run: str,
+    project: Path,
+    changes: tuple[str, ...],
+    verbose: bool,
+    metrics_port: int | None,
+    as_json: bool,
+) -> None:
     """Start a run by bigpe.toml, or go on with the one of that name.
 
     Ctrl-C finishes what is in flight and stops; a second Ctrl-C stops at once. Nothing that was
     stored is lost, and the next `run` or `resume` goes on.
     """
     config = with_changes(load_config(Project(project).config), changes)
-    raise SystemExit(perform(go(run, project, config, verbose=verbose, as_json=as_json)))
+    work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
+    raise SystemExit(perform(work))
 
 
 @click.command(
@@ -69,10 +88,12 @@ Examples:
 @run_argument
 @project_option
 @click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+@metrics_option
 @json_option
-def resume(run: str, project: Path, verbose: bool, as_json: bool) -> None:
+def resume(run: str, project: Path, verbose: bool, metrics_port: int | None, as_json: bool) -> None:
     """Go on with a run that was paused or killed, by the settings it was started with."""
-    raise SystemExit(perform(go(run, project, None, verbose=verbose, as_json=as_json)))
+    work = go(run, project, None, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
+    raise SystemExit(perform(work))
 
 
 def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
@@ -98,7 +119,13 @@ def _value(text: str) -> Any:
 
 
 async def go(
-    name: str, folder: Path, config: BigpeConfig | None, *, verbose: bool, as_json: bool
+    name: str,
+    folder: Path,
+    config: BigpeConfig | None,
+    *,
+    verbose: bool,
+    as_json: bool,
+    metrics_port: int | None = None,
 ) -> int:
     """Run to the end or a pause, showing progress; returns the exit code."""
     configure_logging(Project(folder).log(name), verbose=verbose)
@@ -106,11 +133,19 @@ async def go(
         if session.complete:
             stderr().print(Text(f"run {name!r} is complete; nothing was changed"))
         else:
-            await _drive(session)
+            await _drive(session, metrics_port)
         return report(session, as_json=as_json)
 
 
-async def _drive(session: Session) -> None:
+class Watcher(Protocol):
+    """Something that follows a run."""
+
+    def show(self, message: Message) -> None:
+        """Take a message into account."""
+        ...
+
+
+async def _drive(session: Session, metrics_port: int | None) -> None:
     """Run with live progress and signals that end it cleanly."""
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
@@ -127,9 +162,16 @@ async def _drive(session: Session) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     try:
-        with RunView(session, console) as view:
+        with contextlib.ExitStack() as stack:
+            watchers: list[Watcher] = [
+                stack.enter_context(RunView(session, console)),
+                stack.enter_context(Tracing()),
+            ]
+            if metrics_port is not None:
+                watchers.append(stack.enter_context(RunMeter(session, metrics_port)))
             async for message in session.run():
-                view.show(message)
+                for watcher in watchers:
+                    watcher.show(message)
     except asyncio.CancelledError:
         console.print(Text("stopped at once"))
     finally:

@@ -21,9 +21,9 @@ from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.project import Project
 from bigpe.runtime.serve import KEY_BYTES, make_app
 from bigpe.runtime.telemetry import configure_logging
-from bigpe.services.backends import Workplace, open_renderer, open_scorer
+from bigpe.services.backends import open_end
 from bigpe.services.errors import ConfigError
-from bigpe.services.serving import End, RecentBlobs, RenderEnd, ScoreEnd
+from bigpe.services.serving import End
 
 GRACE_S = 10
 """How long requests in flight may take to end once the worker is asked to stop."""
@@ -108,20 +108,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _end(kind: str, config: BigpeConfig, project: Path, folder: Path) -> End:
-    images = folder / "images"
-    images.mkdir()
-    blobs = RecentBlobs(images)
-    place = Workplace(blobs.store, project, Project(project).worker_log("serve", kind))
+def _end(kind: str, config: BigpeConfig, project: Path, work: Path) -> End:
     settings = config.render if kind == "render" else config.score
     if settings.backend == "bigpe":
         raise ConfigError(
             f'[{kind}] backend = "bigpe" asks workers, and cannot be served by one; give the '
             "worker a project of its own that names a model"
         )
-    if kind == "render":
-        return RenderEnd(open_renderer(config.render, place), blobs, config.render)
-    return ScoreEnd(open_scorer(config.score, place), blobs, config.score)
+    return open_end(settings, project, work)
 
 
 async def _serve(end: End, token: str, sock: socket.socket, *, as_json: bool) -> None:

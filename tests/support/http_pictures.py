@@ -47,7 +47,7 @@ def told(value: Any, status: int = 200, **headers: str) -> Answer:
 class PictureServer:
     """Answers by `answer`; `first` holds answers that are given before, one for each request."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, read_json: bool = True) -> None:
         self.asked: list[Asked] = []
         self.first: list[Answer | Callable[[BaseHTTPRequestHandler], None]] = []
         self.ended = threading.Event()
@@ -58,7 +58,8 @@ class PictureServer:
 
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
-                body = json.loads(self.rfile.read(length)) if length else None
+                data = self.rfile.read(length)
+                body = json.loads(data) if length and read_json else None
                 parts = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(parts.query).items()}
                 headers = dict(self.headers.items())
