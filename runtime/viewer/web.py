@@ -82,15 +82,23 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if urlsplit(f"//{host}").hostname not in LOCAL_NAMES:
+        if _host_name(host) not in LOCAL_NAMES:
             return PlainTextResponse("This server answers to this machine's own name only.\n", 421)
-        given = scope["path"].split("/")[1]
+        given = scope["path"].removeprefix("/").partition("/")[0]
         if not secrets.compare_digest(given.encode(), self._token.encode()):
             return PlainTextResponse("Not found. The address that bigpe printed works.\n", 404)
         if scope["method"] not in self._methods:
             return PlainTextResponse("These pages are read-only.\n", 405)
-        if scope["method"] == "POST" and urlsplit(headers.get("origin", "")).netloc != host:
+        if scope["method"] == "POST" and headers.get("origin") != f"http://{host}":
             return PlainTextResponse("This form was sent by another page.\n", 403)
+        return None
+
+
+def _host_name(host: str) -> str | None:
+    """Without the port; None for what is no host."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
         return None
 
 

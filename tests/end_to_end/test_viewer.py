@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from playwright.async_api import expect
-from support.pages import ATTACKS, EVIL, Served, pages_of, poison, tab
+from support.pages import ATTACKS, EVIL, Served, ask, pages_of, poison, tab
 from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 from bigpe.agents.messages import LlmTurn
@@ -55,7 +55,13 @@ async def test_only_this_machine_with_the_token_reads_and_nobody_writes(finished
         assert (await served.get()).status == 200
         for wrong in ("/", "/lineage", served.root[:-2] + "/", served.root.upper()):
             assert (await served.get(wrong)).status == 404
-        for host in ("evil.example", "evil.example:80", f"evil.example:{served.address[1]}", ""):
+        for host in (
+            "evil.example",
+            "evil.example:80",
+            f"evil.example:{served.address[1]}",
+            "",
+            "[::1",
+        ):
             refused = await served.get(Host=host)
             assert refused.status == 421, host
             assert "main" not in refused.text
@@ -63,6 +69,7 @@ async def test_only_this_machine_with_the_token_reads_and_nobody_writes(finished
             assert (await served.get(Host=host)).status == 200, host
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             assert (await served.send(method)).status == 405
+        assert (await asyncio.to_thread(ask, served.address, "OPTIONS", "*", {})).status == 404
         assert served.address[0] == "127.0.0.1"
 
 
