@@ -9,17 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from bigpe.agents import role_messages as roles
 from bigpe.agents.budget import Limits, Prices, Usage
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.message_base import Message
-from bigpe.agents.role_messages import (
-    GateDecided,
-    GateRule,
-    ReviewRequested,
-    RoleReported,
-    RoleSaid,
-    RolesChanged,
-)
 from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
 
 BUILT_IN_AUTHOR = "gradient"
@@ -61,7 +54,7 @@ class CampaignPlan(Value):
     professional: dict[str, str]
     """For naive prompts that have one: the professional prompt of the same subject."""
     instructions: tuple[SeedInstruction, ...] = Field(min_length=2)
-    gates: tuple[GateRule, ...] = ()
+    gates: tuple[roles.GateRule, ...] = ()
     contributors: tuple[str, ...] = ()
     """Further authors of gradients."""
     observers: tuple[str, ...] = ()
@@ -380,11 +373,11 @@ AnyMessage = Annotated[
     | PoolChanged
     | RunStopped
     | StepFailed
-    | RolesChanged
-    | RoleSaid
-    | RoleReported
-    | ReviewRequested
-    | GateDecided,
+    | roles.RolesChanged
+    | roles.RoleSaid
+    | roles.RoleReported
+    | roles.ReviewRequested
+    | roles.GateDecided,
     Field(discriminator="kind"),
 ]
 _UNION: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
