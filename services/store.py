@@ -4,9 +4,9 @@ The transcript is also the outbox. A message and the deliveries it owes commit i
 with the mark that its cause was handled; only then is it published. So whatever instant the
 process dies at, the file says which deliveries are still open, and nothing else has to be known.
 
-One writer connection a process. Writes queue up and share commits (group commit): each caller's
-statements are a savepoint, so that a bad one fails alone. Readers use a connection of their own
-and, because of WAL, neither block the writer nor wait for it.
+One writer connection a process, on a thread of its own. Writes queue up and share commits (group
+commit): each caller's statements are a savepoint, so that a bad one fails alone. Readers use a
+connection and thread of their own and, because of WAL, neither block the writer nor wait for it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
-
-import aiosqlite
+from typing import Any, Literal, NamedTuple
 
 from bigpe.services import migrations
 from bigpe.services.errors import BigpeError, StoreError
+from bigpe.services.group_thread import GroupThread
 
 Params = Mapping[str, Any]
 Statement = tuple[str, Params]
@@ -54,12 +53,9 @@ def load_queries(text: str) -> dict[str, str]:
 QUERIES = load_queries((files("bigpe.services") / "queries.sql").read_text("utf-8"))
 
 
-class _Job:
-    """Statements that must commit together, and who waits for that."""
-
-    def __init__(self, statements: Sequence[Statement]) -> None:
-        self.statements = statements
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+class _Read(NamedTuple):
+    query: str
+    params: Params
 
 
 class Store:
@@ -78,26 +74,23 @@ class Store:
         self._read_only = read_only
         self._sealed = sealed
         self._durability: Durability = durability
-        self._reader: aiosqlite.Connection | None = None
-        self._writer: aiosqlite.Connection | None = None
-        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
-        self._pump: asyncio.Task[None] | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reads: GroupThread[_Read, list[sqlite3.Row]] | None = None
+        self._writes: GroupThread[Sequence[Statement], None] | None = None
 
     async def __aenter__(self) -> Store:
         try:
-            if not self._read_only:
-                self._writer = await self._connect(writable=True)
-                await self._prepare(self._writer)
-                self._pump = asyncio.create_task(self._commit_groups(self._writer))
-            self._reader = await self._connect(writable=False)
-            await self._migrate_for_reading(self._reader)
-            await self._seal()
+            await asyncio.to_thread(self._open)
         except sqlite3.Error as error:
             await self.close()
             raise self._explain(error) from error
         except BigpeError:
             await self.close()
             raise
+        if self._writer is not None:
+            self._writes = GroupThread(self._commit, name="store-writer", max_group=MAX_GROUP)
+        self._reads = GroupThread(self._fetch, name="store-reader", max_group=MAX_GROUP)
         return self
 
     async def __aexit__(
@@ -110,30 +103,37 @@ class Store:
 
     async def close(self) -> None:
         """Commit what is queued and close; a second call does nothing."""
-        if self._pump is not None:
-            await self._jobs.put(None)
-            await self._pump
-            self._pump = None
+        threads, self._reads, self._writes = (self._reads, self._writes), None, None
+        for thread in threads:
+            if thread is not None:
+                await thread.close()
         for connection in (self._reader, self._writer):
             if connection is not None:
-                await connection.close()
+                await asyncio.to_thread(connection.close)
         self._reader = self._writer = None
 
     # -- reading ------------------------------------------------------------------------------
 
     async def rows(self, query: str, /, **params: Any) -> list[sqlite3.Row]:
         """All rows of the named query."""
-        if self._reader is None:
+        if self._reads is None:
             raise StoreError(f"{self.path} is not open")
-        try:
-            return list(await self._reader.execute_fetchall(QUERIES[query], params))
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
+        return await self._reads.do(_Read(query, params))
 
     async def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         """The first row of the named query, or None."""
         found = await self.rows(query, **params)
         return found[0] if found else None
+
+    def _fetch(self, reads: Sequence[_Read]) -> list[list[sqlite3.Row] | Exception]:
+        """On the reader's thread."""
+        answers: list[list[sqlite3.Row] | Exception] = []
+        for query, params in reads:
+            try:
+                answers.append(_live(self._reader).execute(QUERIES[query], params).fetchall())
+            except UNWRITABLE as error:
+                answers.append(self._explain(error))
+        return answers
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -142,63 +142,51 @@ class Store:
 
         Raises StoreError when it could not be committed; then none of it was.
         """
-        if self._writer is None or self._pump is None:
-            raise StoreError(f"{self.path} is open for reading only")
-        if self._pump.done():
-            raise StoreError(f"the writer of {self.path} has ended; open the project again")
-        job = _Job(list(statements))
-        await self._jobs.put(job)
-        await job.done
+        if self._writes is None:
+            why = "open for reading only" if self._read_only else "not open"
+            raise StoreError(f"{self.path} is {why}")
+        await self._writes.do(list(statements))
 
-    async def _commit_groups(self, connection: aiosqlite.Connection) -> None:
-        ending = False
-        while not ending:
-            group = [await self._jobs.get()]
-            while not self._jobs.empty() and len(group) < MAX_GROUP:
-                group.append(self._jobs.get_nowait())
-            ending = None in group
-            await self._commit([job for job in group if job is not None], connection)
-
-    async def _commit(self, jobs: list[_Job], connection: aiosqlite.Connection) -> None:
-        if not jobs:
-            return
-        failed: dict[_Job, Exception] = {}
+    def _commit(self, jobs: Sequence[Sequence[Statement]]) -> list[None | Exception]:
+        """On the writer's thread: one transaction, a savepoint a job."""
+        connection = _live(self._writer)
         try:
-            await connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                error = await self._run_job(job, connection)
-                if error is not None:
-                    failed[job] = error
-            await connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+            answers = [self._run_job(job, connection) for job in jobs]
+            connection.execute("COMMIT")
+            return answers
         except sqlite3.Error as error:
             if connection.in_transaction:
-                await connection.rollback()
-            failed = dict.fromkeys(jobs, error)
-        for job in jobs:
-            if job.done.done():
-                continue
-            if job in failed:
-                job.done.set_exception(self._explain(failed[job]))
-            else:
-                job.done.set_result(None)
+                connection.rollback()
+            return [self._explain(error) for _ in jobs]
 
-    async def _run_job(self, job: _Job, connection: aiosqlite.Connection) -> Exception | None:
-        await connection.execute("SAVEPOINT job")
+    def _run_job(
+        self, job: Sequence[Statement], connection: sqlite3.Connection
+    ) -> None | Exception:
+        connection.execute("SAVEPOINT job")
         try:
-            for query, params in job.statements:
-                await connection.execute(QUERIES[query], params)
+            for query, params in job:
+                connection.execute(QUERIES[query], params)
         except UNWRITABLE as error:
             if not connection.in_transaction:
                 raise  # SQLite gave up the whole transaction (disk full): nobody committed
-            await connection.execute("ROLLBACK TO job")
-            await connection.execute("RELEASE job")
-            return error
-        await connection.execute("RELEASE job")
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            return self._explain(error)
+        connection.execute("RELEASE job")
         return None
 
     # -- opening ------------------------------------------------------------------------------
 
-    async def _connect(self, *, writable: bool) -> aiosqlite.Connection:
+    def _open(self) -> None:
+        if not self._read_only:
+            self._writer = self._connect(writable=True)
+            self._prepare(self._writer)
+        self._reader = self._connect(writable=False)
+        self._migrate_for_reading(self._reader)
+        self._seal()
+
+    def _connect(self, *, writable: bool) -> sqlite3.Connection:
         if writable:
             self._make_folder()
         mode = "rwc" if writable else "ro"
@@ -206,18 +194,21 @@ class Store:
             raise StoreError(
                 f"there is no project database at {self.path}; start with `bigpe init`"
             )
-        connection = await aiosqlite.connect(
-            f"{self.path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None
+        connection = sqlite3.connect(
+            f"{self.path.resolve().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,  # each is used by one thread at a time
         )
         connection.row_factory = sqlite3.Row
-        await connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         return connection
 
-    async def _seal(self) -> None:
+    def _seal(self) -> None:
         if self._sealed:
             for connection in (self._reader, self._writer):
                 if connection is not None:
-                    await connection.set_authorizer(_refuse_sealed)
+                    connection.set_authorizer(_refuse_sealed)
 
     def _make_folder(self) -> None:
         try:
@@ -228,31 +219,31 @@ class Store:
                 "choose a folder that you may write"
             ) from error
 
-    async def _prepare(self, connection: aiosqlite.Connection) -> None:
-        version = await self._check_version(connection)
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = self._check_version(connection)
         if version == migrations.VERSION:
-            await self._tune(connection)
+            self._tune(connection)
             return
-        await self._tune(connection)
-        await connection.execute("BEGIN IMMEDIATE")
+        self._tune(connection)
+        connection.execute("BEGIN IMMEDIATE")
         # Another process may have migrated between the look and the lock.
-        version = await _user_version(connection)
+        version = _user_version(connection)
         if 0 < version < migrations.VERSION:
-            await asyncio.to_thread(self._back_up, version)
+            self._back_up(version)
         for step in migrations.STEPS[version:]:
             for statement in step:
-                await connection.execute(statement)
-        await connection.execute(f"PRAGMA user_version = {max(version, migrations.VERSION)}")
-        await connection.execute("COMMIT")
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {max(version, migrations.VERSION)}")
+        connection.execute("COMMIT")
 
-    async def _migrate_for_reading(self, reader: aiosqlite.Connection) -> None:
+    def _migrate_for_reading(self, reader: sqlite3.Connection) -> None:
         """The queries are of the newest schema, so what an older bigpe wrote is migrated first."""
-        if 0 < await self._check_version(reader) < migrations.VERSION:
-            connection = await self._connect(writable=True)
+        if 0 < self._check_version(reader) < migrations.VERSION:
+            connection = self._connect(writable=True)
             try:
-                await self._prepare(connection)
+                self._prepare(connection)
             finally:
-                await connection.close()
+                connection.close()
 
     def _back_up(self, version: int) -> None:
         """Copy what is committed, the write-ahead log included; whole or not at all."""
@@ -272,15 +263,15 @@ class Store:
                 f"{copy.name} beside it. Nothing was changed"
             ) from error
 
-    async def _tune(self, connection: aiosqlite.Connection) -> None:
-        await connection.execute("PRAGMA journal_mode = WAL")
+    def _tune(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
         level = "FULL" if self._durability == "full" else "NORMAL"
-        await connection.execute(f"PRAGMA synchronous = {level}")
-        await connection.execute("PRAGMA foreign_keys = ON")
-        await connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+        connection.execute(f"PRAGMA synchronous = {level}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
 
-    async def _check_version(self, connection: aiosqlite.Connection) -> int:
-        version = await _user_version(connection)
+    def _check_version(self, connection: sqlite3.Connection) -> int:
+        version = _user_version(connection)
         if version > migrations.VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer bigpe (schema {version}, this one knows "
@@ -309,6 +300,10 @@ def _refuse_sealed(action: int, first: str | None, second: str | None, *_: str |
     return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 
 
-async def _user_version(connection: aiosqlite.Connection) -> int:
-    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
-    return int(rows[0][0])
+def _live(connection: sqlite3.Connection | None) -> sqlite3.Connection:
+    assert connection is not None, "its thread ends before it is closed"
+    return connection
+
+
+def _user_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

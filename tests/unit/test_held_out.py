@@ -85,12 +85,12 @@ async def test_sqlite_itself_refuses_the_tables(tmp_path: Path, table: str) -> N
             assert connection is not None
             for sql in WAYS_IN:
                 with pytest.raises(sqlite3.DatabaseError, match=refusal):
-                    await connection.execute_fetchall(sql.format(table=table))
+                    connection.execute(sql.format(table=table)).fetchall()
                     # A view is refused when it is read, at the latest.
-                    await connection.execute_fetchall("SELECT * FROM spy")
+                    connection.execute("SELECT * FROM spy").fetchall()
     async with Store(tmp_path / "p.db") as store:
         assert store._reader is not None
-        assert await store._reader.execute_fetchall(f"SELECT count(*) FROM {table}")  # noqa: S608
+        assert store._reader.execute(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608
 
 
 async def test_named_queries_are_refused_and_the_message_says_why(judged: Path) -> None:
