@@ -33,6 +33,8 @@ class Journal:
         self._runtime: AgentRuntime | None = None
         self._subscribers: dict[str, tuple[str, ...]] = {}
         self._listeners: list[Listener] = []
+        self._said_again: set[str] = set()
+        """Messages that the transcript held already when this process said them."""
         self._working = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -77,7 +79,12 @@ class Journal:
             self.broken.set_exception(error)
 
     async def is_done(self, mid: str, actor: str) -> bool:
-        """Whether `actor` has handled the message already."""
+        """Whether `actor` has handled the message already.
+
+        Asked of the store only for messages that were said before: a new one is not done.
+        """
+        if mid not in self._said_again:
+            return False
         return await self._store.one("is_done", run=self.run, mid=mid, actor=actor) is not None
 
     async def commit(
@@ -106,7 +113,10 @@ class Journal:
         if snapshot is not None:
             state = {"version": fold_version(), "state": snapshot, "ts": time.time()}
             statements.append(("put_snapshot", {"run": self.run, "actor": sender, **state}))
-        await self._store.write(statements)
+        written = await self._store.write(statements)
+        for (query, row), count in zip(statements, written, strict=True):
+            if query == "add_message" and not count:
+                self._said_again.add(row["mid"])
         for message in outgoing:
             for listener in self._listeners:
                 listener(message)

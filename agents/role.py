@@ -34,7 +34,7 @@ from bigpe.services.errors import (
     TransientLlmError,
     UnusableAnswerError,
 )
-from bigpe.services.spending import Spender, spending
+from bigpe.services.spending import spending
 from bigpe.services.values import LlmUsage
 
 M = TypeVar("M", bound=Message)
@@ -153,7 +153,12 @@ class Role(RoutedAgent):
     ) -> Sequence[Message]:
         """The answers of `work`, tried again while it fails for a while; else a StepFailed."""
         attempts = 0
-        spender = Spender(self._journal.run, self.name, message.round)
+        first: list[Exception] = []
+        with spending(self._journal.run, self.name, message.round) as spender:
+            try:
+                return await work(message)  # as most do; a loop of retries costs more than a step
+            except Exception as error:  # noqa: BLE001 - raised again as the first trial's
+                first.append(error)
 
         async def report(state: RetryCallState) -> None:
             await self._report_retry(message, state, spender.lost)
@@ -169,6 +174,8 @@ class Role(RoutedAgent):
             ):
                 with trial:
                     attempts = trial.retry_state.attempt_number
+                    if first:
+                        raise first.pop()
                     with spending(self._journal.run, self.name, message.round) as spender:
                         return await work(message)
         except (*STOPS_RUN, _LeftOpenError):

@@ -77,7 +77,7 @@ class Store:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._reads: GroupThread[_Read, list[sqlite3.Row]] | None = None
-        self._writes: GroupThread[Sequence[Statement], None] | None = None
+        self._writes: GroupThread[Sequence[Statement], list[int]] | None = None
 
     async def __aenter__(self) -> Store:
         try:
@@ -137,44 +137,47 @@ class Store:
 
     # -- writing ------------------------------------------------------------------------------
 
-    async def write(self, statements: Iterable[Statement]) -> None:
-        """Run (query name, parameters) pairs in one transaction; returns once it is committed.
+    async def write(self, statements: Iterable[Statement]) -> list[int]:
+        """Run (query name, parameters) pairs in one transaction; returns once it is committed,
+        how many rows each changed.
 
         Raises StoreError when it could not be committed; then none of it was.
         """
         if self._writes is None:
             why = "open for reading only" if self._read_only else "not open"
             raise StoreError(f"{self.path} is {why}")
-        await self._writes.do(list(statements))
+        return await self._writes.do(list(statements))
 
-    def _commit(self, jobs: Sequence[Sequence[Statement]]) -> list[None | Exception]:
-        """On the writer's thread: one transaction, a savepoint a job."""
+    def _commit(self, jobs: Sequence[Sequence[Statement]]) -> Sequence[list[int] | Exception]:
+        """On the writer's thread: one transaction. Only if a job fails, a savepoint each."""
         connection = _live(self._writer)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            answers = [self._run_job(job, connection) for job in jobs]
-            connection.execute("COMMIT")
-            return answers
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.rollback()
-            return [self._explain(error) for _ in jobs]
+        for run_jobs in (_run_together, self._run_apart):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                answers = run_jobs(jobs, connection)
+                connection.execute("COMMIT")
+                return answers
+            except UNWRITABLE as error:
+                if connection.in_transaction:
+                    connection.rollback()
+                failure = error
+        return [self._explain(failure) for _ in jobs]
 
-    def _run_job(
-        self, job: Sequence[Statement], connection: sqlite3.Connection
-    ) -> None | Exception:
-        connection.execute("SAVEPOINT job")
-        try:
-            for query, params in job:
-                connection.execute(QUERIES[query], params)
-        except UNWRITABLE as error:
-            if not connection.in_transaction:
-                raise  # SQLite gave up the whole transaction (disk full): nobody committed
-            connection.execute("ROLLBACK TO job")
+    def _run_apart(
+        self, jobs: Sequence[Sequence[Statement]], connection: sqlite3.Connection
+    ) -> Sequence[list[int] | Exception]:
+        answers: list[list[int] | Exception] = []
+        for job in jobs:
+            connection.execute("SAVEPOINT job")
+            try:
+                answers += _run_together([job], connection)
+            except UNWRITABLE as error:
+                if not connection.in_transaction:
+                    raise  # SQLite gave up the whole transaction (disk full): nobody committed
+                connection.execute("ROLLBACK TO job")
+                answers.append(self._explain(error))
             connection.execute("RELEASE job")
-            return self._explain(error)
-        connection.execute("RELEASE job")
-        return None
+        return answers
 
     # -- opening ------------------------------------------------------------------------------
 
@@ -298,6 +301,15 @@ def _refuse_sealed(action: int, first: str | None, second: str | None, *_: str |
     """SQLite's authorizer: no statement may name a sealed table, nor open a second way in."""
     refused = {first, second} & SEALED or action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
     return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+
+def _run_together(
+    jobs: Sequence[Sequence[Statement]], connection: sqlite3.Connection
+) -> Sequence[list[int] | Exception]:
+    return [
+        [max(0, connection.execute(QUERIES[query], params).rowcount) for query, params in job]
+        for job in jobs
+    ]
 
 
 def _live(connection: sqlite3.Connection | None) -> sqlite3.Connection:
