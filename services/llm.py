@@ -35,7 +35,8 @@ from bigpe.services.errors import (
     TransientLlmError,
     UnusableAnswerError,
 )
-from bigpe.services.spending import note_answered, note_lost
+from bigpe.services.priority_gate import PriorityGate
+from bigpe.services.spending import current_spender, note_answered, note_lost
 from bigpe.services.values import Json, LlmAnswer, LlmUsage, Value, digest
 
 EMBEDDED = "bigpe.services.embedded_llm.EmbeddedLlmClient"
@@ -87,6 +88,8 @@ class LlmConfig(BaseModel):
     """Which environment variable holds the API key; keys are never written in files."""
     allow_providers: tuple[str, ...] = ()
     """Further provider prefixes whose code may be loaded."""
+    concurrency: int = Field(default=16, ge=1, le=1000)
+    """Requests at a time; the embedded model takes one. Those of older rounds go first."""
     timeout_s: float = Field(default=120.0, gt=0)
     """For one request."""
 
@@ -162,7 +165,7 @@ def _limits(config: LlmConfig) -> dict[str, Any]:
 def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
     """What an answer depends on besides the request: the model, never the key."""
     own = getattr(client, "fingerprint", None)
-    public = config.model_dump(mode="json", exclude={"api_key_env", "timeout_s"})
+    public = config.model_dump(mode="json", exclude={"api_key_env", "concurrency", "timeout_s"})
     return digest({"client": type(client).__qualname__, "config": public, "model": own})
 
 
@@ -181,6 +184,8 @@ class LlmService:
         self._client = client
         self._memo = memo
         self._picture = picture
+        given = config or LlmConfig()
+        self._gate = PriorityGate(1 if given.provider == EMBEDDED else given.concurrency)
         self._config = config or LlmConfig()
         self.fingerprint = client_fingerprint(client, self._config)
 
@@ -192,7 +197,7 @@ class LlmService:
                 del turn["images"]  # as it was before there were pictures: the memo still knows it
         key = digest({"op": "llm", "version": 1, "model": self.fingerprint, "request": body})
         try:
-            stored = await self._memo.run(key, "llm", body, lambda: self._call(request))
+            stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
         except LlmError as error:
             note_lost(error.usage)
             raise
@@ -208,6 +213,12 @@ class LlmService:
     async def close(self) -> None:
         """Close the client."""
         await self._client.close()
+
+    async def _call_in_turn(self, request: LlmRequest) -> Json:
+        """The gradient of a round goes before the rewrites of the next: others wait for it."""
+        spender = current_spender()
+        async with self._gate.passage(spender.round if spender else 0):
+            return await self._call(request)
 
     async def _call(self, request: LlmRequest) -> Json:
         # The client's own limit is on silence: a server that drips would hold a run for ever.
