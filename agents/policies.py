@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -76,7 +77,7 @@ class Arm:
         """Whether it was ever pulled; a pull in flight counts."""
         return self.finished_pulls + self.pending_pulls > 0
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean gain, score units; 0 without gains."""
         return math.fsum(self.gains) / len(self.gains) if self.gains else 0.0

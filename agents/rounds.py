@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -183,7 +184,8 @@ class Round:
         self, last: GradientsComputed | StepFailed, known: Sequence[Pair], plan: CampaignPlan
     ) -> ProposalRequested:
         """Asks for instructions that follow the gradients; `last`: the last author's reply."""
-        winners = sorted(
+        winners = heapq.nsmallest(
+            EXEMPLAR_PAIRS,
             (pair for pair in known if pair.gain > 0 and not pair.fallback),
             key=lambda pair: (-pair.gain, pair.naive, pair.seed),
         )
@@ -192,7 +194,7 @@ class Round:
             instruction=self.request.instruction,
             gradients=self.gradients(plan.authors),
             rows=self.evidence(known),
-            pairs=tuple(winners[:EXEMPLAR_PAIRS]),
+            pairs=tuple(winners),
             living=self.living,
             batch=tuple(dict.fromkeys(task.naive for task in self.request.tasks)),
             seed=derive_seed(plan.seed, "proposal", last.round),
