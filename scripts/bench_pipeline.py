@@ -108,7 +108,7 @@ async def fake_run(folder: Path, rounds: int, concurrency: int) -> tuple[float, 
 
 async def fakes(quick: bool) -> None:
     """busiest_stage_busy_share and speedup_over_sequential."""
-    rounds, concurrency = (10, 4) if quick else (40, 4)
+    rounds, concurrency = (10, 4) if quick else (20, 4)
     with tempfile.TemporaryDirectory() as place:
         one, _ = await fake_run(Path(place) / "one", rounds, 1)
         many, shares = await fake_run(Path(place) / "many", rounds, concurrency)
