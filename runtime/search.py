@@ -194,7 +194,7 @@ async def message_row(store: Store, run: str, mid: str) -> Row | None:
 
 async def message_like(store: Store, run: str, start: str) -> Row:
     """The one message whose id begins so; ConfigError when there is none, or several."""
-    rows = await store.rows("messages_like", run=run, start=start, end=f"{start}g", limit=2)
+    rows = await store.rows("message_by_start", run=run, start=start, end=f"{start}g", limit=2)
     if len(rows) != 1:
         told = "more than one message has an id that begins" if rows else "no message has an id"
         raise ConfigError(f"{told} {start!r} in run {run!r}; `bigpe inspect --full` shows the ids")

@@ -223,9 +223,9 @@ WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto ORDER BY seq
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
 WHERE run = :run AND mid = :mid;
 
--- name: messages_like
+-- name: message_by_start
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
-WHERE run = :run AND mid >= :start AND mid < :end ORDER BY mid LIMIT :limit;
+WHERE +run = :run AND mid >= :start AND mid < :end ORDER BY mid LIMIT :limit;
 
 -- name: message_by_seq
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message

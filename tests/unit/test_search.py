@@ -94,10 +94,32 @@ async def test_every_message_but_the_first_is_a_consequence_of_its_cause(project
 
 async def test_the_ways_to_a_message_are_along_indices(project: Path) -> None:
     connection = sqlite3.connect(project / "bigpe.db")
-    names = ("consequences", "message_by_mid", "message_by_seq", "facts", "llm_effects", "last_seq")
+    names = (
+        "consequences",
+        "message_by_mid",
+        "message_by_seq",
+        "message_by_start",
+        "facts",
+        "llm_effects",
+        "last_seq",
+    )
     for name in names:
         parameters = dict.fromkeys(
-            ("run", "mid", "after", "limit", "seq", "type", "upto", "since", "until", "words"), 1
+            (
+                "run",
+                "mid",
+                "after",
+                "limit",
+                "seq",
+                "type",
+                "upto",
+                "since",
+                "until",
+                "words",
+                "start",
+                "end",
+            ),
+            1,
         )
         steps = connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[name]}", parameters).fetchall()
         told = " ".join(step[3] for step in steps)
