@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import sys
+import threading
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
 import click
@@ -20,8 +25,9 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.project import Project
-from bigpe.runtime.refine import refine_fully
+from bigpe.runtime.refine import refine_each
 from bigpe.services.errors import ConfigError
+from bigpe.services.prompt_files import read_prompts
 from bigpe.services.values import Instruction
 
 
@@ -31,47 +37,104 @@ from bigpe.services.values import Instruction
 Examples:
   bigpe refine "a cat on the beach"
   bigpe refine --instruction "Name the light and the lens." "a cat"
-  cat prompts.txt | bigpe refine -
+  cat prompts.txt | bigpe refine - | my-painter      each line as soon as it is there
+  bigpe refine --file prompts.csv --jsonl > refined.jsonl
 """
 )
-@click.argument("prompts", nargs=-1, required=True)
+@click.argument("prompts", nargs=-1)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Take the prompts of a txt, csv, jsonl or parquet file.",
+)
+@click.option("--column", help="Which column of the file holds them; found by name if not given.")
 @project_option
 @click.option("--run", default=DEFAULT_RUN, show_default=True, help="Take this run's best.")
 @click.option("--instruction", help="Use this text instead of a run's best instruction.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--jsonl", is_flag=True, help="Print a JSON object a line, as they come.")
 @json_option
 def refine(
     prompts: tuple[str, ...],
+    file: Path | None,
+    column: str | None,
     project: Path,
     run: str,
     instruction: str | None,
     seed: int,
+    jsonl: bool,
     as_json: bool,
 ) -> None:
     """Rewrite PROMPTS (or, for `-`, the lines of standard input) under an instruction."""
-    wanted = list(_read(prompts))
-    if not wanted:
-        raise ConfigError("there is no prompt to rewrite: standard input was empty")
-    done = perform(_refine(wanted, project, run, instruction, seed))
-    if as_json:
-        print_json([{"naive": r.naive, "text": r.text, "fallback": r.fallback} for r in done])
-        return
-    for result in done:
-        if result.fallback:
-            click.echo(f"kept as it was ({result.fallback}): {result.naive}", err=True)
-        click.echo(result.text)
+    if (file is None) == (not prompts):
+        raise click.UsageError("give PROMPTS, or `-` for standard input, or --file FILE")
+    if file is not None:
+        found = read_prompts(file, column=column)
+        for row in found.rejected:
+            click.echo(f"{file}, line {row.line}: left out: {row.reason}", err=True)
+        source = _given([row.text for row in found.accepted])
+    elif prompts == ("-",):
+        source = _piped()
+    else:
+        source = _given(prompts)
+    perform(_refine(source, project, run, instruction, seed, "array" if as_json else jsonl))
 
 
-def _read(prompts: tuple[str, ...]) -> list[str]:
-    lines = sys.stdin.read().splitlines() if prompts == ("-",) else list(prompts)
-    return [line.strip() for line in lines if line.strip()]
+async def _given(prompts: Iterable[str]) -> AsyncGenerator[str]:
+    for prompt in prompts:
+        if prompt.strip():
+            yield prompt.strip()
+
+
+async def _piped() -> AsyncGenerator[str]:
+    """The lines of standard input, as they come."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            for line in sys.stdin:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    # A daemon: a thread that waits for a line cannot be cancelled, and must not hold Ctrl-C up.
+    threading.Thread(target=read, daemon=True).start()
+    while (line := await lines.get()) is not None:
+        if line.strip():
+            yield line.strip()
 
 
 async def _refine(
-    prompts: list[str], folder: Path, run: str, text: str | None, seed: int
-) -> list[Rewrite]:
+    prompts: AsyncGenerator[str],
+    folder: Path,
+    run: str,
+    text: str | None,
+    seed: int,
+    form: str | bool,
+) -> None:
     if text is not None:
-        return await refine_fully(prompts, instruction=Instruction(text=text), seed=seed)
+        instruction, config, database = Instruction(text=text), BigpeConfig(), None
+    else:
+        instruction, config = await _best(folder, run)
+        database = Project(folder).database
+    stream = refine_each(
+        prompts, instruction=instruction, config=config, database=database, seed=seed
+    )
+    done: list[Rewrite] = []
+    count = 0
+    async for result in stream:
+        count += 1
+        if form == "array":
+            done.append(result)
+        else:
+            _show(result, as_json=bool(form))
+    if not count:
+        raise ConfigError("there is no prompt to rewrite: the input was empty")
+    if form == "array":
+        print_json([_row(result) for result in done])
+
+
+async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:
     async with reading(folder) as store:
         await require_run(store, run)
         campaign = await replayed_campaign(store, run)
@@ -79,10 +142,17 @@ async def _refine(
     if not campaign.applied:
         raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
     config = BigpeConfig.model_validate_json(row["config"]) if row else BigpeConfig()
-    return await refine_fully(
-        prompts,
-        instruction=campaign.pool.best().instruction,
-        config=config,
-        database=Project(folder).database,
-        seed=seed,
-    )
+    return campaign.pool.best().instruction, config
+
+
+def _show(result: Rewrite, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_row(result), ensure_ascii=False))
+        return
+    if result.fallback:
+        click.echo(f"kept as it was ({result.fallback}): {result.naive}", err=True)
+    click.echo(result.text)
+
+
+def _row(result: Rewrite) -> dict[str, str | None]:
+    return {"naive": result.naive, "text": result.text, "fallback": result.fallback}
