@@ -195,7 +195,8 @@ WHERE key > :after ORDER BY key LIMIT :limit;
 -- name: further_texts
 SELECT body AS text FROM evaluation
 UNION ALL SELECT body FROM evaluation_report
-UNION ALL SELECT state FROM snapshot;
+UNION ALL SELECT state FROM snapshot
+UNION ALL SELECT first_image || ' ' || second_image FROM vote;
 
 -- name: add_professional
 INSERT INTO professional(text, source, license) VALUES (:text, :source, :license)

@@ -22,6 +22,7 @@ CONFIG = {"run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2}}
 WITHOUT_PICTURES = {"run", "delivery", "professional", "tally"}
 """Tables that name no picture; `bigpe gc` must read every other one."""
 READ = {"message", "effect", "sealed_effect", "evaluation", "evaluation_report", "snapshot"}
+READ |= {"vote"}
 
 
 def age(path: Path, hours: float) -> None:
