@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test check lint types imports bench parity peers dist clean
+.PHONY: help setup browser models demo test check lint types imports bench parity peers dist smoke clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
@@ -12,7 +12,8 @@ help:
 	@echo "make bench  print the figures of docs/figures as JSON lines"
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
-	@echo "make dist   build the wheel and the sdist"
+	@echo "make dist   build the sdist, and the wheel from it"
+	@echo "make smoke  install that wheel in a fresh environment and run it"
 
 setup: .venv/.ready build/tree/bigpe
 
@@ -67,7 +68,11 @@ peers: models
 
 dist: setup
 	rm -rf build/lib build/bdist* dist
-	$(PY) -m pip wheel --quiet --no-deps -w dist .
+	$(PY) -m build --outdir dist .
+
+# Not part of `make test`: it downloads all packages into a fresh environment.
+smoke: dist
+	scripts/smoke.sh
 
 clean:
 	rm -rf .venv build/tree build/lib build/bdist* dist *.egg-info
