@@ -69,7 +69,8 @@ async def refine_each(
 
     At most `AT_A_TIME` prompts are taken ahead, so `prompts` may be a pipe without end.
     """
-    wanted = (config or BigpeConfig()).llm_for("generator")
+    config = config or BigpeConfig()
+    wanted = config.llm_for("generator")
     async with AsyncExitStack() as stack:
         if database is None:
             folder = stack.enter_context(TemporaryDirectory(prefix="bigpe-"))
@@ -83,7 +84,7 @@ async def refine_each(
             try:
                 async for prompt in prompts:
                     llm_seed = derive_seed(seed, "refine", prompt)
-                    work = rewrite(llm, instruction, prompt, llm_seed)
+                    work = rewrite(llm, instruction, prompt, llm_seed, config.constraints)
                     await ahead.put(asyncio.create_task(work))
             finally:
                 await ahead.put(None)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.asks import ScriptedAsks
+from support.fakes import FakeLlm
 from support.packages import installed
 from support.runs import CONFIG, run_fake
 
@@ -26,7 +27,8 @@ from bigpe.agents.messages import (
 from bigpe.agents.proposing import Proposal, Rejection, clauses_of, propose
 from bigpe.agents.rewriting import rewrite
 from bigpe.agents.terms import contains_term
-from bigpe.runtime.config import load_config
+from bigpe.runtime.config import BigpeConfig, load_config
+from bigpe.runtime.refine import refine_fully
 from bigpe.runtime.search import Wanted, every
 from bigpe.runtime.session import Session
 from bigpe.services.errors import ConfigError
@@ -166,6 +168,16 @@ def test_a_run_keeps_to_its_rules(tmp_path: Path) -> None:
     admitted = [i for m in messages if isinstance(m, PoolChanged) for i in m.admitted]
     for instruction in [*(p.instruction for p in proposals), *admitted]:
         assert rules.fault_of_instruction(instruction) is None
+
+
+async def test_refine_keeps_to_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigpe.runtime.refine.load_client", lambda config: FakeLlm())
+    config = BigpeConfig(constraints=Constraints(required=("never said",)))
+    hat = Exemplar(naive="a hat", rewrite="a hat, felt")
+    shown = Instruction(text="Add details.", exemplars=(hat,))
+    done = await refine_fully(["a red fox"], instruction=shown, config=config)
+    assert done[0].text == "a red fox"
+    assert done[0].fallback == "it lacks what [constraints] requires (never said)"
 
 
 # -- the configuration ----------------------------------------------------------------------------
