@@ -154,23 +154,31 @@ class Forecast(NamedTuple):
     """When it ends, by its rounds or by a limit."""
     used: dict[Resource, float]
     """By then."""
-    limit: Resource | None
+    limit: Resource | Literal["minutes"] | None
     """What ends it; None: its rounds."""
 
 
 def forecast(
-    used: Usage, applied: int, rounds: int, limits: Limits, prices: Prices
+    used: Usage, applied: int, rounds: int, limits: Limits, prices: Prices, pilot: int = 0
 ) -> Forecast | None:
-    """By the mean of the rounds that are over, the pilot spread over them; None before the first.
+    """By the mean of the rounds that are over; None before the first.
 
-    It rather overstates: naive pictures are shared, so rounds get cheaper.
+    `pilot`: how many of the pictures were painted before the first round. It rather overstates:
+    naive pictures are shared, so rounds get cheaper.
     """
     if not applied:
         return None
-    each = {resource: amount(used, resource, prices) / applied for resource in RESOURCES}
+    before = Usage(renders=min(pilot, used.renders), scores=min(pilot, used.scores))
+    inside = used.model_copy(
+        update={"renders": used.renders - before.renders, "scores": used.scores - before.scores}
+    )
+    first = {resource: amount(before, resource, prices) for resource in RESOURCES}
+    each = {resource: amount(inside, resource, prices) / applied for resource in RESOURCES}
     end, limit = max(rounds, applied), None
     for resource in RESOURCES:
         most = limits.of(resource)
-        if most and each[resource] and (fits := int(most / each[resource])) < end:
-            end, limit = max(fits, applied), resource
-    return Forecast(end, {resource: each[resource] * end for resource in RESOURCES}, limit)
+        if most and each[resource]:
+            fits = int((most - first[resource]) / each[resource])
+            if fits < end:
+                end, limit = max(fits, applied), resource
+    return Forecast(end, {r: first[r] + each[r] * end for r in RESOURCES}, limit)

@@ -37,6 +37,11 @@ class Coordinator(Role):
         self._unkept = 0
         """Messages handled since the last snapshot by this process."""
 
+    async def fold(self, message: Message) -> None:
+        """Take an owed message in before the run goes on; what follows from it is owed then."""
+        said = self.campaign.apply(message)
+        await self._journal.commit(self.name, said, handled=message)
+
     @message_handler
     async def on_result(
         self,

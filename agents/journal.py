@@ -95,12 +95,14 @@ class Journal:
         handled: Message | None = None,
         ms: float = 0.0,
         snapshot: str | None = None,
+        also: Sequence[Statement] = (),
     ) -> None:
         """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled.
 
-        `snapshot`: the sender's state after that, in place of the one it kept before.
+        `snapshot`: the sender's state after that, in place of the one it kept before. `also`: what
+        must be stored in the same transaction.
         """
-        statements: list[Statement] = []
+        statements: list[Statement] = [*also]
         for message in outgoing:
             statements.append(("add_message", self._row(sender, message, ms)))
             statements += [

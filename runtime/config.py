@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -71,7 +72,7 @@ class BudgetConfig(Section):
     usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """By the prices of `[prices]`."""
     minutes: float = Field(default=0.0, ge=0.0)
-    """Wall time of this process; no new round starts after it."""
+    """Wall time of all processes that wrote the run; no new round starts after it."""
 
     @property
     def limits(self) -> Limits:
@@ -166,21 +167,12 @@ def _tell(where: str, text: str, problem: dict[str, Any]) -> str:
     return f"{place}: {name}: {message}" if name else f"{place}: {message}"
 
 
-def differences(old: BigpeConfig, new: BigpeConfig) -> list[str]:
-    """What differs, a line each: `run.rounds: 12 -> 20`."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    return [
-        f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of nested tables by dotted keys."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict):
-            found |= _flat(cast(dict[str, Any], value), f"{prefix}{key}.")
+            found |= flat_settings(cast(dict[str, Any], value), f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value
     return found

@@ -10,16 +10,17 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from bigpe.agents.budget import forecast
 from bigpe.agents.messages import (
     ArmPulled,
     ImageScored,
-    LlmTurn,
     Message,
     PoolChanged,
     RewriteRequested,
     RunStopped,
     StepFailed,
 )
+from bigpe.runtime.expectation import amounts, told_end, told_use, within_minutes
 from bigpe.runtime.session import Session
 from bigpe.runtime.transcript import points, quote
 
@@ -32,7 +33,8 @@ class RunView:
         self._console = console
         self._start = time.monotonic()
         self._pictures = 0
-        self._tokens = 0
+        self._first = session.coordinator.campaign.applied
+        """Rounds that earlier processes settled."""
         self._news = ""
         self._progress = Progress(
             TextColumn("round"),
@@ -66,8 +68,6 @@ class RunView:
     def show(self, message: Message) -> None:
         """Take a message into account."""
         match message:
-            case LlmTurn():
-                self._tokens += message.prompt_tokens + message.completion_tokens
             case ImageScored():
                 self._pictures += 1
             case RewriteRequested():
@@ -99,6 +99,9 @@ class RunView:
 
     def _tell_round(self, message: PoolChanged) -> None:
         self._progress.update(self._task, completed=message.round)
+        rounds = self._session.coordinator.campaign.plan.rounds
+        if not self._console.is_terminal and message.round % max(1, rounds // 10) == 0:
+            self._say(f"           so far {self._outlay()}", style="dim")
         for instruction in message.admitted:
             self._say(
                 f"           new {instruction.id[:8]}: {quote(instruction.text, 120)}",
@@ -112,9 +115,26 @@ class RunView:
     def _render(self) -> Group:
         elapsed = max(time.monotonic() - self._start, 1e-6)
         line = f"{self._pictures} pictures scored ({self._pictures / elapsed:.2f}/s)"
-        line += f", {self._session.coordinator.campaign.used.renders} renders asked for"
-        line += f", {self._tokens:,} LLM tokens, best {self._best()}"
-        return Group(self._progress, Text(self._news), Text(line, style="dim"))
+        line += f", best {self._best()}"
+        return Group(
+            self._progress, Text(self._news), Text(line, style="dim"), Text(self._outlay(), "dim")
+        )
+
+    def _outlay(self) -> str:
+        """What was used, and what is expected by the end of the run."""
+        campaign = self._session.coordinator.campaign
+        if not campaign.started:
+            return ""
+        plan, applied = campaign.plan, campaign.applied
+        told = told_use(amounts(campaign.used, plan.prices))
+        pilot = 2 * plan.pilot_prompts
+        expected = forecast(campaign.used, applied, plan.rounds, plan.limits, plan.prices, pilot)
+        if expected is None or applied in (self._first, expected.rounds):
+            return told
+        each = (time.monotonic() - self._start) / (applied - self._first)
+        minutes = self._session.config.budget.minutes
+        expected = within_minutes(expected, applied, minutes, self._session.seconds, each)
+        return f"{told}; {told_end(expected, applied, each)}"
 
     def _best(self) -> str:
         if not self._session.coordinator.campaign.applied:

@@ -29,6 +29,7 @@ from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     CampaignPlan,
     Message,
+    PlanChanged,
     RunStarted,
     RunStopped,
     StopRequested,
@@ -40,12 +41,15 @@ from bigpe.agents.pool import Pool
 from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
 from bigpe.agents.role_messages import RolesChanged
 from bigpe.agents.workers import RenderWorker, ScoreWorker
-from bigpe.runtime.config import BigpeConfig, check_config, differences
+from bigpe.runtime.changes import Change, compare, require_allowed
+from bigpe.runtime.config import BigpeConfig, check_config
+from bigpe.runtime.forks import best_of, require_forkable
 from bigpe.runtime.guests import Guests, names_of, with_guests, with_observers_of
 from bigpe.runtime.history import COORDINATOR, plan_of, replayed_campaign, scorer_of
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
+from bigpe.runtime.run_clock import RunClock
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError, ConfigError
@@ -91,8 +95,11 @@ class Session:
         store: Store,
         services: Services,
         scores: TrainOnlyMemo,
+        changes: Sequence[Change] = (),
     ) -> None:
         self.name = name
+        self.changes = tuple(changes)
+        """What `config` changes of the run's stored configuration."""
         self.config = config
         self.project = project
         self.services = services
@@ -103,6 +110,7 @@ class Session:
         self._guests = Guests()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._wakers: set[asyncio.Task[Any]] = set()
+        self._clock: RunClock | None = None
 
     @classmethod
     @asynccontextmanager
@@ -116,28 +124,36 @@ class Session:
         renderer: Renderer | None = None,
         scorer: Scorer | None = None,
         retry: RetryRule | None = None,
+        parent: str = "",
+        from_best: bool = False,
     ) -> AsyncGenerator[Session]:
         """Open a run for writing: a new one by `config`, or the stored one of that name.
 
         `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the
-        configuration names. Raises RunLockedError when another process writes the run, ConfigError
-        when a run exists and `config` differs from the one it was started with.
+        configuration names. Of a stored run `config` may raise or lower the limits, and what else
+        changes.MAY_CHANGE lists; a run that such a limit has stopped goes on. `parent` makes it a
+        fork of that run, `from_best` with the parent's best instruction among its seeds. Raises
+        RunLockedError when another process writes the run, ConfigError when `config` changes what
+        the run's results depend on.
         """
         place = Project(Path(project))
         place.check_run_name(name)
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
-            wanted = None if config is None else _as_config(config).with_word_files(place.folder)
-            durability = wanted.run.durability if wanted else "normal"
+            given = None if config is None else _as_config(config).with_word_files(place.folder)
+            wanted = given or await _stored(place, name)
+            durability = wanted.run.durability
             # Sealed: nothing in a run can read what is known of the prompts it is judged by.
             store = await stack.enter_async_context(
                 Store(place.database, durability=durability, sealed=True)
             )
-            chosen = await _settle_config(store, name, wanted)
+            if parent:
+                await require_forkable(store, parent, name)
+            changes = await _changes(store, name, wanted)
             scores = TrainOnlyMemo(effects := Effects(store))
             services = await stack.enter_async_context(
                 open_services(
-                    chosen,
+                    wanted,
                     place,
                     effects,
                     scores,
@@ -147,8 +163,8 @@ class Session:
                     scorer=scorer,
                 )
             )
-            session = cls(name, chosen, place, store, services, scores)
-            await session._prepare(retry or RetryRule())
+            session = cls(name, wanted, place, store, services, scores, changes)
+            await session._prepare(retry or RetryRule(), parent, from_best)
             stack.push_async_callback(session._close)
             yield session
 
@@ -176,6 +192,11 @@ class Session:
         """Whether the run has reached its end."""
         return self.coordinator.campaign.stopped is not None
 
+    @property
+    def seconds(self) -> float:
+        """How long the run has worked, over all processes that ran it; 0 before `run`."""
+        return self._clock.seconds if self._clock else 0.0
+
     async def run(self) -> AsyncIterator[Message]:
         """Run until the end or a pause, yielding every message once it is stored.
 
@@ -187,11 +208,11 @@ class Session:
             while not self._events.empty():
                 yield self._events.get_nowait()
             return
+        await self._start_clock()
         await self.services.open_models()
         await self._require_same_scorer()
         self._runtime.start()
         await self._store.write([("set_run_state", self._state("running", ""))])
-        self._deadline()
         await self._journal.publish("", await self._journal.owed())
         ended = asyncio.create_task(self._ended())
         self._wakers.add(ended)
@@ -220,8 +241,10 @@ class Session:
 
     async def request_stop(self, reason: str) -> None:
         """Start no further round; those in flight end, then the run is complete."""
-        cause = start_run(self.name, self.coordinator.campaign.plan)
-        message = StopRequested.make(cause, reason=reason)
+        campaign = self.coordinator.campaign
+        cause = start_run(self.name, campaign.plan)
+        place = str(campaign.changes or "")  # a change lifts the stop, and another may follow
+        message = StopRequested.make(cause, place, reason=reason)
         await self._journal.commit("", [message])
         await self._journal.publish("", [message])
 
@@ -232,7 +255,7 @@ class Session:
         if earlier is not None:
             require_same_scorer(earlier, await self.services.score.open())
 
-    async def _prepare(self, retry: RetryRule) -> None:
+    async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
@@ -269,8 +292,9 @@ class Session:
             plan = campaign.plan if campaign.started else _plan_of(owed)
             self._scores.admit(plan.train)
             await self._tell_observers(plan, names_of(roles, "observer"))
+            await self._change_plan(owed)
         else:
-            await self._start(library, roles)
+            await self._start(library, roles, parent, from_best)
         self._journal.listen(self._events.put_nowait)
 
     async def _tell_observers(self, plan: CampaignPlan, observers: tuple[str, ...]) -> None:
@@ -282,15 +306,46 @@ class Session:
             cause = start_run(self.name, plan)
             await self._journal.commit("", [RolesChanged.make(cause, place, observers=observers)])
 
-    async def _start(self, library: PromptLibrary, roles: Sequence[FoundRole]) -> None:
+    async def _change_plan(self, owed: Sequence[Message]) -> None:
+        """Let the coordinator take up changes now, so that it is known whether the run goes on."""
+        changed = any(change.verdict == "takes effect" for change in self.changes)
+        early = [m for m in owed if isinstance(m, RunStarted | PlanChanged)]
+        if changed or any(isinstance(message, PlanChanged) for message in early):
+            for message in early:
+                await self.coordinator.fold(message)
+        store_config = {"name": self.name, "config": self.config.model_dump_json()}
+        if changed:
+            campaign, run, budget = self.coordinator.campaign, self.config.run, self.config.budget
+            message = PlanChanged.make(
+                start_run(self.name, campaign.plan),
+                str(campaign.changes + 1),
+                rounds=run.rounds,
+                concurrency=run.concurrency,
+                patience=run.patience,
+                limits=budget.limits,
+                prices=self.config.prices,
+            )
+            await self._journal.commit("", [message], also=[("set_run_config", store_config)])
+            await self.coordinator.fold(message)
+        elif self.changes:
+            await self._store.write([("set_run_config", store_config)])
+        if self.changes and (stopped := self.coordinator.campaign.stopped):
+            state = self._state("complete", stopped.reason)
+            await self._store.write([("set_run_state", state)])
+
+    async def _start(
+        self, library: PromptLibrary, roles: Sequence[FoundRole], parent: str, from_best: bool
+    ) -> None:
         """Freeze the run's inputs into its first message."""
         await library.add_packaged()
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
-        plan = await make_plan(
-            self.config, prompts.of("train"), seed_instructions(), library, roles
-        )
+        seeds = seed_instructions()
+        if from_best:
+            best = await best_of(self._store, parent)
+            seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
+        plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
         # A model that cannot be loaded is found here, before the run exists.
         await self.services.open_models()
         record = {
@@ -299,16 +354,20 @@ class Session:
             "config": self.config.model_dump_json(),
             "version": bigpe.__version__,
         }
-        await self._store.write([("add_run", record)])
+        lineage = {"name": self.name, "parent": parent}
+        await self._store.write([("add_run", record), ("set_run_parent", lineage)])
         await self._journal.commit("", [start_run(self.name, plan)])
         self._scores.admit(plan.train)
 
-    def _deadline(self) -> None:
-        if self.config.budget.minutes:
-            self._wakers.add(asyncio.create_task(self._stop_in_time(self.config.budget.minutes)))
+    async def _start_clock(self) -> None:
+        row = await self._store.one("get_run", name=self.name)
+        self._clock = RunClock(self._store, self.name, row["seconds"] if row else 0.0)
+        self._wakers.add(asyncio.create_task(self._clock.keep()))
+        if minutes := self.config.budget.minutes:
+            self._wakers.add(asyncio.create_task(self._stop_in_time(self._clock, minutes)))
 
-    async def _stop_in_time(self, minutes: float) -> None:
-        await asyncio.sleep(60 * minutes)
+    async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
+        await clock.reach(minutes)
         await self.request_stop(
             f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
         )
@@ -357,6 +416,9 @@ class Session:
         for task in self._wakers:
             task.cancel()
         await asyncio.gather(*self._wakers, return_exceptions=True)
+        if self._clock is not None:
+            with contextlib.suppress(BigpeError):
+                await self._clock.note()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._journal.drained(), STOP_WAIT_S)
         await self._guests.close()
@@ -380,27 +442,30 @@ def _plan_of(messages: Iterable[Message]) -> CampaignPlan:
     return next(message.plan for message in messages if isinstance(message, RunStarted))
 
 
-async def _settle_config(store: Store, name: str, wanted: BigpeConfig | None) -> BigpeConfig:
-    """The configuration of the run: the stored one, or `wanted` for a new run."""
+async def _stored(project: Project, name: str) -> BigpeConfig:
+    """The configuration that a run has. ConfigError when there is no such run."""
+    if project.database.exists():
+        async with Store(project.database, read_only=True) as store:
+            # Of any schema: the file may be older than this bigpe.
+            row = await store.one("get_run_config", name=name)
+        if row is not None:
+            return BigpeConfig.model_validate_json(row["config"])
+    raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
+
+
+async def _changes(store: Store, name: str, wanted: BigpeConfig) -> list[Change]:
+    """What `wanted` changes of the run's configuration; ConfigError when it may not."""
     row = await store.one("get_run", name=name)
-    if row is not None:
-        before = stored = BigpeConfig.model_validate_json(row["config"])
-        if wanted is not None:
-            stored = await _with_observers(store, name, stored, wanted)
-        if wanted is not None and wanted != stored:
-            changed = "\n".join(f"  {line}" for line in differences(stored, wanted))
-            raise ConfigError(
-                f"run {name!r} was started with another configuration:\n{changed}\n"
-                f"`bigpe resume {name}` goes on with the first; "
-                "to use the second, start a run of another name"
-            )
-        if stored != before:
-            record = {"name": name, "config": stored.model_dump_json()}
-            await store.write([("keep_run_config", record)])
-        return stored
-    if wanted is None:
-        raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
-    return wanted
+    if row is None:
+        return []
+    stored = BigpeConfig.model_validate_json(row["config"])
+    current = await _with_observers(store, name, stored, wanted)
+    changes = compare(current, wanted)
+    require_allowed(name, changes)
+    if current != stored:
+        record = {"name": name, "config": current.model_dump_json()}
+        await store.write([("set_run_config", record)])
+    return changes
 
 
 async def _with_observers(

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from bigpe.services.store import Store
-from bigpe.services.values import Json, canonical_json
+from bigpe.services.errors import LlmError
+from bigpe.services.spending import Spender, current_spender, watching
+from bigpe.services.store import Statement, Store
+from bigpe.services.values import Json, LlmUsage, canonical_json
 
 
 class Memo(Protocol):
@@ -88,15 +91,52 @@ class Effects:
                 self.saved[kind] += 1
                 return stored
         self.paid[kind] += 1
+        payment = await self._open_payment(kind)
         start = time.monotonic()
-        result = await call()
+        with watching() as watch:
+            try:
+                result = await call()
+            except Exception as error:
+                usage = error.usage if isinstance(error, LlmError) else LlmUsage()
+                seconds = time.monotonic() - start
+                await self._store.write([_settled(payment, "failed", usage, seconds)])
+                raise
+        seconds = time.monotonic() - start
         record = {
             "key": key,
             "kind": kind,
             "request": canonical_json(request),
             "result": canonical_json(result),
-            "ms": 1000 * (time.monotonic() - start),
+            "ms": 1000 * seconds,
             "ts": time.time(),
         }
-        await self._store.write([(self._put, record)])
+        usage = LlmUsage.model_validate(result.get("usage", {}))
+        worked = seconds if watch.seconds is None else watch.seconds
+        await self._store.write([(self._put, record), _settled(payment, "answered", usage, worked)])
         return result
+
+    async def _open_payment(self, kind: str) -> str:
+        """Note the call before it is made: whatever happens to this process, it is known of."""
+        spender = current_spender() or Spender("", "", 0)
+        payment = uuid.uuid4().hex
+        record = {
+            "id": payment,
+            "run": spender.run,
+            "actor": spender.actor,
+            "round": spender.round,
+            "kind": kind,
+            "ts": time.time(),
+        }
+        await self._store.write([("open_payment", record)])
+        return payment
+
+
+def _settled(payment: str, outcome: str, usage: LlmUsage, seconds: float) -> Statement:
+    record = {
+        "id": payment,
+        "outcome": outcome,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "ms": 1000 * seconds,
+    }
+    return ("settle_payment", record)

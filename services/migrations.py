@@ -159,6 +159,25 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (run, first, second, rater, prompt, seed)
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # Every call of a model that was really made, noted before it is made. What a dead process
+        # left open may have been billed.
+        """CREATE TABLE payment(
+            id TEXT PRIMARY KEY,
+            run TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            round INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            outcome TEXT NOT NULL DEFAULT 'open',
+            prompt_tokens INTEGER NOT NULL DEFAULT 0,
+            completion_tokens INTEGER NOT NULL DEFAULT 0,
+            ms REAL NOT NULL DEFAULT 0,
+            ts REAL NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX payment_by_run ON payment(run, actor, round)",
+        "ALTER TABLE run ADD COLUMN seconds REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE run ADD COLUMN parent TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 VERSION = len(STEPS)

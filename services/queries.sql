@@ -4,17 +4,26 @@
 INSERT INTO run(name, created, config, version) VALUES (:name, :created, :config, :version)
 ON CONFLICT(name) DO NOTHING;
 
+-- name: set_run_parent
+UPDATE run SET parent = :parent WHERE name = :name;
+
 -- name: get_run
-SELECT name, created, config, version, state, reason FROM run WHERE name = :name;
+SELECT name, created, config, version, state, reason, seconds, parent FROM run WHERE name = :name;
 
 -- name: list_runs
-SELECT name, created, version, state, reason,
+SELECT name, created, config, version, state, reason, seconds, parent,
   (SELECT coalesce(sum(n), 0) FROM tally t WHERE t.run = run.name) AS messages,
   (SELECT coalesce(max(round), 0) FROM message m WHERE m.run = run.name) AS round
 FROM run ORDER BY created, name;
 
--- name: keep_run_config
+-- name: get_run_config
+SELECT config FROM run WHERE name = :name;
+
+-- name: set_run_config
 UPDATE run SET config = :config WHERE name = :name;
+
+-- name: add_run_seconds
+UPDATE run SET seconds = seconds + :seconds WHERE name = :name;
 
 -- name: set_run_state
 UPDATE run SET state = :state, reason = :reason WHERE name = :name;
@@ -146,6 +155,41 @@ WHERE run = :run AND n > 0 ORDER BY type, sender;
 -- name: count_round
 SELECT type, count(*) AS n FROM message INDEXED BY message_by_round
 WHERE run = :run AND round = :round GROUP BY type ORDER BY type;
+
+-- name: open_payment
+INSERT INTO payment(id, run, actor, round, kind, ts) VALUES (:id, :run, :actor, :round, :kind, :ts);
+
+-- name: settle_payment
+UPDATE payment SET outcome = :outcome, prompt_tokens = :prompt_tokens,
+  completion_tokens = :completion_tokens, ms = :ms
+WHERE id = :id;
+
+-- name: payments
+SELECT actor, round, kind, outcome, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens,
+  sum(completion_tokens) AS completion_tokens, sum(ms) AS ms
+FROM payment WHERE run = :run GROUP BY actor, round, kind, outcome ORDER BY actor, round, kind;
+
+-- name: asked_of_llms
+SELECT coalesce(
+    nullif(json_extract(body, '$.role'), ''), nullif(json_extract(body, '$.author'), ''), sender
+  ) AS role, round,
+  sum(json_extract(body, '$.usage.calls')) AS calls,
+  sum(json_extract(body, '$.usage.prompt_tokens')) AS prompt_tokens,
+  sum(json_extract(body, '$.usage.completion_tokens')) AS completion_tokens
+FROM message WHERE run = :run AND type <> 'RoleSaid' AND json_extract(body, '$.usage.calls') > 0
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: asked_pictures
+SELECT round, count(*) AS pictures FROM (
+  SELECT min(round) AS round FROM message INDEXED BY message_by_type
+  WHERE run = :run AND type = :type
+  GROUP BY json_extract(body, '$.prompt'), json_extract(body, '$.seed')
+) GROUP BY round ORDER BY round;
+
+-- name: pulls
+SELECT round, json_extract(body, '$.instruction') AS instruction
+FROM message INDEXED BY message_by_type
+WHERE run = :run AND type = 'RewriteRequested' ORDER BY round;
 
 -- name: get_effect
 SELECT result FROM effect WHERE key = :key;

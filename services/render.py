@@ -20,6 +20,7 @@ from bigpe.services.errors import (
 )
 from bigpe.services.http_client import HttpConfig
 from bigpe.services.queueing import BatchQueue
+from bigpe.services.spending import Timed, timed
 from bigpe.services.values import Image, Json, RenderRequest, digest
 
 BACKEND = "bigpe.services.diffusers_backend:open_backend"
@@ -182,8 +183,8 @@ class RenderService:
         self._renderer = renderer
         self._memo = memo
         self._blobs = blobs
-        self.queue: BatchQueue[RenderRequest, Image] = BatchQueue(
-            renderer.render,
+        self.queue: BatchQueue[RenderRequest, Timed[Image]] = BatchQueue(
+            timed(renderer.render),
             max_batch=config.max_batch,
             max_wait_s=MAX_WAIT_S,
             lanes=lanes_of(renderer),
@@ -196,8 +197,8 @@ class RenderService:
         key = digest({"op": "render", "version": 1, "model": fingerprint, **body})
 
         async def paint() -> Json:
-            image = await self.queue.submit(request, request.priority)
-            return image.model_dump(mode="json")
+            painted = await self.queue.submit(request, request.priority)
+            return painted.note().model_dump(mode="json")
 
         stored = await self._memo.run(key, "render", body, paint, valid=self._is_there)
         return Image.model_validate(stored)

@@ -16,6 +16,7 @@ from bigpe.services.errors import ScoreError
 from bigpe.services.http_client import HttpConfig
 from bigpe.services.queueing import BatchQueue
 from bigpe.services.render import MAX_WAIT_S, lanes_of, thread_env
+from bigpe.services.spending import Timed, timed
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 
 BACKEND = "bigpe.services.clip_family:open_backend"
@@ -155,8 +156,8 @@ class ScoreService:
     def __init__(self, scorer: Scorer, memo: Memo, config: ScoreConfig) -> None:
         self._scorer = scorer
         self._memo = memo
-        self.queue: BatchQueue[ScoreRequest, Score] = BatchQueue(
-            scorer.score,
+        self.queue: BatchQueue[ScoreRequest, Timed[Score]] = BatchQueue(
+            timed(scorer.score),
             max_batch=config.max_batch,
             max_wait_s=MAX_WAIT_S,
             lanes=lanes_of(scorer),
@@ -169,7 +170,8 @@ class ScoreService:
         key = digest({"op": "score", "version": 1, "model": fingerprint, **body})
 
         async def judge() -> Json:
-            score = await self.queue.submit(request, request.priority)
+            judged = await self.queue.submit(request, request.priority)
+            score = judged.note()
             # A child that was started again may have loaded files that were changed meanwhile.
             require_same_scorer(fingerprint, score.fingerprint)
             return score.model_dump(mode="json")

@@ -1,13 +1,19 @@
-"""For whom a call of a model is made: known by context, so that no call has to be told."""
+"""For whom a call of a model is made, and how long a model worked for it: known by context, so that
+no call has to be told."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bigpe.services.values import LlmUsage
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
 
 
 @dataclass
@@ -52,3 +58,52 @@ def note_lost(usage: LlmUsage) -> None:
     """A call of the current spender brought nothing that can be used."""
     if spender := _SPENDER.get():
         spender.lost += usage
+
+
+@dataclass
+class Watch:
+    """How long a model worked for one call, seconds; None while nobody has told."""
+
+    seconds: float | None = None
+
+
+_WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watching() -> Generator[Watch]:
+    """Collect what `Timed.note` tells inside."""
+    watch = Watch()
+    token = _WATCH.set(watch)
+    try:
+        yield watch
+    finally:
+        _WATCH.reset(token)
+
+
+@dataclass(frozen=True)
+class Timed(Generic[Res]):
+    """A result out of a batch, with its share of the batch's time."""
+
+    result: Res
+    seconds: float
+
+    def note(self) -> Res:
+        """The result; its time is told to whoever pays for the call."""
+        if watch := _WATCH.get():
+            watch.seconds = self.seconds
+        return self.result
+
+
+def timed(
+    work: Callable[[Sequence[Req]], Awaitable[Sequence[Res | Exception]]],
+) -> Callable[[Sequence[Req]], Awaitable[Sequence[Timed[Res] | Exception]]]:
+    """`work`, with the time that it took shared among the requests of the batch."""
+
+    async def do(requests: Sequence[Req]) -> Sequence[Timed[Res] | Exception]:
+        start = time.monotonic()
+        results = await work(requests)
+        share = (time.monotonic() - start) / max(len(requests), 1)
+        return [one if isinstance(one, Exception) else Timed(one, share) for one in results]
+
+    return do

@@ -91,6 +91,8 @@ def inspect(
             if mid is not None:
                 await _show_one(stdout_console, store, run, mid, as_json)
                 return
+            if not as_json:
+                await _tell_parent(store, run, stdout_console)
             quiet = not (full or text or as_json)
             wanted = Wanted(type_, round_, actor, text, quiet)
             async for row in every(store, run, wanted):
@@ -101,6 +103,12 @@ def inspect(
 
     stdout_console = stdout()
     perform(work())
+
+
+async def _tell_parent(store: Store, run: str, console: Console) -> None:
+    row = await store.one("get_run", name=run)
+    if row is not None and row["parent"]:
+        console.print(Text(f"{run} is a fork of {row['parent']}", style="cyan"))
 
 
 def _show(console: Console, row: Row) -> None:

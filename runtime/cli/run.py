@@ -1,11 +1,11 @@
-"""`bigpe run` and `bigpe resume`."""
+"""`bigpe run`, `bigpe resume` and `bigpe fork`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +18,13 @@ from bigpe.runtime.cli.common import (
     perform,
     print_json,
     project_option,
+    reading,
+    require_run,
     run_argument,
     stderr,
     stdout,
 )
+from bigpe.runtime.cli.interrupts import Interrupts
 from bigpe.runtime.config import BigpeConfig, check_config, load_config
 from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.progress import RunView
@@ -36,6 +39,16 @@ PAUSED = 130
 """Exit code of a run that Ctrl-C or SIGTERM paused, as shells expect."""
 FAILED = 1
 """Exit code of a run in which nothing could be compared."""
+EXIT_CODES = """
+\b
+Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C or
+SIGTERM; 2 wrong usage or settings; 1 any other failure.
+"""
+
+set_option = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting."
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
 
 metrics_option = click.option(
     "--metrics-port",
@@ -45,18 +58,18 @@ metrics_option = click.option(
 
 
 @click.command(
-    epilog="""
+    epilog=f"""
 \b
 Examples:
   bigpe run                              start the run `main`, or go on with it
   bigpe run wide --set run.pool_size=8   another run, with another pool
   bigpe run --json > result.json
-"""
+{EXIT_CODES}"""
 )
 @run_argument
 @project_option
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
-@click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+@set_option
+@verbose_option
 @metrics_option
 @json_option
 def run(
@@ -69,6 +82,10 @@ def run(
 ) -> None:
     """Start a run by bigpe.toml, or go on with the one of that name.
 
+    Budgets, rounds, patience, concurrency and prices may differ from those that a run began with:
+    they take effect, and a run that such a limit stopped goes on. Other settings that results
+    depend on need a fork.
+
     Ctrl-C finishes what is in flight and stops; a second Ctrl-C stops at once. Nothing that was
     stored is lost, and the next `run` or `resume` goes on.
     """
@@ -78,22 +95,91 @@ def run(
 
 
 @click.command(
-    epilog="""
+    epilog=f"""
 \b
 Examples:
   bigpe resume
   bigpe resume wide -p my-project
-"""
+  bigpe resume --set budget.renders=400  go on with a larger budget
+{EXIT_CODES}"""
 )
 @run_argument
 @project_option
-@click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+@set_option
+@verbose_option
 @metrics_option
 @json_option
-def resume(run: str, project: Path, verbose: bool, metrics_port: int | None, as_json: bool) -> None:
-    """Go on with a run that was paused or killed, by the settings it was started with."""
-    work = go(run, project, None, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
-    raise SystemExit(perform(work))
+def resume(
+    run: str,
+    project: Path,
+    changes: tuple[str, ...],
+    verbose: bool,
+    metrics_port: int | None,
+    as_json: bool,
+) -> None:
+    """Go on with a run that was paused, killed or stopped by a limit, by its own settings."""
+
+    async def work() -> int:
+        config = with_changes(await settings_of(run, project), changes) if changes else None
+        return await go(
+            run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port
+        )
+
+    raise SystemExit(perform(work()))
+
+
+@click.command(
+    epilog=f"""
+\b
+Examples:
+  bigpe fork main strict --set score.model=hpsv2.1   the same run by another scorer
+  bigpe fork main again --set run.seed=1 --from-best
+{EXIT_CODES}"""
+)
+@click.argument("parent")
+@click.argument("run")
+@project_option
+@set_option
+@click.option("--from-best", is_flag=True, help="The parent's best instruction is a seed, too.")
+@verbose_option
+@json_option
+def fork(
+    parent: str,
+    run: str,
+    project: Path,
+    changes: tuple[str, ...],
+    from_best: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Start the run RUN with the settings of PARENT, less what --set changes.
+
+    The fork pays for nothing that the project has paid for already: equal prompts are not
+    rewritten, painted or scored again. Its own budget counts them all the same, so that it decides
+    alike whatever was there before.
+    """
+
+    async def work() -> int:
+        config = with_changes(await settings_of(parent, project), changes)
+        return await go(
+            run,
+            project,
+            config,
+            verbose=verbose,
+            as_json=as_json,
+            fork={"parent": parent, "from_best": from_best},
+        )
+
+    raise SystemExit(perform(work()))
+
+
+async def settings_of(run: str, project: Path) -> BigpeConfig:
+    """The stored configuration of a run; ConfigError when there is none."""
+    async with reading(project) as store:
+        await require_run(store, run)
+        row = await store.one("get_run", name=run)
+        assert row is not None
+        return BigpeConfig.model_validate_json(row["config"])
 
 
 def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
@@ -126,15 +212,25 @@ async def go(
     verbose: bool,
     as_json: bool,
     metrics_port: int | None = None,
+    fork: Mapping[str, Any] | None = None,
 ) -> int:
     """Run to the end or a pause, showing progress; returns the exit code."""
     configure_logging(Project(folder).log(name), verbose=verbose)
-    async with Session.open(name, config, project=folder) as session:
-        if session.complete:
-            stderr().print(Text(f"run {name!r} is complete; nothing was changed"))
-        else:
-            await _drive(session, metrics_port)
-        return report(session, as_json=as_json)
+    console = stderr()
+    with Interrupts(console) as interrupts:
+        try:
+            async with Session.open(name, config, project=folder, **(fork or {})) as session:
+                interrupts.pause_first(session)
+                for change in session.changes:
+                    console.print(Text(str(change)))
+                if session.complete:
+                    console.print(Text(f"run {name!r} has ended; nothing more was done"))
+                else:
+                    await _drive(session, metrics_port)
+                return report(session, as_json=as_json)
+        except asyncio.CancelledError:
+            console.print(Text("stopped before the run went on; nothing is lost"))
+            return PAUSED
 
 
 class Watcher(Protocol):
@@ -146,21 +242,8 @@ class Watcher(Protocol):
 
 
 async def _drive(session: Session, metrics_port: int | None) -> None:
-    """Run with live progress and signals that end it cleanly."""
-    loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
+    """Run with live progress, to the end or until it is stopped at once."""
     console = stderr()
-
-    def on_signal() -> None:
-        if session.pausing:
-            if main is not None:
-                main.cancel()
-            return
-        session.pause()
-        console.print(Text("finishing what is in flight; press Ctrl-C again to stop at once"))
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
     try:
         with contextlib.ExitStack() as stack:
             watchers: list[Watcher] = [
@@ -174,9 +257,6 @@ async def _drive(session: Session, metrics_port: int | None) -> None:
                     watcher.show(message)
     except asyncio.CancelledError:
         console.print(Text("stopped at once"))
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def report(session: Session, *, as_json: bool) -> int:

@@ -12,6 +12,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from bigpe.agents.budget import forecast
+from bigpe.agents.messages import PoolChanged, parse_message
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -21,27 +23,39 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
+from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.expectation import amounts, told_end, told_time, told_use, within_minutes
 from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
 from bigpe.services.errors import ConfigError
+from bigpe.services.paging import NEWEST, page
+from bigpe.services.store import Store
 
 
 @click.command(epilog="\b\nExamples:\n  bigpe status\n  bigpe status -p my-project --json")
 @project_option
 @json_option
 def status(project: Path, as_json: bool) -> None:
-    """Show a project's runs: state, round, messages and which process writes them."""
+    """Show a project's runs: state, round, which process writes them, what they use.
+
+    What is expected at the end goes by the rounds so far; it rather overstates.
+    """
     rows = perform(_runs(project))
     if as_json:
         print_json(rows)
         return
-    table = Table("run", "state", "round", "messages", "process", "started", "reason")
+    table = Table("run", "state", "round", "messages", "process", "started", "worked", "reason")
     for row in rows:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
-        cells = (row["name"], row["state"], row["round"], row["messages"])
-        process = str(row["process"] or "-")
-        table.add_row(*(Text(str(c)) for c in cells), process, started, Text(row["reason"]))
-    stdout().print(table)
+        name = row["name"] + (f" (fork of {row['parent']})" if row["parent"] else "")
+        cells = (name, row["state"], row["round"], row["messages"], row["process"] or "-")
+        worked = told_time(row["seconds"])
+        table.add_row(*(Text(str(c)) for c in cells), started, worked, Text(row["reason"]))
+    console = stdout()
+    console.print(table)
+    for row in rows:
+        if row["used"]:
+            console.print(Text(f"{row['name']}: {row['told']}"))
 
 
 @click.command(epilog="\b\nExamples:\n  bigpe stop\n  bigpe stop wide -p my-project")
@@ -66,8 +80,32 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
     project = Project(folder)
     async with reading(folder) as store:
         rows = [dict(row) for row in await store.rows("list_runs")]
+        for row in rows:
+            config = BigpeConfig.model_validate_json(row.pop("config"))
+            row |= await _outlay(store, row, config)
     for row in rows:
         row["process"] = lock_holder(project.lock(row["name"]))
         if row["state"] in ("running", "open") and row["process"] is None:
             row["state"] = "interrupted"
+        if row["state"] == "complete":
+            row["told"] = told_use(row["used"]) if row["used"] else ""
+            row["forecast"] = None
     return rows
+
+
+async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
+    """What the run has used by its last settled round, and what it is expected to use."""
+    nothing: dict[str, Any] = {"used": None, "forecast": None, "told": ""}
+    last = await page(store, row["name"], type="PoolChanged", before=NEWEST, limit=1)
+    message = parse_message(last[0]["body"]) if last else None
+    if not isinstance(message, PoolChanged):
+        return nothing
+    applied, prices, budget = message.round, config.prices, config.budget
+    used = amounts(message.used, prices)
+    pilot = 2 * config.run.pilot_prompts
+    expected = forecast(message.used, applied, config.run.rounds, budget.limits, prices, pilot)
+    assert expected is not None
+    each = row["seconds"] / applied
+    expected = within_minutes(expected, applied, budget.minutes, row["seconds"], each)
+    told = f"{told_use(used)} so far; {told_end(expected, applied, each)}"
+    return {"used": used, "forecast": expected._asdict(), "told": told}

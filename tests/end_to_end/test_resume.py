@@ -122,8 +122,8 @@ async def test_the_second_writer_is_refused_by_name(tmp_path: Path) -> None:
 
 async def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
     await run_fake(tmp_path)
-    with pytest.raises(ConfigError, match=r"run\.rounds: 10 -> 11"):
-        async with open_fake(tmp_path, {"run": {**CONFIG["run"], "rounds": 11}}):
+    with pytest.raises(ConfigError, match=r"run\.seed: 11 -> 12 \(needs a fork\)"):
+        async with open_fake(tmp_path, {"run": {**CONFIG["run"], "seed": 12}}):
             pass
 
 

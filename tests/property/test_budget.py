@@ -268,5 +268,7 @@ def test_a_forecast_ends_at_the_first_limit() -> None:
     free = forecast(used, 4, 10, Limits(), Prices())
     assert free is not None and (free.rounds, free.limit) == (10, None)
     assert free.used["renders"] == 100 and free.used["tokens"] == 2000
+    painted_before = forecast(used, 4, 10, Limits(), Prices(), pilot=20)
+    assert painted_before is not None and painted_before.used["renders"] == 20 + 5 * 10
     tight = forecast(used, 4, 10, Limits(renders=70, tokens=1000), Prices())
     assert tight is not None and (tight.rounds, tight.limit) == (5, "tokens")

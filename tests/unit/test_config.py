@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.runtime.config import check_config, differences, find_line, load_config
+from bigpe.runtime.changes import MAY_CHANGE, compare
+from bigpe.runtime.config import check_config, find_line, flat_settings, load_config
 from bigpe.services.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +64,19 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_the_differences_of_two_configurations_are_named() -> None:
     old = check_config({}, where="old")
     new = check_config({"run": {"rounds": 20}, "score": {"model": "x"}}, where="new")
-    told = differences(old, new)
-    assert f"run.rounds: {old.run.rounds} -> 20" in told
-    assert any(line.startswith("score.model: ") and line.endswith("-> x") for line in told)
-    assert differences(old, old) == []
+    told = [str(change) for change in compare(old, new)]
+    assert told == [
+        f"run.rounds: {old.run.rounds} -> 20 (takes effect)",
+        'score.model: "embedded" -> "x" (needs a fork)',
+    ]
+    assert compare(old, old) == []
+
+
+def test_every_setting_that_may_change_exists() -> None:
+    config = check_config({"llm": {"default": {"api_key_env": "KEY"}}}, where="x")
+    keys = flat_settings(config.model_dump(mode="json"))
+    for pattern, _ in MAY_CHANGE:
+        assert any(fnmatchcase(key, pattern) for key in keys), pattern
 
 
 @given(st.integers(0, 20), st.sampled_from(["rounds", "seed", "batch_size"]))

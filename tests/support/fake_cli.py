@@ -1,0 +1,91 @@
+"""The `bigpe` command on the fakes, in a process of its own: python -m support.fake_cli WORDS.
+
+The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
+that is made once the renderer is being opened, which then never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from bigpe.runtime.cli import main
+from bigpe.runtime.project import Project
+from bigpe.runtime.session import Session
+from bigpe.services.blobs import BlobStore
+from support.fakes import FakeLlm, FakeRenderer, FakeScorer
+from support.runs import NO_WAIT
+
+TESTS = Path(__file__).resolve().parent.parent
+CONFIG = """
+[run]
+rounds = 8
+batch_size = 3
+concurrency = 2
+pilot_prompts = 3
+seed = 11
+
+[prices]
+render = 0.01
+"""
+
+
+def start(
+    folder: Path, *words: str, delay_s: float = 0.0, hangs: Path | None = None
+) -> subprocess.Popen[str]:
+    """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "bigpe.toml").exists():
+        (folder / "bigpe.toml").write_text(CONFIG)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(TESTS),
+        "BIGPE_FAKE_DELAY_S": str(delay_s),
+        "BIGPE_FAKE_HANGS": str(hangs or ""),
+    }
+    command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+class _HangingRenderer(FakeRenderer):
+    def __init__(self, blobs: BlobStore, opening: Path) -> None:
+        super().__init__(blobs)
+        self._opening = opening
+
+    async def open(self) -> str:
+        self._opening.touch()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody ends the wait")
+
+
+_open = Session.open
+
+
+def _open_on_fakes(
+    name: str, config: Any = None, *, project: Path, **options: Any
+) -> AbstractAsyncContextManager[Session]:
+    blobs, log = BlobStore(Project(project).images), project / "calls.jsonl"
+    delay_s, hangs = float(os.environ["BIGPE_FAKE_DELAY_S"]), os.environ["BIGPE_FAKE_HANGS"]
+    renderer = FakeRenderer(blobs, delay_s=delay_s, log=log)
+    return _open(
+        name,
+        config,
+        project=project,
+        llms={"default": FakeLlm(delay_s=delay_s, log=log)},
+        renderer=_HangingRenderer(blobs, Path(hangs)) if hangs else renderer,
+        scorer=FakeScorer(blobs),
+        retry=NO_WAIT,
+        **options,
+    )
+
+
+if __name__ == "__main__":
+    Session.open = _open_on_fakes  # type: ignore[method-assign, assignment]
+    main()
