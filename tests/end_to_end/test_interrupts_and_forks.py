@@ -69,7 +69,8 @@ def test_raising_a_limit_lets_the_run_go_on_as_if_it_had_never_been_lower(
 ) -> None:
     folder = tmp_path / "p"
     code, out, _ = bigpe(folder, "run", "--set", f"{key}={limit}")
-    assert code == 0
+    # Minutes may run out before any round has a result, which is a failure to tell (1).
+    assert code in ((0, 1) if key == "budget.minutes" else (0,))
     reason = "rounds are done" if key == "run.rounds" else f"raise [budget] {key[7:]} to go on"
     assert reason in out
     assert happened(folder) < happened(free)
