@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test check lint types imports bench parity peers dist smoke clean
+.PHONY: help setup browser models demo test check lint types imports bench parity peers chaos dist smoke clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench  print the figures of docs/figures as JSON lines"
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
+	@echo "make chaos  kill runs more than 200 times and compare their ends (20 minutes)"
 	@echo "make dist   build the sdist, and the wheel from it"
 	@echo "make smoke  install that wheel in a fresh environment and run it"
 
@@ -65,6 +66,9 @@ parity: setup
 # What is missing of bench-dev; `scripts/bench_peers.py --bench final` is the published figure.
 peers: models
 	$(PY) scripts/bench_peers.py
+
+chaos: models
+	$(PY) scripts/chaos.py --kills 200 --embedded 20
 
 dist: setup
 	rm -rf build/lib build/bdist* dist

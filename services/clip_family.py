@@ -122,7 +122,10 @@ class ClipBackend:
         pixels = torch.zeros(self._rows, 3, side, side)
         for row, (_, one) in enumerate(ready):
             pixels[row] = one[0]
-        features = self._see(pixels.to(self._device, self._dtype)).cpu()
+        try:
+            features = self._see(pixels.to(self._device, self._dtype)).cpu()
+        except torch.OutOfMemoryError as error:
+            raise ScoreError(f"out of memory: {error}; lower [score] max_batch") from error
         made = {image: features[row : row + 1].clone() for row, (image, _) in enumerate(ready)}
         self._pictures.update(made)
         return made

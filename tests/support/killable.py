@@ -53,6 +53,8 @@ class Job(TypedDict):
     """Whether this is the next release, with another schema."""
     embedded: bool
     """Whether to use the embedded models, each in its own process, or fast fakes in this one."""
+    sabotage: str
+    """See `ForkedStage.sabotage`."""
 
 
 class MarkedLlm(FakeLlm):
@@ -71,14 +73,19 @@ class MarkedLlm(FakeLlm):
 
 
 class MarkedRenderer(FakeRenderer):
-    def __init__(self, blobs: BlobStore, marks: Marks) -> None:
+    def __init__(self, blobs: BlobStore, marks: Marks, *, twice: bool) -> None:
         super().__init__(blobs, delay_s=RENDER_S)
         self._marks = marks
+        self._twice = twice
 
     async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
         keys = [marking.render_key(request.model_dump()) for request in requests]
         with self._marks.span("render", *keys):
-            return await super().render(requests)
+            made = await super().render(requests)
+        if self._twice:
+            self._marks.mark("+", "render", *keys)
+            self._marks.mark("-", "render", *keys)
+        return made
 
 
 class MarkedScorer(FakeScorer):
@@ -99,13 +106,14 @@ def _acknowledged(statements: Sequence[Statement]) -> list[str]:
     return [str(params[kept[query]]) for query, params in statements if query in kept]
 
 
-def _mark_commits(marks: Marks) -> None:
+def _mark_commits(marks: Marks, *, lose: bool) -> None:
     write = Store.write
 
     async def marked(self: Store, statements: Iterable[Statement]) -> None:
         listed = list(statements)
+        kept = [s for s in listed if not lose or s[1].get("type") != "LlmTurn"]
         with marks.span("commit"):
-            await write(self, listed)
+            await write(self, kept)
             marks.mark("=", "commit", *_acknowledged(listed))
 
     Store.write = marked
@@ -161,7 +169,7 @@ async def _run(job: Job, marks: Marks) -> None:
     if not job["embedded"]:
         fakes = {
             "llms": {"default": MarkedLlm(marks)},
-            "renderer": MarkedRenderer(blobs, marks),
+            "renderer": MarkedRenderer(blobs, marks, twice=job["sabotage"] == "repays"),
             "scorer": MarkedScorer(blobs, marks),
         }
     async with Session.open(
@@ -179,7 +187,7 @@ def perform(job: Job) -> None:
         render.BACKEND = "support.marks:renderer"
         score.BACKEND = "support.marks:scorer"
         embedded_llm.BACKEND = "support.marks:language_model"
-    _mark_commits(marks)
+    _mark_commits(marks, lose=job["sabotage"] == "loses")
     _mark_publishing(marks)
     _mark_migration(marks)
     marks.mark("+", "resume")

@@ -54,6 +54,7 @@ class Stage(Protocol):
     """Starts processes."""
 
     embedded: bool
+    sabotage: str
 
     def start(self, job: dict[str, Any]) -> int:
         """The pid of a process that works on the job."""
@@ -73,6 +74,8 @@ class ForkedStage:
     """Forks of one warm interpreter, for runs on fakes."""
 
     embedded = False
+    sabotage = ""
+    """A fault of the product to be found: "loses" records, "repays" calls."""
 
     def __enter__(self) -> ForkedStage:
         self._server = subprocess.Popen(
@@ -107,6 +110,7 @@ class StartedStage:
     """A fresh interpreter for each process, for runs on the embedded models."""
 
     embedded = True
+    sabotage = ""
 
     def start(self, job: dict[str, Any]) -> int:
         command = [sys.executable, "-P", "-m", "support.killable", json.dumps(job)]
@@ -175,6 +179,7 @@ def _job(
         "config": config,
         "migrate": migrate,
         "embedded": stage.embedded,
+        "sabotage": stage.sabotage,
     }
 
 
@@ -289,7 +294,6 @@ class Trial:
         marks = read_marks(log)
         # Models in processes of their own live on for a moment; the run itself does not.
         found.states[state_of([m for m in marks if m.pid == pid or m.ns <= killed_ns])] += 1
-        self._promised |= {key for mark in marks if mark.sign == "=" for key in mark.keys}
         copy = self._folder / "copy"
         copy.mkdir()
         for name in ("bigpe.db", "bigpe.db-wal"):  # what a new process would find
@@ -316,6 +320,9 @@ class Trial:
             self._found.damaged += 1
 
     def _judge_promises(self, database: Path) -> set[tuple[str, str]]:
+        for mark in read_marks(self._logs[-1]):
+            if mark.sign == "=":
+                self._promised.update(mark.keys)
         messages = set(_select(database, "SELECT mid, body FROM message"))
         there = {mid for mid, _ in messages}
         there |= {key for (key,) in _select(database, "SELECT key FROM effect")}

@@ -105,6 +105,20 @@ def test_a_score_that_is_not_finite_is_a_failure(model: Path, tmp_path: Path) ->
     assert "not a number" in told["error"]
 
 
+def test_a_lack_of_memory_names_the_setting_to_lower(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = BlobStore(tmp_path).put(picture(1))
+    backend = ClipBackend(config_of(model), tmp_path)
+
+    def too_much(pixels: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend, "_see", too_much)
+    with pytest.raises(ScoreError, match=r"out of memory.*; lower \[score\] max_batch"):
+        scored(backend, (image, "fox"))
+
+
 @pytest.mark.parametrize(
     ("told", "shape"),
     [

@@ -1,0 +1,83 @@
+"""scripts/chaos.py: 20 kills here, and the figures of the long run that were committed."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.killing import STATES, Findings, ForkedStage, Trial, Undisturbed, fake_config, state_of
+from support.marks import Mark
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = (
+    "kills",
+    "kills_embedded",
+    "kills_min_per_state",
+    "diverged_runs",
+    "lost_records",
+    "repeated_calls_beyond_in_flight",
+    "orphan_images",
+    "integrity_failures",
+)
+FAULTS = NAMES[3:]
+KEYS = {"figure", "value", "unit", "n", "lo", "hi", "how"}
+
+
+def figures(text: str) -> dict[str, dict[str, Any]]:
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert all(set(row) == KEYS for row in rows)
+    return {row["figure"]: row for row in rows}
+
+
+def test_the_committed_figures_meet_their_bars() -> None:
+    told = figures((ROOT / "docs/figures/chaos.jsonl").read_text("utf-8"))
+    assert tuple(told) == NAMES
+    assert told["kills"]["value"] >= 200
+    assert told["kills_embedded"]["value"] >= 20
+    assert told["kills_min_per_state"]["value"] >= 10
+    assert {name: told[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+    assert all(told[name]["n"] > 0 for name in NAMES)
+    assert all(f"{state} " in told["kills"]["how"] for state in STATES)
+
+
+@pytest.mark.timeout(300)
+def test_twenty_kills_lose_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", str(ROOT / "scripts/chaos.py"), "--quick"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = figures(done.stdout)
+    assert tuple(told) == NAMES
+    assert told["kills"]["value"] >= 20
+    assert {name: told[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_keeps_no_promises_is_found_out(tmp_path: Path) -> None:
+    """Else the figures would prove nothing."""
+    with ForkedStage() as stage:
+        whole = Undisturbed(stage, tmp_path / "whole", fake_config(11))
+        for sabotage, wanted in {"repays": {"repeated"}, "loses": {"diverged", "lost"}}.items():
+            stage.sabotage, found = sabotage, Findings()
+            trial = Trial(stage, tmp_path / sabotage, whole, found)
+            trial.run(random.Random(1), 2, migrate=False)
+            kinds = ("diverged", "lost", "repeated", "orphans", "damaged")
+            assert {kind for kind in kinds if getattr(found, kind)} == wanted
+
+
+def mark(sign: str, state: str) -> Mark:
+    return Mark(sign, state, 0, 0, [])
+
+
+def test_a_kill_is_of_the_rarest_state_that_is_open() -> None:
+    marks = [mark("+", "resume"), mark("+", "llm"), mark("-", "resume"), mark("+", "commit")]
+    assert state_of(marks[:1]) == "resume"
+    assert state_of(marks[:3]) == "llm"
+    assert state_of(marks) == "commit"
+    assert state_of([*marks, mark("-", "commit"), mark("-", "llm")]) == "between"
