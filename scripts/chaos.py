@@ -126,8 +126,8 @@ def report(fakes: Findings, embedded: Findings, seed: int) -> bool:
             both.lost,
             "records",
             both.promised,
-            "messages and paid results whose commit was acknowledged before a kill and that were "
-            "gone after it, and pictures referred to that are not there",
+            "messages and paid results whose commit was acknowledged and that were gone after a "
+            "kill or at the end, and pictures referred to that are not there; n: looked for",
         ),
         "repeated_calls_beyond_in_flight": (
             both.repeated,
