@@ -109,12 +109,13 @@ def _acknowledged(statements: Sequence[Statement]) -> list[str]:
 def _mark_commits(marks: Marks, *, lose: bool) -> None:
     write = Store.write
 
-    async def marked(self: Store, statements: Iterable[Statement]) -> None:
+    async def marked(self: Store, statements: Iterable[Statement]) -> list[int]:
         listed = list(statements)
         kept = [s for s in listed if not lose or s[1].get("type") != "LlmTurn"]
         with marks.span("commit"):
-            await write(self, kept)
+            written = iter(await write(self, kept))
             marks.mark("=", "commit", *_acknowledged(listed))
+        return [next(written) if statement in kept else 1 for statement in listed]
 
     Store.write = marked
 
