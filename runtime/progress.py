@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from bigpe.agents.budget import forecast
+from bigpe.agents.diagnostics import Finding, diagnose
 from bigpe.agents.messages import (
     ArmPulled,
     ImageScored,
@@ -20,6 +21,7 @@ from bigpe.agents.messages import (
     RunStopped,
     StepFailed,
 )
+from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.expectation import amounts, told_end, told_use, within_minutes
 from bigpe.runtime.session import Session
 from bigpe.runtime.transcript import points, quote
@@ -28,7 +30,10 @@ from bigpe.runtime.transcript import points, quote
 class RunView:
     """Shows what a session does. Use as a context manager and feed it every message."""
 
-    def __init__(self, session: Session, console: Console) -> None:
+    def __init__(
+        self, session: Session, console: Console, history: RoundHistory | None = None
+    ) -> None:
+        """`history`: of the rounds before, when the run is resumed."""
         self._session = session
         self._console = console
         self._start = time.monotonic()
@@ -36,6 +41,8 @@ class RunView:
         self._first = session.coordinator.campaign.applied
         """Rounds that earlier processes settled."""
         self._news = ""
+        self._history = history or RoundHistory()
+        self._findings: list[Finding] = []
         self._progress = Progress(
             TextColumn("round"),
             BarColumn(bar_width=30),
@@ -67,6 +74,7 @@ class RunView:
 
     def show(self, message: Message) -> None:
         """Take a message into account."""
+        self._history.add(message)
         match message:
             case ImageScored():
                 self._pictures += 1
@@ -108,6 +116,16 @@ class RunView:
                 style="green",
             )
 
+        self._look()
+
+    def _look(self) -> None:
+        """Say what has newly gone wrong; what stands stays in the panel."""
+        standing = {finding.fault for finding in self._findings}
+        self._findings = diagnose(self._history.facts)
+        for finding in self._findings:
+            if finding.fault not in standing:
+                self._say(f"  look: {finding.line}", style="yellow")
+
     def _say(self, line: str, style: str = "") -> None:
         """A lasting line; untrusted text is never read as markup."""
         self._console.print(Text(line, style=style), soft_wrap=True)
@@ -116,9 +134,11 @@ class RunView:
         elapsed = max(time.monotonic() - self._start, 1e-6)
         line = f"{self._pictures} pictures scored ({self._pictures / elapsed:.2f}/s)"
         line += f", best {self._best()}"
-        return Group(
-            self._progress, Text(self._news), Text(line, style="dim"), Text(self._outlay(), "dim")
-        )
+        lines = [Text(self._news), Text(line, style="dim"), Text(self._outlay(), "dim")]
+        if self._findings:
+            faults = "; ".join(f"{f.fault} since round {f.since}" for f in self._findings)
+            lines.append(Text(f"look at: {faults} (bigpe status)", style="yellow"))
+        return Group(self._progress, *lines)
 
     def _outlay(self) -> str:
         """What was used, and what is expected by the end of the run."""

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "experiment": "experiment:experiment",
     "report": "report:report",
     "evaluate": "evaluate:evaluate",
+    "plan": "plan:plan",
     "prompts": "prompts:prompts",
     "models": "models:models",
     "roles": "plugins:roles",

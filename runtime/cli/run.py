@@ -26,6 +26,7 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.cli.interrupts import Interrupts
 from bigpe.runtime.config import BigpeConfig, check_config, load_config
+from bigpe.runtime.health import history_of
 from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.progress import RunView
 from bigpe.runtime.project import Project
@@ -245,9 +246,11 @@ async def _drive(session: Session, metrics_port: int | None) -> None:
     """Run with live progress, to the end or until it is stopped at once."""
     console = stderr()
     try:
+        async with reading(session.project.folder) as store:
+            history = await history_of(store, session.name)
         with contextlib.ExitStack() as stack:
             watchers: list[Watcher] = [
-                stack.enter_context(RunView(session, console)),
+                stack.enter_context(RunView(session, console, history)),
                 stack.enter_context(Tracing()),
             ]
             if metrics_port is not None:

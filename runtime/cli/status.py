@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bigpe.agents.budget import forecast
+from bigpe.agents.diagnostics import Finding
 from bigpe.agents.messages import PoolChanged, parse_message
 from bigpe.runtime.cli.common import (
     json_option,
@@ -25,6 +26,7 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.expectation import amounts, told_end, told_time, told_use, within_minutes
+from bigpe.runtime.health import findings_of
 from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
 from bigpe.services.errors import ConfigError
@@ -36,7 +38,8 @@ from bigpe.services.store import Store
 @project_option
 @json_option
 def status(project: Path, as_json: bool) -> None:
-    """Show a project's runs: state, round, which process writes them, what they use.
+    """Show a project's runs: state, round, which process writes them, what they use, and what
+    diagnostics say of them.
 
     What is expected at the end goes by the rounds so far; it rather overstates.
     """
@@ -56,6 +59,9 @@ def status(project: Path, as_json: bool) -> None:
     for row in rows:
         if row["used"]:
             console.print(Text(f"{row['name']}: {row['told']}"))
+        for found in row["findings"]:
+            line = Finding.model_validate(found).line
+            console.print(Text(f"{row['name']}: {line}", style="yellow"), soft_wrap=True)
 
 
 @click.command(epilog="\b\nExamples:\n  bigpe stop\n  bigpe stop wide -p my-project")
@@ -79,10 +85,13 @@ def stop(run: str, project: Path, wait: bool) -> None:
 async def _runs(folder: Path) -> list[dict[str, Any]]:
     project = Project(folder)
     async with reading(folder) as store:
-        rows = [dict(row) for row in await store.rows("list_runs")]
+        rows: list[dict[str, Any]] = [dict(row) for row in await store.rows("list_runs")]
         for row in rows:
             config = BigpeConfig.model_validate_json(row.pop("config"))
             row |= await _outlay(store, row, config)
+            row["findings"] = [
+                found.model_dump(mode="json") for found in await findings_of(store, row["name"])
+            ]
     for row in rows:
         row["process"] = lock_holder(project.lock(row["name"]))
         if row["state"] in ("running", "open") and row["process"] is None:

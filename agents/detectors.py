@@ -1,0 +1,121 @@
+"""When did a sequence change? Cumulative sums of scores that are standard normal while it did not.
+
+All functions take many sequences at once, one a row, so that thresholds can be calibrated by
+simulation (scripts/simulate_diagnostics.py). NaN stands for a round that says nothing; it leaves a
+sum as it is.
+
+Sources: cumulative sums, Page 1954; their start without known mean and spread, Hawkins 1987,
+Self-starting CUSUM charts; residuals of each value from the mean of those before it, Brown, Durbin
+& Evans 1975; the likelihood-ratio sum for shares, Reynolds & Stoumbos 1999.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import f as fisher
+from scipy.stats import norm as normal
+from scipy.stats import t as student
+
+Rows = NDArray[Any]
+
+BASELINE = 5
+"""Values that make the first baseline; before there are so many, nothing is said."""
+CLIP = 4.0
+"""Largest score of one value, in standard deviations: one outlier is no change."""
+
+
+def level_scores(values: Rows, *, floor: float = 0.0) -> Rows:
+    """Each value against the mean and spread of those before it: (rows, n) to scores (rows, n).
+
+    `floor`: smallest standard deviation taken for real, units of the values.
+    """
+    known = ~np.isnan(values)
+    count = np.cumsum(known, axis=1)
+    filled = np.where(known, values, 0.0)
+    total, squares = np.cumsum(filled, axis=1), np.cumsum(filled**2, axis=1)
+    before = _shifted(count), _shifted(total), _shifted(squares)
+    n = np.maximum(before[0], 1)
+    centre = before[1] / n
+    variance = np.maximum(before[2] - n * centre**2, 0.0) / np.maximum(n - 1, 1)
+    spread = np.maximum(np.sqrt(variance), max(floor, 1e-12)) * np.sqrt(1 + 1 / n)
+    scores = _normal_of_t((values - centre) / spread, np.maximum(n - 1, 1))
+    return np.where(known & (before[0] >= BASELINE), scores, np.nan)
+
+
+def arm_scores(means: Rows, squares: Rows, arms: NDArray[np.int_], counts: Rows) -> Rows:
+    """Each pull's mean gain against that of the same arm's earlier pulls: (rows, n) to (rows, n).
+
+    `arms` number the arms from 0; `counts` are the gains of each pull (0: no result) and `squares`
+    their squared deviations from their mean. An arm's first pull says nothing.
+    """
+    members = arms[:, :, None] == np.arange(int(arms.max(initial=0)) + 1)
+    earlier = _own(members, counts, arms)
+    total = _own(members, counts * np.where(counts > 0, means, 0.0), arms)
+    usable = (counts > 0) & (earlier > 0)
+    gap = means - total / np.maximum(earlier, 1)
+    noise = np.sqrt(1 / np.maximum(counts, 1) + 1 / np.maximum(earlier, 1))
+    residual = np.where(usable, gap / noise, 0.0)
+    # The noise of one gain, from within the pulls and between an arm's pulls, before this one.
+    df = _shifted(np.cumsum(np.maximum(counts - 1, 0) + usable, axis=1))
+    spread = np.sqrt(_shifted(np.cumsum(squares + residual**2, axis=1)) / np.maximum(df, 1))
+    scores = _normal_of_t(residual / np.maximum(spread, 1e-12), np.maximum(df, 1))
+    return np.where(usable & (df >= BASELINE), scores, np.nan)
+
+
+def spread_scores(squares: Rows, df: Rows) -> Rows:
+    """Each pull's sum of squared deviations against all before it, by the F distribution."""
+    before_squares = _shifted(np.cumsum(squares, axis=1))
+    before_df = _shifted(np.cumsum(df, axis=1))
+    usable = (df > 0) & (before_df >= 2 * BASELINE)
+    ratio = (squares / np.maximum(df, 1)) / np.maximum(
+        before_squares / np.maximum(before_df, 1), 1e-30
+    )
+    scores = -normal.ppf(fisher.sf(ratio, np.maximum(df, 1), np.maximum(before_df, 1)))
+    return np.where(usable, np.clip(scores, -CLIP, CLIP), np.nan)
+
+
+def cusum(scores: Rows, drift: float) -> Rows:
+    """Page's upper sum: S <- max(0, S + score - drift); (rows, n) to (rows, n)."""
+    return _page(np.where(np.isnan(scores), 0.0, scores - drift))
+
+
+def share_cusum(hits: Rows, trials: Rows, usual: float, raised: float) -> Rows:
+    """The likelihood-ratio sum of a share that rises from `usual` to `raised`, both in (0, 1)."""
+    up, down = np.log(raised / usual), np.log((1 - raised) / (1 - usual))
+    return _page(hits * up + (trials - hits) * down)
+
+
+def change_at(scores: Rows, end: int) -> int:
+    """The first value (from 0) of the rise that stands at `end` in one row of a cumulative sum."""
+    zero = np.flatnonzero(scores[: end + 1] <= 0)
+    return int(zero[-1]) + 1 if len(zero) else 0
+
+
+def _page(steps: Rows) -> Rows:
+    total = np.zeros(steps.shape[0])
+    sums = np.empty_like(steps)
+    for index in range(steps.shape[1]):
+        total = np.maximum(0.0, total + steps[:, index])
+        sums[:, index] = total
+    return sums
+
+
+def _shifted(cumulated: Rows) -> Rows:
+    """What stood before each value."""
+    return np.concatenate([np.zeros_like(cumulated[:, :1]), cumulated[:, :-1]], axis=1)
+
+
+def _own(members: NDArray[np.bool_], values: Rows, arms: NDArray[np.int_]) -> Rows:
+    """The sum of the same arm's earlier values."""
+    sums = np.cumsum(members * values[:, :, None], axis=1)
+    before = np.concatenate([np.zeros_like(sums[:, :1]), sums[:, :-1]], axis=1)
+    return np.take_along_axis(before, arms[:, :, None], axis=2)[:, :, 0]
+
+
+def _normal_of_t(t: Rows, df: Rows) -> Rows:
+    """The normal score of a Student's t value; from the small tail, which keeps its digits."""
+    size = -normal.ppf(student.sf(np.abs(t), df))
+    return np.clip(np.sign(t) * size, -CLIP, CLIP)

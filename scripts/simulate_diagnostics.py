@@ -1,0 +1,157 @@
+"""How often diagnostics cry wolf, and how soon they notice, by simulation.
+
+    python scripts/simulate_diagnostics.py > docs/figures/diagnostics.jsonl
+    python scripts/simulate_diagnostics.py --quick
+
+Healthy histories: 100 rounds of 5 gains, instructions of different worth admitted as the pool
+admits them and pulled by ucb1, truncated rewrites and failures at the shares taken for usual, a
+better best in every fifth round. A fault begins at round
+51 and is one standard deviation: gains fall by the deviation of one gain, their scatter doubles,
+novelty falls by its own deviation, a share rises by the deviation of a batch's share, and progress
+stops. `noticed` counts, of the runs that were silent until then, those that raise it in 30 rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from figures import say
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from bigpe.agents import detectors
+from bigpe.agents import diagnostics as d
+
+ROUNDS, BATCH, AT, WITHIN = 100, 5, 50, 30
+SPREAD_OF_ARMS = 0.7
+"""Deviation of the instructions' worth, in deviations of a pull's mean."""
+PROGRESS = 0.2
+"""Share of rounds in which a healthy run finds a better best."""
+Array = NDArray[Any]
+
+
+class Bandit(NamedTuple):
+    """Pulls of many runs."""
+
+    arms: Array
+    means: Array
+    squares: Array
+
+
+def bandit(rng: np.random.Generator, runs: int, *, fall: float = 0.0, scale: float = 1.0) -> Bandit:
+    """Runs of ucb1 on a pool of four; from `AT` on gains fall by `fall` and scatter by `scale`.
+
+    Gains have deviation sqrt(BATCH), so that a pull's mean has deviation 1.
+    """
+    places = 2 * math.ceil(math.sqrt(ROUNDS + 1)) + 4
+    worth = rng.normal(0, SPREAD_OF_ARMS, (runs, places))
+    totals, pulls = np.zeros((2, runs, places))
+    alive = np.zeros((runs, places), bool)
+    alive[:, :2] = True
+    ever = np.full(runs, 2)
+    index = np.arange(runs)
+    arms = np.zeros((runs, ROUNDS), int)
+    means, squares = np.zeros((2, runs, ROUNDS))
+    for t in range(ROUNDS):
+        seen = np.maximum(pulls, 1)
+        bonus = np.sqrt(2 * math.log(BATCH * t + 2) / (BATCH * seen)) * math.sqrt(BATCH)
+        bound = np.where(pulls > 0, totals / seen + bonus, np.inf)
+        arm = np.where(alive, bound, -np.inf).argmax(axis=1)
+        centre = worth[index, arm] - (fall if t >= AT else 0.0)
+        deviation = math.sqrt(BATCH) * (scale if t >= AT else 1.0)
+        gains = rng.normal(centre[:, None], deviation, (runs, BATCH))
+        means[:, t], arms[:, t] = gains.mean(axis=1), arm
+        squares[:, t] = ((gains - means[:, t : t + 1]) ** 2).sum(axis=1)
+        totals[index, arm] += means[:, t]
+        pulls[index, arm] += 1
+        _admit(alive, ever, pulls, bound, totals, t)
+    return Bandit(arms, means, squares)
+
+
+def _admit(alive: Array, ever: Array, pulls: Array, bound: Array, totals: Array, t: int) -> None:
+    """Let one newcomer in where the pool's rule allows, in place of the weakest known one."""
+    for run in np.flatnonzero(ever < math.ceil(2 * math.sqrt(t + 2))):
+        if alive[run].sum() >= 4:
+            worth = totals[run] / np.maximum(pulls[run], 1)
+            known = alive[run] & (pulls[run] >= 2)
+            known[np.where(alive[run], worth, -np.inf).argmax()] = False
+            if not known.any():
+                continue
+            alive[run, np.where(known, bound[run], np.inf).argmin()] = False
+        alive[run, ever[run]] = True
+        ever[run] += 1
+
+
+def sums_of(fault: str, rng: np.random.Generator, runs: int, changed: bool) -> Array:
+    """The fault's statistic over its limit, (runs, ROUNDS); at least 1 raises it."""
+    counts = np.full((runs, ROUNDS), float(BATCH))
+    late = np.arange(ROUNDS) >= AT
+    match fault:
+        case "degradation":
+            found = bandit(rng, runs, fall=math.sqrt(BATCH) if changed else 0.0)
+            sums = d.degradation_sums(found.means, found.squares, found.arms, counts)
+            return sums / d.ARM_LIMIT
+        case "high variance":
+            found = bandit(rng, runs, scale=2.0 if changed else 1.0)
+            return d.variance_sums(found.squares, counts - 1) / d.SPREAD_LIMIT
+        case "diversity":
+            values = rng.normal(0.5, 0.1, (runs, ROUNDS)) - (0.1 * late if changed else 0.0)
+            return d.novelty_sums(values) / d.LEVEL_LIMIT
+        case "truncation" | "failures":
+            usual, raised, limit = (
+                (d.USUAL_CUT, d.RAISED_CUT, d.CUT_LIMIT)
+                if fault == "truncation"
+                else (d.USUAL_FAILURES, d.RAISED_FAILURES, d.FAILURE_LIMIT)
+            )
+            deviation = math.sqrt(usual * (1 - usual) / BATCH)
+            share = np.where(late & changed, usual + deviation, usual)
+            hits = rng.binomial(BATCH, np.broadcast_to(share, (runs, ROUNDS))).astype(float)
+            return detectors.share_cusum(hits, counts, usual, raised) / limit
+        case _:
+            rises = rng.random((runs, ROUNDS)) < np.where(late & changed, 0.0, PROGRESS)
+            return d.stale_rounds(np.cumsum(rises, axis=1).astype(float)) / d.STALE_ROUNDS
+
+
+FAULTS = ("stagnation", "degradation", "high variance", "truncation", "diversity", "failures")
+
+
+def rates(fault: str, runs: int, seed: int = 0) -> tuple[int, int, int]:
+    """Runs with a false alarm at any time; of the changed ones, those noticed and those silent."""
+    rng = np.random.default_rng([seed, FAULTS.index(fault)])
+    alarms = int((sums_of(fault, rng, runs, False) >= 1).any(axis=1).sum())
+    changed = sums_of(fault, rng, runs, True) >= 1
+    silent = ~changed[:, :AT].any(axis=1)
+    noticed = changed[silent, AT : AT + WITHIN].any(axis=1)
+    return alarms, int(noticed.sum()), int(silent.sum())
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer runs")
+    runs = 200 if parser.parse_args().quick else 1000
+    for fault in FAULTS:
+        print(f"{fault} ...", file=sys.stderr)
+        alarms, noticed, silent = rates(fault, runs)
+        for name, hits, of, how in (
+            ("false_alarms", alarms, runs, f"healthy runs of {ROUNDS} rounds that raise it"),
+            ("noticed", noticed, silent, f"runs that raise it within {WITHIN} rounds of a change"),
+        ):
+            interval = binomtest(hits, of).proportion_ci(0.95, "wilson")
+            say(
+                f"{name}/{fault}",
+                hits / of,
+                unit="share",
+                n=of,
+                lo=round(interval.low, 4),
+                hi=round(interval.high, 4),
+                how=how,
+            )
+
+
+if __name__ == "__main__":
+    main()
