@@ -17,6 +17,7 @@ from bigpe.services.values import Value
 Measure = Literal["heldout", "baselines", "gradients", "transfer"]
 
 PAPER_POLICIES = ("ucb1", "epsilon-greedy", "greedy", "random")
+FURTHER_POLICIES = ("ucb-tuned", "kl-ucb", "thompson", "paper")
 BATCH_SIZES = (1, 2, 3, 5, 10, 20)
 UNBOUNDED_ROUNDS = 100_000
 """Rounds of a run that its render budget ends."""
@@ -48,7 +49,8 @@ class Experiment(Value):
 
 
 def _policies() -> tuple[GridArm, ...]:
-    return tuple(GridArm(label=name, changes={"policy.name": name}) for name in PAPER_POLICIES)
+    names = (*PAPER_POLICIES, *FURTHER_POLICIES)
+    return tuple(GridArm(label=name, changes={"policy.name": name}) for name in names)
 
 
 def _batch_sizes() -> tuple[GridArm, ...]:

@@ -50,10 +50,10 @@ class TableRow(Value):
     difference_hi: float | None = None
     pairs: int = 0
     """Seeds that have both."""
-    renders: float
-    """Mean a run, as are the next two."""
-    tokens: float
-    seconds: float
+    renders: float | None
+    """Mean a run, as are the next two; None of a condition that is not the run's doing."""
+    tokens: float | None
+    seconds: float | None
 
 
 class ExperimentTable(Value):
@@ -74,6 +74,8 @@ class _Group(Value):
     series: str
     by_seed: dict[int, float]
     cells: tuple[Cell, ...]
+    bought: bool
+    """Whether the run's costs were paid for it."""
 
 
 def tabulate_cells(
@@ -110,10 +112,11 @@ def _groups(cells: Sequence[Cell], order: Sequence[str]) -> list[_Group]:
         by_arm[cell.arm].append(cell)
     groups: list[_Group] = []
     for arm, members in by_arm.items():
-        conditions = dict.fromkeys(name for cell in members for name in cell.gains) or {BEST: None}
-        for condition in conditions:
+        conditions = {name for cell in members for name in cell.gains} or {BEST}
+        found: list[_Group] = []
+        for condition in sorted(conditions):
             only = len(conditions) == 1
-            groups.append(
+            found.append(
                 _Group(
                     condition=_name(arm, condition, only=only, alone=len(by_arm) == 1),
                     x=members[0].x,
@@ -124,8 +127,10 @@ def _groups(cells: Sequence[Cell], order: Sequence[str]) -> list[_Group]:
                         if (gains := cell.gains.get(condition))
                     },
                     cells=tuple(members),
+                    bought=condition == BEST or BEST not in conditions,
                 )
             )
+        groups += sorted(found, key=lambda group: -mean([*group.by_seed.values()] or [0.0]))
     return groups
 
 
@@ -153,9 +158,9 @@ def _row(group: _Group, base: Mapping[int, float]) -> TableRow:
         difference_lo=_points(apart.lo) if apart else None,
         difference_hi=_points(apart.hi) if apart else None,
         pairs=len(shared),
-        renders=mean([cell.renders for cell in group.cells]),
-        tokens=mean([cell.tokens for cell in group.cells]),
-        seconds=mean([cell.seconds for cell in group.cells]),
+        renders=mean([cell.renders for cell in group.cells]) if group.bought else None,
+        tokens=mean([cell.tokens for cell in group.cells]) if group.bought else None,
+        seconds=mean([cell.seconds for cell in group.cells]) if group.bought else None,
     )
 
 
@@ -196,9 +201,10 @@ def markdown(table: ExperimentTable) -> str:
                     str(row.seeds),
                     _told(row.gain, row.lo, row.hi),
                     _told(row.difference, row.difference_lo, row.difference_hi),
-                    f"{row.renders:.0f}",
-                    f"{row.tokens:.0f}",
-                    f"{row.seconds:.0f}",
+                    *(
+                        "-" if n is None else f"{n:.0f}"
+                        for n in (row.renders, row.tokens, row.seconds)
+                    ),
                 ]
             )
         )

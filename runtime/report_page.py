@@ -78,6 +78,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["told"] = _told
+    environment.filters["count_told"] = _count_told
     return environment
 
 
@@ -86,3 +87,7 @@ def _told(centre: float | None, lo: float | None, hi: float | None, scale: float
         return "–"
     said = f"{scale * centre:+.2f}"
     return said if lo is None or hi is None else f"{said} [{scale * lo:+.2f}, {scale * hi:+.2f}]"
+
+
+def _count_told(count: float | None) -> str:
+    return "–" if count is None else f"{count:,.0f}"

@@ -210,7 +210,8 @@ async def _go(grid: Grid, watches: Stopwatches, max_minutes: float) -> int:
                 f"[{progress.number}/{progress.of}] {progress.cell.arm}, seed {progress.cell.seed}:"
                 f" {told} ({progress.cell.renders} renders, {progress.wall_s:.0f} s); "
                 f"about {left / 60:.0f} min left"
-            )
+            ),
+            soft_wrap=True,
         )
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -90,6 +90,10 @@ def test_conditions_of_one_arm_are_rows_and_can_be_the_reference() -> None:
     rows = {row.condition: row for row in tabulate_cells("x", "seed instruction", cells).rows}
     assert rows[BEST].difference == pytest.approx(20.0)
     assert rows["seed instruction"].difference is None
+    assert list(rows) == [BEST, "seed instruction"]
+    # What the run cost was paid for its own instruction, not for the one it began with.
+    assert (rows[BEST].renders, rows["seed instruction"].renders) == (200, None)
+    assert "| - |" in markdown(tabulate_cells("x", "seed instruction", cells))
 
 
 def test_markdown_and_csv_tell_the_same() -> None:

@@ -135,7 +135,7 @@ async def test_after_its_minutes_a_grid_finishes_the_cell_in_hand(tmp_path: Path
 
 
 async def test_a_forecast_knows_what_calls_took(tmp_path: Path) -> None:
-    wanted = grid(tmp_path, "policies", seeds=3)
+    wanted = grid(tmp_path, "policies", "ucb1", "greedy", "random", "thompson", seeds=3)
     unknown = forecast(wanted, watches(tmp_path))
     assert (unknown.cells, unknown.missing, unknown.hours) == (12, 12, None)
     await go(grid(tmp_path, "policies", "ucb1", seeds=1))
