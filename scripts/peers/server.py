@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ async def race(arena: Arena, python: Path, script: str, *words: str) -> tuple[st
             str(HERE / script),
             str(port),
             *words,
+            # The Makefile's safe path would hide the script's neighbours from it.
+            env={k: v for k, v in os.environ.items() if k not in ("PYTHONSAFEPATH", "PYTHONPATH")},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

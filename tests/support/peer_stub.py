@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from client import Race, Spent
 
 
 def main(port: int, behaviour: str) -> None:
+    if "PYTHONSAFEPATH" in os.environ:
+        raise SystemExit("a peer's script could not import the modules beside it")
     race = Race(port)
     if behaviour == "dies":
         raise SystemExit("the stub was told to die")

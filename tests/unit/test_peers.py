@@ -145,7 +145,10 @@ async def test_an_evaluation_costs_its_new_pictures_and_a_repeated_one_nothing(
         assert painted(tmp_path) == before and again.ledger.spent == 2
 
 
-async def test_a_peer_in_its_own_process_uses_its_budget_and_hands_in(tmp_path: Path) -> None:
+async def test_a_peer_in_its_own_process_uses_its_budget_and_hands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `make peers` has it
     async with services(tmp_path) as opened:
         arena = Arena(opened, load_task("dev", 0, 30))
         text, note = await race(arena, Path(sys.executable), STUB, "plays")
