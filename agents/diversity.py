@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from itertools import combinations
 
@@ -34,10 +35,36 @@ def rewrite_diversity(rewrites: Iterable[tuple[str, str]]) -> float | None:
     return _mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
 
 
-def novelty(instruction: Instruction, others: Iterable[Instruction]) -> float | None:
-    """Distance to the nearest of the others; None when there are none."""
-    own = content(instruction)
-    return min((distance(own, content(other)) for other in others), default=None)
+class Sayings:
+    """What instructions say, kept so that the nearest one to a new one is found quickly."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[frozenset[str], int] = {}
+        self._having: dict[str, list[frozenset[str]]] = defaultdict(list)
+
+    def add(self, instruction: Instruction) -> None:
+        """Know it from now on."""
+        said = content(instruction)
+        if said in self._sizes:
+            return
+        self._sizes[said] = len(said)
+        for word in said:
+            self._having[word].append(said)
+
+    def novelty(self, instruction: Instruction) -> float | None:
+        """Distance to the nearest that is known; None when none is."""
+        own = content(instruction)
+        if not self._sizes or own in self._sizes:
+            return 0.0 if self._sizes else None
+        shared: Counter[frozenset[str]] = Counter()
+        for word in own:
+            shared.update(self._having.get(word, ()))
+        # Those that share no word are at distance 1.
+        apart = len(own)
+        return min(
+            (1 - both / (apart + self._sizes[said] - both) for said, both in shared.items()),
+            default=1.0,
+        )
 
 
 def _mean_distance(sets: list[frozenset[str]]) -> float | None:

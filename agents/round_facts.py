@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bigpe.agents.diagnostics import RoundFacts
-from bigpe.agents.diversity import novelty, pool_diversity
+from bigpe.agents.diversity import Sayings, pool_diversity
 from bigpe.agents.messages import (
     ArmPulled,
     ImageScored,
@@ -18,7 +18,7 @@ from bigpe.agents.messages import (
     StepFailed,
 )
 from bigpe.agents.pool import PRIOR_DF
-from bigpe.agents.statistics import mean, moderated_interval, pooled_squares
+from bigpe.agents.statistics import Squares, mean, moderated_mean, pooled_squares, summed
 from bigpe.services.values import Instruction
 
 NEAR_COPY = "a near-copy"
@@ -35,6 +35,27 @@ class _Open:
     causes: list[str] = field(default_factory=list[str])
 
 
+@dataclass
+class _Record:
+    """An instruction's gains; a pull changes one record, so the others need no second look."""
+
+    gains: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    means: dict[str, float] = field(default_factory=dict[str, float])
+    """By naive prompt."""
+    centre: float = 0.0
+    squares: Squares = Squares(0.0, 0)
+
+    def add(self, pulled: ArmPulled) -> None:
+        for gain in pulled.gains:
+            self.gains[gain.naive].append(gain.gain)
+        for naive in {gain.naive for gain in pulled.gains}:
+            self.means[naive] = mean(self.gains[naive])
+        if self.means:
+            means = [*self.means.values()]
+            self.centre = mean(means)
+            self.squares = pooled_squares([means])
+
+
 class RoundHistory:
     """Feed it every message of a run, in transcript order."""
 
@@ -43,8 +64,8 @@ class RoundHistory:
         """Of the settled rounds, in order."""
         self._open: dict[int, _Open] = defaultdict(_Open)
         self._living: dict[str, Instruction] = {}
-        self._known: dict[str, Instruction] = {}
-        self._gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._known = Sayings()
+        self._records: dict[str, _Record] = defaultdict(_Record)
         for message in messages:
             self.add(message)
 
@@ -69,17 +90,18 @@ class RoundHistory:
 
     def _admit(self, instructions: Iterable[Instruction]) -> None:
         for instruction in instructions:
-            self._living[instruction.id] = self._known[instruction.id] = instruction
+            self._living[instruction.id] = instruction
+            self._known.add(instruction)
 
     def _propose(self, current: _Open, message: InstructionsProposed) -> None:
         for proposal in message.proposals:
-            near = novelty(proposal.instruction, self._known.values())
+            near = self._known.novelty(proposal.instruction)
             current.novelty += [] if near is None else [near]
         for refused in message.refused:
             copies = any(reason.startswith(NEAR_COPY) for reason in refused.reasons)
             current.novelty += [0.0] if copies else []
         for proposal in message.proposals:
-            self._known[proposal.instruction.id] = proposal.instruction
+            self._known.add(proposal.instruction)
 
     def _settle(self, message: PoolChanged) -> None:
         current = self._open.pop(message.round)
@@ -89,8 +111,7 @@ class RoundHistory:
         pulled = current.pulled
         if pulled is None:
             return
-        for gain in pulled.gains:
-            self._gains[pulled.instruction][gain.naive].append(gain.gain)
+        self._records[pulled.instruction].add(pulled)
         fallbacks = [gain.fallback for gain in pulled.gains if gain.fallback is not None]
         self.facts.append(
             RoundFacts(
@@ -109,7 +130,9 @@ class RoundHistory:
 
     def _best_bound(self) -> float | None:
         """The highest lower bound of any instruction, as the pool reckons it."""
-        arms = [[mean(gains) for gains in groups.values()] for groups in self._gains.values()]
-        prior = pooled_squares(arms).variance
-        bounds = [moderated_interval(means, prior, PRIOR_DF).lo for means in arms if means]
+        known = [record for record in self._records.values() if record.means]
+        prior = summed(record.squares for record in known).variance
+        bounds = [
+            moderated_mean(r.centre, len(r.means), r.squares, prior, PRIOR_DF).lo for r in known
+        ]
         return max((bound for bound in bounds if bound is not None), default=None)

@@ -1,0 +1,77 @@
+"""Diagnostics' view of a run: quick over a long one, and the nearest known instruction."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigpe.agents.diversity import Sayings, content, distance
+from bigpe.agents.messages import (
+    ArmPulled,
+    InstructionsProposed,
+    Message,
+    PairedGain,
+    PoolChanged,
+    ProposedInstruction,
+)
+from bigpe.agents.round_facts import RoundHistory
+from bigpe.services.values import Instruction
+
+WORDS = [f"w{i}" for i in range(400)]
+few_words = st.lists(st.sampled_from(WORDS[:6]), max_size=4)
+said = few_words.map(lambda found: Instruction(text=f"The {' '.join(found)}"))
+
+
+@given(said, st.lists(said, max_size=8))
+def test_the_nearest_is_the_nearest_of_all(one: Instruction, others: list[Instruction]) -> None:
+    known = Sayings()
+    for other in others:
+        known.add(other)
+    own = content(one)
+    wanted = min((distance(own, content(other)) for other in others), default=None)
+    assert known.novelty(one) == wanted
+
+
+def a_run(rounds: int) -> list[Message]:
+    rng = random.Random(0)
+    arms = [Instruction(text=f"seed {i}") for i in range(40)]
+    said: list[Message] = []
+    for index in range(1, rounds + 1):
+        head = {"mid": str(index), "run": "main", "parent": "", "round": index}
+        arm = rng.choice(arms)
+        gains = tuple(
+            PairedGain(
+                naive=f"p{rng.randrange(200)}", rewrite="x", seed=0, naive_score=0.0, score=0.0,
+                gain=rng.gauss(0, 1), naive_image="", image="",
+            )
+            for _ in range(5)
+        )  # fmt: skip
+        new = Instruction(text="Add " + " and ".join(rng.sample(WORDS, 5)))
+        proposal = ProposedInstruction(instruction=new, improvement="", composed=False)
+        said += [
+            ArmPulled.model_validate({**head, "instruction": arm.id, "gains": gains}),
+            InstructionsProposed.model_validate(
+                {**head, "parent_instruction": arm.id, "proposals": (proposal,)}
+            ),
+            PoolChanged.model_validate(
+                {**head, "admitted": (), "retired": (), "waiting": 0, "sigma": 1.0, "best": arm.id}
+            ),
+        ]
+    return said
+
+
+def test_folding_a_run_grows_with_it_far_less_than_quadratically() -> None:
+    def seconds(rounds: int) -> float:
+        said = a_run(rounds)
+        times: list[float] = []
+        for _ in range(3):
+            start = time.process_time()
+            RoundHistory(said)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    # Four times the rounds: quadratic work would take 16 times as long.
+    assert seconds(2000) < 10 * seconds(500)
