@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,36 +23,25 @@ from autogen_core import SingleThreadedAgentRuntime
 
 import bigpe
 from bigpe.agents.coordinator import Coordinator
-from bigpe.agents.generator import Generator
-from bigpe.agents.gradient import GradientCalculator
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import (
-    CampaignPlan,
-    Message,
-    PlanChanged,
-    RunStarted,
-    RunStopped,
-    StopRequested,
-    start_run,
-)
-from bigpe.agents.modifier import InstructionModifier
+from bigpe.agents.messages import Message, RunStopped, StopRequested, start_run
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool
-from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
-from bigpe.agents.role_messages import RolesChanged
-from bigpe.agents.workers import RenderWorker, ScoreWorker
-from bigpe.runtime.changes import Change, compare, require_allowed
-from bigpe.runtime.config import BigpeConfig, check_config
+from bigpe.agents.role import RetryRule, UnhandledMessageError
+from bigpe.runtime.cast import CONSUMERS, core_actors, kinds_for
+from bigpe.runtime.changes import Change
+from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.forks import best_of, require_forkable
-from bigpe.runtime.guests import Guests, names_of, with_guests, with_observers_of
-from bigpe.runtime.history import COORDINATOR, plan_of, replayed_campaign, scorer_of
+from bigpe.runtime.guests import Guests, names_of, with_guests
+from bigpe.runtime.history import replayed_campaign, scorer_of
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
 from bigpe.runtime.run_clock import RunClock
+from bigpe.runtime.settling import Settlement, changes_by, config_for
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
-from bigpe.services.errors import BigpeError, ConfigError
+from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
 from bigpe.services.library import PromptLibrary
 from bigpe.services.render import Renderer
@@ -60,26 +49,6 @@ from bigpe.services.score import Scorer, require_same_scorer
 from bigpe.services.store import Store
 
 log = structlog.get_logger("bigpe.session")
-
-CONSUMERS: Mapping[str, tuple[str, ...]] = {
-    "RunStarted": (COORDINATOR,),
-    "PlanChanged": (COORDINATOR,),
-    "StopRequested": (COORDINATOR,),
-    "PromptsRewritten": (COORDINATOR,),
-    "ImageScored": (COORDINATOR,),
-    "GradientsComputed": (COORDINATOR,),
-    "InstructionsProposed": (COORDINATOR,),
-    "StepFailed": (COORDINATOR,),
-    "GateDecided": (COORDINATOR,),
-    "RoleReported": (COORDINATOR,),
-    "RolesChanged": (COORDINATOR,),
-    "RewriteRequested": ("generator",),
-    "RenderRequested": ("renderer",),
-    "ScoreRequested": ("scorer",),
-    "CritiqueRequested": ("gradient",),
-    "ProposalRequested": ("modifier",),
-}
-"""Who each kind of message is delivered to; kinds that are not here are facts for readers."""
 
 STOP_WAIT_S = 30.0
 
@@ -140,8 +109,7 @@ class Session:
         place.check_run_name(name)
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
-            given = None if config is None else _as_config(config).with_word_files(place.folder)
-            wanted = given or await _stored(place, name)
+            wanted = await config_for(place, name, config)
             durability = wanted.run.durability
             # Sealed: nothing in a run can read what is known of the prompts it is judged by.
             store = await stack.enter_async_context(
@@ -149,7 +117,7 @@ class Session:
             )
             if parent:
                 await require_forkable(store, parent, name)
-            changes = await _changes(store, name, wanted)
+            changes = await changes_by(wanted, store, name)
             scores = TrainOnlyMemo(effects := Effects(store))
             services = await stack.enter_async_context(
                 open_services(
@@ -263,75 +231,27 @@ class Session:
         self._journal.attach(self._runtime, with_guests(CONSUMERS, roles))
         self._coordinator = Coordinator(self._journal, campaign)
         library = PromptLibrary(self._store)
-        llm, journal = self.services.llm, self._journal
-        rules = self.config.constraints
-        actors: dict[str, Role] = {
-            COORDINATOR: self._coordinator,
-            "generator": Generator(
-                journal,
-                llm("generator"),
-                constraints=rules,
-                concurrency=self.config.run.concurrency,
-                retry=retry,
-            ),
-            "gradient": GradientCalculator(
-                journal, llm("gradient"), sees=llm("gradient").sees, retry=retry
-            ),
-            "modifier": InstructionModifier(
-                journal, llm("modifier"), library.search, constraints=rules, retry=retry
-            ),
-            "renderer": RenderWorker(journal, self.services.render, retry=retry),
-            "scorer": ScoreWorker(journal, self.services.score, retry=retry),
-        }
+        actors = core_actors(
+            self.config, self._journal, self._coordinator, self.services, library, retry
+        )
         for name, actor in actors.items():
-            kinds = [kind for kind, consumers in CONSUMERS.items() if name in consumers]
-            await actor.join(self._runtime, name, kinds)
+            await actor.join(self._runtime, name, kinds_for(name))
         owed = await self._journal.owed()
-        await self._guests.join(roles, self._runtime, journal, self.services, retry)
+        await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
         if campaign.started or owed:
-            plan = campaign.plan if campaign.started else _plan_of(owed)
+            settlement = Settlement(
+                self.name,
+                self.config,
+                self.changes,
+                self._store,
+                self._journal,
+                self._coordinator,
+            )
+            plan = await settlement.settle(owed, names_of(roles, "observer"))
             self._scores.admit(plan.train)
-            await self._tell_observers(plan, names_of(roles, "observer"))
-            await self._change_plan(owed)
         else:
             await self._start(library, roles, parent, from_best)
         self._journal.listen(self._events.put_nowait)
-
-    async def _tell_observers(self, plan: CampaignPlan, observers: tuple[str, ...]) -> None:
-        """Tell the coordinator when others than before read along."""
-        campaign = self.coordinator.campaign
-        before = tuple(campaign.attendance.since) if campaign.started else plan.observers
-        if observers != before and not self.complete:
-            place = f"{campaign.attendance.changes}/{','.join(observers)}"
-            cause = start_run(self.name, plan)
-            await self._journal.commit("", [RolesChanged.make(cause, place, observers=observers)])
-
-    async def _change_plan(self, owed: Sequence[Message]) -> None:
-        """Let the coordinator take up changes now, so that it is known whether the run goes on."""
-        changed = any(change.verdict == "takes effect" for change in self.changes)
-        early = [m for m in owed if isinstance(m, RunStarted | PlanChanged)]
-        if changed or any(isinstance(message, PlanChanged) for message in early):
-            for message in early:
-                await self.coordinator.fold(message)
-        store_config = {"name": self.name, "config": self.config.model_dump_json()}
-        if changed:
-            campaign, run, budget = self.coordinator.campaign, self.config.run, self.config.budget
-            message = PlanChanged.make(
-                start_run(self.name, campaign.plan),
-                str(campaign.changes + 1),
-                rounds=run.rounds,
-                concurrency=run.concurrency,
-                patience=run.patience,
-                limits=budget.limits,
-                prices=self.config.prices,
-            )
-            await self._journal.commit("", [message], also=[("set_run_config", store_config)])
-            await self.coordinator.fold(message)
-        elif self.changes:
-            await self._store.write([("set_run_config", store_config)])
-        if self.changes and (stopped := self.coordinator.campaign.stopped):
-            state = self._state("complete", stopped.reason)
-            await self._store.write([("set_run_state", state)])
 
     async def _start(
         self, library: PromptLibrary, roles: Sequence[FoundRole], parent: str, from_best: bool
@@ -429,50 +349,3 @@ class Session:
         # Either it was never started, or its error was told already, through the journal.
         with contextlib.suppress(RuntimeError, UnhandledMessageError):
             await self._runtime.stop()
-
-
-def _as_config(config: BigpeConfig | Mapping[str, Any]) -> BigpeConfig:
-    if isinstance(config, BigpeConfig):
-        return config
-    return check_config(dict(config), where="the configuration given to Session.open")
-
-
-def _plan_of(messages: Iterable[Message]) -> CampaignPlan:
-    """The plan in a run's first message, which is among those owed."""
-    return next(message.plan for message in messages if isinstance(message, RunStarted))
-
-
-async def _stored(project: Project, name: str) -> BigpeConfig:
-    """The configuration that a run has. ConfigError when there is no such run."""
-    if project.database.exists():
-        async with Store(project.database, read_only=True) as store:
-            # Of any schema: the file may be older than this bigpe.
-            row = await store.one("get_run_config", name=name)
-        if row is not None:
-            return BigpeConfig.model_validate_json(row["config"])
-    raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
-
-
-async def _changes(store: Store, name: str, wanted: BigpeConfig) -> list[Change]:
-    """What `wanted` changes of the run's configuration; ConfigError when it may not."""
-    row = await store.one("get_run", name=name)
-    if row is None:
-        return []
-    stored = BigpeConfig.model_validate_json(row["config"])
-    current = await _with_observers(store, name, stored, wanted)
-    changes = compare(current, wanted)
-    require_allowed(name, changes)
-    if current != stored:
-        record = {"name": name, "config": current.model_dump_json()}
-        await store.write([("set_run_config", record)])
-    return changes
-
-
-async def _with_observers(
-    store: Store, name: str, stored: BigpeConfig, wanted: BigpeConfig
-) -> BigpeConfig:
-    """The run's configuration with the observers of `wanted`, which may come and go."""
-    if (stored.roles, stored.llm) == (wanted.roles, wanted.llm):
-        return stored
-    plan = await plan_of(store, name)
-    return with_observers_of(stored, wanted, plan) if plan else stored

@@ -1,0 +1,72 @@
+"""The actors of a run that are bigpe's own, and who each kind of message is delivered to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bigpe.agents.coordinator import Coordinator
+from bigpe.agents.generator import Generator
+from bigpe.agents.gradient import GradientCalculator
+from bigpe.agents.journal import Journal
+from bigpe.agents.modifier import InstructionModifier
+from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.workers import RenderWorker, ScoreWorker
+from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.history import COORDINATOR
+from bigpe.runtime.stack import Services
+from bigpe.services.library import PromptLibrary
+
+CONSUMERS: Mapping[str, tuple[str, ...]] = {
+    "RunStarted": (COORDINATOR,),
+    "PlanChanged": (COORDINATOR,),
+    "StopRequested": (COORDINATOR,),
+    "PromptsRewritten": (COORDINATOR,),
+    "ImageScored": (COORDINATOR,),
+    "GradientsComputed": (COORDINATOR,),
+    "InstructionsProposed": (COORDINATOR,),
+    "StepFailed": (COORDINATOR,),
+    "GateDecided": (COORDINATOR,),
+    "RoleReported": (COORDINATOR,),
+    "RolesChanged": (COORDINATOR,),
+    "RewriteRequested": ("generator",),
+    "RenderRequested": ("renderer",),
+    "ScoreRequested": ("scorer",),
+    "CritiqueRequested": ("gradient",),
+    "ProposalRequested": ("modifier",),
+}
+"""Kinds that are not here are facts for readers."""
+
+
+def kinds_for(actor: str) -> list[str]:
+    """The kinds of message that are delivered to `actor`."""
+    return [kind for kind, consumers in CONSUMERS.items() if actor in consumers]
+
+
+def core_actors(
+    config: BigpeConfig,
+    journal: Journal,
+    coordinator: Coordinator,
+    services: Services,
+    library: PromptLibrary,
+    retry: RetryRule,
+) -> dict[str, Role]:
+    """The actors by name; none has joined a runtime yet."""
+    llm, rules = services.llm, config.constraints
+    return {
+        COORDINATOR: coordinator,
+        "generator": Generator(
+            journal,
+            llm("generator"),
+            constraints=rules,
+            concurrency=config.run.concurrency,
+            retry=retry,
+        ),
+        "gradient": GradientCalculator(
+            journal, llm("gradient"), sees=llm("gradient").sees, retry=retry
+        ),
+        "modifier": InstructionModifier(
+            journal, llm("modifier"), library.search, constraints=rules, retry=retry
+        ),
+        "renderer": RenderWorker(journal, services.render, retry=retry),
+        "scorer": ScoreWorker(journal, services.score, retry=retry),
+    }
