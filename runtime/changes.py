@@ -1,20 +1,19 @@
 """Which settings of a run may change after it has begun.
 
 A setting that results depend on may not: what was measured before and after could not be compared.
-A new setting is refused until it stands here.
+Every setting stands in one of the two lists; one that stands in neither is refused.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
 from bigpe.runtime.config import BigpeConfig, flat_settings
 from bigpe.services.errors import ConfigError
 
-Verdict = Literal["takes effect", "changes no result", "needs a fork"]
+Verdict = Literal["takes effect", "changes no result", "if the model is the same", "needs a fork"]
 MAY_CHANGE: tuple[tuple[str, Verdict], ...] = (
     ("budget.*", "takes effect"),
     ("prices.*", "takes effect"),
@@ -23,12 +22,104 @@ MAY_CHANGE: tuple[tuple[str, Verdict], ...] = (
     ("run.concurrency", "takes effect"),
     ("run.durability", "changes no result"),
     ("llm.*.timeout_s", "changes no result"),
+    ("llm.*.concurrency", "changes no result"),
     ("llm.*.api_key_env", "changes no result"),
     ("llm.*.allow_providers", "changes no result"),
     ("render.call_timeout_s", "changes no result"),
+    ("render.http.api_key_env", "changes no result"),
+    ("render.http.concurrency", "changes no result"),
+    ("render.http.max_mb", "changes no result"),
     ("score.call_timeout_s", "changes no result"),
+    ("score.http.api_key_env", "changes no result"),
+    ("score.http.concurrency", "changes no result"),
+    ("score.http.max_mb", "changes no result"),
+    ("roles.*.timeout_s", "changes no result"),
+    ("roles.*.allow", "changes no result"),
+    ("render.http.urls", "if the model is the same"),
+    ("render.max_batch", "if the model is the same"),
+    ("score.http.urls", "if the model is the same"),
+    ("score.max_batch", "if the model is the same"),
+    ("pool.*", "if the model is the same"),
 )
-"""Not threads, devices and batch sizes: they change the last digits of pictures and scores."""
+"""Where and how the work is done. What a model tells of itself decides where it may matter: the
+workers at another address must be of the same model, device and releases (see same_models)."""
+NEEDS_A_FORK: tuple[str, ...] = (
+    "run.batch_size",
+    "run.seeds_per_prompt",
+    "run.seed",
+    "run.pool_size",
+    "run.pilot_prompts",
+    "run.improvements",
+    "policy.name",
+    "policy.exploration",
+    "policy.epsilon",
+    "policy.options.*",
+    "data.naive",
+    "data.column",
+    "data.professional",
+    "llm.*.provider",
+    "llm.*.config.*",
+    "render.backend",
+    "render.options.*",
+    "render.model",
+    "render.revision",
+    "render.variant",
+    "render.device",
+    "render.dtype",
+    "render.steps",
+    "render.guidance",
+    "render.size",
+    "render.negative_prompt",
+    "render.scheduler",
+    "render.timestep_spacing",
+    "render.vae",
+    "render.deterministic",
+    "render.threads",
+    "render.http.extra.*",
+    "render.http.send_seed",
+    "render.http.workflow",
+    "score.backend",
+    "score.options.*",
+    "score.model",
+    "score.device",
+    "score.dtype",
+    "score.compile",
+    "score.threads",
+    "score.guard",
+    "constraints.max_tokens",
+    "constraints.required",
+    "constraints.banned",
+    "constraints.artists",
+    "constraints.banned_file",
+    "constraints.artists_file",
+    "constraints.script",
+    "constraints.safety",
+    "roles.*.class",
+    "roles.*.agent",
+    "roles.*.agent.*",
+    "roles.*.shape",
+    "roles.*.reads",
+    "roles.*.replay",
+    "roles.*.before",
+    "roles.*.required",
+    "roles.*.max_texts",
+    "roles.*.max_chars",
+    "roles.*.max_llm_calls",
+    "roles.*.options.*",
+)
+"""Threads are among them: they change the order of sums, and so the last digits. Of eight pictures
+of the embedded model, four differ between one thread and two. Observers come and go all the same
+(see settling)."""
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether a dotted key is meant: `*` stands for one part of it, at the end for all the rest."""
+    parts, wanted = key.split("."), pattern.split(".")
+    if wanted[-1] == "*":
+        wanted, parts = wanted[:-1], parts[: len(wanted) - 1] if len(parts) >= len(wanted) else []
+    return len(parts) == len(wanted) and all(
+        want in ("*", part) for want, part in zip(wanted, parts, strict=True)
+    )
 
 
 class Change(NamedTuple):
@@ -42,7 +133,7 @@ class Change(NamedTuple):
     def verdict(self) -> Verdict:
         """What becomes of it."""
         for pattern, verdict in MAY_CHANGE:
-            if fnmatchcase(self.key, pattern):
+            if matches(pattern, self.key):
                 return verdict
         return "needs a fork"
 

@@ -33,11 +33,12 @@ from bigpe.runtime.changes import Change
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.forks import best_of, require_forkable
 from bigpe.runtime.guests import Guests, names_of, with_guests
-from bigpe.runtime.history import replayed_campaign, scorer_of
+from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.runtime.project import Project
 from bigpe.runtime.run_clock import RunClock
+from bigpe.runtime.same_models import noted, records_now, require_same_models
 from bigpe.runtime.settling import Settlement, changes_by, config_for
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
@@ -45,7 +46,7 @@ from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
 from bigpe.services.library import PromptLibrary
 from bigpe.services.render import Renderer
-from bigpe.services.score import Scorer, require_same_scorer
+from bigpe.services.score import Scorer
 from bigpe.services.store import Store
 
 log = structlog.get_logger("bigpe.session")
@@ -169,7 +170,7 @@ class Session:
         """Run until the end or a pause, yielding every message once it is stored.
 
         Raises what broke the run from inside (a full disk, say); all that was stored stays.
-        ScoreError when the scorer is not the one that gave the run's earlier scores.
+        ConfigError when renderer or scorer are not those that the run began with.
         """
         if self.complete:
             await self._guests.catch_up()
@@ -177,8 +178,7 @@ class Session:
                 yield self._events.get_nowait()
             return
         await self._start_clock()
-        await self.services.open_models()
-        await self._require_same_scorer()
+        await self._require_same_models()
         self._runtime.start()
         await self._store.write([("set_run_state", self._state("running", ""))])
         await self._journal.publish("", await self._journal.owed())
@@ -218,10 +218,8 @@ class Session:
 
     # -- inside -------------------------------------------------------------------------------
 
-    async def _require_same_scorer(self) -> None:
-        earlier = await scorer_of(self._store, self.name)
-        if earlier is not None:
-            require_same_scorer(earlier, await self.services.score.open())
+    async def _require_same_models(self) -> None:
+        await require_same_models(self._store, self.name, await records_now(self.services))
 
     async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -239,6 +237,8 @@ class Session:
         owed = await self._journal.owed()
         await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
         if campaign.started or owed:
+            if any(one.verdict == "if the model is the same" for one in self.changes):
+                await self._require_same_models()  # before the change is kept
             settlement = Settlement(
                 self.name,
                 self.config,
@@ -267,7 +267,7 @@ class Session:
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
         plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
         # A model that cannot be loaded is found here, before the run exists.
-        await self.services.open_models()
+        models = await records_now(self.services)
         record = {
             "name": self.name,
             "created": time.time(),
@@ -275,7 +275,9 @@ class Session:
             "version": bigpe.__version__,
         }
         lineage = {"name": self.name, "parent": parent}
-        await self._store.write([("add_run", record), ("set_run_parent", lineage)])
+        await self._store.write(
+            [("add_run", record), ("set_run_parent", lineage), noted(self.name, models)]
+        )
         await self._journal.commit("", [start_run(self.name, plan)])
         self._scores.admit(plan.train)
 

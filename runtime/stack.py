@@ -35,9 +35,12 @@ class Services:
     constraints: Constraints = NONE
     """What rewrites are held to."""
 
-    async def open_models(self) -> None:
-        """Load renderer and scorer side by side; ConfigError when one cannot be loaded."""
-        await asyncio.gather(self.render.open(), self.score.open())
+    async def open_models(self) -> tuple[str, str]:
+        """Load renderer and scorer side by side; returns their fingerprints.
+
+        ConfigError when one cannot be loaded.
+        """
+        return await asyncio.gather(self.render.open(), self.score.open())
 
 
 @asynccontextmanager

@@ -124,7 +124,7 @@ class Child:
         if self._deaths > self._max_restarts:
             raise GivenUpError(
                 f"the {self._name} process died {self._deaths} times in a row; "
-                f"{self._last_words()}. Mend that (a smaller batch, size or model, a free device), "
+                f"{self._last_words()}. Mend that (a free device, a smaller max_batch), "
                 "then run `bigpe resume`"
             )
         if self._refusal is not None:

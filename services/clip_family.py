@@ -60,7 +60,7 @@ class ClipBackend:
     def handle(self, method: str, payload: Json) -> Json:
         """`fingerprint`, or `score` with "items" of image digest and prompt."""
         if method == "fingerprint":
-            return {"fingerprint": self.fingerprint}
+            return {"fingerprint": self.fingerprint, "made_of": self.made_of}
         if method != "score":
             raise ScoreError(f"the scorer has no method {method!r}")
         return {"items": self._score(payload["items"])}
@@ -68,17 +68,20 @@ class ClipBackend:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of all that a score depends on."""
-        return digest(
-            {
-                "weights": folder_fingerprint(self._scoring.folder),
-                **self._scoring.told,
-                "device": self._device,
-                "dtype": str(self._dtype),
-                "rows": self._rows,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            }
-        )
+        return digest(self.made_of)
+
+    @cached_property
+    def made_of(self) -> Json:
+        """What the fingerprint is a digest of."""
+        return {
+            "weights": folder_fingerprint(self._scoring.folder),
+            **self._scoring.told,
+            "device": self._device,
+            "dtype": str(self._dtype),
+            "rows": self._rows,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
 
     @torch.inference_mode()
     def _score(self, items: Sequence[Json]) -> list[Json]:

@@ -83,11 +83,12 @@ class ComfyUi:
         self._workflow = workflow
 
     async def identity(self) -> Json:
-        """The workflow and the server's release; not the files that the workflow names."""
+        """The workflow, the server's release, and its address for the files that are named."""
         stats = await self._client.get_json("/system_stats")
         if told_in(stats, "system") is None:
             raise ConfigError(f"{self._client.url} does not answer as ComfyUI does")
         return {
+            "url": self._client.url,
             "workflow": digest(self._workflow.graph),
             "comfyui": told_in(stats, "system", "comfyui_version"),
             "pytorch": told_in(stats, "system", "pytorch_version"),

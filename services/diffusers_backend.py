@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class DiffusersBackend:
     def handle(self, method: str, payload: Json) -> Json:
         """`fingerprint`, or `render` with "items" of prompt and seed."""
         if method == "fingerprint":
-            return {"fingerprint": self.fingerprint()}
+            return {"fingerprint": self.fingerprint(), "made_of": self.made_of}
         if method != "render":
             raise RenderError(f"the renderer has no method {method!r}")
         items: list[Json] = payload["items"]
@@ -58,17 +59,20 @@ class DiffusersBackend:
         return {"items": self._paint(items)}
 
     def fingerprint(self) -> str:
-        """A digest of all that a picture depends on besides prompt and seed."""
+        """A digest of what a picture depends on."""
+        return digest(self.made_of)
+
+    @cached_property
+    def made_of(self) -> Json:
+        """All that a picture depends on besides prompt and seed."""
         settings = self._config.model_dump(mode="json", exclude=NO_PART)
-        return digest(
-            {
-                "weights": _identity(_place(self._config.model), self._config.revision),
-                "vae": _identity(self._config.vae) if self._config.vae else "",
-                "settings": settings | {"device": self._device, "dtype": str(self._dtype)},
-                "torch": torch.__version__,
-                "diffusers": diffusers.__version__,
-            }
-        )
+        return {
+            "weights": _identity(_place(self._config.model), self._config.revision),
+            "vae": _identity(self._config.vae) if self._config.vae else "",
+            "settings": settings | {"device": self._device, "dtype": str(self._dtype)},
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+        }
 
     def _paint(self, items: Sequence[Json]) -> list[Json]:
         """Paint a batch; one that does not fit in memory is halved, down to single pictures."""

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from bigpe.services.models import cache_folder, file_sha256
-from bigpe.services.values import digest
+from bigpe.services.values import Json, digest
 
 MODEL_FILES = (".json", ".txt", ".safetensors", ".bin", ".pt", ".model")
 LARGE = 64 * 1024 * 1024
 """Bytes from which a file's digest is remembered by its path, size and time."""
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """A renderer or scorer that tells what its fingerprint is a digest of."""
+
+    @property
+    def made_of(self) -> Json:
+        """Empty until it was opened."""
+        ...
 
 
 def folder_fingerprint(folder: Path) -> str:

@@ -41,7 +41,7 @@ class PictureApi(Protocol):
         ...
 
     async def identity(self) -> Json:
-        """All that the service tells of what a picture depends on."""
+        """All that tells what a picture depends on; the address, where the service tells little."""
         ...
 
     async def paint(self, request: RenderRequest) -> bytes:
@@ -67,14 +67,13 @@ class HttpRenderer:
         self._fingerprint = ""
 
     async def open(self) -> str:
-        """See `Renderer.open`: a digest of the address, the settings and what the service tells."""
+        """See `Renderer.open`: a digest of the settings and of what the service tells."""
         async with self._opening:
             if not self._fingerprint:
                 told = {key: getattr(self._config, key) for key in self._api.uses}
                 self._fingerprint = digest(
                     {
                         "backend": self._config.backend,
-                        "url": self._client.url,
                         "extra": self._config.http.extra,
                         "send_seed": self._config.http.send_seed,
                         "settings": told,

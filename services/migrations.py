@@ -178,6 +178,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE run ADD COLUMN seconds REAL NOT NULL DEFAULT 0",
         "ALTER TABLE run ADD COLUMN parent TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Which renderer and scorer a run began with, by what they said of themselves.
+        "ALTER TABLE run ADD COLUMN models TEXT NOT NULL DEFAULT '{}'",
+    ),
 )
 
 VERSION = len(STEPS)

@@ -29,8 +29,8 @@ class OpenAiImages:
         self._config = config
 
     async def identity(self) -> Json:
-        """Nothing: the API does not tell what is behind a model's name."""
-        return {}
+        """The address: the API does not tell what is behind a model's name."""
+        return {"url": self._client.url}
 
     async def paint(self, request: RenderRequest) -> bytes:
         """See `PictureApi.paint`."""

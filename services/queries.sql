@@ -22,6 +22,12 @@ SELECT config FROM run WHERE name = :name;
 -- name: set_run_config
 UPDATE run SET config = :config WHERE name = :name;
 
+-- name: get_run_models
+SELECT models FROM run WHERE name = :name;
+
+-- name: set_run_models
+UPDATE run SET models = :models WHERE name = :name;
+
 -- name: add_run_seconds
 UPDATE run SET seconds = seconds + :seconds WHERE name = :name;
 

@@ -128,6 +128,8 @@ class DiffusersRenderer:
         settings = config.model_dump(mode="json")
         self._fingerprint = ""
         """Empty until the first call: the child computes it."""
+        self.made_of: Json = {}
+        """See `fingerprints.Composed`."""
         self._child = Child(
             BACKEND,
             {"render": settings, "images": str(blobs.folder), "env": thread_env(config.threads)},
@@ -139,7 +141,9 @@ class DiffusersRenderer:
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
         if not self._fingerprint:
-            self._fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
+            told = await self._child.call("fingerprint", {})
+            self.made_of = told.get("made_of", {})
+            self._fingerprint = str(told["fingerprint"])
         return self._fingerprint
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
@@ -180,7 +184,7 @@ class RenderService:
     def __init__(
         self, renderer: Renderer, memo: Memo, blobs: BlobStore, config: RenderConfig
     ) -> None:
-        self._renderer = renderer
+        self.backend = renderer
         self._memo = memo
         self._blobs = blobs
         self.queue: BatchQueue[RenderRequest, Timed[Image]] = BatchQueue(
@@ -192,7 +196,7 @@ class RenderService:
 
     async def render(self, request: RenderRequest) -> Image:
         """The picture, in the blob store. RenderError; StoreError when it cannot be kept."""
-        fingerprint = await self._renderer.open()
+        fingerprint = await self.backend.open()
         body: Json = {"prompt": request.prompt, "seed": request.seed}
         key = digest({"op": "render", "version": 1, "model": fingerprint, **body})
 
@@ -206,9 +210,9 @@ class RenderService:
     def _is_there(self, stored: Json) -> bool:
         return self._blobs.has(str(stored["digest"]))
 
-    async def open(self) -> None:
-        """Load the model now instead of at the first request."""
-        await self._renderer.open()
+    async def open(self) -> str:
+        """Load the model now instead of at the first request; returns its fingerprint."""
+        return await self.backend.open()
 
     async def close(self) -> None:
         """Stop the queue; the renderer is its owner's to close."""

@@ -121,6 +121,8 @@ class ClipScorer:
     ) -> None:
         self._fingerprint = ""
         """Empty until the first call: the child computes it."""
+        self.made_of: Json = {}
+        """See `fingerprints.Composed`."""
         settings = config.model_dump(mode="json", include=set(ScoreConfig.model_fields))
         self._child = Child(
             BACKEND,
@@ -133,7 +135,9 @@ class ClipScorer:
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
         if not self._fingerprint:
-            self._fingerprint = str((await self._child.call("fingerprint", {}))["fingerprint"])
+            told = await self._child.call("fingerprint", {})
+            self.made_of = told.get("made_of", {})
+            self._fingerprint = str(told["fingerprint"])
         return self._fingerprint
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
@@ -154,7 +158,7 @@ class ScoreService:
     """A scorer behind queue and memo: equal pairs are scored once."""
 
     def __init__(self, scorer: Scorer, memo: Memo, config: ScoreConfig) -> None:
-        self._scorer = scorer
+        self.backend = scorer
         self._memo = memo
         self.queue: BatchQueue[ScoreRequest, Timed[Score]] = BatchQueue(
             timed(scorer.score),
@@ -165,7 +169,7 @@ class ScoreService:
 
     async def score(self, request: ScoreRequest) -> Score:
         """The score of the picture against the prompt. ScoreError when there is none."""
-        fingerprint = await self._scorer.open()
+        fingerprint = await self.backend.open()
         body: Json = {"image": request.image, "prompt": request.prompt}
         key = digest({"op": "score", "version": 1, "model": fingerprint, **body})
 
@@ -180,7 +184,7 @@ class ScoreService:
 
     async def open(self) -> str:
         """Load the model now instead of at the first request; returns its fingerprint."""
-        return await self._scorer.open()
+        return await self.backend.open()
 
     async def close(self) -> None:
         """Stop the queue; the scorer is its owner's to close."""

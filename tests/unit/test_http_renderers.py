@@ -113,6 +113,10 @@ async def test_openai_images(bench: Bench, server: OpenAiServer) -> None:
         server, size=32, http={"api_key_env": KEY, "extra": {"output_format": "webp", "n": 9}}
     )
     assert await renderer.open() == await renderer.open()
+    # Nothing but its address tells what it is.
+    assert (
+        await bench.openai(bench.serve(OpenAiServer())).open() != await bench.openai(server).open()
+    )
     first, second = await paint(renderer), await paint(renderer)
     assert (first.width, first.height) == (32, 32)
     assert first.digest != second.digest, "it has no seed, so nothing makes them equal"
@@ -138,6 +142,11 @@ async def test_a1111(bench: Bench) -> None:
     )  # fmt: skip
     assert "override_settings" not in sent
     assert await bench.a1111(server, steps=5).open() != fingerprint
+    # It may move: the same checkpoint at another address is the same renderer.
+    moved = bench.serve(A1111Server())
+    assert await bench.a1111(moved, steps=4, guidance=2.0, negative_prompt="blur").open() == (
+        fingerprint
+    )
     server.checkpoint = "other"
     assert await bench.a1111(server, steps=4, guidance=2.0).open() != fingerprint
     with pytest.raises(ConfigError, match="the checkpoint has changed from tiny to other"):

@@ -20,7 +20,7 @@ from bigpe.services.blobs import BlobStore
 from bigpe.services.diffusers_backend import DiffusersBackend, _identity
 from bigpe.services.errors import ConfigError, RenderError, StoreError
 from bigpe.services.render import DiffusersRenderer, RenderConfig, RenderService
-from bigpe.services.values import Image, RenderRequest
+from bigpe.services.values import Image, RenderRequest, digest
 
 
 @pytest.fixture(scope="session")
@@ -297,7 +297,8 @@ async def test_the_child_paints(
     try:
         fingerprint = await renderer.open()
         backend = DiffusersBackend(config_of(pipeline), tmp_path / "here")
-        assert fingerprint == backend.fingerprint()
+        assert fingerprint == backend.fingerprint() == digest(renderer.made_of)
+        assert renderer.made_of["torch"] == torch.__version__
         requests = [RenderRequest(prompt="a red fox", seed=seed) for seed in (1, 2)]
         [image, _] = await renderer.render(requests)
         assert isinstance(image, Image)

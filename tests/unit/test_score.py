@@ -19,7 +19,7 @@ from bigpe.services.clip_family import ClipBackend
 from bigpe.services.clip_images import FolderPreprocess
 from bigpe.services.errors import ConfigError, ScoreError
 from bigpe.services.score import ClipScorer, ScoreConfig, ScoreService
-from bigpe.services.values import Score, ScoreRequest
+from bigpe.services.values import Score, ScoreRequest, digest
 
 
 @pytest.fixture(scope="session")
@@ -211,6 +211,7 @@ async def test_the_child_scores(model: Path, tmp_path: Path) -> None:
     scorer = ClipScorer(config_of(model), BlobStore(tmp_path))
     try:
         fingerprint = await scorer.open()
+        assert fingerprint == digest(scorer.made_of)
         requests = [ScoreRequest(image=i, prompt="a fox") for i in (image, "0" * 64)]
         [score, failure] = await scorer.score(requests)
     finally:

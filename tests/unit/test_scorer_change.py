@@ -14,7 +14,7 @@ from bigpe.agents.messages import ImageScored
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ScoreError
+from bigpe.services.errors import ConfigError, ScoreError
 from bigpe.services.score import ScoreConfig, ScoreService
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
 
@@ -55,8 +55,9 @@ async def test_a_run_does_not_go_on_with_another_scorer(tmp_path: Path) -> None:
     blobs = BlobStore(Project(tmp_path).images)
     await go_on(tmp_path, FakeScorer(blobs), pause=True)
     before = transcript(tmp_path)
-    with pytest.raises(ScoreError, match="earlier scores are of fake-sco, new ones of other-sc"):
+    with pytest.raises(ConfigError, match="with another scorer") as refused:
         await go_on(tmp_path, OtherScorer(blobs))
+    assert "fingerprint: fake-sco -> other-sc" in str(refused.value)
     assert transcript(tmp_path) == before
     await go_on(tmp_path, FakeScorer(blobs))
     assert len(transcript(tmp_path)) > len(before)

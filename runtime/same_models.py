@@ -1,0 +1,99 @@
+"""A run's renderer and scorer stay what they were: noted when it begins, compared when it goes on.
+
+A configuration cannot tell: the files of a model, a release of torch, a device or the server behind
+an address may have changed while the configuration stayed. So what the models say of themselves is
+kept, and a difference is shown by what they are made of.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from bigpe.runtime.config import flat_settings
+from bigpe.runtime.history import scorer_of
+from bigpe.runtime.stack import Services
+from bigpe.services.errors import ConfigError
+from bigpe.services.fingerprints import Composed
+from bigpe.services.store import Statement, Store
+
+KINDS = ("renderer", "scorer")
+SHORT = 8
+"""Characters of a digest that people are shown."""
+
+
+class ModelRecord(BaseModel):
+    """What a renderer or scorer is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    made_of: dict[str, Any] = {}
+    """What the fingerprint is a digest of; empty where only the fingerprint is told."""
+
+
+Records = dict[str, ModelRecord]
+_RECORDS = TypeAdapter(Records)
+
+
+async def records_now(services: Services) -> Records:
+    """Load renderer and scorer side by side, and ask them. ConfigError when one cannot be."""
+    prints = await services.open_models()
+    backends = (services.render.backend, services.score.backend)
+    return {
+        kind: ModelRecord(
+            fingerprint=fingerprint,
+            made_of=backend.made_of if isinstance(backend, Composed) else {},
+        )
+        for kind, fingerprint, backend in zip(KINDS, prints, backends, strict=True)
+    }
+
+
+def noted(run: str, records: Records) -> Statement:
+    """Keep them with the run."""
+    return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
+
+
+async def require_same_models(store: Store, run: str, now: Records) -> None:
+    """ConfigError with the difference and the way out, when a model is not the run's own.
+
+    A run of a bigpe that noted none is held to `now` from here on.
+    """
+    row = await store.one("get_run_models", name=run)
+    before = _RECORDS.validate_json(row["models"]) if row else {}
+    if "scorer" not in before and (told := await scorer_of(store, run)):
+        before["scorer"] = ModelRecord(fingerprint=told)
+    for kind in KINDS:
+        if kind in before and before[kind].fingerprint != now[kind].fingerprint:
+            raise ConfigError(_told(run, kind, before[kind], now[kind]))
+    if row is not None and before.keys() != now.keys():
+        await store.write([noted(run, now)])
+
+
+def _told(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
+    made = {"renderer": "Pictures", "scorer": "Scores"}[kind]
+    return (
+        f"run {run!r} has begun with another {kind} than the one that is here now:\n"
+        f"{_differences(before, now)}\n"
+        f"{made} of the two could not be compared. Restore what was changed, then run "
+        f"`bigpe resume {run}`; or start a fork, which pays again only for what depends on it:\n"
+        f"  bigpe fork {run} NEW-NAME"
+    )
+
+
+def _differences(before: ModelRecord, now: ModelRecord) -> str:
+    old, new = flat_settings(before.made_of), flat_settings(now.made_of)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if not (old and new and changed):
+        return f"  fingerprint: {before.fingerprint[:SHORT]} -> {now.fingerprint[:SHORT]}"
+    return "\n".join(
+        f"  {key}: {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in changed
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value):
+        return value[:SHORT]
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
