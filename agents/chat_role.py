@@ -18,6 +18,7 @@ from autogen_core import CancellationToken, Component, ComponentModel
 from autogen_core.models import ChatCompletionClient, RequestUsage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
 from bigpe.agents.messages import Gradient
 from bigpe.agents.proposing import Proposal, propose
@@ -39,6 +40,7 @@ class ChatRoleConfig(BaseModel):
     model_client: ComponentModel
     instruction: Instruction
     seed: int = 0
+    constraints: Constraints = NONE
 
 
 class _NoMemo:
@@ -90,12 +92,15 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         instruction: Instruction,
         *,
         seed: int = 0,
+        constraints: Constraints = NONE,
     ) -> None:
+        """`constraints`: what its rewrites and proposals are held to."""
         super().__init__(name, description=f"bigpe's {role}")
         self._role: RoleName = role
         self._client = model_client
         self._instruction = instruction
         self._seed = seed
+        self._constraints = constraints
         self._llm = LlmService(model_client, _NoMemo())
         self._lock = asyncio.Lock()
 
@@ -128,7 +133,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         await self._llm.close()
 
     async def _generate(self, text: str) -> _Answer:
-        done = await rewrite(self._llm, self._instruction, text.strip(), self._seed)
+        naive = text.strip()
+        done = await rewrite(self._llm, self._instruction, naive, self._seed, self._constraints)
         return _Answer(text=done.text, usage=done.usage)
 
     async def _explain(self, text: str) -> _Answer:
@@ -154,6 +160,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             living=wanted.living,
             batch_prompts=(),
             seed=self._seed,
+            constraints=self._constraints,
         )
         if isinstance(made, Proposal):
             return _Answer(text=made.instruction.model_dump_json(), usage=made.usage)
@@ -166,12 +173,20 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             model_client=self._client.dump_component(),
             instruction=self._instruction,
             seed=self._seed,
+            constraints=self._constraints,
         )
 
     @classmethod
     def _from_config(cls, config: ChatRoleConfig) -> Self:
         client = ChatCompletionClient.load_component(config.model_client)
-        return cls(config.name, config.role, client, config.instruction, seed=config.seed)
+        return cls(
+            config.name,
+            config.role,
+            client,
+            config.instruction,
+            seed=config.seed,
+            constraints=config.constraints,
+        )
 
 
 def _parse(read: Callable[[str], Any], text: str, wanted: str) -> Any:
@@ -188,6 +203,9 @@ def as_chat_agent(
     *,
     name: str | None = None,
     seed: int = 0,
+    constraints: Constraints = NONE,
 ) -> ChatRole:
     """One of bigpe's roles as an AgentChat agent."""
-    return ChatRole(name or role, role, model_client, instruction, seed=seed)
+    return ChatRole(
+        name or role, role, model_client, instruction, seed=seed, constraints=constraints
+    )

@@ -66,7 +66,7 @@ class RetryRule:
     """Of a server's Retry-After; the wait above, with its jitter, comes on top."""
 
 
-class _Wait(wait_base):
+class Backoff(wait_base):
     """Jittered exponential backoff, after the time that the server itself asked for."""
 
     def __init__(self, rule: RetryRule) -> None:
@@ -166,7 +166,7 @@ class Role(RoutedAgent):
         try:
             async for trial in AsyncRetrying(
                 stop=self._is_last,
-                wait=_Wait(self._retry),
+                wait=Backoff(self._retry),
                 retry=retry_if_exception(self._may_retry),
                 before_sleep=report,
                 sleep=self._sleep,

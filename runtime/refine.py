@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from autogen_core.models import ChatCompletionClient
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from bigpe.agents.rewriting import Rewrite, rewrite
+from bigpe.agents.role import Backoff, RetryRule
 from bigpe.runtime.config import BigpeConfig
-from bigpe.services.effects import Effects
+from bigpe.services.effects import BriefMemo, Effects, Memo
+from bigpe.services.errors import BigpeError
 from bigpe.services.llm import LlmService, load_client
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, derive_seed
@@ -69,23 +73,13 @@ async def refine_each(
 
     At most `AT_A_TIME` prompts are taken ahead, so `prompts` may be a pipe without end.
     """
-    config = config or BigpeConfig()
-    wanted = config.llm_for("generator")
-    async with AsyncExitStack() as stack:
-        if database is None:
-            folder = stack.enter_context(TemporaryDirectory(prefix="bigpe-"))
-            database = Path(folder) / "memo.db"
-        store = await stack.enter_async_context(Store(database))
-        llm = LlmService(load_client(wanted), Effects(store), config=wanted)
-        stack.push_async_callback(llm.close)
+    async with Refiner.open(instruction, config, database=database, seed=seed) as refiner:
         ahead: asyncio.Queue[asyncio.Task[Rewrite] | None] = asyncio.Queue(AT_A_TIME)
 
         async def feed() -> None:
             try:
                 async for prompt in prompts:
-                    llm_seed = derive_seed(seed, "refine", prompt)
-                    work = rewrite(llm, instruction, prompt, llm_seed, config.constraints)
-                    await ahead.put(asyncio.create_task(work))
+                    await ahead.put(asyncio.create_task(refiner.one(prompt)))
             finally:
                 await ahead.put(None)
 
@@ -99,3 +93,66 @@ async def refine_each(
             while not ahead.empty():
                 if (task := ahead.get_nowait()) is not None:
                     task.cancel()
+
+
+class Refiner:
+    """A language model, told one instruction, that stays open between prompts."""
+
+    def __init__(
+        self,
+        llm: LlmService,
+        instruction: Instruction,
+        config: BigpeConfig,
+        *,
+        seed: int = 0,
+        retry: RetryRule | None = None,
+    ) -> None:
+        self._llm = llm
+        self._instruction = instruction
+        self._constraints = config.constraints
+        self._seed = seed
+        self._retry = retry or RetryRule()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        instruction: Instruction,
+        config: BigpeConfig | None = None,
+        *,
+        client: ChatCompletionClient | None = None,
+        database: Path | None = None,
+        seed: int = 0,
+        retry: RetryRule | None = None,
+    ) -> AsyncGenerator[Refiner]:
+        """`client` replaces the model that `config` names for the generator, and is not closed;
+        without a `database` what was asked is remembered until the end of the block.
+        """
+        config = config or BigpeConfig()
+        wanted = config.llm_for("generator")
+        async with AsyncExitStack() as stack:
+            memo: Memo = BriefMemo()
+            if database is not None:
+                memo = Effects(await stack.enter_async_context(Store(database)))
+            llm = LlmService(client or load_client(wanted), memo, config=wanted)
+            if client is None:
+                stack.push_async_callback(llm.close)
+            yield cls(llm, instruction, config, seed=seed, retry=retry)
+
+    async def one(self, prompt: str) -> Rewrite:
+        """The prompt's rewrite, always the same; transient failures of the service are waited out.
+
+        Raises BigpeError when the service fails for good.
+        """
+        llm_seed = derive_seed(self._seed, "refine", prompt)
+        async for trial in AsyncRetrying(
+            stop=stop_after_attempt(self._retry.attempts),
+            wait=Backoff(self._retry),
+            retry=retry_if_exception(lambda e: isinstance(e, BigpeError) and e.transient),
+            reraise=True,
+        ):
+            with trial:
+                return await rewrite(
+                    self._llm, self._instruction, prompt, llm_seed, self._constraints
+                )
+        raise AssertionError("a retry loop either returns or raises")

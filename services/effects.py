@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from cachetools import LRUCache
+
 from bigpe.services.errors import LlmError
 from bigpe.services.spending import Spender, current_spender, watching
 from bigpe.services.store import Statement, Store
@@ -129,6 +131,37 @@ class Effects:
         }
         await self._store.write([("open_payment", record)])
         return payment
+
+
+class BriefMemo:
+    """A memo that is forgotten with its owner, and forgets the oldest of its results before."""
+
+    def __init__(self, kept: int = 10_000) -> None:
+        self._calls: LRUCache[str, asyncio.Future[Json]] = LRUCache(kept)
+
+    async def run(
+        self,
+        key: str,
+        kind: str,
+        request: Json,
+        call: Callable[[], Awaitable[Json]],
+        *,
+        valid: Callable[[Json], bool] | None = None,
+    ) -> Json:
+        """See `Memo.run`."""
+        made = self._calls.get(key)
+        if made is None or _came_to_nothing(made, valid):
+            made = self._calls[key] = asyncio.ensure_future(call())
+        return await asyncio.shield(made)
+
+
+def _came_to_nothing(
+    made: asyncio.Future[Json], valid: Callable[[Json], bool] | None = None
+) -> bool:
+    if not made.done():
+        return False
+    failed = made.cancelled() or made.exception() is not None
+    return failed or (valid is not None and not valid(made.result()))
 
 
 def _settled(payment: str, outcome: str, usage: LlmUsage, seconds: float) -> Statement:

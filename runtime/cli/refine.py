@@ -22,7 +22,7 @@ from bigpe.runtime.cli.common import (
     reading,
     require_run,
 )
-from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.project import Project
 from bigpe.runtime.refine import refine_each
@@ -50,7 +50,11 @@ Examples:
 @click.option("--column", help="Which column of the file holds them; found by name if not given.")
 @project_option
 @click.option("--run", default=DEFAULT_RUN, show_default=True, help="Take this run's best.")
-@click.option("--instruction", help="Use this text instead of a run's best instruction.")
+@click.option(
+    "--instruction",
+    help="Use this text instead of a run's best instruction, with the project's bigpe.toml if "
+    "there is one.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--jsonl", is_flag=True, help="Print a JSON object a line, as they come.")
 @json_option
@@ -113,10 +117,10 @@ async def _refine(
     form: str | bool,
 ) -> None:
     if text is not None:
-        instruction, config, database = Instruction(text=text), BigpeConfig(), None
+        instruction, config = Instruction(text=text), _config_of(folder)
     else:
         instruction, config = await _best(folder, run)
-        database = Project(folder).database
+    database = Project(folder).database if Project(folder).database.exists() else None
     stream = refine_each(
         prompts, instruction=instruction, config=config, database=database, seed=seed
     )
@@ -132,6 +136,12 @@ async def _refine(
         raise ConfigError("there is no prompt to rewrite: the input was empty")
     if form == "array":
         print_json([_row(result) for result in done])
+
+
+def _config_of(folder: Path) -> BigpeConfig:
+    """The project's: its language model and `[constraints]`. bigpe's own where there is none."""
+    file = Project(folder).config
+    return load_config(file) if file.exists() else BigpeConfig()
 
 
 async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:

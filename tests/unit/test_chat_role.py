@@ -15,6 +15,7 @@ from support.fakes import FakeLlm
 from support.runs import run_fake
 
 from bigpe.agents.chat_role import ChatRole, as_chat_agent
+from bigpe.agents.constraints import Constraints
 from bigpe.agents.evidence import Pair
 from bigpe.runtime.chat_replay import replay
 from bigpe.services.embedded_llm import EmbeddedLlmClient
@@ -41,6 +42,25 @@ async def test_the_generator_rewrites() -> None:
     agent = as_chat_agent("generator", FakeLlm(), INSTRUCTION)
     answer = await agent.on_messages([text("a cat")], CancellationToken())
     assert answer.chat_message.to_text().startswith("a cat, golden")
+
+
+async def test_it_is_held_to_constraints() -> None:
+    rules = Constraints(banned=("golden",))
+    agent = as_chat_agent("generator", EmbeddedLlmClient(), INSTRUCTION, constraints=rules)
+    again = ChatAgent.load_component(agent.dump_component())
+    assert again.dump_component() == agent.dump_component()
+    bound = as_chat_agent("generator", FakeLlm(), INSTRUCTION, constraints=rules)
+    answer = await bound.on_messages([text("a cat")], CancellationToken())
+    assert answer.chat_message.to_text() == "a cat"
+    team = [
+        as_chat_agent(role, FakeLlm(), INSTRUCTION, constraints=rules)
+        for role in ("gradient", "modifier")
+    ]
+    told = await team[0].on_messages(
+        [text(json.dumps([pair.model_dump() for pair in PAIRS]))], CancellationToken()
+    )
+    made = await team[1].on_messages([text(told.chat_message.to_text())], CancellationToken())
+    assert "golden" not in made.chat_message.to_text().replace("forbids (banned: golden)", "")
 
 
 async def test_gradient_and_modifier_work_in_a_team() -> None:

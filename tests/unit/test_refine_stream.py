@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from support.fakes import FakeLlm
 
+from bigpe.agents.role import RetryRule
 from bigpe.runtime.cli import cli
-from bigpe.runtime.refine import AT_A_TIME, refine_each
+from bigpe.runtime.refine import AT_A_TIME, Refiner, refine_each
+from bigpe.services.errors import TransientLlmError
 from bigpe.services.values import Instruction
 
 INSTRUCTION = Instruction(text="Name the light.")
@@ -76,3 +79,27 @@ def test_a_file_is_refined_and_bad_rows_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["a fox", "--file", __file__], ["--file", "/no/such"]])
 def test_usage(arguments: list[str]) -> None:
     assert refined(*arguments).exit_code == 2
+
+
+def test_an_instruction_of_ones_own_is_under_the_projects_rules(tmp_path: Path) -> None:
+    (tmp_path / "bigpe.toml").write_text('[constraints]\nrequired = ["never said"]\n')
+    done = refined("a fox", "-p", str(tmp_path))
+    assert done.stdout == "a fox\n"
+    assert "lacks what [constraints] requires" in done.stderr
+    assert not (tmp_path / "bigpe.db").exists()
+
+
+async def test_a_busy_model_is_asked_again() -> None:
+    class Busy(FakeLlm):
+        calls = 0
+
+        async def create(self, *args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            if self.calls == 1:
+                raise TransientLlmError("busy")
+            return await super().create(*args, **kwargs)
+
+    retry = RetryRule(attempts=2, first_wait_s=0.0, longest_wait_s=0.0)
+    async with Refiner.open(INSTRUCTION, client=Busy(), retry=retry) as refiner:
+        done = await refiner.one("a red fox")
+    assert done.text.startswith("a red fox")

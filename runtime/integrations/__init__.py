@@ -1,0 +1,1 @@
+"""bigpe inside other programs; a module a program. See docs/refining.md."""
