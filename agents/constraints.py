@@ -79,6 +79,23 @@ class Constraints(BaseModel):
         }
         return self.model_copy(update={**lists, "banned_file": None, "artists_file": None})
 
+    def and_also(self, other: Constraints) -> Constraints:
+        """Both sets of rules, the stricter one where there can be but one; `self`'s safety filter
+        before the other's."""
+        limits = [limit for limit in (self.max_tokens, other.max_tokens) if limit]
+        scripts = (self.script, other.script)
+        script = next((one for one in ("ascii", "latin") if one in scripts), "any")
+        return self.model_copy(
+            update={
+                "max_tokens": min(limits, default=0),
+                "required": _joined(self.required, other.required),
+                "banned": _joined(self.banned, other.banned),
+                "artists": _joined(self.artists, other.artists),
+                "script": script,
+                "safety": self.safety or other.safety,
+            }
+        )
+
     def fault(self, text: str) -> str | None:
         """Why no prompt or instruction may say this; None: it may."""
         for kind, terms in (("banned", self.banned), ("an artist's name", self.artists)):

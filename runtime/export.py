@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from bigpe.runtime.viewer.told import FILTERS
 from bigpe.runtime.viewer.web import FOLDER, Pages
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import StoreError
+from bigpe.services.files import partial_file
 from bigpe.services.store import Store
 
 HIGHEST, LOWEST = 24, 8
@@ -145,18 +144,3 @@ def _comparison_rows(pulled: ArmPulled, texts: dict[str, str]) -> list[dict[str,
         }
         for gain in pulled.gains
     ]
-
-
-@contextmanager
-def partial_file(path: Path) -> Generator[Path]:
-    """Where to write; moved to `path` when it is whole. StoreError when it cannot be written."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # where it was never made
-            partial.unlink()

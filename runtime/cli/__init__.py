@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "inspect:inspect",
     "view": "view:view",
     "export": "export:export",
+    "publish": "publish:publish",
     "rate": "rate:rate",
     "sheet": "sheet:sheet",
     "experiment": "experiment:experiment",

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from bigpe.agents.rewriting import Rewrite
+from bigpe.agents.terms import one_line
 from bigpe.runtime.cli.common import (
     DEFAULT_RUN,
     json_option,
@@ -24,7 +25,9 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.history import replayed_campaign
+from bigpe.runtime.hub import load_instruction
 from bigpe.runtime.project import Project
+from bigpe.runtime.published import llm_name
 from bigpe.runtime.refine import refine_each
 from bigpe.services.errors import ConfigError
 from bigpe.services.prompt_files import read_prompts
@@ -37,6 +40,7 @@ from bigpe.services.values import Instruction
 Examples:
   bigpe refine "a cat on the beach"
   bigpe refine --instruction "Name the light and the lens." "a cat"
+  bigpe refine --from hf://user/name "a cat"
   cat prompts.txt | bigpe refine - | my-painter      each line as soon as it is there
   bigpe refine --file prompts.csv --jsonl > refined.jsonl
 """
@@ -55,6 +59,12 @@ Examples:
     help="Use this text instead of a run's best instruction, with the project's bigpe.toml if "
     "there is one.",
 )
+@click.option(
+    "--from",
+    "place",
+    metavar="FOLDER|hf://USER/NAME",
+    help="Use a published instruction, under its rules and those of the bigpe.toml here.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--jsonl", is_flag=True, help="Print a JSON object a line, as they come.")
 @json_option
@@ -65,6 +75,7 @@ def refine(
     project: Path,
     run: str,
     instruction: str | None,
+    place: str | None,
     seed: int,
     jsonl: bool,
     as_json: bool,
@@ -72,6 +83,8 @@ def refine(
     """Rewrite PROMPTS (or, for `-`, the lines of standard input) under an instruction."""
     if (file is None) == (not prompts):
         raise click.UsageError("give PROMPTS, or `-` for standard input, or --file FILE")
+    if instruction is not None and place is not None:
+        raise click.UsageError("give --instruction or --from, not both")
     if file is not None:
         found = read_prompts(file, column=column)
         for row in found.rejected:
@@ -81,7 +94,12 @@ def refine(
         source = _piped()
     else:
         source = _given(prompts)
-    perform(_refine(source, project, run, instruction, seed, "array" if as_json else jsonl))
+    chosen = None
+    if instruction is not None:
+        chosen = Instruction(text=instruction), _config_of(project)
+    elif place is not None:
+        chosen = _published(place, project)
+    perform(_refine(source, project, run, chosen, seed, "array" if as_json else jsonl))
 
 
 async def _given(prompts: Iterable[str]) -> AsyncGenerator[str]:
@@ -112,14 +130,11 @@ async def _refine(
     prompts: AsyncGenerator[str],
     folder: Path,
     run: str,
-    text: str | None,
+    chosen: tuple[Instruction, BigpeConfig] | None,
     seed: int,
     form: str | bool,
 ) -> None:
-    if text is not None:
-        instruction, config = Instruction(text=text), _config_of(folder)
-    else:
-        instruction, config = await _best(folder, run)
+    instruction, config = chosen or await _best(folder, run)
     database = Project(folder).database if Project(folder).database.exists() else None
     stream = refine_each(
         prompts, instruction=instruction, config=config, database=database, seed=seed
@@ -142,6 +157,17 @@ def _config_of(folder: Path) -> BigpeConfig:
     """The project's: its language model and `[constraints]`. bigpe's own where there is none."""
     file = Project(folder).config
     return load_config(file) if file.exists() else BigpeConfig()
+
+
+def _published(place: str, folder: Path) -> tuple[Instruction, BigpeConfig]:
+    found, own = load_instruction(place), _config_of(folder)
+    if (model := llm_name(own)) != found.models.llm:
+        click.echo(f"found with {one_line(found.models.llm)}; {model} rewrites here", err=True)
+    if found.safety and not own.constraints.safety:
+        told = "found under a safety filter, which is not part of it; set yours in [constraints]"
+        click.echo(told, err=True)
+    rules = own.constraints.and_also(found.constraints)
+    return found.instruction, own.model_copy(update={"constraints": rules})
 
 
 async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:

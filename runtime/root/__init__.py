@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BigpeError", "Instruction", "Session", "__version__", "refine"]
+__all__ = ["BigpeError", "Instruction", "Session", "__version__", "load_instruction", "refine"]
 
 if TYPE_CHECKING:
+    from bigpe.runtime.hub import load_instruction
     from bigpe.runtime.refine import refine
     from bigpe.runtime.session import Session
     from bigpe.services.errors import BigpeError
@@ -27,6 +28,7 @@ _HOMES = {
     "BigpeError": "bigpe.services.errors",
     "Instruction": "bigpe.services.values",
     "Session": "bigpe.runtime.session",
+    "load_instruction": "bigpe.runtime.hub",
     "refine": "bigpe.runtime.refine",
 }
 
