@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -17,7 +18,9 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.export import write_comparisons, write_messages, write_page
 from bigpe.runtime.project import Project
+from bigpe.runtime.trackers import Tracked, to_mlflow, to_wandb, tracked
 
+TRACKERS = ("mlflow", "wandb")
 FORMS = ("html", "jsonl", "parquet")
 
 
@@ -28,6 +31,8 @@ Examples:
   bigpe export                          all three, into runs/main-export/
   bigpe export main --form html -o .    main.html: one file that loads nothing else
   bigpe export wide --form jsonl --form parquet -o out
+  bigpe export --to mlflow              to MLFLOW_TRACKING_URI, else runs/main-export/mlruns
+  bigpe export --to wandb -o tracked    an offline run that `wandb sync` uploads
 """
 )
 @run_argument
@@ -40,6 +45,13 @@ Examples:
     help="html: a page; jsonl: all messages; parquet: all comparisons  [default: all three]",
 )
 @click.option(
+    "--to",
+    "trackers",
+    multiple=True,
+    type=click.Choice(TRACKERS),
+    help="An experiment tracker; repeating it adds what is new.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -47,16 +59,43 @@ Examples:
 )
 @json_option
 def export(
-    run: str, project: Path, forms: tuple[str, ...], output: Path | None, as_json: bool
+    run: str,
+    project: Path,
+    forms: tuple[str, ...],
+    trackers: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
 ) -> None:
-    """Write a run as a static page (one file), JSON lines and Parquet; works while it runs."""
+    """Write a run as a static page (one file), JSON lines and Parquet, or tell an experiment
+    tracker of it; works while it runs."""
     folder = output or Project(project).folder / "runs" / f"{run}-export"
-    written = perform(_export(run, project, forms or FORMS, folder))
+    wanted = forms or (() if trackers else FORMS)
+    written: dict[str, str] = {}
+    if wanted:
+        files = perform(_export(run, project, wanted, folder))
+        written |= {str(path): told for path, told in files.items()}
+    if trackers:
+        told = perform(_tracked(run, project))
+        for tracker in trackers:
+            written[_track(told, tracker, folder, chosen=output is not None)] = tracker
     if as_json:
-        print_json([str(path) for path in written])
+        print_json(list(written))
         return
     for path, told in written.items():
         click.echo(f"{path} ({told})")
+
+
+async def _tracked(run: str, project: Path) -> Tracked:
+    async with reading(project) as store:
+        await require_run(store, run)
+        return await tracked(store, run)
+
+
+def _track(told: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
+    if tracker == "wandb":
+        return to_wandb(told, folder)
+    elsewhere = "MLFLOW_TRACKING_URI" in os.environ and not chosen
+    return to_mlflow(told, None if elsewhere else folder / "mlruns")
 
 
 async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:
