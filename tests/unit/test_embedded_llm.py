@@ -27,10 +27,11 @@ from autogen_core.tools import FunctionTool
 from PIL import Image as Pictures
 from pydantic import BaseModel
 
+from bigpe.services import smollm_backend
 from bigpe.services.embedded_llm import EmbeddedLlmClient, EmbeddedLlmConfig
 from bigpe.services.errors import ConfigError, LlmError, ServiceError
 from bigpe.services.llm import EMBEDDED, LlmConfig, load_client
-from bigpe.services.models import SMOLLM2_FILE, SMOLLM2_SHA256
+from bigpe.services.models import SMOLLM2_FILE, SMOLLM2_SHA256, smollm2_path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,6 +93,73 @@ async def test_earlier_turns_and_the_system_text_are_heard(model: EmbeddedLlmCli
     ]
     told = await model.create(shown, extra_create_args={"max_tokens": 12, "temperature": 0.0})
     assert told.content != plain
+
+
+EXEMPLARS = ("a hat", "a felt hat, soft light", "an owl", "an owl, soft light, oil painting")
+
+
+def shown(naive: str, *exemplars: str) -> list[LLMMessage]:
+    """A rewrite as the Generator asks for it."""
+    turns: list[LLMMessage] = [SystemMessage(content="Rewrite the prompt. Add details.")]
+    for index in range(0, len(exemplars), 2):
+        turns.append(UserMessage(content=exemplars[index], source="user"))
+        turns.append(AssistantMessage(content=exemplars[index + 1], source="assistant"))
+    return [*turns, *user(naive)]
+
+
+async def rewritten(client: ChatCompletionClient, naive: str, *exemplars: str) -> str:
+    arguments = {"max_tokens": 24, "temperature": 1.0, "seed": 5}
+    turns = shown(naive, *exemplars)
+    return str((await client.create(turns, extra_create_args=arguments)).content)
+
+
+async def test_what_was_read_before_changes_no_answer(model: EmbeddedLlmClient) -> None:
+    """Neither a head that is kept, nor one that begins like it, nor one that was dropped."""
+    fresh = EmbeddedLlmClient()
+    try:
+        for begun in ("an owl in snow", "an owl in rain"):  # they begin with the same words
+            await rewritten(model, begun, *EXEMPLARS)
+        await rewritten(model, "an owl at sea", *EXEMPLARS[:2])
+        told = await rewritten(model, "an owl in fog", *EXEMPLARS)
+        assert told == await rewritten(fresh, "an owl in fog", *EXEMPLARS)
+        for index in range(6):  # more heads than are kept
+            await rewritten(model, "a boat", "a cup", f"a cup, number {index}")
+        assert told == await rewritten(model, "an owl in fog", *EXEMPLARS)
+    finally:
+        await fresh.close()
+
+
+async def test_a_model_with_other_marks_keeps_nothing_and_answers_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = [{"role": "system", "content": "Add details."}, {"role": "user", "content": "a fox"}]
+    request = {"messages": turns, "max_tokens": 12, "temperature": 0.0}
+    settings = {"path": str(smollm2_path()), "threads": 1}
+    known = smollm_backend.open_backend(settings).handle("chat", request)
+    monkeypatch.setattr(smollm_backend, "TURN", "<s>")
+    other = smollm_backend.open_backend(settings)
+    for _ in range(2):
+        answer = other.handle("chat", request)
+        assert answer["choices"] == known["choices"]
+        assert answer["timings"]["cache_n"] == 0 < known["timings"]["cache_n"]
+
+
+async def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_answered(
+    model: EmbeddedLlmClient,
+) -> None:
+    with pytest.raises(LlmError, match="refused"):
+        await rewritten(model, "a fox", "a hat", "word " * 3000)
+    assert await rewritten(model, "a fox", *EXEMPLARS)
+
+
+@pytest.mark.parametrize(("cores", "threads", "lanes"), [("2", 1, 2), ("2", 2, 1), ("1", 1, 1)])
+async def test_as_many_answers_at_a_time_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: str, threads: int, lanes: int
+) -> None:
+    monkeypatch.setenv("PYTHON_CPU_COUNT", cores)
+    client = EmbeddedLlmClient(EmbeddedLlmConfig(threads=threads))
+    assert client.lanes == lanes
+    await client.close()
 
 
 async def test_an_answer_ends_at_the_token_limit_and_at_the_stop(model: EmbeddedLlmClient) -> None:
