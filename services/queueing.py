@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from bigpe.services.errors import STOPS_RUN, LostWorkerError, ServiceError
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """A model that takes several calls at a time."""
+
+    lanes: int
+    """How many."""
+
+
+def lanes_of(backend: object, otherwise: int = 1) -> int:
+    """How many calls a model takes at a time; `otherwise` when it does not say."""
+    return backend.lanes if isinstance(backend, Parallel) else otherwise
 
 
 @dataclass
@@ -112,7 +126,8 @@ class BatchQueue(Generic[Req, Res]):
     async def _gather(self, batch: list[_Item[Req, Res]]) -> None:
         """Fill the batch: what is there, and what comes within the wait, but no cancelled items."""
         deadline = 0.0
-        while len(batch) < self._max_batch:
+        limit = self._max_batch
+        while len(batch) < limit:
             if batch and self._queue.empty():
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -133,6 +148,9 @@ class BatchQueue(Generic[Req, Res]):
             if suspect:
                 break
             if len(batch) == 1:
+                if self._lanes > 1:
+                    # No more than a lane's share: else one works long while others have nothing.
+                    limit = min(limit, math.ceil((1 + self.depth) / self._lanes))
                 deadline = time.monotonic() + self._max_wait_s
 
     async def _settle(self, batch: list[_Item[Req, Res]]) -> None:

@@ -211,3 +211,16 @@ async def test_lanes_take_batches_side_by_side() -> None:
     double.gate.set()
     assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16]
     await queue.close()
+
+
+async def test_a_lane_takes_its_share_and_leaves_the_rest_to_the_others() -> None:
+    double = Doubler()
+    double.gate.clear()
+    queue: BatchQueue[int, int] = BatchQueue(double, max_batch=8, lanes=2)
+    tasks = [asyncio.create_task(queue.submit(2 * number)) for number in range(6)]
+    while len(double.batches) < 2:
+        await asyncio.sleep(0)
+    double.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16, 20]
+    assert [len(batch) for batch in double.batches] == [3, 2, 1]
+    await queue.close()
