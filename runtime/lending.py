@@ -21,6 +21,7 @@ from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
 from bigpe.services.backends import Workplace, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
+from bigpe.services.cores import process_cores
 from bigpe.services.llm import load_client
 from bigpe.services.render import Renderer
 from bigpe.services.score import Scorer
@@ -139,7 +140,8 @@ async def open_models(
     blobs = BlobStore(project.images)
 
     def workplace(worker: str) -> Workplace:
-        return Workplace(blobs, project.folder, project.worker_log("experiment", worker))
+        log_path = project.worker_log("experiment", worker)
+        return Workplace(blobs, project.folder, log_path, cores=process_cores())
 
     renderer = open_renderer(config.render, workplace("render"))
     scorer = open_scorer(config.score, workplace("score"))

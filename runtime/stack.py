@@ -14,6 +14,7 @@ from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
 from bigpe.services.backends import Workplace, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
+from bigpe.services.cores import process_cores
 from bigpe.services.effects import Effects, Memo
 from bigpe.services.llm import LlmConfig, LlmService, load_client
 from bigpe.services.render import Renderer, RenderService
@@ -64,7 +65,8 @@ async def open_services(
     blobs = BlobStore(project.images)
 
     def workplace(worker: str) -> Workplace:
-        return Workplace(blobs, project.folder, project.worker_log(run, worker), config.pool)
+        log_path = project.worker_log(run, worker)
+        return Workplace(blobs, project.folder, log_path, config.pool, process_cores())
 
     async with AsyncExitStack() as stack:
         painter = renderer or open_renderer(config.render, workplace("render"))

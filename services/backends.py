@@ -35,10 +35,14 @@ class Workplace(NamedTuple):
     """What a process of the backend's own may write to."""
     pool: PoolConfig = PoolConfig()
     """Where models run."""
+    cores: int = 1
+    """That small models may share."""
 
 
 RENDERERS: Mapping[str, Callable[[RenderConfig, Workplace], Renderer]] = {
-    "diffusers": lambda config, at: DiffusersRenderer(config, at.blobs, log_path=at.log_path),
+    "diffusers": lambda config, at: DiffusersRenderer(
+        config, at.blobs, log_path=at.log_path, cores=at.cores
+    ),
     "openai-images": lambda config, at: open_openai_images(config, at.blobs),
     "a1111": lambda config, at: open_a1111(config, at.blobs),
     "comfyui": lambda config, at: open_comfyui(config, at.blobs, at.folder),

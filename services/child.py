@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ class Child:
         self._start_timeout_s = start_timeout_s
         self._max_restarts = max_restarts
         self._deaths = 0
+        self.start_s = 0.0
+        """How long the last start took, seconds; 0 before the first."""
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -77,6 +80,11 @@ class Child:
         """The process now, or None."""
         return self._process.pid if self._process else None
 
+    async def open(self) -> None:
+        """Start the process now instead of at the first call; raises what `call` raises."""
+        async with self._lock:
+            await self._be_there()
+
     async def call(self, method: str, payload: Json) -> Json:
         """One call, one at a time.
 
@@ -85,10 +93,7 @@ class Child:
         it is closed.
         """
         async with self._lock:
-            if self._closed:
-                raise ServiceError(f"the {self._name} process is closed")
-            if self._process is None:
-                await self._start()
+            await self._be_there()
             try:
                 answer = await self._exchange(
                     {"method": method, "payload": payload}, self._call_timeout_s
@@ -120,6 +125,12 @@ class Child:
             await asyncio.wait_for(process.wait(), CLOSE_GRACE_S)
         await self._kill()
 
+    async def _be_there(self) -> None:
+        if self._closed:
+            raise ServiceError(f"the {self._name} process is closed")
+        if self._process is None:
+            await self._start()
+
     async def _start(self) -> None:
         if self._deaths > self._max_restarts:
             raise GivenUpError(
@@ -133,6 +144,7 @@ class Child:
             wait = min(FIRST_BACKOFF_S * 2 ** (self._deaths - 1), LONGEST_BACKOFF_S)
             await asyncio.sleep(wait)
         self._tail.clear()
+        since = time.monotonic()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -153,6 +165,7 @@ class Child:
             if "error" in answer and not answer["error"]["transient"]:
                 self._refusal = answer
             _result(answer)
+            self.start_s = time.monotonic() - since
         except asyncio.CancelledError:
             await self._kill()
             raise

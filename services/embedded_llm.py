@@ -24,6 +24,8 @@ from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel, ConfigDict
 
 from bigpe.services.child import Child
+from bigpe.services.children import Children
+from bigpe.services.cores import process_cores, processes_for
 from bigpe.services.errors import ConfigError
 from bigpe.services.fingerprints import file_fingerprint
 from bigpe.services.models import SMOLLM2_SHA256, smollm2_path
@@ -44,11 +46,12 @@ class EmbeddedLlmConfig(BaseModel):
     path: str | None = None
     """Another GGUF file; default: the one in the user's cache."""
     threads: int = 1
-    """CPU threads. One: two that share their cores with the picture model wait for each other."""
+    """CPU threads of a process. One: two would wait for each other where the picture model shares
+    their cores, and there are as many processes as there is work for."""
 
 
 class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
-    """The embedded LLM; its process starts with the first request."""
+    """The embedded LLM: a process from the first request on, more when one is not enough."""
 
     component_type = "model"
     component_config_schema = EmbeddedLlmConfig
@@ -60,7 +63,11 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
         path = smollm2_path() if self._config.path is None else _own_weights(self._config.path)
         self.fingerprint = SMOLLM2_SHA256 if self._config.path is None else file_fingerprint(path)
         settings = {"path": str(path), "threads": self._config.threads, "context": CONTEXT_TOKENS}
-        self._child = Child(BACKEND, settings, name="embedded LLM", call_timeout_s=300.0)
+        self.lanes = processes_for(self._config.threads, process_cores())
+        """Requests that it answers side by side."""
+        self._children = Children(
+            lambda: Child(BACKEND, settings, name="embedded LLM", call_timeout_s=300.0), self.lanes
+        )
         self._usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
 
     async def create(
@@ -80,7 +87,7 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
         if unknown:
             raise ValueError(f"unknown arguments for the embedded LLM: {', '.join(unknown)}")
         request = DEFAULTS | {"messages": [_wire(m) for m in messages]} | _format(json_output)
-        call = asyncio.ensure_future(self._child.call("chat", request | dict(extra_create_args)))
+        call = asyncio.ensure_future(self._children.call("chat", request | dict(extra_create_args)))
         if cancellation_token is not None:
             cancellation_token.link_future(call)
         answer = await call
@@ -126,8 +133,8 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
         yield result
 
     async def close(self) -> None:
-        """End the model's process."""
-        await self._child.close()
+        """End the model's processes."""
+        await self._children.close()
 
     def actual_usage(self) -> RequestUsage:
         """Tokens used so far."""

@@ -36,6 +36,7 @@ from bigpe.services.errors import (
     UnusableAnswerError,
 )
 from bigpe.services.priority_gate import PriorityGate
+from bigpe.services.queueing import lanes_of
 from bigpe.services.spending import current_spender, note_answered, note_lost
 from bigpe.services.values import Json, LlmAnswer, LlmUsage, Value, digest
 
@@ -89,7 +90,7 @@ class LlmConfig(BaseModel):
     allow_providers: tuple[str, ...] = ()
     """Further provider prefixes whose code may be loaded."""
     concurrency: int = Field(default=16, ge=1, le=1000)
-    """Requests at a time; the embedded model takes one. Those of older rounds go first."""
+    """Requests at a time, of older rounds first; the embedded model takes one a process."""
     timeout_s: float = Field(default=120.0, gt=0)
     """For one request."""
 
@@ -185,7 +186,8 @@ class LlmService:
         self._memo = memo
         self._picture = picture
         given = config or LlmConfig()
-        self._gate = PriorityGate(1 if given.provider == EMBEDDED else given.concurrency)
+        places = 1 if given.provider == EMBEDDED else given.concurrency
+        self._gate = PriorityGate(lanes_of(client, places))
         self._config = config or LlmConfig()
         self.fingerprint = client_fingerprint(client, self._config)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
+from bigpe.services.children import Children
+from bigpe.services.cores import processes_for
 from bigpe.services.effects import Memo
 from bigpe.services.errors import (
     BigpeError,
@@ -19,7 +21,7 @@ from bigpe.services.errors import (
     TransientServiceError,
 )
 from bigpe.services.http_client import HttpConfig
-from bigpe.services.queueing import BatchQueue
+from bigpe.services.queueing import BatchQueue, lanes_of
 from bigpe.services.spending import Timed, timed
 from bigpe.services.values import Image, Json, RenderRequest, digest
 
@@ -106,55 +108,56 @@ class Renderer(Protocol):
         ...
 
 
-@runtime_checkable
-class Parallel(Protocol):
-    """A renderer or scorer that takes several batches at a time."""
-
-    lanes: int
-    """How many."""
-
-
-def lanes_of(backend: object) -> int:
-    """How many batches a renderer or scorer takes at a time."""
-    return backend.lanes if isinstance(backend, Parallel) else 1
-
-
 class DiffusersRenderer:
-    """A diffusers pipeline in a child process."""
+    """A diffusers pipeline in a process of its own; the embedded one in several."""
 
     def __init__(
-        self, config: RenderConfig, blobs: BlobStore, *, log_path: Path | None = None
+        self,
+        config: RenderConfig,
+        blobs: BlobStore,
+        *,
+        log_path: Path | None = None,
+        cores: int = 1,
     ) -> None:
+        """`cores`: how many the embedded pipeline may use. Its products are small: a second thread
+        gains nothing, a second process doubles the pictures. Others are too large to load twice."""
         settings = config.model_dump(mode="json")
+        self.lanes = processes_for(config.threads, cores) if config.model == "embedded" else 1
         self._fingerprint = ""
         """Empty until the first call: the child computes it."""
         self.made_of: Json = {}
         """See `fingerprints.Composed`."""
-        self._child = Child(
-            BACKEND,
-            {"render": settings, "images": str(blobs.folder), "env": thread_env(config.threads)},
-            name="renderer",
-            log_path=log_path,
-            call_timeout_s=config.call_timeout_s,
+        env = thread_env(config.threads)
+        self._children = Children(
+            lambda: Child(
+                BACKEND,
+                {"render": settings, "images": str(blobs.folder), "env": env},
+                name="renderer",
+                log_path=log_path,
+                call_timeout_s=config.call_timeout_s,
+            ),
+            self.lanes,
         )
 
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
         if not self._fingerprint:
-            told = await self._child.call("fingerprint", {})
+            told = await self._children.call("fingerprint", {})
             self.made_of = told.get("made_of", {})
+            if self.made_of["settings"]["device"] != "cpu":
+                self._children.most = 1  # a GPU is full with one
             self._fingerprint = str(told["fingerprint"])
         return self._fingerprint
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """See `Renderer.render`."""
         items = [{"prompt": request.prompt, "seed": request.seed} for request in requests]
-        answer = await self._child.call("render", {"items": items})
+        answer = await self._children.call("render", {"items": items})
         return [_image(item) for item in answer["items"]]
 
     async def close(self) -> None:
-        """End the child."""
-        await self._child.close()
+        """End its processes."""
+        await self._children.close()
 
 
 def thread_env(threads: int) -> dict[str, str]:

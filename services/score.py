@@ -14,8 +14,8 @@ from bigpe.services.child import Child
 from bigpe.services.effects import Memo
 from bigpe.services.errors import ScoreError
 from bigpe.services.http_client import HttpConfig
-from bigpe.services.queueing import BatchQueue
-from bigpe.services.render import MAX_WAIT_S, lanes_of, thread_env
+from bigpe.services.queueing import BatchQueue, lanes_of
+from bigpe.services.render import MAX_WAIT_S, thread_env
 from bigpe.services.spending import Timed, timed
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 

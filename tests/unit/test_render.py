@@ -286,6 +286,23 @@ async def test_the_service_paints_once_and_again_when_the_file_is_gone(tmp_path:
     await service.close()
 
 
+@pytest.mark.parametrize(
+    ("settings", "cores", "lanes"),
+    [
+        ({"threads": 1}, 2, 2),
+        ({"threads": 2}, 2, 1),
+        ({"threads": 1}, 1, 1),
+        ({"threads": 1, "model": "some/hub-id"}, 2, 1),
+    ],
+)
+async def test_the_embedded_model_alone_has_a_process_a_core(
+    tmp_path: Path, settings: dict[str, Any], cores: int, lanes: int
+) -> None:
+    renderer = DiffusersRenderer(RenderConfig(**settings), BlobStore(tmp_path), cores=cores)
+    assert renderer.lanes == lanes
+    await renderer.close()
+
+
 async def test_the_child_paints(
     pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
