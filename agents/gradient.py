@@ -25,10 +25,16 @@ class GradientCalculator(Role):
         llm: Asks,
         *,
         sees: bool = False,
+        concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
         """`sees`: whether the model takes pictures; it then gets the batch's best and worst."""
-        super().__init__("Words what made the difference in a batch", journal, retry=retry)
+        super().__init__(
+            "Words what made the difference in a batch",
+            journal,
+            concurrency=concurrency,
+            retry=retry,
+        )
         self._llm = llm
         self._sees = sees
 

@@ -37,9 +37,12 @@ class InstructionModifier(Role):
         retrieve: Retrieve,
         *,
         constraints: Constraints = NONE,
+        concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
-        super().__init__("Turns gradients into new instructions", journal, retry=retry)
+        super().__init__(
+            "Turns gradients into new instructions", journal, concurrency=concurrency, retry=retry
+        )
         self._llm = llm
         self._retrieve = retrieve
         self._constraints = constraints

@@ -52,20 +52,30 @@ def core_actors(
 ) -> dict[str, Role]:
     """The actors by name; none has joined a runtime yet."""
     llm, rules = services.llm, config.constraints
+    at_once = config.run.concurrency  # a round never waits for another one's model calls to end
     return {
         COORDINATOR: coordinator,
         "generator": Generator(
             journal,
             llm("generator"),
             constraints=rules,
-            concurrency=config.run.concurrency,
+            concurrency=at_once,
             retry=retry,
         ),
         "gradient": GradientCalculator(
-            journal, llm("gradient"), sees=llm("gradient").sees, retry=retry
+            journal,
+            llm("gradient"),
+            sees=llm("gradient").sees,
+            concurrency=at_once,
+            retry=retry,
         ),
         "modifier": InstructionModifier(
-            journal, llm("modifier"), library.search, constraints=rules, retry=retry
+            journal,
+            llm("modifier"),
+            library.search,
+            constraints=rules,
+            concurrency=at_once,
+            retry=retry,
         ),
         "renderer": RenderWorker(journal, services.render, retry=retry),
         "scorer": ScoreWorker(journal, services.score, retry=retry),
