@@ -144,7 +144,7 @@ class DiffusersRenderer:
         if not self._fingerprint:
             told = await self._children.call("fingerprint", {})
             self.made_of = told.get("made_of", {})
-            if self.made_of["settings"]["device"] != "cpu":
+            if self.made_of.get("settings", {}).get("device", "cpu") != "cpu":
                 self._children.most = 1  # a GPU is full with one
             self._fingerprint = str(told["fingerprint"])
         return self._fingerprint
