@@ -32,6 +32,7 @@ import psutil
 import torch
 import transformers
 from PIL import Image
+from torch import nn
 from torch.nn import functional
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,10 +48,11 @@ from bigpe.services import clip_family  # noqa: E402
 from bigpe.services.blobs import BlobStore  # noqa: E402
 from bigpe.services.clip_checkpoints import convert_checkpoint  # noqa: E402
 from bigpe.services.clip_family import ClipBackend  # noqa: E402
-from bigpe.services.clip_scoring import load_scoring  # noqa: E402
+from bigpe.services.clip_scoring import ClipScoring, load_scoring  # noqa: E402
 from bigpe.services.hpsv2_environment import make_environment  # noqa: E402
 from bigpe.services.hpsv2_package import Hpsv2PackageScorer  # noqa: E402
 from bigpe.services.official_scorers import OFFICIAL  # noqa: E402
+from bigpe.services.packed_linear import pack_linears  # noqa: E402
 from bigpe.services.score import ScoreConfig  # noqa: E402
 
 WORK = ROOT / "build" / "bench_scorer"
@@ -149,11 +151,13 @@ def vision_products(batch: int) -> tuple[Callable[[], None], float]:
     """The matrix products of the vision tower and nothing else, and their GFLOP.
 
     Every layer has weights of its own, as in the tower: reading them from memory is in the floor.
+    The products are the fastest known here, those that the scorer uses, not torch's own.
     """
     rows = batch * TOKENS
     shapes = [(WIDTH, WIDTH)] * 4 + [(WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH)]
     shapes = shapes * LAYERS
-    weights = [torch.randn(after, before) for before, after in shapes]
+    layers = nn.ModuleList([nn.Linear(before, after) for before, after in shapes])
+    pack_linears(layers)
     inputs = {before: torch.randn(rows, before) for before in (WIDTH, 4 * WIDTH)}
     heads = torch.randn(batch * 16, TOKENS, WIDTH // 16)
     patches = torch.randn(batch * (TOKENS - 1), CHANNELS * PATCH**2)
@@ -161,8 +165,8 @@ def vision_products(batch: int) -> tuple[Callable[[], None], float]:
 
     def run() -> None:
         functional.linear(patches, first)
-        for (before, _), weight in zip(shapes, weights, strict=True):
-            functional.linear(inputs[before], weight)
+        for (before, _), layer in zip(shapes, layers, strict=True):
+            layer(inputs[before])
         for _ in range(LAYERS):
             (heads @ heads.transpose(1, 2)) @ heads
         functional.linear(inputs[WIDTH][:batch], last)
@@ -174,14 +178,15 @@ def vision_products(batch: int) -> tuple[Callable[[], None], float]:
 
 
 def square_product() -> Callable[[], Any]:
-    a = torch.randn(2048, 2048)
-    return lambda: a @ a
+    a, square = torch.randn(2048, 2048), nn.Sequential(nn.Linear(2048, 2048))
+    pack_linears(square)
+    return lambda: square(a)
 
 
 @torch.inference_mode()
 def vision_floor(batch: int, repeats: int) -> None:
     """The forward against its own products, in turn; beside them the best square product."""
-    scoring = load_scoring(str(WORK / "scorer"))
+    scoring = packed_scoring(WORK / "scorer")
     pixels = torch.randn(batch, CHANNELS, 224, 224)
     products, gflop = vision_products(batch)
     square = square_product()
@@ -199,9 +204,16 @@ def vision_floor(batch: int, repeats: int) -> None:
     say_ratio(f"vision_gemm_ratio_b{batch}", floor, forward, how)
 
 
+def packed_scoring(folder: Path) -> ClipScoring:
+    """The scorer as its service has it."""
+    scoring = load_scoring(str(folder))
+    pack_linears(scoring.model)
+    return scoring
+
+
 def say_batch_consistency(model: Path, size: str) -> None:
     """The scores of 8 pictures in one forward against each alone."""
-    scoring = load_scoring(str(model))
+    scoring = packed_scoring(model)
     torch.manual_seed(1)
     pixels = torch.randn(8, CHANNELS, scoring.side, scoring.side)
     with torch.inference_mode():

@@ -19,11 +19,13 @@ import torch
 import transformers
 from cachetools import LRUCache
 
+from bigpe.services import packed_linear
 from bigpe.services.blobs import BlobStore
 from bigpe.services.clip_scoring import load_scoring
 from bigpe.services.diffusers_backend import pick_device
 from bigpe.services.errors import BigpeError, ScoreError
 from bigpe.services.fingerprints import folder_fingerprint
+from bigpe.services.packed_linear import pack_linears
 from bigpe.services.pictures import decode
 from bigpe.services.score import ScoreConfig
 from bigpe.services.values import Json, digest
@@ -46,6 +48,8 @@ class ClipBackend:
         self._scoring = load_scoring(config.model)
         self._dtype = _dtype(config, self._device)
         self._model = self._scoring.model.to(self._device, self._dtype)
+        packed = self._device == "cpu" and pack_linears(self._model)
+        self._products = packed_linear.TOLD if packed else "torch"
         # On a CPU company gains nothing (2-5%), and alone a score never depends on it.
         self._rows = config.max_batch if self._device == "cuda" else 1
         self._see: Callable[[torch.Tensor], torch.Tensor] = self._scoring.image_features

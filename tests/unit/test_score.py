@@ -100,7 +100,7 @@ def test_a_bad_picture_fails_alone(model: Path, tmp_path: Path) -> None:
 def test_a_score_that_is_not_finite_is_a_failure(model: Path, tmp_path: Path) -> None:
     image = BlobStore(tmp_path).put(picture(1))
     backend = ClipBackend(config_of(model), tmp_path)
-    torch.nn.init.constant_(backend._model.visual_projection.weight, float("nan"))
+    torch.nn.init.constant_(backend._model.vision_model.post_layernorm.weight, float("nan"))
     [told] = scored(backend, (image, "fox"))
     assert "not a number" in told["error"]
 
