@@ -154,6 +154,10 @@ class Store:
         for run_jobs in (_run_together, self._run_apart):
             try:
                 connection.execute("BEGIN IMMEDIATE")
+            except UNWRITABLE as error:
+                # No job is to blame, and the lock was waited for long enough already.
+                return [self._explain(error) for _ in jobs]
+            try:
                 answers = run_jobs(jobs, connection)
                 connection.execute("COMMIT")
                 return answers

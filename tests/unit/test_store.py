@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,41 @@ async def test_what_sqlite_cannot_hold_fails_alone(tmp_path: Path, body: str | i
         odd, good = store.write([(name, row | {"body": body})]), store.write([message_row("m")])
         results = await asyncio.wait_for(asyncio.gather(odd, good, return_exceptions=True), 20)
         assert [type(r) for r in results] == [StoreError, list]
+
+
+async def test_a_message_said_again_shares_its_commit_with_new_ones(tmp_path: Path) -> None:
+    async with Store(tmp_path / "p.db") as store:
+        await store.write([run_row("r"), message_row("old")])
+        counts = await asyncio.gather(*(store.write([message_row(m)]) for m in ("a", "old", "b")))
+        assert counts == [[1], [0], [1]]
+        assert [row["mid"] for row in await page(store, "r")] == ["old", "a", "b"]
+
+
+async def test_a_lock_that_stays_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigpe.services.store.BUSY_TIMEOUT_MS", 0)
+    tried: list[str] = []
+
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *params: Any) -> sqlite3.Cursor:
+            tried.append(sql)
+            return super().execute(sql, *params)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Watched))
+    async with Store(tmp_path / "p.db") as store:
+        await store.write([run_row("r")])
+        other = connect(tmp_path / "p.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        tried.clear()
+        try:
+            with pytest.raises(StoreError, match="database is locked"):
+                await store.write([message_row("a")])
+        finally:
+            other.close()
+        assert tried == ["BEGIN IMMEDIATE"]
+        assert await store.write([message_row("b")]) == [1]
 
 
 async def test_deliveries_are_handled_once_and_in_order(tmp_path: Path) -> None:
