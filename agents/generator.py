@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from autogen_core import MessageContext, message_handler
 
@@ -17,10 +18,25 @@ from bigpe.agents.messages import (
     RewriteRequested,
     RewriteTask,
     Rewritten,
+    StepFailed,
 )
 from bigpe.agents.rewriting import Asks, rewrite
 from bigpe.agents.role import RetryRule, Role
+from bigpe.services.errors import STOPS_RUN, BigpeError, LostWorkerError
 from bigpe.services.values import Instruction, LlmUsage
+
+
+class _Done(NamedTuple):
+    rewritten: Rewritten
+    turn: LlmTurn
+    usage: LlmUsage
+
+
+class _Try(NamedTuple):
+    """What became of a batch's prompts in the last attempt."""
+
+    done: list[_Done]
+    failed: dict[RewriteTask, BaseException]
 
 
 class Generator(Role):
@@ -43,6 +59,8 @@ class Generator(Role):
         )
         self._llm = llm
         self._constraints = constraints
+        self._tries: dict[str, _Try] = {}
+        """By step; of those that have failed."""
 
     @message_handler
     async def on_request(self, message: RewriteRequested, ctx: MessageContext) -> None:
@@ -55,20 +73,50 @@ class Generator(Role):
             *(self._rewrite_one(message, message.instruction, task) for task in message.tasks),
             return_exceptions=True,
         )
-        if failure := next((one for one in done if isinstance(one, BaseException)), None):
-            raise failure
+        failed = {
+            task: one
+            for task, one in zip(message.tasks, done, strict=True)
+            if isinstance(one, BaseException)
+        }
         results = [one for one in done if not isinstance(one, BaseException)]
-        answer = PromptsRewritten.make(
-            message,
-            instruction=message.instruction.id,
-            rewrites=tuple(rewritten for rewritten, _, _ in results),
-            usage=sum((used for _, _, used in results), LlmUsage()),
-        )
-        return [answer, *(turn for _, turn, _ in results)]
+        if failed:
+            self._tries[message.mid] = _Try(results, failed)
+            raise min(failed.values(), key=_urgency)
+        self._tries.pop(message.mid, None)
+        return _answers(message, results)
+
+    def given_up(self, message: Message, failure: StepFailed) -> Sequence[Message]:
+        """One prompt never fails its batch: those that were rewritten go on without it."""
+        last = self._tries.pop(message.mid, None)
+        if last is None or not last.done or not isinstance(message, RewriteRequested):
+            return [failure]
+        answer, *turns = _answers(message, last.done)
+        usage = failure.usage - answer.usage
+        told: list[Message] = []
+        for task, error in last.failed.items():
+            place = f"{self.name}/{message.mid}/{failure.attempt}/{task.image_seed}/{task.naive}"
+            told.append(
+                StepFailed.make(
+                    message,
+                    place,
+                    step=message.mid,
+                    step_kind=message.kind,
+                    actor=self.name,
+                    error=type(error).__name__,
+                    cause=str(error) or type(error).__name__,
+                    attempt=failure.attempt,
+                    will_retry=False,
+                    naive=task.naive,
+                    seed=task.image_seed,
+                    usage=LlmUsage() if told else usage,
+                )
+            )
+        # First, so that the round's cost is whole before the pictures that may end it.
+        return [*told, answer, *turns]
 
     async def _rewrite_one(
         self, message: RewriteRequested, instruction: Instruction, task: RewriteTask
-    ) -> tuple[Rewritten, LlmTurn, LlmUsage]:
+    ) -> _Done:
         done = await rewrite(self._llm, instruction, task.naive, task.llm_seed, self._constraints)
         place = f"{task.image_seed}/{task.naive}"
         rewritten = Rewritten(
@@ -79,4 +127,25 @@ class Generator(Role):
             attempts=done.attempts,
         )
         turn = llm_turn(message, self.name, place, done.turns, done.usage)
-        return rewritten, turn, done.usage
+        return _Done(rewritten, turn, done.usage)
+
+
+def _answers(
+    message: RewriteRequested, done: Sequence[_Done]
+) -> tuple[PromptsRewritten, *tuple[LlmTurn, ...]]:
+    answer = PromptsRewritten.make(
+        message,
+        instruction=message.instruction.id,
+        rewrites=tuple(one.rewritten for one in done),
+        usage=sum((one.usage for one in done), LlmUsage()),
+    )
+    return answer, *(one.turn for one in done)
+
+
+def _urgency(error: BaseException) -> int:
+    """Which failure of several decides on the step: what ends it, then what may pass."""
+    if not isinstance(error, Exception) or isinstance(error, STOPS_RUN):
+        return 0
+    if isinstance(error, BigpeError) and error.transient:
+        return 2 if isinstance(error, LostWorkerError) else 1
+    return 3

@@ -349,7 +349,8 @@ class StepFailed(Message):
     purpose: Purpose | None = None
     naive: str = ""
     seed: int = 0
-    """With `purpose` and `naive`: the picture that is lost, when the step was about one."""
+    """With `purpose` and `naive`: the picture that is lost, when the step was about one. Without
+    `purpose`: the prompt of a batch that was not rewritten, when others were."""
     usage: LlmUsage = LlmUsage()
     """What the attempt asked language models for, less what the next attempt will be told again."""
 

@@ -25,6 +25,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
+from bigpe.agents.gating import Answer
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
 from bigpe.services.errors import (
@@ -34,7 +35,7 @@ from bigpe.services.errors import (
     TransientLlmError,
     UnusableAnswerError,
 )
-from bigpe.services.spending import spending
+from bigpe.services.spending import spending, unheard
 from bigpe.services.values import LlmUsage
 
 M = TypeVar("M", bound=Message)
@@ -154,6 +155,7 @@ class Role(RoutedAgent):
         """The answers of `work`, tried again while it fails for a while; else a StepFailed."""
         attempts = 0
         first: list[Exception] = []
+        heard: dict[str, LlmUsage] = {}
         with spending(self._journal.run, self.name, message.round) as spender:
             try:
                 return await work(message)  # as most do; a loop of retries costs more than a step
@@ -161,6 +163,7 @@ class Role(RoutedAgent):
                 first.append(error)
 
         async def report(state: RetryCallState) -> None:
+            heard.update(spender.heard)
             await self._report_retry(message, state, spender.lost)
 
         try:
@@ -177,7 +180,7 @@ class Role(RoutedAgent):
                     if first:
                         raise first.pop()
                     with spending(self._journal.run, self.name, message.round) as spender:
-                        return await work(message)
+                        return _counting(await work(message), unheard(heard, spender))
         except (*STOPS_RUN, _LeftOpenError):
             raise  # the delivery stays open
         except Exception as error:
@@ -185,9 +188,15 @@ class Role(RoutedAgent):
                 raise _LeftOpenError from error
             if not isinstance(error, BigpeError):
                 log.error("step raised", actor=self.name, trace=traceback.format_exc())
-            usage = spender.lost + spender.answered
-            return [self._failure(message, error, attempts, usage, will_retry=False)]
+            usage = spender.lost + spender.answered + unheard(heard, spender)
+            return self.given_up(
+                message, self._failure(message, error, attempts, usage, will_retry=False)
+            )
         raise AssertionError("a retry loop either returns or raises")
+
+    def given_up(self, message: Message, failure: StepFailed) -> Sequence[Message]:
+        """What is answered once no attempt is left: the failure, and what was achieved anyway."""
+        return [failure]
 
     def _may_retry(self, error: BaseException) -> bool:
         return _is_transient(error) and not self._journal.draining
@@ -239,6 +248,14 @@ class Role(RoutedAgent):
             usage=usage,
             **_picture(message),
         )
+
+
+def _counting(answers: Sequence[Message], usage: LlmUsage) -> Sequence[Message]:
+    """`answers`, the first of which tells this use of a language model, too."""
+    if not (answers and usage.calls and isinstance(answers[0], Answer)):
+        return answers
+    first = answers[0].model_copy(update={"usage": answers[0].usage + usage})
+    return [first, *answers[1:]]
 
 
 def _is_transient(error: BaseException) -> bool:

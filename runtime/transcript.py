@@ -177,8 +177,9 @@ def describe(message: AnyMessage) -> list[str]:
             return [_verdict(message), *(_judgement(j) for j in message.judgements)]
         case StepFailed():
             follow = "will be tried again" if message.will_retry else "given up"
+            of = f" of {quote(message.naive)}" if message.naive else ""
             return [
-                f"{message.actor} failed at {message.step_kind} (attempt {message.attempt}, "
+                f"{message.actor} failed at {message.step_kind}{of} (attempt {message.attempt}, "
                 f"{follow}): {message.error}: {quote(message.cause, 400)}"
             ]
 

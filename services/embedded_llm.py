@@ -48,6 +48,8 @@ class EmbeddedLlmConfig(BaseModel):
     threads: int = 1
     """CPU threads of a process. One: two would wait for each other where the picture model shares
     their cores, and there are as many processes as there is work for."""
+    timeout_s: float = 120.0
+    """For one answer; then the process is ended. In bigpe.toml: `[llm.NAME] timeout_s`."""
 
 
 class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
@@ -65,8 +67,9 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
         settings = {"path": str(path), "threads": self._config.threads, "context": CONTEXT_TOKENS}
         self.lanes = processes_for(self._config.threads, process_cores())
         """Requests that it answers side by side."""
+        limit = self._config.timeout_s
         self._children = Children(
-            lambda: Child(BACKEND, settings, name="embedded LLM", call_timeout_s=300.0), self.lanes
+            lambda: Child(BACKEND, settings, name="embedded LLM", call_timeout_s=limit), self.lanes
         )
         self._usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
 

@@ -38,7 +38,7 @@ from bigpe.services.errors import (
 from bigpe.services.priority_gate import PriorityGate
 from bigpe.services.queueing import lanes_of
 from bigpe.services.spending import current_spender, note_answered, note_lost
-from bigpe.services.values import Json, LlmAnswer, LlmUsage, Value, digest
+from bigpe.services.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest
 
 EMBEDDED = "bigpe.services.embedded_llm.EmbeddedLlmClient"
 TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
@@ -158,7 +158,7 @@ def _secrets(config: LlmConfig) -> dict[str, str]:
 
 def _limits(config: LlmConfig) -> dict[str, Any]:
     if config.provider == EMBEDDED:
-        return {}
+        return {"timeout_s": config.timeout_s}
     # bigpe retries by itself, and records each attempt.
     return {"timeout": config.timeout_s, "max_retries": 0}
 
@@ -203,8 +203,11 @@ class LlmService:
         except LlmError as error:
             note_lost(error.usage)
             raise
+        except LostWorkerError:
+            note_lost(ONE_CALL)
+            raise
         answer = LlmAnswer.model_validate(stored)
-        note_answered(answer.usage)
+        note_answered(key, answer.usage)
         return answer
 
     @property

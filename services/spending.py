@@ -4,10 +4,10 @@ no call has to be told."""
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from bigpe.services.values import LlmUsage
@@ -24,7 +24,9 @@ class Spender:
     actor: str
     round: int
     answered: LlmUsage = LlmUsage()
-    """Of usable answers: a step that is tried again asks for them again, and has them."""
+    """Of usable answers: a step that is tried again asks for most of them again, and has them."""
+    heard: dict[str, LlmUsage] = field(default_factory=dict[str, LlmUsage])
+    """The same, by request."""
     lost: LlmUsage = LlmUsage()
     """Of calls without a usable answer."""
 
@@ -48,10 +50,17 @@ def current_spender() -> Spender | None:
     return _SPENDER.get()
 
 
-def note_answered(usage: LlmUsage) -> None:
-    """The current spender was answered."""
+def note_answered(key: str, usage: LlmUsage) -> None:
+    """The current spender was answered; `key`: of the request."""
     if spender := _SPENDER.get():
         spender.answered += usage
+        spender.heard[key] = usage
+
+
+def unheard(earlier: Mapping[str, LlmUsage], last: Spender) -> LlmUsage:
+    """Answers that earlier attempts of a step had, and the last did not ask for: a model that did
+    better at something else led it another way."""
+    return sum((one for key, one in earlier.items() if key not in last.heard), LlmUsage())
 
 
 def note_lost(usage: LlmUsage) -> None:

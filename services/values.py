@@ -114,6 +114,13 @@ class LlmUsage(Value):
             completion_tokens=self.completion_tokens + other.completion_tokens,
         )
 
+    def __sub__(self, other: LlmUsage) -> LlmUsage:
+        return LlmUsage(
+            calls=self.calls - other.calls,
+            prompt_tokens=self.prompt_tokens - other.prompt_tokens,
+            completion_tokens=self.completion_tokens - other.completion_tokens,
+        )
+
     def or_more(self, other: LlmUsage) -> LlmUsage:
         """The larger of each."""
         return LlmUsage(

@@ -148,6 +148,30 @@ async def test_what_no_other_try_mends_is_not_tried_again(
     assert memoised(tmp_path) == []
 
 
+@pytest.mark.parametrize(("status", "tries"), [(400, 1), (500, 2)])
+async def test_one_prompt_that_the_server_refuses_never_fails_its_batch(
+    server: FakeServer, tmp_path: Path, status: int, tries: int
+) -> None:
+    """A content filter, say."""
+    refused: list[str] = []
+
+    def reply(handler: Any) -> None:
+        asked = str(server.requests[-1]["messages"][-1]["content"]).strip()
+        refused[:] = refused or [asked]
+        (fails(status) if asked == refused[0] else server.answers_well)(handler)
+
+    server.replies = [reply]
+    assert await run(tmp_path, server, rounds=1) == "all 1 rounds are done"
+    failures = said(tmp_path, "StepFailed")
+    assert sorted(one["attempt"] for one in failures) == list(range(1, tries + 1))
+    [final] = [one for one in failures if not one["will_retry"]]
+    assert final["naive"] == refused[0] and f"HTTP {status}: " in final["cause"]
+    [pulled] = said(tmp_path, "ArmPulled")
+    assert (len(pulled["gains"]), pulled["missing"]) == (1, 1)
+    assert refused[0] not in memoised(tmp_path)
+    check_scores(tmp_path)
+
+
 async def test_three_rounds_without_a_result_end_the_run_with_the_cause(
     server: FakeServer, tmp_path: Path
 ) -> None:

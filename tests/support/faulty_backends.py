@@ -1,4 +1,4 @@
-"""Backends of real child processes that paint and score as the fakes do, and break on one prompt.
+"""Backends of real child processes that work as the fakes do, and break on one prompt.
 
 The fault and the prompt come from the environment, which a child inherits.
 """
@@ -23,6 +23,16 @@ LOST = ("segfault", "hang", "killed", "sticky")
 """Faults that cost the process."""
 
 
+def lose_process(fault: str) -> None:
+    """Nothing, when the fault is one that the process survives."""
+    if fault == "segfault":
+        ctypes.string_at(0)
+    if fault == "hang":
+        time.sleep(600)
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Faulty:
     """Does what its fake does, but for the prompts that contain the poison."""
 
@@ -42,12 +52,7 @@ class Faulty:
         return {"items": [self._answer(method, item, poison) for item in payload["items"]]}
 
     def _break(self, fault: str) -> None:
-        if fault == "segfault":
-            ctypes.string_at(0)
-        if fault == "hang":
-            time.sleep(600)
-        if fault == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
+        lose_process(fault)
         if fault == "sticky":
             self._broken = True
             raise RuntimeError("CUDA error: device-side assert triggered")
@@ -77,3 +82,31 @@ def sound_scorer(config: Any) -> Faulty:
 
 def scorer(config: Any) -> Faulty:
     return Faulty(FakeScorer(BlobStore(Path(config["images"]))), os.environ[FAULT])
+
+
+class FaultyLlm:
+    """Rewrites any prompt in one way, but for those that contain the poison."""
+
+    def handle(self, method: str, payload: Any) -> Any:
+        words = "cannot say"
+        if "response_format" not in payload:
+            naive = str(payload["messages"][-1]["content"]).strip().splitlines()[-1]
+            if os.environ[POISON] in naive:
+                self._break()
+            words = f"{naive}, golden look"
+        choice = {"message": {"content": words}, "finish_reason": "stop"}
+        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 3}}
+
+    def _break(self) -> None:
+        fault = os.environ[FAULT]
+        if not fault.startswith("stuck once:"):
+            return lose_process(fault)
+        note = Path(fault.removeprefix("stuck once:"))
+        if not note.exists():
+            note.with_suffix(".new").write_text(str(os.getpid()))
+            note.with_suffix(".new").replace(note)
+            lose_process("hang")
+
+
+def language_model(config: Any) -> FaultyLlm:
+    return FaultyLlm()
