@@ -118,9 +118,9 @@ async def test_a_model_that_keeps_dying_stops_the_run_which_goes_on_once_it_is_m
 ) -> None:
     prepare(monkeypatch, "", "killed")  # is in every prompt
     with pytest.raises(GivenUpError, match="embedded LLM process died 7 times in a row; .*resume"):
-        await run(tmp_path, prompts=4)
+        await run(tmp_path, prompts=8)
     assert not messages_of(tmp_path, PromptsRewritten)
     monkeypatch.setenv(POISON, NOBODY)
-    await run(tmp_path, prompts=4)
+    await run(tmp_path, prompts=8)
     [pulled] = messages_of(tmp_path, ArmPulled)
-    assert (len(pulled.gains), pulled.missing) == (4, 0)
+    assert (len(pulled.gains), pulled.missing) == (8, 0)
