@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from bigpe.agents.budget import Usage, of_role, refusal
 from bigpe.agents.messages import CampaignPlan, Message
 from bigpe.agents.rounds import Pictures, Round
-from bigpe.agents.snapshots import KeySet
+from bigpe.agents.snapshots import Keys
 from bigpe.services.values import LlmUsage
+
+REMEMBERED = 16_384
+"""Pictures known to need no second call. One that is asked for again after so many others counts
+again, though the memo may still have it: a budget rather overstates what a very long run took."""
 
 
 @dataclass
@@ -20,18 +25,24 @@ class Account:
     """By the pilot and the rounds that are over."""
     _dearest: Usage = Usage()
     """The most that language models took in a round."""
-    _painted: KeySet = field(default_factory=set[int])
+    _painted: Keys = field(default_factory=dict[int, None])
+    """The newest REMEMBERED pictures, the one asked for last at the end."""
     _settled: int = 0
 
     def settle_pilot(self, pictures: Pictures) -> None:
         """The pilot is over."""
-        self.used += pictures.settle(self._painted)
+        self._add(pictures, Usage())
 
     def settle(self, current: Round) -> None:
         """The round is over."""
-        self.used += current.pictures.settle(self._painted) + current.llm
+        self._add(current.pictures, current.llm)
         self._dearest = self._dearest.with_llm_of(current.llm)
         self._settled += 1
+
+    def _add(self, pictures: Pictures, llm: Usage) -> None:
+        self.used += pictures.settle(self._painted) + llm
+        for oldest in [*islice(self._painted, max(0, len(self._painted) - REMEMBERED))]:
+            del self._painted[oldest]
 
     def add_late(self, role: str, used: LlmUsage) -> None:
         """A call that is told after its round was settled."""

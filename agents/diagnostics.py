@@ -34,6 +34,9 @@ NOVELTY_FLOOR = 0.05
 """Smallest deviation of a novelty taken for real."""
 NEAR_COPIES = 0.1
 """Pool diversity below which the instructions are copies of one another."""
+WINDOW = 1000
+"""Rounds that are looked at, the newest; a rise that is older has become usual. Looking at all of
+a run each round would cost more than the round."""
 DOMINANT_NOISE = 3.0
 """A pull's noise over the best mean gain, from which single pulls say little."""
 FEWEST_PULLS = 12
@@ -85,9 +88,11 @@ def diagnose(history: Sequence[RoundFacts]) -> list[Finding]:
         degradation,
         high_variance,
         diversity,
-        stagnation,
     )
-    return [found for look in looks if history and (found := look(history))]
+    recent = history[-WINDOW:]
+    found = [finding for look in looks if recent and (finding := look(recent))]
+    stale = stagnation(history) if history else None
+    return [*found, stale] if stale else found
 
 
 def stagnation(history: Sequence[RoundFacts]) -> Finding | None:

@@ -10,11 +10,11 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bigpe.agents.statistics import Gains
 from bigpe.services import plugins
 from bigpe.services.errors import PluginError
 from bigpe.services.values import derive_seed
@@ -60,8 +60,8 @@ class Arm:
     """An instruction's record."""
 
     id: str
-    gains: tuple[float, ...] = ()
-    """Finished paired gains, score units, in pull order."""
+    gains: Gains = Gains()
+    """What its finished paired gains come to, score units."""
     finished_pulls: int = 0
     pending_pulls: int = 0
     pending_gains: int = 0
@@ -70,17 +70,17 @@ class Arm:
     @property
     def count(self) -> int:
         """Gains, those of pulls in flight included."""
-        return len(self.gains) + self.pending_gains
+        return self.gains.n + self.pending_gains
 
     @property
     def tried(self) -> bool:
         """Whether it was ever pulled; a pull in flight counts."""
         return self.finished_pulls + self.pending_pulls > 0
 
-    @cached_property
+    @property
     def mean(self) -> float:
         """Mean gain, score units; 0 without gains."""
-        return math.fsum(self.gains) / len(self.gains) if self.gains else 0.0
+        return self.gains.mean
 
 
 class Policy(Protocol):
@@ -168,16 +168,10 @@ class UcbTuned(_ByBound):
         if not arm.count:
             return math.inf
         ease = math.log(_gains(arms)) / arm.count
-        rewards = [gain / scale for gain in arm.gains]
-        variance = _squares(rewards) / len(rewards) if rewards else 1.0
+        known = arm.gains
+        variance = known.squares / scale**2 / known.n if known.n else 1.0
         allowed = min(1.0, variance + 4 * math.sqrt(2 * ease))
         return arm.mean / scale + self.exploration * math.sqrt(ease * allowed)
-
-
-def _squares(values: Sequence[float]) -> float:
-    """Sum of squared deviations from the mean."""
-    centre = math.fsum(values) / len(values)
-    return math.fsum((value - centre) ** 2 for value in values)
 
 
 @dataclass(frozen=True)
@@ -194,7 +188,7 @@ class KlUcb(_ByBound):
         """A probability, or infinite; of a pending first pull, 1."""
         if not arm.count:
             return math.inf
-        if not arm.gains:
+        if not arm.gains.n:
             return 1.0
         allowed = self.exploration * math.log(_gains(arms)) / arm.count
         share = self.reward(arm, scale)
@@ -209,8 +203,7 @@ class KlUcb(_ByBound):
 
     def reward(self, arm: Arm, scale: float) -> float:
         """The share of gains that won; `scale` plays no part."""
-        wins = sum(1.0 if gain > 0 else 0.5 if gain == 0 else 0.0 for gain in arm.gains)
-        return wins / len(arm.gains)
+        return arm.gains.wins / arm.gains.n
 
 
 def _divergence(p: float, q: float) -> float:
@@ -260,10 +253,7 @@ class _Posterior(NamedTuple):
 
 
 def _posterior(arm: Arm, scale: float) -> _Posterior:
-    rewards = [gain / scale for gain in arm.gains]
-    n = len(rewards)
-    centre = math.fsum(rewards) / n if n else 0.0
-    spread = _squares(rewards) if n else 0.0
+    n, centre, spread = arm.gains.n, arm.gains.mean / scale, arm.gains.squares / scale**2
     # Prior: mean 0, count 1, shape 2, rate 1, so that the expected variance is that of the noise.
     return _Posterior(
         mean=n * centre / (1 + n),

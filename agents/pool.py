@@ -157,7 +157,7 @@ class Pool:
 
         An arm that left meanwhile takes them too. KeyError when no such pull is in flight.
         """
-        self._records[id].finish_pull(index, [*gains])
+        self._records[id].finish_pull(index, gains)
         self._finished += 1
 
     def propose(
@@ -255,7 +255,7 @@ class Pool:
 
         def known(arm: Arm) -> bool:
             pulled = arm.finished_pulls >= (1 if self._blocked >= self._size else KNOWN_PULLS)
-            return pulled or (bool(arm.gains) and policy.upper_bound(arm, arms, scale) < target)
+            return pulled or (bool(arm.gains.n) and policy.upper_bound(arm, arms, scale) < target)
 
         hurry = self._blocked >= 2 * self._size - 1
         free = [

@@ -28,7 +28,7 @@ from bigpe.agents.messages import (
     Rewritten,
     StepFailed,
 )
-from bigpe.agents.snapshots import ByTuple, key_of
+from bigpe.agents.snapshots import ByTuple, Keys, key_of
 from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
@@ -64,18 +64,24 @@ class Pictures:
         self.awaited.discard(picture)
         self.lost[picture] = step_kind
 
-    def fresh(self, painted: set[int]) -> set[int]:
+    def fresh(self, painted: Keys) -> set[int]:
         """Keys of what is really painted, a prompt and a seed, that are not in `painted`."""
-        return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()} - painted
+        return self._keys() - painted.keys()
 
-    def settle(self, painted: set[int]) -> Usage:
-        """What they are in renders and scores; `painted` gets those that need no second call.
+    def _keys(self) -> set[int]:
+        return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
+
+    def settle(self, painted: Keys) -> Usage:
+        """What they are in renders and scores; those that need no second call come to the end of
+        `painted`.
 
         A failure is in no memo, so a lost picture counts again when it is asked for again.
         """
         fresh = self.fresh(painted)
         lost = {key_of(self.prompts[lost], lost[2]): kind for lost, kind in self.lost.items()}
-        painted |= fresh - lost.keys()
+        for known in sorted(self._keys() - (fresh & lost.keys())):
+            painted.pop(known, None)
+            painted[known] = None
         unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
         return Usage(renders=len(fresh), scores=len(fresh - unpainted))
 
@@ -125,7 +131,7 @@ class Round:
             if (professional := plan.professional.get(t.naive))
         ]
 
-    def at_most(self, plan: CampaignPlan, painted: set[int], dearest: Usage) -> Usage:
+    def at_most(self, plan: CampaignPlan, painted: Keys, dearest: Usage) -> Usage:
         """What the pull may take when no call has to be repeated; `dearest`: what one took."""
         tasks = len(self.request.tasks)
         pictures = len(self.pictures.fresh(painted)) + tasks

@@ -33,7 +33,7 @@ def _as_table(stored: Any) -> Any:
 
 
 def _packed(keys: Iterable[int]) -> str:
-    return b64encode(array("Q", sorted(keys)).tobytes()).decode("ascii")
+    return b64encode(array("Q", keys).tobytes()).decode("ascii")
 
 
 def _unpacked(stored: Any) -> Any:
@@ -41,13 +41,13 @@ def _unpacked(stored: Any) -> Any:
         return stored
     keys: array[int] = array("Q")
     keys.frombytes(b64decode(stored))
-    return set(keys)
+    return dict.fromkeys(keys)
 
 
 ByTuple = Annotated[dict[K, V], PlainSerializer(_as_rows), BeforeValidator(_as_table)]
 """A table whose keys are tuples."""
-KeySet = Annotated[set[int], PlainSerializer(_packed), BeforeValidator(_unpacked)]
-"""A set of 64-bit keys, packed: it grows with the run and is read whole."""
+Keys = Annotated[dict[int, None], PlainSerializer(_packed), BeforeValidator(_unpacked)]
+"""A set of 64-bit keys in the order in which they came, packed."""
 
 
 def key_of(*parts: str | int) -> int:

@@ -48,6 +48,29 @@ class Squares(NamedTuple):
         return self.total / self.df if self.df else None
 
 
+class Gains(NamedTuple):
+    """What many gains come to: as much as decisions read of them, however many there are."""
+
+    n: int = 0
+    mean: float = 0.0
+    """Score units; 0 without gains."""
+    squares: float = 0.0
+    """Summed squared deviations from the mean."""
+    wins: float = 0.0
+    """Gains above 0; one of 0 is half of one."""
+
+    def plus(self, gains: Iterable[float]) -> Gains:
+        """With these, too (Welford 1962); the order of gains shows in the last digits only."""
+        n, centre, squares, wins = self
+        for gain in gains:
+            n += 1
+            apart = gain - centre
+            centre += apart / n
+            squares += apart * (gain - centre)
+            wins += 1.0 if gain > 0 else 0.5 if gain == 0 else 0.0
+        return Gains(n, centre, squares, wins)
+
+
 def mean(values: Sequence[float]) -> float:
     """Arithmetic mean, exactly summed. ValueError for no values."""
     if not values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from types import TracebackType
 
@@ -31,9 +32,9 @@ class RunView:
     """Shows what a session does. Use as a context manager and feed it every message."""
 
     def __init__(
-        self, session: Session, console: Console, history: RoundHistory | None = None
+        self, session: Session, console: Console, past: asyncio.Task[RoundHistory] | None = None
     ) -> None:
-        """`history`: of the rounds before, when the run is resumed."""
+        """`past`: the rounds of earlier processes, as soon as they are read."""
         self._session = session
         self._console = console
         self._start = time.monotonic()
@@ -41,7 +42,10 @@ class RunView:
         self._first = session.coordinator.campaign.applied
         """Rounds that earlier processes settled."""
         self._news = ""
-        self._history = history or RoundHistory()
+        self._past = past
+        self._history = None if past else RoundHistory()
+        self._unread: list[Message] = []
+        """Seen, but not yet in the history."""
         self._findings: list[Finding] = []
         self._progress = Progress(
             TextColumn("round"),
@@ -74,7 +78,7 @@ class RunView:
 
     def show(self, message: Message) -> None:
         """Take a message into account."""
-        self._history.add(message)
+        self._unread.append(message)
         match message:
             case ImageScored():
                 self._pictures += 1
@@ -120,11 +124,23 @@ class RunView:
 
     def _look(self) -> None:
         """Say what has newly gone wrong; what stands stays in the panel."""
+        if (history := self._known_rounds()) is None:
+            return
+        for message in self._unread:
+            history.add(message)
+        self._unread = []
         standing = {finding.fault for finding in self._findings}
-        self._findings = diagnose(self._history.facts)
+        self._findings = diagnose(history.facts)
         for finding in self._findings:
             if finding.fault not in standing:
                 self._say(f"  look: {finding.line}", style="yellow")
+
+    def _known_rounds(self) -> RoundHistory | None:
+        """The history; None until that of earlier processes is read. What stood in it was told."""
+        if self._history is None and self._past is not None and self._past.done():
+            self._history = self._past.result()
+            self._findings = diagnose(self._history.facts)
+        return self._history
 
     def _say(self, line: str, style: str = "") -> None:
         """A lasting line; untrusted text is never read as markup."""

@@ -270,6 +270,12 @@ SELECT coalesce(max(seq), 0) AS seq FROM message WHERE run = :run;
 SELECT seq, body, ts FROM message
 WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto ORDER BY seq;
 
+-- name: told_of_rounds
+SELECT seq, body FROM message INDEXED BY message_by_type
+WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto
+  AND (type <> 'ImageScored' OR json_extract(body, '$.truncated') > 0)
+ORDER BY seq LIMIT :limit;
+
 -- name: message_by_mid
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
 WHERE run = :run AND mid = :mid;

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import click
 from rich.text import Text
 
 from bigpe.agents.messages import Message
+from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -242,15 +243,28 @@ class Watcher(Protocol):
         ...
 
 
+@asynccontextmanager
+async def _past(session: Session) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
+    """The rounds of earlier processes, read while the run goes on already."""
+    async with reading(session.project.folder) as store:
+        row = await store.one("last_seq", run=session.name)
+        upto = row["seq"] if row else 0
+        task = asyncio.create_task(history_of(store, session.name, upto))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
 async def _drive(session: Session, metrics_port: int | None) -> None:
     """Run with live progress, to the end or until it is stopped at once."""
     console = stderr()
     try:
-        async with reading(session.project.folder) as store:
-            history = await history_of(store, session.name)
-        with contextlib.ExitStack() as stack:
+        async with AsyncExitStack() as stack:
+            past = await stack.enter_async_context(_past(session))
             watchers: list[Watcher] = [
-                stack.enter_context(RunView(session, console, history)),
+                stack.enter_context(RunView(session, console, past)),
                 stack.enter_context(Tracing()),
             ]
             if metrics_port is not None:

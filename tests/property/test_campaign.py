@@ -22,6 +22,7 @@ from bigpe.agents.messages import (
     RunStopped,
     StepFailed,
     parse_message,
+    start_run,
 )
 
 
@@ -87,6 +88,25 @@ def test_a_long_run_looks_back_on_its_newest_comparisons_only(
     assert bodies(said) == bodies(other), "the order of arrival decides nothing"
     rows = [row for m in said if isinstance(m, CritiqueRequested) for row in m.rows]
     assert rows and max(row.n for row in rows) <= 12 + 3 + 1
+
+
+def test_a_snapshot_does_not_grow_with_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the instructions that have left: of t rounds some 2 sqrt(t), and only their sums."""
+    monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 30)
+    monkeypatch.setattr("bigpe.agents.account.REMEMBERED", 100)
+    monkeypatch.setattr("bigpe.agents.rounds.tabulate", lambda *_, **__: ())
+    campaign, sizes = Campaign(), dict[int, int]()
+    waiting: list[Message] = [start_run("r", plan(rounds=1200, concurrency=2))]
+    order = random.Random(8)
+    while waiting:
+        for said in campaign.apply(waiting.pop(order.randrange(len(waiting)))):
+            waiting += [a] if (a := answer(said)) is not None else []
+            if isinstance(said, PoolChanged) and said.round in (300, 1200):
+                sizes[said.round] = len(campaign.snapshot())
+                assert Campaign.restore(campaign.snapshot()) == campaign
+    left = [row for row in campaign.pool.rows() if row.state.startswith("retired")]
+    assert sizes[1200] - sizes[300] < 2000 + 900 * len(left)
+    assert sizes[1200] < 1.25 * sizes[300]
 
 
 def test_a_run_ends_with_a_reason_and_every_round_settled() -> None:

@@ -26,6 +26,7 @@ from bigpe.agents.policies import (
     make_policy,
     selection_rng,
 )
+from bigpe.agents.statistics import Gains
 
 NAMES = tuple(POLICIES)
 BY_BOUND = ("ucb1", "ucb-tuned", "kl-ucb", "paper", "greedy")
@@ -33,6 +34,12 @@ BOUNDED = (*BY_BOUND, "epsilon-greedy", "thompson")
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 GAINS = st.floats(-0.1, 0.1, allow_subnormal=False)
+
+
+def arm_of(
+    id: str, gains: Sequence[float] = (), finished: int = 0, pending: int = 0, expected: int = 0
+) -> Arm:
+    return Arm(id, Gains().plus(gains), finished, pending, expected)
 
 
 @st.composite
@@ -43,7 +50,7 @@ def histories(draw: st.DrawFn) -> list[Arm]:
         batches = draw(st.lists(st.lists(GAINS, max_size=3), max_size=3))
         pending = draw(st.integers(0, 2))
         gains = tuple(gain for batch in batches for gain in batch)
-        arms.append(Arm(f"arm{index}", gains, len(batches), pending, 5 * pending))
+        arms.append(arm_of(f"arm{index}", gains, len(batches), pending, 5 * pending))
     return arms
 
 
@@ -88,7 +95,7 @@ def land(
     arm, mean = arms[pick], means[int(pick.removeprefix("arm"))]
     arms[pick] = replace(
         arm,
-        gains=arm.gains + tuple(nature.gauss(mean, noise) for _ in range(batch)),
+        gains=arm.gains.plus(nature.gauss(mean, noise) for _ in range(batch)),
         finished_pulls=arm.finished_pulls + 1,
         pending_pulls=arm.pending_pulls - 1,
         pending_gains=arm.pending_gains - batch,
@@ -143,7 +150,15 @@ def test_the_order_of_tried_arms_means_nothing(
 @quick
 def test_the_unit_of_the_score_means_nothing(arms: list[Arm], name: str, power: int) -> None:
     unit = 2.0**power
-    scaled = [replace(arm, gains=tuple(unit * gain for gain in arm.gains)) for arm in arms]
+    scaled = [
+        replace(
+            arm,
+            gains=arm.gains._replace(
+                mean=unit * arm.gains.mean, squares=unit**2 * arm.gains.squares
+            ),
+        )
+        for arm in arms
+    ]
     policy = make_policy(PolicyConfig(name=name))
     assert policy.select(arms, 0.01, selection_rng(2, 1)) == policy.select(
         scaled, unit * 0.01, selection_rng(2, 1)
@@ -155,7 +170,7 @@ def test_the_unit_of_the_score_means_nothing(arms: list[Arm], name: str, power: 
 def test_a_pending_pull_lowers_its_own_bound_and_raises_the_others(
     arms: list[Arm], expected: int
 ) -> None:
-    arms = [Arm("first", (0.01, 0.02), 1), Arm("other", (0.0,), 1), *arms]
+    arms = [arm_of("first", (0.01, 0.02), 1), arm_of("other", (0.0,), 1), *arms]
     more = [replace(arms[0], pending_pulls=1, pending_gains=expected), *arms[1:]]
     for policy in (Ucb1(), Paper()):
         before, after = (policy.upper_bound(a[0], a, 0.01) for a in (arms, more))
@@ -164,7 +179,7 @@ def test_a_pending_pull_lowers_its_own_bound_and_raises_the_others(
 
 
 def test_ucb1_is_its_formula_over_gains() -> None:
-    arms = [Arm("a", (0.02, 0.04), 1), Arm("b", (0.01,), 1, 1, 3), Arm("c", (), 0, 1, 2)]
+    arms = [arm_of("a", (0.02, 0.04), 1), arm_of("b", (0.01,), 1, 1, 3), arm_of("c", (), 0, 1, 2)]
     t = 2 + 4 + 2
     assert Ucb1().upper_bound(arms[0], arms, 0.01) == pytest.approx(3 + math.sqrt(math.log(t)))
     assert Ucb1(0.5).upper_bound(arms[1], arms, 0.01) == pytest.approx(
@@ -174,17 +189,18 @@ def test_ucb1_is_its_formula_over_gains() -> None:
 
 
 def test_paper_is_its_formula_over_pulls_on_the_display_scale() -> None:
-    arms = [Arm("a", (0.02, 0.04), 1, 1, 2), Arm("b", (0.01,) * 9, 3)]
+    arms = [arm_of("a", (0.02, 0.04), 1, 1, 2), arm_of("b", (0.01,) * 9, 3)]
     found = Paper().upper_bound(arms[0], arms, 123.0)
     assert found == pytest.approx(3.0 + 0.8 * math.sqrt(math.log(5) / 2))
     assert Paper().select(arms, 1.0, selection_rng(0, 0)) == "a"
 
 
 def test_ucb_tuned_is_its_formula_on_halved_rewards_doubled() -> None:
-    arms = [Arm("a", (0.02, 0.021, 0.019, 0.02) * 50, 40), Arm("b", (0.01, -0.03), 1, 1, 3)]
+    told = [(0.02, 0.021, 0.019, 0.02) * 50, (0.01, -0.03)]
+    arms = [arm_of("a", told[0], 40), arm_of("b", told[1], 1, 1, 3)]
     log_t = math.log(200 + 5)
-    for arm in arms:
-        halved = [gain / 0.02 for gain in arm.gains]
+    for arm, gains in zip(arms, told, strict=True):
+        halved = [gain / 0.02 for gain in gains]
         mean = sum(halved) / len(halved)
         variance = sum(x * x for x in halved) / len(halved) - mean**2
         wanted = mean + math.sqrt(
@@ -199,8 +215,8 @@ def test_ucb_tuned_is_its_formula_on_halved_rewards_doubled() -> None:
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 200))
 @quick
 def test_kl_ucb_is_the_largest_chance_that_the_wins_allow(wins: int, losses: int, t: int) -> None:
-    arm = Arm("a", (0.01,) * wins + (-0.3,) * losses + (0.0,), 1)
-    arms = [arm, Arm("b", (0.0,) * (t + 1), 1)]
+    arm = arm_of("a", (0.01,) * wins + (-0.3,) * losses + (0.0,), 1)
+    arms = [arm, arm_of("b", (0.0,) * (t + 1), 1)]
     n = wins + losses + 1
     share = (wins + 0.5) / n
     bound = KlUcb().upper_bound(arm, arms, 0.01)
@@ -216,21 +232,22 @@ def test_kl_ucb_is_the_largest_chance_that_the_wins_allow(wins: int, losses: int
 
 
 def test_thompson_draws_from_the_posterior_of_the_gains_and_the_rng_alone() -> None:
-    arms = [Arm("a", (0.01, 0.03, 0.02), 1), Arm("b", (0.02, -0.01), 1)]
+    gains = {"a": (0.01, 0.03, 0.02), "b": (0.02, -0.01)}
+    arms = [arm_of(id, told, 1) for id, told in gains.items()]
     picks = [Thompson().select(arms, 0.01, selection_rng(3, index)) for index in range(400)]
     again = [Thompson().select(arms, 0.01, selection_rng(3, index)) for index in range(400)]
     assert picks == again
     # Means in units of noise: a 6/4 of variance ~ 0.9/4, b 1/3 of variance ~ 2.2/3: by the normal
     # approximation a is the better one with probability 0.88.
     assert 0.8 < picks.count("a") / 400 < 0.96
-    sure = [replace(arm, gains=arm.gains * 100) for arm in arms]
+    sure = [arm_of(id, told * 100, 1) for id, told in gains.items()]
     assert {Thompson().select(sure, 0.01, selection_rng(3, i)) for i in range(200)} == {"a"}
 
 
 @given(histories(), st.sampled_from([n for n in NAMES if n != "paper"]), st.integers(1, 9))
 @quick
 def test_how_gains_were_batched_means_nothing(arms: list[Arm], name: str, pulls: int) -> None:
-    tried = [arm for arm in arms if arm.gains] or [Arm("x", (0.01,), 1)]
+    tried = [arm for arm in arms if arm.gains.n] or [arm_of("x", (0.01,), 1)]
     other = [replace(arm, finished_pulls=pulls + i) for i, arm in enumerate(tried)]
     policy = make_policy(PolicyConfig(name=name))
     for index in range(3):
@@ -246,21 +263,21 @@ def test_how_gains_were_batched_means_nothing(arms: list[Arm], name: str, pulls:
 def test_a_bound_is_never_below_the_reward_in_its_own_units(arms: list[Arm], name: str) -> None:
     policy = make_policy(PolicyConfig(name=name))
     for arm in arms:
-        if arm.gains:
+        if arm.gains.n:
             assert policy.upper_bound(arm, arms, 0.01) >= policy.reward(arm, 0.01)
 
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_an_arm_whose_pull_was_lost_is_asked_again(name: str) -> None:
     policy = make_policy(PolicyConfig(name=name, epsilon=0.0))
-    arms = [Arm("good", (0.5,) * 50, 10), Arm("lost", (), 1)]
+    arms = [arm_of("good", (0.5,) * 50, 10), arm_of("lost", (), 1)]
     assert policy.select(arms, 0.01, selection_rng(0, 0)) == "lost"
     assert policy.select([arms[0], replace(arms[1], pending_pulls=1, pending_gains=5)], 0.01,
                          selection_rng(0, 0)) == "good"  # fmt: skip
 
 
 def test_ties_are_broken_evenly_and_by_the_seed_alone() -> None:
-    arms = [Arm(f"arm{i}", (0.01,), 1) for i in range(4)]
+    arms = [arm_of(f"arm{i}", (0.01,), 1) for i in range(4)]
     for name in NAMES:
         policy = make_policy(PolicyConfig(name=name))
         picks = Counter(policy.select(arms, 0.01, selection_rng(7, i)) for i in range(800))

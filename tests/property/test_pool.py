@@ -270,7 +270,8 @@ def test_pulls_in_flight_are_in_the_arms_and_their_results_outlive_a_retirement(
     assert (first.finished_pulls, first.pending_pulls, first.pending_gains) == (0, 2, 10)
     pool.finish_pull(a.id, 2, [("p", 0.1), ("q", 0.2)])
     first = pool.arms()[0]
-    assert (first.gains, first.finished_pulls, first.pending_gains) == ((0.1, 0.2), 1, 5)
+    assert (first.gains.n, first.finished_pulls, first.pending_gains) == (2, 1, 5)
+    assert first.mean == pytest.approx(0.15)
     with pytest.raises(KeyError):
         pool.finish_pull(a.id, 2, [])
     with pytest.raises(KeyError):

@@ -14,6 +14,7 @@ from support.fakes import FakeLlm, FakeRenderer
 from support.runs import CONFIG, open_fake, run_fake
 
 from bigpe.agents.diagnostics import diagnose
+from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.cli import cli
 from bigpe.runtime.cli.common import reading
 from bigpe.runtime.health import findings_of, history_of
@@ -61,8 +62,9 @@ async def test_live_and_stored_histories_are_equal_also_after_a_pause(tmp_path: 
     for stop_after in (3, 99):
         async with open_fake(tmp_path, config(8)) as session:
             async with reading(tmp_path) as store:
-                history = await history_of(store, "main")
-            with RunView(session, Console(file=told), history) as view:
+                past = asyncio.create_task(history_of(store, "main"))
+                await past
+            with RunView(session, Console(file=told), past) as view:
                 async for message in session.run():
                     view.show(message)
                     if message.kind == "PoolChanged" and message.round == stop_after:
@@ -70,7 +72,40 @@ async def test_live_and_stored_histories_are_equal_also_after_a_pause(tmp_path: 
         views.append(view)
     async with reading(tmp_path) as store:
         stored = (await history_of(store, "main")).facts
-    assert len(stored) == 8 and views[-1]._history.facts == stored
+    shown = views[-1]._history
+    assert shown is not None and len(stored) == 8 and shown.facts == stored
+
+
+async def test_a_resumed_view_waits_for_no_history_and_tells_no_old_fault_anew(
+    tmp_path: Path,
+) -> None:
+    told = [io.StringIO(), io.StringIO()]
+    arrived: asyncio.Future[RoundHistory] = asyncio.get_running_loop().create_future()
+
+    async def later() -> RoundHistory:
+        return await arrived
+
+    past = None
+    for out, stop_after in zip(told, (9, 99), strict=True):
+        async with open_fake(tmp_path, config(14), llm=Rambling()) as session:
+            async with reading(tmp_path) as store:
+                history = await history_of(store, "main")
+            with RunView(session, Console(file=out, width=200), past) as view:
+                async for message in session.run():
+                    view.show(message)
+                    if message.kind == "PoolChanged" and message.round == stop_after:
+                        session.pause()
+                    if past and message.kind == "PoolChanged" and message.round == 12:
+                        assert view._history is None
+                        arrived.set_result(history)
+                        await past
+        past = asyncio.create_task(later())
+    await past
+    assert "look: failures since round" in told[0].getvalue()
+    assert "round  14" in told[1].getvalue() and "look: failures" not in told[1].getvalue()
+    async with reading(tmp_path) as store:
+        stored = (await history_of(store, "main")).facts
+    assert view._history is not None and view._history.facts == stored
 
 
 async def test_trouble_is_told_live_and_by_status(tmp_path: Path) -> None:
