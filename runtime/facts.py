@@ -32,7 +32,7 @@ from bigpe.agents.messages import (
 from bigpe.agents.policies import Arm, PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
-from bigpe.agents.statistics import Interval, mean, moderated_interval, pooled_squares
+from bigpe.agents.statistics import Gains, Interval, mean, moderated_interval, pooled_squares
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, Json
 
@@ -174,7 +174,7 @@ class RunFacts:
         arms = [
             Arm(
                 id=id,
-                gains=tuple(arm.gains),
+                gains=Gains().plus(arm.gains),
                 finished_pulls=arm.pulls,
                 pending_pulls=len(arm.pending),
                 pending_gains=sum(arm.pending.values()),
