@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test check lint types imports bench parity peers chaos dist smoke clean
+.PHONY: help setup browser models demo test check lint types imports bench parity peers chaos docs dist smoke clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
@@ -13,6 +13,7 @@ help:
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
 	@echo "make chaos  kill runs more than 200 times and compare their ends (20 minutes)"
+	@echo "make docs   build the documentation as a site in build/site"
 	@echo "make dist   build the sdist, and the wheel from it"
 	@echo "make smoke  install that wheel in a fresh environment and run it"
 
@@ -69,6 +70,11 @@ peers: models
 
 chaos: models
 	$(PY) scripts/chaos.py --kills 200 --embedded 20
+
+# Broken links and pages that the navigation lacks are errors.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 dist: setup
 	rm -rf build/lib build/bdist* dist

@@ -1,0 +1,71 @@
+"""docs/ as a site: it builds without a warning, loads nothing from elsewhere, finds words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from playwright.async_api import expect
+from support.pages import tab
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Says nothing about what it serves."""
+
+    def log_message(self, *told: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_reference_is_of_this_code(site: Path) -> None:
+    reference = site / "reference"
+    for page, words in {
+        "commands": ("bigpe evaluate", "--until-significant", "cat prompts.txt | bigpe refine"),
+        "configuration": ("seeds_per_prompt", "Naive prompts a round.", "needs a fork"),
+        "messages": ("ArmPulled", "InstructionsProposed", "to the renderer"),
+        "exit-codes": ("ConfigError", "130 paused"),
+        "metrics": ("bigpe_run_scored_total", "bigpe_worker_request_seconds"),
+        "figures": ("diverged_runs", "first_page_seconds_million"),
+        "python": ("Open a run for writing", "Judgements of the items"),
+        "not-run": ("embedded-world", "training takes hours"),
+    }.items():
+        text = (reference / f"{page}.html").read_text("utf-8")
+        for word in words:
+            assert word in text, f"{page} does not tell of {word}"
+
+
+async def test_it_is_read_and_searched_without_the_internet(site: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    try:
+        async with tab() as seen:
+            seen.allowed = (address,)
+            await seen.page.goto(address + "index.html", wait_until="load")
+            await seen.page.get_by_role("textbox", name="Search").click()
+            await seen.page.keyboard.type("confounded")
+            first = seen.page.locator(".md-search-result__link").first
+            await expect(first).to_contain_text("How bigpe works", timeout=20_000)
+            assert not seen.wrongs
+    finally:
+        server.shutdown()
+        server.server_close()
