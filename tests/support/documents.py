@@ -78,15 +78,20 @@ class Reader:
             return self._visit(block, command)
         state = self.home.parent / f"{self.home.name}-state"
         kept = f"cd {self.at}\n{command}\npwd > {state}\nenv -0 >> {state}"
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", kept], env=self.environment, timeout=LONGEST_S,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", kept], env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        assert done.returncode == 0, f"{block.place}: $ {command}\n{done.stdout}"
+        try:
+            told, _ = process.communicate(timeout=LONGEST_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # bash alone would leave the command behind
+            raise
+        assert process.returncode == 0, f"{block.place}: $ {command}\n{told}"
         folder, _, variables = state.read_text().partition("\n")
         self.at = Path(folder)
         self.environment = dict(pair.split("=", 1) for pair in variables.split("\0") if pair)
-        return done.stdout
+        return told
 
     def _visit(self, block: Block, command: str) -> str:
         """Start a server, open the address that it tells, and press Ctrl-C."""
@@ -102,8 +107,9 @@ class Reader:
             told += line
         assert opened(address[0]), f"{block.place}: {address[0]} does not answer"
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=60)
-        return told + rest
+        told += process.stdout.read()
+        process.wait()
+        return told
 
 
 def opened(address: str) -> bool:
