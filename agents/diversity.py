@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 
 from bigpe.agents.statistics import mean
@@ -33,6 +34,18 @@ def pool_diversity(instructions: Iterable[Instruction]) -> float | None:
 def rewrite_diversity(rewrites: Iterable[tuple[str, str]]) -> float | None:
     """Mean distance of what (naive, rewrite) pairs add, over all pairs; None for fewer than two."""
     return _mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
+
+
+def spread(vectors: Sequence[Sequence[float]]) -> float | None:
+    """Mean cosine distance of all pairs of vectors of length 1, in [0, 2]; None for fewer than two.
+
+    By the length of their sum: sum_ij v_i v_j = |sum v|^2, of which n are pairs of one with itself.
+    """
+    n = len(vectors)
+    if n < 2:
+        return None
+    square = math.fsum(math.fsum(column) ** 2 for column in zip(*vectors, strict=True))
+    return 1 - (square - n) / (n * (n - 1))
 
 
 class Sayings:

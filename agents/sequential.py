@@ -37,6 +37,8 @@ PRIOR_VARIANCE = 1.0
 """Of the effect size, mean / standard deviation; decides where the sequence is tightest."""
 SKEW_FACTOR = 1.25
 """By how much a sample's skewness is taken to understate."""
+MOST_SKEWED = 2.0
+"""Skewness of a sample above which coverage is not 95%: of a lognormal of sigma 1 it was 92%."""
 _A, _B = 1 / 3, 1 / 6
 """Hall's constants for the studentised mean."""
 
@@ -51,11 +53,18 @@ class SequenceState(NamedTuple):
     """Bounds; infinite before `FIRST_LOOK` values."""
     sign_e: float
     """e-value of the signs alone, >= 0; against 'gains and losses are equally likely'."""
+    skewness: float = 0.0
+    """Of the values; 0 for equal ones."""
 
     @property
     def excludes_zero(self) -> bool:
         """Whether the mean is told from 0."""
         return self.lo > 0 or self.hi < 0
+
+    @property
+    def too_skewed(self) -> bool:
+        """Whether the values look like those that it covers less often than it says."""
+        return abs(self.skewness) > MOST_SKEWED
 
     @property
     def half_width(self) -> float:
@@ -72,7 +81,12 @@ def sequence_state(values: Sequence[float], *, level: float = LEVEL) -> Sequence
         raise ValueError("a confidence sequence of no values")
     array = np.array(values)[None, :]
     lo, hi = (bound[0, -1] for bound in sequence_bounds(array, level=level))
-    return SequenceState(len(values), float(array.mean()), float(lo), float(hi), sign_e(values))
+    spread = float(array.std())
+    third = float(((array - array.mean()) ** 3).mean())
+    skewness = third / spread**3 if spread > TIE else 0.0
+    return SequenceState(
+        len(values), float(array.mean()), float(lo), float(hi), sign_e(values), skewness
+    )
 
 
 def sequence_bounds(

@@ -67,12 +67,20 @@ def template(role: str) -> Template:
 
 @cache
 def seed_texts() -> tuple[SeedText, ...]:
-    """The seed instructions."""
+    """The packaged seed instructions."""
+    return seeds_of(_read("seeds.toml"))
+
+
+def seeds_of(raw: dict[str, Any]) -> tuple[SeedText, ...]:
+    """The seed instructions of a file's content; KeyError or TypeError when it is of another form.
+
+    [[seed]] with name and text, each with any number of [[seed.exemplar]] with naive and rewrite.
+    """
     return tuple(
         SeedText(
             seed["name"],
             seed["text"],
             tuple((e["naive"], e["rewrite"]) for e in seed.get("exemplar", [])),
         )
-        for seed in _read("seeds.toml")["seed"]
+        for seed in raw["seed"]
     )

@@ -6,9 +6,10 @@ From rows to values; nothing is measured here. Gains are in score units, a guard
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from bigpe.agents.budget import Prices, Usage, of_role
-from bigpe.agents.diversity import rewrite_diversity
+from bigpe.agents.diversity import rewrite_diversity, spread
 from bigpe.agents.sequential import SequenceState
 from bigpe.agents.statistics import PairedSummary, holm, mean, paired_summary
 from bigpe.runtime.evaluation import Row, Treatment, gains_by_prompt, guard_gains
@@ -68,14 +69,28 @@ class Compared(Value):
     """Of what was painted: longer than the renderer reads."""
     subject_share: float
     """Of what was painted: names the naive prompt's subject still."""
+    shown_share: float | None = None
+    """Of its pictures: suit their own naive prompt better than other prompts, by a scorer."""
+    naive_shown_share: float | None = None
+    """The same of the naive prompts' pictures."""
+    shown_change: Difference | None = None
+    """How much more often its pictures do so, as a share."""
     words: float
     """Mean length of what was painted."""
     diversity: float | None
     """Mean distance of what the rewrites add, in [0, 1]."""
+    picture_diversity: float | None = None
+    """Mean distance of its pictures by that of the naive ones: below 1 they have become alike."""
     usage: Usage
     """What it took, were nothing shared: its own pictures, and those of the naive prompts."""
     usd: float
     """The same, by the run's prices."""
+
+    @property
+    def strays(self) -> bool:
+        """Whether its pictures show what was asked less often than naive ones, beyond chance."""
+        change = self.shown_change
+        return change is not None and change.hi is not None and change.hi < 0
 
 
 class PromptLine(Value):
@@ -95,6 +110,8 @@ class SequenceLine(Value):
     hi: float | None
     """None: not bounded yet."""
     sign_e: float
+    too_skewed: bool = False
+    """Whether the gains are so skewed that the sequence holds less often than it says."""
     stopped: str
     """Why no further prompt was asked for."""
 
@@ -102,7 +119,15 @@ class SequenceLine(Value):
     def of(cls, state: SequenceState, stopped: str) -> SequenceLine:
         """The same, as a value that can be stored: JSON knows no infinity."""
         lo, hi = (bound if abs(bound) < float("inf") else None for bound in (state.lo, state.hi))
-        return cls(n=state.n, mean=state.mean, lo=lo, hi=hi, sign_e=state.sign_e, stopped=stopped)
+        return cls(
+            n=state.n,
+            mean=state.mean,
+            lo=lo,
+            hi=hi,
+            sign_e=state.sign_e,
+            too_skewed=state.too_skewed,
+            stopped=stopped,
+        )
 
 
 class Evaluation(Value):
@@ -134,8 +159,11 @@ def compare(
     against: Treatment | None,
     prices: Prices,
     seed: int = 0,
+    seen: Mapping[str, Sequence[float]] | None = None,
 ) -> tuple[Compared, ...]:
     """Each treatment's figures; `against`: the seed instruction that the others are held to.
+
+    `seen`: what a scorer sees in pictures, by digest, as vectors of length 1.
 
     p values are adjusted by Holm over all treatments, those against naive and those against the
     seed each as one family.
@@ -147,7 +175,9 @@ def compare(
         over = None
         if against is not None and treatment.id != against.id and treatment.kind != "naive":
             over = _difference(_less(gains_by_prompt(rows), base), seed)
-        found.append(_compared(treatment, rows, over, prices, seed))
+        one = _compared(treatment, rows, over, prices, seed)
+        alike = picture_diversity(rows, seen or {}) if treatment.kind != "naive" else None
+        found.append(one.model_copy(update={"picture_diversity": alike}))
     gains = _adjusted([one.gain for one in found])
     overs = _adjusted([one.over_seed for one in found])
     return tuple(
@@ -193,8 +223,10 @@ def _compared(
         if treatment.kind != "naive" and (found := _difference(groups, seed)) is not None
     }
     calls = sum((row.usage for row in rows), LlmUsage())
-    pictures = len(painted(rows))
-    usage = of_role("generator", calls) + Usage(renders=pictures, scores=pictures)
+    pictures = painted(rows)
+    looks = {(text, row.seed): row.held_against for row in done for text in (row.prompt, row.text)}
+    judged = len(pictures) + sum(looks.values())
+    usage = of_role("generator", calls) + Usage(renders=len(pictures), scores=judged)
     return Compared(
         treatment=treatment,
         score=mean(scores) if scores else None,
@@ -207,11 +239,35 @@ def _compared(
         fallback_share=_share(row.fallback is not None for row in done),
         truncated_share=_share(row.truncated > 0 for row in done),
         subject_share=_share(row.subject_kept for row in done),
+        **_shown(treatment, done, seed),
         words=mean([float(row.words) for row in done]) if done else 0.0,
         diversity=rewrite_diversity((row.prompt, row.text) for row in done),
         usage=usage,
         usd=prices.usd(usage),
     )
+
+
+def _shown(treatment: Treatment, done: Sequence[Row], seed: int) -> dict[str, Any]:
+    """Whether pictures still show what was asked, where that was looked at."""
+    looked = [row for row in done if row.shown is not None]
+    if not looked:
+        return {}
+    changes: dict[str, list[float]] = {}
+    for row in looked:
+        changes.setdefault(row.prompt, []).append(float(bool(row.shown)) - bool(row.naive_shown))
+    return {
+        "shown_share": _share(bool(row.shown) for row in looked),
+        "naive_shown_share": _share(bool(row.naive_shown) for row in looked),
+        "shown_change": None if treatment.kind == "naive" else _difference(changes, seed),
+    }
+
+
+def picture_diversity(rows: Sequence[Row], seen: Mapping[str, Sequence[float]]) -> float | None:
+    """How different the pictures are from one another, by how different the naive ones are."""
+    known = [row for row in rows if row.image in seen and row.naive_image in seen]
+    own = spread([seen[row.image] for row in known])
+    naive = spread([seen[row.naive_image] for row in known])
+    return own / naive if own is not None and naive else None
 
 
 def _hacked(gain: Difference | None, guard: Difference) -> bool:

@@ -87,6 +87,8 @@ class DataConfig(Section):
     """"world" or "general" (packaged), or a file: txt, csv, jsonl or parquet."""
     column: str | None = None
     """Which column of the file holds the prompts; found by its name if not given."""
+    seeds: str | None = None
+    """A TOML file of your own seed instructions, in the form of bigpe's `prompts/seeds.toml`."""
     professional: bool = True
     """Whether professional prompts join the contrast and help the Modifier."""
 

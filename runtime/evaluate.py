@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,10 +23,10 @@ from bigpe.runtime.evaluation import (
 )
 from bigpe.runtime.plan import professional_matches
 from bigpe.runtime.selection import CANDIDATES, Selection, painted, select_best, shortlist
-from bigpe.services.errors import ConfigError
+from bigpe.services.errors import ConfigError, ScoreError
 from bigpe.services.library import PromptLibrary
 from bigpe.services.splits import Split
-from bigpe.services.values import Instruction, derive_seed
+from bigpe.services.values import Instruction, ScoreRequest, derive_seed
 
 TEST: Split = "test"
 LOOK_EVERY = 4
@@ -88,7 +89,11 @@ async def evaluate(run: EvaluatedRun, settings: Settings, tell: Tell) -> Evaluat
         prompts=len(prompts),
         selection=selection,
         compared=compare(
-            measured, against=against, prices=run.campaign.plan.prices, seed=settings.seed
+            measured,
+            against=against,
+            prices=run.campaign.plan.prices,
+            seed=settings.seed,
+            seen=await _seen(run, [row for _, rows in measured for row in rows]),
         ),
         lines=prompt_lines(measured),
         pool_diversity=pool_diversity(run.campaign.pool.living()),
@@ -229,8 +234,34 @@ async def _measured(
 ) -> list[Row]:
     count = _Counter(treatment.name, len(prompts) * settings.seeds, tell)
     return await measure(
-        run.services, treatment, prompts, seeds=settings.seeds, seed=settings.seed, on_row=count
+        run.services,
+        treatment,
+        prompts,
+        seeds=settings.seeds,
+        seed=settings.seed,
+        others=run.prompts(TEST),
+        on_row=count,
     )
+
+
+async def _seen(run: EvaluatedRun, rows: Sequence[Row]) -> dict[str, list[float]]:
+    """What a scorer sees in the pictures, by digest; nothing where no scorer tells."""
+    services = run.services
+    eye = next((one for one in (services.score, *services.guards.values()) if one.sees), None)
+    if eye is None:
+        return {}
+    wanted = {image: row.prompt for row in rows for image in (row.image, row.naive_image) if image}
+    told = await asyncio.gather(
+        *(eye.features(ScoreRequest(image=i, prompt=p)) for i, p in wanted.items()),
+        return_exceptions=True,
+    )
+    found: dict[str, list[float]] = {}
+    for image, features in zip(wanted, told, strict=True):
+        if isinstance(features, list):
+            found[image] = features
+        elif not isinstance(features, ScoreError):
+            raise features
+    return found
 
 
 async def _store(

@@ -22,7 +22,7 @@ from tenacity import (
 
 from bigpe.agents.rewriting import Rewrite, rewrite
 from bigpe.agents.role import RetryRule
-from bigpe.agents.terms import subject_kept, words
+from bigpe.agents.terms import subject_kept, subject_words, words
 from bigpe.runtime.stack import Services
 from bigpe.services.errors import BigpeError, ConfigError, StoreError
 from bigpe.services.score import ScoreService
@@ -40,6 +40,8 @@ from bigpe.services.values import (
 T = TypeVar("T")
 Kind = Literal["naive", "plain", "instruction", "texts"]
 
+DISTRACTORS = 3
+"""Other prompts that a picture is held against, to see whether it shows its own."""
 IN_FLIGHT = 16
 """Comparisons under way at a time; the services' queues batch their pictures."""
 
@@ -105,6 +107,12 @@ class Row(Value):
     words: int = 0
     subject_kept: bool = True
     guards: dict[str, GuardPair] = Field(default_factory=dict)
+    held_against: int = 0
+    """Other prompts that both pictures were held against."""
+    shown: bool | None = None
+    """Whether the picture suits its naive prompt better than any of those; None: not looked at."""
+    naive_shown: bool | None = None
+    """The same of the naive prompt's picture."""
     usage: LlmUsage = LlmUsage()
     naive_image: str = ""
     image: str = ""
@@ -127,6 +135,7 @@ async def measure(
     *,
     seeds: int = 1,
     seed: int = 0,
+    others: Sequence[str] = (),
     retry: RetryRule | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> list[Row]:
@@ -134,9 +143,11 @@ async def measure(
 
     Equal arguments and equal services give equal rows. A failed service makes a row with its cause
     and no gain; a rewrite that cannot be used makes one with gain 0. ConfigError and StoreError
-    propagate. `on_row` hears of each row when it is there, in any order.
+    propagate. `others`: prompts of which some are held against each picture, by the first guard or
+    else the scorer, to see whether the picture still shows what was asked. `on_row` hears of each
+    row when it is there, in any order.
     """
-    meter = _Meter(services, treatment, seed, retry or RetryRule())
+    meter = _Meter(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def one(prompt: str, draw: int) -> Row:
@@ -154,6 +165,14 @@ async def measure(
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed  # the others broke by the same cause
     return [task.result() for task in tasks]
+
+
+def distractors(prompt: str, others: Sequence[str]) -> list[str]:
+    """Prompts of other subjects, the same ones each time; fewer where there are not so many."""
+    own = subject_words(prompt)
+    apart = [other for other in set(others) if not own & subject_words(other)]
+    apart.sort(key=lambda other: (derive_seed("distractor", prompt, other), other))
+    return apart[:DISTRACTORS]
 
 
 def gains_by_prompt(rows: Sequence[Row]) -> dict[str, list[float]]:
@@ -178,11 +197,17 @@ class _Meter:
     """Measures one treatment."""
 
     def __init__(
-        self, services: Services, treatment: Treatment, seed: int, retry: RetryRule
+        self,
+        services: Services,
+        treatment: Treatment,
+        seed: int,
+        others: Sequence[str],
+        retry: RetryRule,
     ) -> None:
         self._services = services
         self._treatment = treatment
         self._seed = seed
+        self._others = others
         self._retry = retry
 
     async def row(self, prompt: str, draw: int) -> Row:
@@ -229,8 +254,13 @@ class _Meter:
             )
             for name, guard in self._services.guards.items()
         }
+        against = distractors(row.prompt, self._others)
+        shown, naive_shown = await self._shown(against, row, sides)
         return row.model_copy(
             update={
+                "held_against": len(against),
+                "shown": shown,
+                "naive_shown": naive_shown,
                 "naive_score": naive,
                 "score": score,
                 "gain": score - naive,
@@ -240,6 +270,26 @@ class _Meter:
                 "image": sides.painted.digest,
             }
         )
+
+    async def _shown(
+        self, against: Sequence[str], row: Row, sides: _Sides
+    ) -> tuple[bool | None, bool | None]:
+        """Whether the painted and the naive picture suit the naive prompt best of all."""
+        if not against:
+            return None, None
+        judge = next(iter(self._services.guards.values()), self._services.score)
+
+        async def best(side: Image) -> bool:
+            own, *rest = await asyncio.gather(
+                *(
+                    judge.score(ScoreRequest(image=side.digest, prompt=prompt))
+                    for prompt in (row.prompt, *against)
+                )
+            )
+            return all(own.value > other.value for other in rest)
+
+        painted, naive = await asyncio.gather(best(sides.painted), best(sides.naive))
+        return painted, naive
 
     async def _paint(self, prompt: str, row: Row) -> Image:
         return await self._services.render.render(RenderRequest(prompt=prompt, seed=row.seed))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, SequenceLine
+from bigpe.runtime.evaluation import DISTRACTORS
 from bigpe.runtime.transcript import points
 
 HEADINGS = (
@@ -21,10 +22,25 @@ HEADINGS = (
     "p (Holm)",
     "won",
     "over the seed",
-    "fallback",
-    "cut",
-    "subject",
+)
+REWRITE_HEADINGS = (
+    "treatment",
     "words",
+    "kept naive",
+    "cut off",
+    "subject named",
+    "prompt shown",
+    "variety of texts",
+    "variety of pictures",
+)
+"""What became of the prompts: see `rewrite_cells`."""
+REWRITES_TOLD = (
+    "What was painted; shown: a scorer finds that the picture suits its naive prompt better than "
+    f"{DISTRACTORS} others; variety: mean distance, of pictures by that of the naive ones"
+)
+SKEWED = (
+    ", though these gains are so skewed that it may hold in some 92% instead of 95% of cases: "
+    "evaluate a fixed number of prompts instead"
 )
 SIGNIFICANT = 0.05
 LINES_SHOWN = 12
@@ -32,26 +48,39 @@ LINES_SHOWN = 12
 
 def show(console: Console, report: Evaluation, *, every_prompt: bool = False) -> None:
     """Print the tables and what to beware of; names and prompts are never read as markup."""
-    table = Table(title=Text(_title(report)), title_justify="left")
-    for index, heading in enumerate(HEADINGS):
-        if index == 0:
-            table.add_column(heading, min_width=18)
-        else:
-            table.add_column(heading, justify="right", no_wrap=True)
-    for one in report.compared:
-        style = "bold" if one.treatment.name.startswith("best: ") else ""
-        table.add_row(*(Text(cell) for cell in _cells(one)), style=style)
-    console.print(table)
+    _show_treatments(console, report, _title(report), HEADINGS, _cells)
+    _show_treatments(console, report, REWRITES_TOLD, REWRITE_HEADINGS, rewrite_cells)
     _show_guards(console, report)
     for line in sentences(report):
         console.print(Text(line), soft_wrap=True)
     _show_prompts(console, report, len(report.lines) if every_prompt else LINES_SHOWN)
 
 
+def _show_treatments(
+    console: Console,
+    report: Evaluation,
+    title: str,
+    headings: Sequence[str],
+    cells: Callable[[Compared], list[str]],
+) -> None:
+    table = Table(title=Text(title), title_justify="left")
+    for index, heading in enumerate(headings):
+        if index == 0:
+            table.add_column(heading, min_width=18)
+        else:
+            table.add_column(heading, justify="right")
+    for one in report.compared:
+        style = "bold" if one.treatment.name.startswith("best: ") else ""
+        table.add_row(*(Text(cell) for cell in cells(one)), style=style)
+    console.print(table)
+
+
 def markdown(report: Evaluation) -> str:
     """The whole report as Markdown, every prompt included."""
     parts = [f"# Evaluation of run {report.run}\n", _title(report) + ".\n"]
     parts.append(_grid(HEADINGS, [_cells(one) for one in report.compared]))
+    parts.append(f"{REWRITES_TOLD}.\n")
+    parts.append(_grid(REWRITE_HEADINGS, [rewrite_cells(one) for one in report.compared]))
     if rows := _guard_rows(report):
         parts.append(_grid(("guard", "treatment", "gain", "95% interval", "verdict"), rows))
     parts.append("\n".join(f"- {_plain(line)}" for line in sentences(report)) + "\n")
@@ -77,6 +106,12 @@ def sentences(report: Evaluation) -> list[str]:
                 f"WARNING: {one.treatment.name} gains on the scorer and loses on guard {guard}: "
                 "it pleases the scorer, not people; do not use it"
             )
+        if one.strays:
+            said.append(
+                f"WARNING: pictures of {one.treatment.name} show what was asked less often than "
+                f"naive ones ({_share(one.shown_share)} against {_share(one.naive_shown_share)}): "
+                "the rewrites lead away from their prompts"
+            )
         if one.missing:
             said.append(f"{one.treatment.name}: {one.missing} missing ({'; '.join(one.failures)})")
     if report.pool_diversity is not None:
@@ -101,11 +136,26 @@ def _cells(one: Compared) -> list[str]:
         _p(gain),
         "-" if gain is None else f"{gain.win_rate:.0%}",
         "-" if over is None else f"{points(over.mean)} {_interval(over)}",
+    ]
+
+
+def rewrite_cells(one: Compared) -> list[str]:
+    """A treatment's words, shares of what was painted, and how much it varies."""
+    pictures = one.picture_diversity
+    return [
+        one.treatment.name,
+        f"{one.words:.0f}",
         f"{one.fallback_share:.0%}",
         f"{one.truncated_share:.0%}",
         f"{one.subject_share:.0%}",
-        f"{one.words:.0f}",
+        _share(one.shown_share),
+        "-" if one.diversity is None else f"{one.diversity:.2f}",
+        "-" if pictures is None else f"{pictures:.2f}",
     ]
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def _interval(difference: Difference | None) -> str:
@@ -182,6 +232,7 @@ def _told(sequence: SequenceLine) -> str:
         f"after {sequence.n} prompts: mean gain {points(sequence.mean)}, 95% confidence sequence "
         f"{bounds}, {signs}; stopped: {sequence.stopped}. The table's p values and intervals "
         "are for a number of prompts fixed beforehand; this sequence holds when one stops early"
+        f"{SKEWED if sequence.too_skewed else ''}"
     )
 
 

@@ -50,6 +50,8 @@ class Cell(Value):
     )
     """Name -> points over time."""
     figures: dict[str, float | None] = Field(default_factory=dict[str, float | None])
+    faults: tuple[str, ...] | None = None
+    """What diagnostics saw at the run's end; None: told by a version that did not look."""
     version: str = ""
     commit: str = ""
     """Of the code that ran it, if known; "+" marks uncommitted changes."""

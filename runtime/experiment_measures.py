@@ -25,6 +25,7 @@ from bigpe.runtime.evaluation import PLAIN, Treatment, gains_by_prompt, measure,
 from bigpe.runtime.experiment_grids import Measure
 from bigpe.runtime.experiment_tables import BEST
 from bigpe.runtime.gradient_validity import Claim, claim_validity, claims_of, row_validity
+from bigpe.runtime.health import findings_of
 from bigpe.runtime.lending import Models, Stopwatches, open_models
 from bigpe.runtime.plan import naive_set, professional_matches
 from bigpe.runtime.project import Project
@@ -58,6 +59,8 @@ class Measured:
         default_factory=dict[str, list[tuple[float, float]]]
     )
     figures: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    faults: tuple[str, ...] = ()
+    """What diagnostics see at the run's end."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ async def measured(
     ) as judged:
         found = await _MEASURES[kind](judged, judging)
         found.curves["diversity"] = await diversity_curve(judged)
+        found.faults = tuple(one.fault for one in await findings_of(judged.store, run))
         best = judged.campaign.pool.best().instruction
     if kind == "transfer" and judging.other_renderer:
         other = _with_renderer(config, judging.other_renderer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bigpe.agents.statistics import Interval, mean, mean_interval
@@ -176,6 +176,29 @@ def figure_rows(cells: Sequence[Cell]) -> list[tuple[str, int, Interval]]:
             if value is not None:
                 values[name].append(value)
     return [(name, len(found), mean_interval(found)) for name, found in values.items()]
+
+
+class FaultRow(Value):
+    """How many runs of an arm ended with a fault that diagnostics name."""
+
+    arm: str
+    runs: int
+    """Runs that were looked at."""
+    faults: dict[str, int]
+
+
+def fault_rows(cells: Sequence[Cell]) -> list[FaultRow]:
+    """A row for each arm with runs that diagnostics have looked at."""
+    looked: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for cell in newest(cells):
+        if cell.faults is not None:
+            looked[cell.arm].append(cell.faults)
+    return [
+        FaultRow(
+            arm=arm, runs=len(runs), faults=dict(Counter(f for faults in runs for f in faults))
+        )
+        for arm, runs in looked.items()
+    ]
 
 
 def markdown(table: ExperimentTable) -> str:

@@ -241,6 +241,7 @@ def _cell(
         gains=found.gains,
         curves=found.curves,
         figures=found.figures,
+        faults=found.faults,
         version=bigpe.__version__,
         commit=commit_of(Path(__file__).parent),
         finished=time.time(),

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bigpe.agents.budget import Usage
+from bigpe.agents.campaign import CHANGEABLE
+from bigpe.agents.diagnostics import Finding, diagnose
 from bigpe.agents.gating import judged
 from bigpe.agents.messages import (
     AnyMessage,
@@ -22,6 +25,7 @@ from bigpe.agents.messages import (
     Gradient,
     GradientsComputed,
     InstructionsProposed,
+    PlanChanged,
     PoolChanged,
     RewriteRequested,
     RunStarted,
@@ -32,12 +36,14 @@ from bigpe.agents.messages import (
 from bigpe.agents.policies import Arm, PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
+from bigpe.agents.round_facts import RoundHistory
 from bigpe.agents.statistics import Gains, Interval, mean, moderated_interval, pooled_squares
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, Json
 
 FACTS = (
     "RunStarted",
+    "PlanChanged",
     "RewriteRequested",
     "ArmPulled",
     "GradientsComputed",
@@ -142,6 +148,8 @@ class RunFacts:
         """Steps given up, by actor."""
         self.best = ""
         self.sigma = 0.0
+        self.used = Usage()
+        """What the settled rounds asked for, the pilot included."""
         self.stopped: RunStopped | None = None
         self._pulled: dict[int, ArmPulled] = {}
         self._gradients: dict[int, dict[str, Gradient]] = {}
@@ -191,6 +199,8 @@ class RunFacts:
         match message:
             case RunStarted():
                 self._begin(ts, message)
+            case PlanChanged():
+                self._change(message)
             case RewriteRequested():
                 arm = self._arm(message.instruction)
                 arm.pending[message.round] = len(message.tasks)
@@ -222,6 +232,13 @@ class RunFacts:
         for seed in start.plan.instructions:
             self.arms[seed.instruction.id] = ArmFacts(seed.instruction, "living", name=seed.name)
         self.best = start.plan.instructions[0].instruction.id
+
+    def _change(self, changed: PlanChanged) -> None:
+        if self.start is not None:
+            told = {name: getattr(changed, name) for name in CHANGEABLE}
+            plan = self.start.plan.model_copy(update=told)
+            self.start = self.start.model_copy(update={"plan": plan})
+        self.stopped = None
 
     def _arm(self, instruction: Instruction) -> ArmFacts:
         return self.arms.setdefault(instruction.id, ArmFacts(instruction, "living"))
@@ -263,7 +280,7 @@ class RunFacts:
         for retired in changed.retired:
             if arm := self.arms.get(retired.instruction):
                 arm.state, arm.reason = "retired", retired.reason
-        self.best, self.sigma = changed.best, changed.sigma
+        self.best, self.sigma, self.used = changed.best, changed.sigma, changed.used
         gains = [gain.gain for gain in pulled.gains] if pulled else []
         self.rounds.append(
             RoundFacts(
@@ -312,6 +329,8 @@ class RunReader:
         self._run = run
         self._turn = asyncio.Lock()
         self.facts = RunFacts()
+        self._history = RoundHistory()
+        self._findings: tuple[int, list[Finding]] = (0, [])
         self.seq = 0
         """Up to here the transcript was read."""
         self.last_seq = 0
@@ -326,6 +345,13 @@ class RunReader:
     def share(self) -> float:
         """How much of what is there was read, 0..1."""
         return self.seq / self.last_seq if self.last_seq else 1.0
+
+    def findings(self) -> list[Finding]:
+        """The faults that stand after what was read."""
+        rounds = len(self._history.facts)
+        if self._findings[0] != rounds:
+            self._findings = (rounds, diagnose(self._history.facts))
+        return self._findings[1]
 
     async def catch_up(self, seconds: float | None = None) -> None:
         """Read on to the transcript's end, or until the time is used: a stretch at least."""
@@ -347,8 +373,12 @@ class RunReader:
         for kind in FACTS:
             rows = await self._store.rows("facts", type=kind, **window)
             facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
+        # Of the many scores diagnostics only want those of pictures whose prompt was cut off.
+        rows = await self._store.rows("cut_scores", **window)
+        facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
         for seq, ts, message in sorted(facts, key=lambda fact: fact[0]):
             self.facts.apply(seq, ts, message)
+            self._history.add(message)
         self.seq = upto
 
 

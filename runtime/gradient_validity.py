@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 
 from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import AnyMessage, CritiqueRequested, Gradient, GradientsComputed
+from bigpe.agents.statistics import cohen_kappa
 from bigpe.agents.terms import contains_term, words
 from bigpe.services.errors import ConfigError, StoreError
 
@@ -221,18 +222,8 @@ class Agreement(NamedTuple):
 
 
 def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> Agreement:
-    """Cohen (1960): (observed - expected) / (1 - expected) agreement, expected by the margins."""
-    both = sorted(one.keys() & other.keys())
+    """Of the claims that both judged; see `agents.statistics.cohen_kappa`."""
+    both = [(one[claim], other[claim]) for claim in sorted(one.keys() & other.keys())]
     if not both:
         return Agreement(0, None, None)
-    n = len(both)
-    observed = sum(one[claim] == other[claim] for claim in both) / n
-    expected = sum(
-        sum(one[claim] == verdict for claim in both)
-        / n
-        * sum(other[claim] == verdict for claim in both)
-        / n
-        for verdict in VERDICTS
-    )
-    kappa = None if expected >= 1 else (observed - expected) / (1 - expected)
-    return Agreement(n, observed, kappa)
+    return Agreement(len(both), sum(a == b for a, b in both) / len(both), cohen_kappa(both))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from bigpe.agents.messages import CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
 from bigpe.agents.terms import subject_kept
 from bigpe.prompts.library import naive_prompts
-from bigpe.prompts.templates import seed_texts
+from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.guests import gate_rules, names_of
 from bigpe.services.errors import ConfigError
@@ -59,6 +60,31 @@ def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
 
 def seed_instructions() -> list[SeedInstruction]:
     """The packaged seed instructions."""
+    return _seeds(seed_texts())
+
+
+def seeds_for(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
+    """Those that a run begins with: the packaged ones, or those of the project's own file.
+
+    ConfigError when the file is not there or not of the packaged file's form.
+    """
+    if config.data.seeds is None:
+        return seed_instructions()
+    path = project / config.data.seeds
+    try:
+        seeds = _seeds(seeds_of(tomllib.loads(path.read_text("utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"[data] seeds: {path} is no file of seed instructions: {error!r:.300}; it needs a "
+            "[[seed]] with name and text for each, and may show [[seed.exemplar]]s with naive and "
+            "rewrite"
+        ) from error
+    if not seeds or len({seed.instruction.id for seed in seeds}) < len(seeds):
+        raise ConfigError(f"[data] seeds: {path} needs at least one [[seed]], each another one")
+    return seeds
+
+
+def _seeds(texts: Sequence[SeedText]) -> list[SeedInstruction]:
     return [
         SeedInstruction(
             name=seed.name,
@@ -67,7 +93,7 @@ def seed_instructions() -> list[SeedInstruction]:
                 exemplars=tuple(Exemplar(naive=n, rewrite=r) for n, r in seed.exemplars),
             ),
         )
-        for seed in seed_texts()
+        for seed in texts
     ]
 
 

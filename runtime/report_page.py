@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 from bigpe.runtime.experiment_cells import Cell, newest, read_cells
 from bigpe.runtime.experiment_grids import EXPERIMENTS, Experiment
 from bigpe.runtime.experiment_plots import curves_svg, gains_svg
-from bigpe.runtime.experiment_tables import ExperimentTable, figure_rows, tabulate_cells
+from bigpe.runtime.experiment_tables import (
+    ExperimentTable,
+    FaultRow,
+    fault_rows,
+    figure_rows,
+    tabulate_cells,
+)
 from bigpe.services.errors import ConfigError
 
 TEMPLATE = "report.html.j2"
@@ -28,6 +34,7 @@ class Part(NamedTuple):
     table: ExperimentTable | None
     """None: no cell has run yet."""
     figures: list[tuple[str, int, Any]]
+    faults: list[FaultRow]
     plots: list[str]
     examples: list[Cell]
     """Runs whose instructions are shown."""
@@ -36,7 +43,7 @@ class Part(NamedTuple):
 def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True) -> Part:
     """What the page shows of an experiment."""
     if not cells:
-        return Part(experiment, None, [], [], [])
+        return Part(experiment, None, [], [], [], [])
     order = [arm.label for arm in experiment.arms]
     table = tabulate_cells(experiment.name, experiment.reference, cells, order)
     drawn: list[str] = []
@@ -44,7 +51,8 @@ def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True
         drawn.append(gains_svg(table, axis=experiment.axis))
         diversity = curves_svg(cells, "diversity", label="pool diversity")
         drawn += [diversity] if diversity else []
-    return Part(experiment, table, figure_rows(cells), drawn, newest(cells)[-5:])
+    figures, faults = figure_rows(cells), fault_rows(cells)
+    return Part(experiment, table, figures, faults, drawn, newest(cells)[-5:])
 
 
 def report_html(folder: Path) -> str:

@@ -35,7 +35,7 @@ from bigpe.runtime.forks import best_of, require_forkable
 from bigpe.runtime.guests import Guests, names_of, with_guests
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.locks import run_lock
-from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
+from bigpe.runtime.plan import make_plan, naive_set, seeds_for
 from bigpe.runtime.project import Project
 from bigpe.runtime.run_clock import RunClock
 from bigpe.runtime.same_models import noted, records_now, require_same_models
@@ -261,7 +261,7 @@ class Session:
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
-        seeds = seed_instructions()
+        seeds = seeds_for(self.config, self.project.folder)
         if from_best:
             best = await best_of(self._store, parent)
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []

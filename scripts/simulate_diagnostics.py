@@ -9,6 +9,8 @@ better best in every fifth round. A fault begins at round
 51 and is one standard deviation: gains fall by the deviation of one gain, their scatter doubles,
 novelty falls by its own deviation, a share rises by the deviation of a batch's share, and progress
 stops. `noticed` counts, of the runs that were silent until then, those that raise it in 30 rounds.
+`false_alarms/any` are healthy runs of which `diagnose` itself, asked after every round, ever says
+anything at all: one history for all faults together.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from bigpe.agents import diagnostics as d
 ROUNDS, BATCH, AT, WITHIN = 100, 5, 50, 30
 SPREAD_OF_ARMS = 0.7
 """Deviation of the instructions' worth, in deviations of a pull's mean."""
+WORTH = 1.0
+"""Mean worth of the instructions, likewise: a healthy run finds something."""
 PROGRESS = 0.2
 """Share of rounds in which a healthy run finds a better best."""
 Array = NDArray[Any]
@@ -38,8 +42,19 @@ class Bandit(NamedTuple):
     """Pulls of many runs."""
 
     arms: Array
-    means: Array
-    squares: Array
+    """(runs, ROUNDS)"""
+    gains: Array
+    """(runs, ROUNDS, BATCH)"""
+
+    @property
+    def means(self) -> Array:
+        """Of the pulls, (runs, ROUNDS)."""
+        return self.gains.mean(axis=2)
+
+    @property
+    def squares(self) -> Array:
+        """Squared deviations from a pull's mean, summed, (runs, ROUNDS)."""
+        return ((self.gains - self.means[:, :, None]) ** 2).sum(axis=2)
 
 
 def bandit(rng: np.random.Generator, runs: int, *, fall: float = 0.0, scale: float = 1.0) -> Bandit:
@@ -48,14 +63,14 @@ def bandit(rng: np.random.Generator, runs: int, *, fall: float = 0.0, scale: flo
     Gains have deviation sqrt(BATCH), so that a pull's mean has deviation 1.
     """
     places = 2 * math.ceil(math.sqrt(ROUNDS + 1)) + 4
-    worth = rng.normal(0, SPREAD_OF_ARMS, (runs, places))
+    worth = rng.normal(WORTH, SPREAD_OF_ARMS, (runs, places))
     totals, pulls = np.zeros((2, runs, places))
     alive = np.zeros((runs, places), bool)
     alive[:, :2] = True
     ever = np.full(runs, 2)
     index = np.arange(runs)
     arms = np.zeros((runs, ROUNDS), int)
-    means, squares = np.zeros((2, runs, ROUNDS))
+    gains = np.zeros((runs, ROUNDS, BATCH))
     for t in range(ROUNDS):
         seen = np.maximum(pulls, 1)
         bonus = np.sqrt(2 * math.log(BATCH * t + 2) / (BATCH * seen)) * math.sqrt(BATCH)
@@ -63,13 +78,12 @@ def bandit(rng: np.random.Generator, runs: int, *, fall: float = 0.0, scale: flo
         arm = np.where(alive, bound, -np.inf).argmax(axis=1)
         centre = worth[index, arm] - (fall if t >= AT else 0.0)
         deviation = math.sqrt(BATCH) * (scale if t >= AT else 1.0)
-        gains = rng.normal(centre[:, None], deviation, (runs, BATCH))
-        means[:, t], arms[:, t] = gains.mean(axis=1), arm
-        squares[:, t] = ((gains - means[:, t : t + 1]) ** 2).sum(axis=1)
-        totals[index, arm] += means[:, t]
+        gains[:, t] = rng.normal(centre[:, None], deviation, (runs, BATCH))
+        arms[:, t] = arm
+        totals[index, arm] += gains[:, t].mean(axis=1)
         pulls[index, arm] += 1
         _admit(alive, ever, pulls, bound, totals, t)
-    return Bandit(arms, means, squares)
+    return Bandit(arms, gains)
 
 
 def _admit(alive: Array, ever: Array, pulls: Array, bound: Array, totals: Array, t: int) -> None:
@@ -129,28 +143,65 @@ def rates(fault: str, runs: int, seed: int = 0) -> tuple[int, int, int]:
     return alarms, int(noticed.sum()), int(silent.sum())
 
 
+def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundFacts]]:
+    """Healthy runs with everything that diagnostics look at."""
+    pulls = bandit(rng, runs)
+    shape = (runs, ROUNDS)
+    cut = rng.binomial(BATCH, d.USUAL_CUT, shape)
+    fallen = rng.binomial(BATCH, d.USUAL_FAILURES, shape)
+    novelty = rng.normal(0.5, 0.1, shape)
+    bounds = np.cumsum(rng.random(shape) < PROGRESS, axis=1)
+    return [
+        [
+            d.RoundFacts(
+                round=t + 1,
+                arm=str(pulls.arms[run, t]),
+                # On the scale of scores, where differences count as they do in practice.
+                gains=tuple((pulls.gains[run, t] / 100).tolist()),
+                fallbacks=int(fallen[run, t]),
+                truncated=int(cut[run, t]),
+                novelty=float(novelty[run, t]),
+                diversity=0.6,
+                best_bound=float(bounds[run, t]),
+            )
+            for t in range(ROUNDS)
+        ]
+        for run in range(runs)
+    ]
+
+
+def any_alarm(history: list[d.RoundFacts]) -> str:
+    """The first fault that `diagnose` names, asked after every round; empty for none."""
+    for end in range(1, len(history) + 1):
+        if found := d.diagnose(history[:end]):
+            return found[0].fault
+    return ""
+
+
+def tell(name: str, hits: int, of: int, how: str) -> None:
+    """Print a share with Wilson's interval."""
+    bounds = binomtest(hits, of).proportion_ci(0.95, "wilson")
+    lo, hi = round(bounds.low, 4), round(bounds.high, 4)
+    say(name, hits / of, unit="share", n=of, lo=lo, hi=hi, how=how)
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer runs")
     runs = 200 if parser.parse_args().quick else 1000
+    healthy = f"healthy runs of {ROUNDS} rounds"
     for fault in FAULTS:
         print(f"{fault} ...", file=sys.stderr)
         alarms, noticed, silent = rates(fault, runs)
-        for name, hits, of, how in (
-            ("false_alarms", alarms, runs, f"healthy runs of {ROUNDS} rounds that raise it"),
-            ("noticed", noticed, silent, f"runs that raise it within {WITHIN} rounds of a change"),
-        ):
-            interval = binomtest(hits, of).proportion_ci(0.95, "wilson")
-            say(
-                f"{name}/{fault}",
-                hits / of,
-                unit="share",
-                n=of,
-                lo=round(interval.low, 4),
-                hi=round(interval.high, 4),
-                how=how,
-            )
+        tell(f"false_alarms/{fault}", alarms, runs, f"{healthy} that raise it")
+        how = f"runs that raise it within {WITHIN} rounds of a change"
+        tell(f"noticed/{fault}", noticed, silent, how)
+    print("any ...", file=sys.stderr)
+    rng = np.random.default_rng([0, len(FAULTS)])
+    alarms = sum(any_alarm(one) != "" for one in histories(rng, runs))
+    how = f"{healthy} of which diagnose, asked after each round, says anything"
+    tell("false_alarms/any", alarms, runs, how)
 
 
 if __name__ == "__main__":

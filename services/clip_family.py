@@ -62,9 +62,11 @@ class ClipBackend:
         self._pictures: LRUCache[str, torch.Tensor] = LRUCache(CACHE_BYTES, getsizeof=_bytes)
 
     def handle(self, method: str, payload: Json) -> Json:
-        """`fingerprint`, or `score` with "items" of image digest and prompt."""
+        """`fingerprint`, `score` with "items" of image digest and prompt, `features` of "image"."""
         if method == "fingerprint":
             return {"fingerprint": self.fingerprint, "made_of": self.made_of}
+        if method == "features":
+            return self._seen(str(payload["image"]))
         if method != "score":
             raise ScoreError(f"the scorer has no method {method!r}")
         return {"items": self._score(payload["items"])}
@@ -96,6 +98,13 @@ class ClipBackend:
             self._one(str(item["image"]), features[str(item["image"])], str(item["prompt"]))
             for item in items
         ]
+
+    @torch.inference_mode()
+    def _seen(self, image: str) -> Json:
+        feature = self._features([image])[image]
+        if isinstance(feature, BigpeError):
+            return {"error": str(feature)}
+        return {"features": [round(value, 6) for value in feature[0].tolist()]}
 
     def _one(self, image: str, feature: torch.Tensor | BigpeError, prompt: str) -> Json:
         if isinstance(feature, BigpeError):

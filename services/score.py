@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -103,6 +103,15 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class Sees(Protocol):
+    """A scorer that also tells what it sees in a picture, whatever the prompt."""
+
+    async def features(self, image: str) -> list[float]:
+        """Of length 1; ScoreError when there are none."""
+        ...
+
+
 def require_same_scorer(earlier: str, now: str) -> None:
     """ScoreError unless the fingerprints are equal: other scores must not be compared."""
     if earlier != now:
@@ -149,6 +158,13 @@ class ClipScorer:
             for item in answer["items"]
         ]
 
+    async def features(self, image: str) -> list[float]:
+        """See `Sees.features`."""
+        answer = await self._child.call("features", {"image": image})
+        if "error" in answer:
+            raise ScoreError(str(answer["error"]))
+        return [float(value) for value in answer["features"]]
+
     async def close(self) -> None:
         """End the child."""
         await self._child.close()
@@ -181,6 +197,29 @@ class ScoreService:
             return score.model_dump(mode="json")
 
         return Score.model_validate(await self._memo.run(key, "score", body, judge))
+
+    @property
+    def sees(self) -> bool:
+        """Whether the scorer tells features of pictures."""
+        return isinstance(self.backend, Sees)
+
+    async def features(self, request: ScoreRequest) -> list[float]:
+        """What the scorer sees in the picture, as a vector of length 1; each is looked at once.
+
+        The prompt decides nothing but where the result is kept (see `held_out`). ScoreError when
+        there is none, or when the scorer tells of none (`sees`).
+        """
+        scorer = self.backend
+        if not isinstance(scorer, Sees):
+            raise ScoreError("this scorer tells nothing of a picture but its score")
+        body: Json = {"image": request.image, "prompt": request.prompt}
+        fingerprint = await self.backend.open()
+        key = digest({"op": "see", "version": 1, "model": fingerprint, "image": request.image})
+
+        async def look() -> Json:
+            return {"features": await scorer.features(request.image)}
+
+        return (await self._memo.run(key, "see", body, look))["features"]
 
     async def open(self) -> str:
         """Load the model now instead of at the first request; returns its fingerprint."""

@@ -32,6 +32,7 @@ from bigpe.runtime.experiment_grids import (
 from bigpe.runtime.experiment_measures import Judging, claims_of_runs
 from bigpe.runtime.experiment_tables import (
     csv_text,
+    fault_rows,
     figure_rows,
     markdown,
     tabulate_cells,
@@ -283,6 +284,7 @@ def show(chosen: Experiment, path: Path, *, plot: bool, as_json: bool) -> int:
             {"figure": name, "runs": runs, "value": i.mean, "lo": i.lo, "hi": i.hi}
             for name, runs, i in figure_rows(cells)
         ],
+        "faults": [row.model_dump(mode="json") for row in fault_rows(cells)],
     }
     _write(chosen, cells, path.parent.parent, markdown(table), csv_text(table), result, plot)
     if as_json:

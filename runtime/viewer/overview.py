@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
+from bigpe.agents.budget import forecast
 from bigpe.agents.statistics import Interval
+from bigpe.runtime.expectation import amounts, told_use
 from bigpe.runtime.facts import ArmFacts, RunFacts, ordered
 from bigpe.runtime.viewer.charts import Whisker, gain_chart, whiskers
 from bigpe.runtime.viewer.context import Context
@@ -33,6 +35,16 @@ class ArmLine(NamedTuple):
     whisker: Whisker | None
     bound: float | None
     """The policy's upper bound, in its own units; None: not alive."""
+
+
+class Outlay(NamedTuple):
+    """What the settled rounds cost, by the run's prices."""
+
+    usd: float
+    limit: float
+    """0: any."""
+    expected: str
+    """Of all that is used, at the run's end; empty when that is not known or has come."""
 
 
 class Made(NamedTuple):
@@ -66,6 +78,8 @@ async def overview_of(context: Context) -> dict[str, Any]:
         "actors": _by_actor(counts),
         "made": _made(facts, counts),
         "left_s": _seconds_left(facts),
+        "outlay": outlay_of(facts),
+        "findings": context.reader.findings(),
     }
 
 
@@ -100,6 +114,18 @@ def _made(facts: RunFacts, counts: Sequence[Any]) -> list[Made]:
     ]
     tokens = sum(row["tokens"] for row in counts)
     return [*made, Made("tokens", tokens, limits.get("tokens", 0))]
+
+
+def outlay_of(facts: RunFacts) -> Outlay | None:
+    """What it cost so far, and what it will use if it goes on so; None before the first round."""
+    plan = facts.plan
+    if plan is None or not facts.rounds:
+        return None
+    applied, pilot = facts.rounds[-1].round, 2 * plan.pilot_prompts
+    expected = forecast(facts.used, applied, plan.rounds, plan.limits, plan.prices, pilot)
+    over = facts.stopped is not None or expected is None or expected.rounds <= applied
+    told = "" if over or expected is None else told_use(expected.used)
+    return Outlay(amounts(facts.used, plan.prices)["usd"], plan.limits.usd, told)
 
 
 def _seconds_left(facts: RunFacts) -> float | None:

@@ -69,6 +69,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
+def usd(amount: float) -> str:
+    """Money, with more digits where there is little of it."""
+    return f"{amount:,.2f} USD" if amount >= 1 else f"{amount:.4f} USD"
+
+
 def short(mid: str) -> str:
     """The first eight characters of an id, as everywhere."""
     return mid[:8]
@@ -110,6 +115,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
         date,
         duration,
         count,
+        usd,
         short,
         hue,
         pretty,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,37 @@ def test_a_signal_pauses_a_second_one_stops_and_resume_needs_no_flags(
     assert code == 0 and transcript(folder) == transcript(free)
     if len(signals) == 1:
         assert repeated_calls(folder) == 0, "what was in flight was finished"
+
+
+def test_an_interrupted_evaluation_goes_on_and_paints_nothing_again(
+    free: Path, tmp_path: Path
+) -> None:
+    """A real Ctrl-C in the middle; the end is that of an evaluation that nobody disturbed."""
+    whole, folder = (Path(shutil.copytree(free, tmp_path / name)) for name in ("whole", "p"))
+    wanted = ("evaluate", "--prompts", "5")
+    code, undisturbed, _ = bigpe(whole, *wanted, "--json")
+    assert code == 0
+    before = len(calls(folder))
+    process = start(folder, *wanted, delay_s=0.05)
+    wait_until(folder, before + 20)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=LATEST_S)
+    assert process.returncode == 130 and "the same command goes on" in err
+    assert "Traceback" not in err
+    kept, asked = stored_renders(folder), len(calls(folder))
+    assert len(stored_renders(free)) < len(kept) < len(stored_renders(whole))
+    code, out, _ = bigpe(folder, *wanted, "--json")
+    assert code == 0 and json.loads(out) == json.loads(undisturbed)
+    again = {(call[1], call[2]) for call in calls(folder)[asked:] if call[0] == "render"}
+    assert again and not again & kept
+    assert stored_renders(folder) == stored_renders(whole)
+
+
+def stored_renders(folder: Path) -> set[tuple[str, int]]:
+    """(prompt, seed) of the pictures that the project has paid for."""
+    with closing(sqlite3.connect(folder / "bigpe.db")) as connection:
+        rows = connection.execute("SELECT request FROM effect WHERE kind = 'render'").fetchall()
+    return {(told["prompt"], told["seed"]) for told in (json.loads(text) for (text,) in rows)}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

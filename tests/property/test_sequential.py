@@ -142,3 +142,16 @@ def test_a_small_simulation_agrees_with_the_committed_one() -> None:
             assert figure["value"] == pytest.approx(p, abs=4 * error), figure
         elif "alone" not in figure["figure"] and "lognormal 1 " not in figure["figure"]:
             assert figure["value"] >= NOMINAL - 3 * math.sqrt(NOMINAL * 0.05 / 400), figure
+
+
+def test_values_too_skewed_for_the_sequence_are_noticed() -> None:
+    """Far more often of the lognormal that it covers in 92% than of what it covers in 95%."""
+    rng = np.random.default_rng(4)
+
+    def noticed(values: Any) -> float:
+        return float(np.mean([sequence_state(row.tolist()).too_skewed for row in values]))
+
+    assert noticed(rng.lognormal(0, 1, (80, 60))) > 0.5
+    assert noticed(rng.exponential(size=(80, 60))) < 0.3
+    assert noticed(rng.normal(size=(80, 60))) == 0
+    assert sequence_state([0.1] * 12).skewness == 0

@@ -11,10 +11,12 @@ import os
 import subprocess
 import sys
 from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from bigpe.runtime.cli import main
+from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
@@ -71,8 +73,8 @@ _open = Session.open
 def _open_on_fakes(
     name: str, config: Any = None, *, project: Path, **options: Any
 ) -> AbstractAsyncContextManager[Session]:
-    blobs, log = BlobStore(Project(project).images), project / "calls.jsonl"
-    delay_s, hangs = float(os.environ["BIGPE_FAKE_DELAY_S"]), os.environ["BIGPE_FAKE_HANGS"]
+    blobs, log, delay_s = _place(project)
+    hangs = os.environ["BIGPE_FAKE_HANGS"]
     renderer = FakeRenderer(blobs, delay_s=delay_s, log=log)
     return _open(
         name,
@@ -86,6 +88,27 @@ def _open_on_fakes(
     )
 
 
+def _open_evaluated_on_fakes(
+    name: str, *, project: Path
+) -> AbstractAsyncContextManager[EvaluatedRun]:
+    blobs, log, delay_s = _place(project)
+    return open_evaluated(
+        name,
+        project=project,
+        llms={"default": FakeLlm(delay_s=delay_s, log=log)},
+        renderer=FakeRenderer(blobs, delay_s=delay_s, log=log),
+        scorer=FakeScorer(blobs),
+    )
+
+
+def _place(project: Path) -> tuple[BlobStore, Path, float]:
+    """Where pictures go, where calls are noted, and how long a call takes."""
+    delay_s = float(os.environ["BIGPE_FAKE_DELAY_S"])
+    return BlobStore(Project(project).images), project / "calls.jsonl", delay_s
+
+
 if __name__ == "__main__":
     Session.open = _open_on_fakes  # type: ignore[method-assign, assignment]
+    commands: Any = import_module("bigpe.runtime.cli.evaluate")
+    commands.open_evaluated = _open_evaluated_on_fakes
     main()

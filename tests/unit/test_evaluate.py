@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Pictures
 from rich.console import Console
+from support.fake_pictures import rng_of
 from support.fakes import FakeScorer
 from support.runs import CONFIG, open_fake, open_fake_evaluated, repeated_calls, run_fake
 
+from bigpe.agents.budget import Prices
 from bigpe.agents.pool import PoolRow
+from bigpe.agents.terms import subject_words, words
 from bigpe.prompts.library import naive_prompts
-from bigpe.runtime.comparison import Evaluation
+from bigpe.runtime.comparison import Evaluation, compare
 from bigpe.runtime.evaluate import Progress, Settings, evaluate
+from bigpe.runtime.evaluation import DISTRACTORS, Treatment, distractors, measure
 from bigpe.runtime.evaluation_views import markdown, show
 from bigpe.runtime.project import Project
 from bigpe.runtime.selection import select_best
@@ -46,6 +53,27 @@ class Contrary(FakeScorer):
 
     async def open(self) -> str:
         return "contrary"
+
+
+class Attentive(FakeScorer):
+    """Sees which words a picture was painted from, and holds them against those it is asked for."""
+
+    async def open(self) -> str:
+        return "attentive"
+
+    async def features(self, image: str) -> list[float]:
+        alike = "palace" in self._words(image)
+        drawn = rng_of("palace") if alike else rng_of("look", image)
+        vector = [drawn.gauss(0, 1) for _ in range(64)]
+        return [value / math.hypot(*vector) for value in vector]
+
+    def _one(self, request: ScoreRequest) -> Score:
+        asked = set(words(request.prompt))
+        share = len(asked & self._words(request.image)) / len(asked)
+        return Score(value=share, fingerprint="attentive")
+
+    def _words(self, image: str) -> set[str]:
+        return set(words(str(Pictures.open(io.BytesIO(self._blobs.read(image))).info["prompt"])))
 
 
 async def judged(
@@ -80,6 +108,8 @@ async def test_everything_is_compared_and_the_good_instruction_wins(project: Pat
     assert given.usage.llm_calls == 24 and given.subject_share == 1.0
     naive = report.compared[0]
     assert naive.gain is None and naive.guards == {} and naive.usage.llm_calls == 0
+    # This scorer tells nothing of what it sees, so nothing is said of the pictures' variety.
+    assert given.picture_diversity is None
     assert all(progress.done <= progress.of for progress in told)
     assert {progress.doing for progress in told} >= {"choosing on validation prompts", *names}
     # A line's gains average to the table's.
@@ -136,6 +166,43 @@ async def test_a_veto_is_told_and_leaves_the_naive_prompts(project: Path) -> Non
     assert any("was refused: guard second" in note for note in report.notes)
     assert any("use the naive prompts" in note for note in report.notes)
     assert not any(one.treatment.name.startswith("best") for one in report.compared)
+
+
+async def test_rewrites_that_lead_away_are_told_by_what_the_pictures_show(project: Path) -> None:
+    """Every prompt becomes the same palace; the subject words stay in the text all the same."""
+    eye = Attentive(BlobStore(Project(project).images))
+    async with open_fake_evaluated(project, scorer=eye, guards={"second": eye}) as run:
+        prompts = run.prompts("test")
+        palace = dict.fromkeys(prompts, "a golden palace")
+        faithful = {prompt: f"{prompt}, golden" for prompt in prompts}
+        measured = [
+            (one, await measure(run.services, one, prompts, others=prompts))
+            for one in (
+                Treatment(name="palace", kind="texts", texts=palace),
+                Treatment(name="faithful", kind="texts", texts=faithful),
+            )
+        ]
+        images = {i: r for _, rows in measured for r in rows for i in (r.image, r.naive_image)}
+        request = {i: ScoreRequest(image=i, prompt=row.prompt) for i, row in images.items()}
+        seen = {i: await run.services.score.features(asked) for i, asked in request.items()}
+    away, kept = compare(measured, against=None, prices=Prices(), seen=seen)
+    assert away.shown_share is not None and away.shown_share < 0.2 and away.strays
+    assert kept.shown_share == kept.naive_shown_share == away.naive_shown_share == 1.0
+    assert not kept.strays
+    # One house style is a loss of variety; a word more is none.
+    assert away.picture_diversity == pytest.approx(0, abs=0.01)
+    assert kept.picture_diversity == pytest.approx(1, abs=0.1)
+    # Each of the pictures was held against three other prompts, and that is counted.
+    assert kept.usage.scores == (1 + DISTRACTORS) * kept.usage.renders
+
+
+def test_a_picture_is_held_against_prompts_of_other_subjects() -> None:
+    prompts = naive_prompts("world")
+    for prompt in prompts[:40]:
+        found = distractors(prompt, prompts)
+        assert found == distractors(prompt, [*reversed(prompts)]) and len(found) == DISTRACTORS
+        assert not any(subject_words(prompt) & subject_words(other) for other in found)
+    assert distractors("a cat", ["the cat", "a cat in the snow"]) == []
 
 
 async def test_until_significant_stops_early_on_a_clear_gain(project: Path) -> None:

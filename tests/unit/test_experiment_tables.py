@@ -12,7 +12,13 @@ from scipy.stats import t as student
 
 from bigpe.runtime.experiment_cells import Cell, append_cell, newest, read_cells
 from bigpe.runtime.experiment_plots import curves_svg, gains_svg
-from bigpe.runtime.experiment_tables import BEST, csv_text, markdown, tabulate_cells
+from bigpe.runtime.experiment_tables import (
+    BEST,
+    csv_text,
+    fault_rows,
+    markdown,
+    tabulate_cells,
+)
 from bigpe.runtime.report_page import report_html
 from bigpe.services.errors import ConfigError, StoreError
 
@@ -115,6 +121,21 @@ def test_plots_are_drawn_and_equal_for_equal_figures() -> None:
     assert curves_svg(cells, "other", label="d") is None
 
 
+def test_faults_are_counted_by_arm_and_shown(tmp_path: Path) -> None:
+    cells = [
+        cell("a", 0, faults=("stagnation", "truncation")),
+        cell("a", 1, faults=("stagnation",)),
+        cell("b", 0, faults=()),
+        cell("c", 0),
+    ]
+    found = {row.arm: (row.runs, row.faults) for row in fault_rows(cells)}
+    assert found == {"a": (2, {"stagnation": 2, "truncation": 1}), "b": (1, {})}
+    for one in cells:
+        append_cell(tmp_path / "policies.jsonl", one)
+    page = report_html(tmp_path)
+    assert "stagnation (2), truncation (1)" in page and "<td>none</td>" in page
+
+
 def test_the_page_is_whole_and_takes_no_markup_from_texts(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>"
     append_cell(
@@ -124,5 +145,6 @@ def test_the_page_is_whole_and_takes_no_markup_from_texts(tmp_path: Path) -> Non
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "http" not in page.replace("http://www.w3.org", "").replace('http-equiv="', "")
     assert "batch-size" in page and "Not run yet" in page and "<svg" in page
+    assert "Diagnostics" not in page  # this cell does not know of any
     with pytest.raises(ConfigError, match="no cells"):
         report_html(tmp_path / "empty")

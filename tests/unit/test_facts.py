@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.runs import CONFIG, run_fake
 
+from bigpe.agents.budget import Limits, Prices
+from bigpe.agents.messages import ImageScored, PlanChanged, RunStarted, parse_message
 from bigpe.runtime import facts
 from bigpe.runtime.facts import RunReader
+from bigpe.runtime.health import findings_of
 from bigpe.runtime.history import replayed_campaign
 from bigpe.services.store import Store
 
@@ -47,6 +53,7 @@ async def test_the_fold_agrees_with_the_campaign(
     assert found.sigma == campaign.sigma
     assert len(found.rounds) == campaign.applied
     assert found.stopped == campaign.stopped
+    assert found.used == campaign.used
     assert not found.in_flight() and not reader.behind
 
 
@@ -74,3 +81,41 @@ async def test_a_reader_with_little_time_goes_on_later(
             shares.append(reader.share)
     assert shares == sorted(shares)
     assert len(reader.facts.rounds) == 10
+
+
+async def test_diagnostics_are_those_of_status_whatever_the_stretch(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With half of the rewrites cut off, which only the scores tell."""
+    monkeypatch.setattr(facts, "STRETCH", 50)
+    shutil.copytree(project, tmp_path / "p")
+    async with Store(tmp_path / "p" / "bigpe.db") as store:
+        rows = await store.rows("facts", run="main", type="ImageScored", after=0, upto=10**9)
+        cut = [m for row in rows if isinstance(m := parse_message(row["body"]), ImageScored)]
+        longer = [m.model_copy(update={"truncated": 9}) for m in cut if m.purpose == "rewrite"]
+        with closing(sqlite3.connect(tmp_path / "p" / "bigpe.db")) as connection, connection:
+            connection.executemany(
+                "UPDATE message SET body = ? WHERE mid = ?",
+                [(m.model_dump_json(), m.mid) for m in longer[::2]],
+            )
+        reader = RunReader(store, "main")
+        await reader.catch_up()
+        told = await findings_of(store, "main")
+    assert "truncation" in [finding.fault for finding in told]
+    assert reader.findings() == told
+
+
+async def test_what_people_changed_of_the_plan_is_known(project: Path) -> None:
+    async with Store(project / "bigpe.db", read_only=True) as store:
+        rows = await store.rows("facts", run="main", type="RunStarted", after=0, upto=10**9)
+    start = parse_message(rows[0]["body"])
+    assert isinstance(start, RunStarted)
+    limits, prices = Limits(usd=3.0), Prices(render=0.25)
+    changed = PlanChanged.make(
+        start, rounds=99, concurrency=1, patience=4, limits=limits, prices=prices
+    )
+    found = facts.RunFacts()
+    found.apply(1, 0.0, start)
+    found.apply(2, 0.0, changed)
+    update = {"rounds": 99, "concurrency": 1, "patience": 4, "limits": limits, "prices": prices}
+    assert found.plan == start.plan.model_copy(update=update)

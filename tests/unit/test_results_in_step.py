@@ -1,0 +1,38 @@
+"""What docs/results/ shows is what its cells say, whoever added the latest one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bigpe.runtime.experiment_cells import read_cells
+from bigpe.runtime.experiment_grids import EXPERIMENTS
+from bigpe.runtime.experiment_tables import csv_text, markdown, tabulate_cells
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+RUN = [name for name in EXPERIMENTS if (RESULTS / "cells" / f"{name}.jsonl").exists()]
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_table_json_and_plot_stand_beside_the_cells(name: str) -> None:
+    remedy = f"run: bigpe experiment {name} --table --cells docs/results/cells"
+    chosen = EXPERIMENTS[name]
+    cells = read_cells(RESULTS / "cells" / f"{name}.jsonl")
+    order = [arm.label for arm in chosen.arms]
+    table = tabulate_cells(name, chosen.reference, cells, order)
+    assert (RESULTS / f"{name}.md").read_text("utf-8") == markdown(table), remedy
+    assert (RESULTS / f"{name}.csv").read_text("utf-8") == csv_text(table), remedy
+    told = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    assert told["question"] == chosen.question, remedy
+    assert {key: told[key] for key in ("rows", "cells", "commits")} == {
+        key: table.model_dump(mode="json")[key] for key in ("rows", "cells", "commits")
+    }, remedy
+    plot = ElementTree.fromstring((RESULTS / f"{name}.svg").read_text("utf-8"))
+    assert plot.tag.endswith("svg") and len(list(plot.iter())) > 20, remedy
+
+
+def test_there_are_results() -> None:
+    assert {"baselines", "policies"} <= set(RUN)
