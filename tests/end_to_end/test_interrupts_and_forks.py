@@ -131,8 +131,8 @@ def test_an_interrupted_evaluation_goes_on_and_paints_nothing_again(
     code, undisturbed, _ = bigpe(whole, *wanted, "--json")
     assert code == 0
     before = len(calls(folder))
-    process = start(folder, *wanted, delay_s=0.05)
-    wait_until(folder, before + 20)
+    process = start(folder, *wanted, delay_s=0.25)
+    wait_until(folder, before + 8)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LATEST_S)
     assert process.returncode == 130 and "the same command goes on" in err
