@@ -9,7 +9,7 @@ export PYTHONSAFEPATH := 1
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
 	@echo "make test   set up, then run all checks and tests (what CI runs)"
-	@echo "make bench  print the figures of docs/figures as JSON lines"
+	@echo "make bench  run every bench_*.py in its quick form: figures as JSON lines (QUICK= for the full ones)"
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
 	@echo "make chaos  kill runs more than 200 times and compare their ends (20 minutes)"
@@ -58,8 +58,19 @@ types: setup
 imports: setup
 	PYTHONPATH=build/tree .venv/bin/lint-imports
 
-bench: models
-	$(PY) scripts/bench_llm.py
+# On stdout nothing but the figures, a JSON object a line. `make bench QUICK=` runs the full forms
+# (hours); what the peers' race has shown is told, `make peers` runs it.
+QUICK ?= --quick
+BENCHES := llm embedded scorer pipeline store viewer
+EMOJI := /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
+bench:
+	@$(MAKE) -s models browser >&2
+	@test -f $(EMOJI) || apt-get install -qq -y --no-install-recommends fonts-noto-color-emoji >&2 \
+	|| { echo "bench_embedded paints with fonts-noto-color-emoji" >&2; exit 1; }
+	@for name in $(BENCHES); do \
+		echo "bench_$$name ..." >&2; $(PY) -P scripts/bench_$$name.py $(QUICK) || exit 1; \
+	done
+	@$(PY) -P scripts/bench_peers.py --figures
 
 parity: setup
 	$(PY) scripts/scorer_parity.py

@@ -1,6 +1,6 @@
 """Measure the embedded models against their bars: one JSON line per figure.
 
-    python scripts/bench_embedded.py [--folder services/embedded] [--scale 1.0] [PART ...]
+    python scripts/bench_embedded.py [--quick] [--folder services/embedded] [--scale 1.0] [PART ...]
 
 Prompts, scenes and seeds are fresh. Shares have Wilson intervals, means Student's, correlations a
 bootstrap over prompts; 95% unless the figure says otherwise. What a generated picture shows is
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from embedded import world
-from embedded.attributes import GROUPS
-from embedded.check_stage import GUIDANCE, STEPS, SUFFIXES, Exported
-from embedded.dataset import HELD_OUT
-from embedded.painting import paint
-from embedded.reader_stage import Reader
-from embedded.scorer_stage import Lineups
-from figures import say
 from PIL import Image
 from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,7 +27,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigpe.services.fingerprints import folder_fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))  # under `python -P`, as make has it
+
+from embedded import world  # noqa: E402
+from embedded.attributes import GROUPS  # noqa: E402
+from embedded.check_stage import GUIDANCE, STEPS, SUFFIXES, Exported  # noqa: E402
+from embedded.dataset import HELD_OUT  # noqa: E402
+from embedded.painting import paint  # noqa: E402
+from embedded.reader_stage import Reader  # noqa: E402
+from embedded.scorer_stage import Lineups  # noqa: E402
+from figures import say  # noqa: E402
+
 SEED = 770_001
+QUICK = 0.05
 FRESH_SCENES = 4000
 PICTURES_A_PROMPT = 12
 NOISE_WORDS = SUFFIXES["filler"]
@@ -301,7 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "services" / "embedded")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help=f"scale {QUICK}")
     options = parser.parse_args(arguments)
+    options.scale = QUICK if options.quick else options.scale
     torch.set_num_threads(options.threads)
     bench = Bench(options.folder, options.scale)
     for name in options.parts or PARTS:

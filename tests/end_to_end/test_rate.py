@@ -93,6 +93,25 @@ async def test_all_pairs_lead_to_an_end_and_others_have_their_own(project: Path)
         assert "1</b> of 2" in (await served.get()).text
 
 
+async def test_its_pages_are_accessible_in_light_and_dark_and_narrow(project: Path) -> None:
+    """The question, and the end after the last vote."""
+    async with rating(project, limit=1) as (served, asked, _):
+        async with tab() as light, tab(dark=True, width=390) as dark:
+            for end in (False, True):
+                if end:
+                    pair = in_order(asked.pairs, "main", "anna", 1)[0]
+                    vote = f"pair={pair.key}&choice=left"
+                    await served.send("POST", "vote", body=vote, Origin=served.origin)
+                for one in (light, dark):
+                    await one.open(served)
+                    heading = await one.page.inner_text("body")
+                    assert ("That is all" in heading) == end
+                    assert await one.faults_of_access() == ""
+                wide = await dark.page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= 390, "wider than a narrow screen"
+            assert light.wrongs == dark.wrongs == []
+
+
 async def test_a_vote_must_be_one_of_this_page(project: Path) -> None:
     async with rating(project) as (served, asked, store):
         good = f"pair={asked.pairs[0].key}&choice=left"
