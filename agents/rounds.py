@@ -83,7 +83,9 @@ class Pictures:
             painted.pop(known, None)
             painted[known] = None
         unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
-        return Usage(renders=len(fresh), scores=len(fresh - unpainted))
+        # Another round in flight may have had a picture that failed here: the failure was paid for.
+        asked = fresh | lost.keys()
+        return Usage(renders=len(asked), scores=len(asked - unpainted))
 
 
 @dataclass
