@@ -83,9 +83,7 @@ class Pictures:
             painted.pop(known, None)
             painted[known] = None
         unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
-        # Another round in flight may have had a picture that failed here: the failure was paid for.
-        asked = fresh | lost.keys()
-        return Usage(renders=len(asked), scores=len(asked - unpainted))
+        return Usage(renders=len(fresh), scores=len(fresh - unpainted))
 
 
 @dataclass
