@@ -33,7 +33,7 @@ from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
 """Which picture of a round: purpose, naive prompt, image seed."""
-EVIDENCE_ROWS = 40
+EVIDENCE_ROWS = 12
 EXEMPLAR_PAIRS = 24
 """Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
 
