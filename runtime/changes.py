@@ -57,6 +57,7 @@ NEEDS_A_FORK: tuple[str, ...] = (
     "data.naive",
     "data.column",
     "data.professional",
+    "data.seeds",
     "llm.*.provider",
     "llm.*.config.*",
     "render.backend",

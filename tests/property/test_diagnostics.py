@@ -133,9 +133,9 @@ def test_what_exploration_does_is_no_degradation() -> None:
 
 
 def test_lost_rounds_and_single_gains_are_no_obstacle() -> None:
-    rounds = [RoundFacts(i, "a", (), missing=1, causes=("no answer",)) for i in range(1, 30)]
+    rounds = [RoundFacts(i, "a", (), missing=1, causes=("no answer",)) for i in range(1, 32)]
     assert [finding.fault for finding in diagnose(rounds)] == ["failures", "stagnation"]
-    assert diagnose([RoundFacts(i, "a", (0.1,), best_bound=i) for i in range(1, 30)]) == []
+    assert diagnose([RoundFacts(i, "a", (0.1,), best_bound=i) for i in range(1, 32)]) == []
 
 
 @given(st.integers(0, 10_000))
