@@ -108,6 +108,7 @@ class Reader:
         assert opened(address[0]), f"{block.place}: {address[0]} does not answer"
         process.send_signal(signal.SIGINT)
         told += process.stdout.read()
+        process.stdout.close()
         process.wait()
         return told
 
