@@ -250,7 +250,8 @@ class Campaign(CampaignState):
             current.pictures.lose(picture, message.step_kind)
             return self._join(message.round)
         if message.step_kind == "RewriteRequested":
-            current.rewrites = current.rewrites if message.naive else {}  # one prompt's, or all
+            if not message.naive:  # the whole batch is lost, not one prompt of it
+                current.rewrites = {}
             return self._join(message.round)
         if message.step_kind == "CritiqueRequested":
             known = message.actor in self.plan.authors

@@ -94,17 +94,12 @@ class Generator(Role):
         usage = failure.usage - answer.usage
         told: list[Message] = []
         for task, error in last.failed.items():
-            place = f"{self.name}/{message.mid}/{failure.attempt}/{task.image_seed}/{task.naive}"
             told.append(
-                StepFailed.make(
+                self._failed(
                     message,
-                    place,
-                    step=message.mid,
-                    step_kind=message.kind,
-                    actor=self.name,
-                    error=type(error).__name__,
-                    cause=str(error) or type(error).__name__,
-                    attempt=failure.attempt,
+                    f"{task.image_seed}/{task.naive}",
+                    error,
+                    failure.attempt,
                     will_retry=False,
                     naive=task.naive,
                     seed=task.image_seed,

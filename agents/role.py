@@ -233,20 +233,31 @@ class Role(RoutedAgent):
         *,
         will_retry: bool,
     ) -> StepFailed:
-        place = f"{self.name}/{message.mid}/{attempt}/{'retry' if will_retry else 'final'}"
+        return self._failed(
+            message,
+            "retry" if will_retry else "final",
+            error,
+            attempt,
+            will_retry=will_retry,
+            raw=error.raw if isinstance(error, UnusableAnswerError) else None,
+            usage=usage,
+            **_picture(message),
+        )
+
+    def _failed(
+        self, message: Message, place: str, error: BaseException, attempt: int, **told: Any
+    ) -> StepFailed:
+        """`place`: which failure of that attempt it is; `told`: the other fields."""
         return StepFailed.make(
             message,
-            place,
+            f"{self.name}/{message.mid}/{attempt}/{place}",
             step=message.mid,
             step_kind=message.kind,
             actor=self.name,
             error=type(error).__name__,
             cause=str(error) or type(error).__name__,
             attempt=attempt,
-            will_retry=will_retry,
-            raw=error.raw if isinstance(error, UnusableAnswerError) else None,
-            usage=usage,
-            **_picture(message),
+            **told,
         )
 
 

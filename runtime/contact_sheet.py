@@ -13,7 +13,7 @@ from PIL import ImageDraw, ImageFont
 
 from bigpe.agents.rewriting import rewrite
 from bigpe.runtime.stack import Services
-from bigpe.services.errors import StoreError
+from bigpe.services.files import partial_file
 from bigpe.services.values import Instruction, RenderRequest, ScoreRequest, derive_seed
 
 CELL = 224
@@ -112,11 +112,5 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list
 
 def save_sheet(sheet: Pictures.Image, path: Path) -> None:
     """Write the sheet beside its place and move it there."""
-    temporary = path.with_suffix(".tmp.png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(temporary, "PNG")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    with partial_file(path) as partial:
+        sheet.save(partial, "PNG")

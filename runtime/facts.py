@@ -374,7 +374,8 @@ class RunReader:
             rows = await self._store.rows("facts", type=kind, **window)
             facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
         # Of the many scores diagnostics only want those of pictures whose prompt was cut off.
-        rows = await self._store.rows("cut_scores", **window)
+        place = {**window, "type": "ImageScored", "limit": -1}
+        rows = await self._store.rows("told_of_rounds", **place)
         facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
         for seq, ts, message in sorted(facts, key=lambda fact: fact[0]):
             self.facts.apply(seq, ts, message)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import CampaignPlan, ImageScored, RunStarted, parse_message
 from bigpe.agents.snapshots import fold_version
+from bigpe.services.errors import ConfigError
 from bigpe.services.paging import page
 from bigpe.services.store import Store
 
@@ -22,6 +23,12 @@ async def replayed_campaign(store: Store, run: str) -> Campaign:
     for row in await store.rows("handled_by", run=run, actor=COORDINATOR, after=done):
         campaign.replay(parse_message(row["body"]))
     return campaign
+
+
+def require_finished(campaign: Campaign, run: str) -> None:
+    """ConfigError when no round of the run has finished: it has no result yet."""
+    if not campaign.applied:
+        raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
 
 
 async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:

@@ -16,7 +16,7 @@ import bigpe
 from bigpe.agents.constraints import Constraints
 from bigpe.runtime.comparison import Difference, Evaluation
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.history import replayed_campaign, scorer_of
+from bigpe.runtime.history import replayed_campaign, require_finished, scorer_of
 from bigpe.services.errors import ConfigError, DataError, StoreError
 from bigpe.services.files import partial_file
 from bigpe.services.llm import EMBEDDED
@@ -107,10 +107,9 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
     """The instruction that the latest evaluation chose, else the run's best. ConfigError when the
     run has no finished round."""
     campaign = await replayed_campaign(store, run)
+    require_finished(campaign, run)
     row = await store.one("get_run", name=run)
-    if row is None or not campaign.applied:
-        raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
-    config = BigpeConfig.model_validate_json(row["config"])
+    config = BigpeConfig.model_validate_json(row["config"]) if row else BigpeConfig()
     report = await _latest_report(store, run)
     chosen = report.selection.chosen if report and report.selection else None
     instruction = chosen or campaign.pool.best().instruction

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 from bigpe.agents.rewriting import Rewrite, rewrite
 from bigpe.agents.role import Backoff, RetryRule
 from bigpe.runtime.config import BigpeConfig
-from bigpe.services.effects import BriefMemo, Effects, Memo
+from bigpe.services.effects import Effects, Memo, RecentMemo
 from bigpe.services.errors import BigpeError
 from bigpe.services.llm import LlmService, load_client
 from bigpe.services.store import Store
@@ -131,7 +131,7 @@ class Refiner:
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
-            memo: Memo = BriefMemo()
+            memo: Memo = RecentMemo()
             if database is not None:
                 memo = Effects(await stack.enter_async_context(Store(database)))
             llm = LlmService(client or load_client(wanted), memo, config=wanted)

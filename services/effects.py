@@ -12,8 +12,8 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from cachetools import LRUCache
 
@@ -43,6 +43,25 @@ class Memo(Protocol):
         ...
 
 
+class _Flights:
+    """One call at a time for each key; who asks meanwhile waits for it."""
+
+    def __init__(self) -> None:
+        self._going: dict[str, asyncio.Task[Json]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._going
+
+    async def join(self, key: str, call: Callable[[], Coroutine[Any, Any, Json]]) -> Json:
+        """The result of the call under way, or of this one."""
+        flight = self._going.get(key)
+        if flight is None:
+            flight = self._going[key] = asyncio.create_task(call())
+            flight.add_done_callback(lambda _: self._going.pop(key, None))
+        # A waiter that is cancelled must not take the call from those who share it.
+        return await asyncio.shield(flight)
+
+
 class Effects:
     """The memo, kept in the project's database."""
 
@@ -52,7 +71,7 @@ class Effects:
         self._get, self._put = (
             ("get_sealed_effect", "put_sealed_effect") if sealed else ("get_effect", "put_effect")
         )
-        self._flights: dict[str, asyncio.Task[Json]] = {}
+        self._flights = _Flights()
         self.paid: Counter[str] = Counter()
         """Calls really made by this process, by kind."""
         self.saved: Counter[str] = Counter()
@@ -68,15 +87,9 @@ class Effects:
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
         """See `Memo.run`."""
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(self._obtain(key, kind, request, call, valid))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        else:
+        if key in self._flights:
             self.saved[kind] += 1
-        # A waiter that is cancelled must not take the call from those who share it.
-        return await asyncio.shield(flight)
+        return await self._flights.join(key, lambda: self._obtain(key, kind, request, call, valid))
 
     async def _obtain(
         self,
@@ -133,11 +146,12 @@ class Effects:
         return payment
 
 
-class BriefMemo:
-    """A memo that is forgotten with its owner, and forgets the oldest of its results before."""
+class RecentMemo:
+    """A memo in memory: it goes with its owner, and results unused for longest go before."""
 
-    def __init__(self, kept: int = 10_000) -> None:
-        self._calls: LRUCache[str, asyncio.Future[Json]] = LRUCache(kept)
+    def __init__(self, limit: int = 10_000) -> None:
+        self._kept: LRUCache[str, Json] = LRUCache(limit)
+        self._flights = _Flights()
 
     async def run(
         self,
@@ -149,19 +163,15 @@ class BriefMemo:
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
         """See `Memo.run`."""
-        made = self._calls.get(key)
-        if made is None or _came_to_nothing(made, valid):
-            made = self._calls[key] = asyncio.ensure_future(call())
-        return await asyncio.shield(made)
+        kept = self._kept.get(key)
+        if kept is not None and (valid is None or valid(kept)):
+            return kept
 
+        async def obtain() -> Json:
+            self._kept[key] = result = await call()
+            return result
 
-def _came_to_nothing(
-    made: asyncio.Future[Json], valid: Callable[[Json], bool] | None = None
-) -> bool:
-    if not made.done():
-        return False
-    failed = made.cancelled() or made.exception() is not None
-    return failed or (valid is not None and not valid(made.result()))
+        return await self._flights.join(key, obtain)
 
 
 def _settled(payment: str, outcome: str, usage: LlmUsage, seconds: float) -> Statement:

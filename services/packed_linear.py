@@ -45,11 +45,10 @@ def pack_linears(model: nn.Module) -> bool:
     """Replace the float32 linear layers of a model on the CPU; returns whether it did."""
     if not can_pack():
         return False
-    for name, child in list(model.named_children()):
-        if type(child) is nn.Linear and child.weight.dtype == torch.float32:
-            setattr(model, name, PackedLinear(child))
-        else:
-            pack_linears(child)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear and child.weight.dtype == torch.float32:
+                setattr(parent, name, PackedLinear(child))
     return True
 
 

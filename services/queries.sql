@@ -271,14 +271,10 @@ SELECT seq, body, ts FROM message
 WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto ORDER BY seq;
 
 -- name: told_of_rounds
-SELECT seq, body FROM message INDEXED BY message_by_type
+SELECT seq, body, ts FROM message INDEXED BY message_by_type
 WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto
   AND (type <> 'ImageScored' OR json_extract(body, '$.truncated') > 0)
 ORDER BY seq LIMIT :limit;
--- name: cut_scores
-SELECT seq, body, ts FROM message
-WHERE run = :run AND type = 'ImageScored' AND seq > :after AND seq <= :upto
-  AND json_extract(body, '$.truncated') > 0 ORDER BY seq;
 
 -- name: message_by_mid
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message

@@ -16,7 +16,7 @@ import asyncio
 import base64
 import binascii
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from bigpe.services import errors
 from bigpe.services.blobs import BlobStore
+from bigpe.services.effects import RecentMemo
 from bigpe.services.errors import STOPS_RUN, BigpeError, DataError, ServiceError
 from bigpe.services.pictures import decode
 from bigpe.services.render import RenderConfig, Renderer, RenderService
@@ -62,43 +63,6 @@ class End(Protocol):
         ...
 
 
-class RecentMemo:
-    """See `effects.Memo`: single flight, and the last results only, in memory."""
-
-    def __init__(self, limit: int = RECENT) -> None:
-        self._limit = limit
-        self._kept: OrderedDict[str, Json] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[Json]] = {}
-
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
-        """See `Memo.run`."""
-        kept = self._kept.get(key)
-        if kept is not None and (valid is None or valid(kept)):
-            return kept
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(self._obtain(key, call))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
-
-    async def _obtain(self, key: str, call: Callable[[], Awaitable[Json]]) -> Json:
-        result = await call()
-        self._kept[key] = result
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-        return result
-
-
 class RecentBlobs:
     """A folder of pictures in which only the last ones used stay."""
 
@@ -131,7 +95,7 @@ class RenderEnd:
     def __init__(self, renderer: Renderer, blobs: RecentBlobs, config: RenderConfig) -> None:
         self._renderer = renderer
         self._blobs = blobs
-        self._service = RenderService(renderer, RecentMemo(), blobs.store, config)
+        self._service = RenderService(renderer, RecentMemo(RECENT), blobs.store, config)
 
     @property
     def waiting(self) -> int:
@@ -168,7 +132,7 @@ class ScoreEnd:
     def __init__(self, scorer: Scorer, blobs: RecentBlobs, config: ScoreConfig) -> None:
         self._scorer = scorer
         self._blobs = blobs
-        self._service = ScoreService(scorer, RecentMemo(), config)
+        self._service = ScoreService(scorer, RecentMemo(RECENT), config)
 
     @property
     def waiting(self) -> int:

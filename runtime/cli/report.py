@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from bigpe.runtime.cli.common import project_option
 from bigpe.runtime.experiment_cells import DEFAULT_FOLDER
 from bigpe.runtime.report_page import report_html
-from bigpe.services.errors import StoreError
+from bigpe.services.files import partial_file
 
 
 @click.command(
@@ -36,11 +35,6 @@ def report(project: Path, cells: Path | None, output: Path | None) -> None:
     folder = cells or project / DEFAULT_FOLDER
     page = report_html(folder)
     path = output or folder.parent / "report.html"
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with partial_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     click.echo(f"wrote {path}")

@@ -9,8 +9,8 @@ import click
 from bigpe.runtime.cli.common import perform, project_option, run_argument
 from bigpe.runtime.contact_sheet import draw_sheet, save_sheet, sheet_rows
 from bigpe.runtime.evaluated_run import open_evaluated
+from bigpe.runtime.history import require_finished
 from bigpe.runtime.project import Project
-from bigpe.services.errors import ConfigError
 from bigpe.services.values import derive_seed
 
 
@@ -33,8 +33,7 @@ def sheet(run: str, project: Path, prompts: int) -> None:
 async def make_sheet(run: str, folder: Path, *, prompts: int) -> Path:
     """Draw and save the run's contact sheet; prints where."""
     async with open_evaluated(run, project=folder) as judged:
-        if not judged.campaign.applied:
-            raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
+        require_finished(judged.campaign, run)
         seed = judged.config.run.seed
         # An order by hash: the first ones of the file are not special.
         test = judged.prompts("test")

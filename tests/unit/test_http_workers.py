@@ -22,10 +22,11 @@ from bigpe.runtime.session import Session
 from bigpe.services import http_pool
 from bigpe.services.backends import Workplace, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
+from bigpe.services.effects import RecentMemo
 from bigpe.services.errors import ConfigError, RenderError, TransientServiceError
 from bigpe.services.render import RenderConfig, Renderer
 from bigpe.services.score import ScoreConfig, Scorer
-from bigpe.services.serving import RecentBlobs, RecentMemo, RenderEnd
+from bigpe.services.serving import RecentBlobs, RenderEnd
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
 
 Keep = Callable[[Any], Any]
