@@ -44,7 +44,7 @@ const keys = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const target = event.target;
-  if (target.closest("input, select, textarea, dialog")) return;
+  if (target.closest("input, select, textarea, dialog[open]")) return;
   if (event.key === "Enter" && target.matches("[data-entry]")) {
     const link = target.querySelector("[data-open]");
     if (link) link.click();

@@ -214,6 +214,22 @@ async def test_keys_go_through_the_pages_and_entries(finished: Path) -> None:
         assert marks and {mark.lower() for mark in marks} == {"golden"}
 
 
+async def test_keys_work_as_soon_as_the_help_is_closed(finished: Path) -> None:
+    """The focus stays in a closed dialog until the browser has drawn the page once more."""
+    async with tab() as one, pages_of(finished) as served:
+        await one.open(served, "lineage")
+        await one.page.evaluate(
+            """() => {
+                const help = document.getElementById("keys");
+                help.showModal();
+                const within = help.querySelector("button");
+                help.close();
+                within.dispatchEvent(new KeyboardEvent("keydown", {key: "4", bubbles: true}));
+            }"""
+        )
+        await one.page.wait_for_url("**/transcript")
+
+
 async def test_a_page_follows_a_run_that_goes_on(tmp_path: Path) -> None:
     async with open_fake(tmp_path, CONFIG) as session:
         async for message in session.run():
