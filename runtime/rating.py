@@ -169,6 +169,13 @@ async def votes_of(store: Store, run: str, first: str, second: str) -> list[Vote
     return [Vote.model_validate(dict(row)) for row in rows]
 
 
+async def reports_of(store: Store, run: str) -> list[tuple[str, str, RatingReport]]:
+    """What the votes say, of each two treatments that were judged."""
+    rows = await store.rows("voted", run=run)
+    asked = [(str(row["first"]), str(row["second"])) for row in rows]
+    return [(*ids, report_of(await votes_of(store, run, *ids))) for ids in asked]
+
+
 # -- what the votes say -----------------------------------------------------------------------
 
 
@@ -182,10 +189,15 @@ class RatingReport(Value):
     """Pairs of which the second picture is preferred."""
     losses: int
     ties: int
+    """Pairs of which neither is: as many raters prefer one as the other, or no fewer say that
+    there is no difference."""
     win_rate: float | None
     """wins / (wins + losses); None without a decided pair."""
     win_rate_interval: tuple[float, float] | None
     """Wilson, 95%."""
+    tie_share: float | None
+    """ties / pairs; None without a pair. A win rate says little where most pairs are ties."""
+    tie_share_interval: tuple[float, float] | None
     judged_by_scorer: int
     """Decided pairs with unequal scores."""
     agreement: float | None
@@ -210,6 +222,7 @@ def report_of(votes: Sequence[Vote]) -> RatingReport:
         for verdict, vote in verdicts
         if verdict != "tie" and vote.second_score != vote.first_score
     ]
+    ties = len(by_pair) - wins - losses
     agreed = sum(people == scorer for people, scorer in judged)
     decided = [vote for vote in votes if vote.choice != "tie"]
     left = sum(vote.choice == vote.left_side for vote in decided)
@@ -219,9 +232,11 @@ def report_of(votes: Sequence[Vote]) -> RatingReport:
         pairs=len(by_pair),
         wins=wins,
         losses=losses,
-        ties=len(by_pair) - wins - losses,
+        ties=ties,
         win_rate=wins / (wins + losses) if wins + losses else None,
         win_rate_interval=_bounds(share_interval(wins, wins + losses)),
+        tie_share=ties / len(by_pair) if by_pair else None,
+        tie_share_interval=_bounds(share_interval(ties, len(by_pair))),
         judged_by_scorer=len(judged),
         agreement=agreed / len(judged) if judged else None,
         agreement_interval=_bounds(share_interval(agreed, len(judged))),

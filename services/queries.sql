@@ -331,3 +331,6 @@ DELETE FROM vote WHERE run = :run AND rater = :rater AND first = :first AND seco
 -- name: votes
 SELECT * FROM vote WHERE run = :run AND first = :first AND second = :second
 ORDER BY ts, rater, prompt, seed;
+
+-- name: voted
+SELECT DISTINCT first, second FROM vote WHERE run = :run ORDER BY first, second;

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.text import Text
@@ -24,12 +24,13 @@ from bigpe.runtime.facts import RunFacts, RunReader
 from bigpe.runtime.project import Project
 from bigpe.runtime.rating import (
     NAIVE,
-    RatingReport,
+    Question,
     question_of,
     report_of,
     treatment_of,
     votes_of,
 )
+from bigpe.runtime.rating_views import told
 from bigpe.runtime.viewer.rate import RatePages, Rater
 from bigpe.runtime.viewer.web import LocalServer
 from bigpe.services.errors import ConfigError
@@ -109,11 +110,15 @@ async def _serve(
         question = await question_of(store, facts, run, first, second)
         pages = RatePages(Project(folder), store, Rater(run, name, question, limit))
         server = LocalServer(pages.app(), port=port, writable=True)
-        announce(server.url, as_json)
-        if not as_json:
-            note = f", {question.equal} with equal pictures left out" if question.equal else ""
-            click.echo(f"{len(question.pairs)} pairs of {question.source} prompts{note}")
-        await server.serve()
+        server.end_on_signals()
+        await server.serve(partial(_announce, server.url, question, as_json))
+
+
+def _announce(url: str, question: Question, as_json: bool) -> None:
+    announce(url, as_json)
+    if not as_json:
+        note = f", {question.equal} with equal pictures left out" if question.equal else ""
+        click.echo(f"{len(question.pairs)} pairs of {question.source} prompts{note}")
 
 
 async def _report(run: str, folder: Path, first: str, second: str, as_json: bool) -> None:
@@ -124,29 +129,5 @@ async def _report(run: str, folder: Path, first: str, second: str, as_json: bool
     if as_json:
         print_json({"first": ids[0], "second": ids[1], **report.model_dump()})
         return
-    for line in _lines(report, *(id if id == NAIVE else id[:8] for id in ids)):
+    for line in told(report, *ids):
         stdout().print(Text(line), soft_wrap=True)
-
-
-def _lines(report: RatingReport, first: str, second: str) -> list[str]:
-    if not report.votes:
-        return [f"no votes yet on {first} against {second}; collect some with `bigpe rate`"]
-    lines = [
-        f"{report.votes} votes of {len(report.raters)} raters on {report.pairs} pairs: "
-        f"{second} preferred on {report.wins}, {first} on {report.losses}, "
-        f"no difference on {report.ties}",
-        f"win rate of {second}: {_share(report.win_rate, report.win_rate_interval)} "
-        "of the decided pairs (Wilson)",
-        f"the scorer agrees on {_share(report.agreement, report.agreement_interval)} of "
-        f"{report.judged_by_scorer} pairs; Cohen's kappa "
-        f"{'-' if report.kappa is None else f'{report.kappa:+.2f}'}",
-    ]
-    if report.left_share is not None:
-        lines.append(f"votes for the left picture: {100 * report.left_share:.0f}%")
-    return lines
-
-
-def _share(share: float | None, bounds: tuple[Any, Any] | None) -> str:
-    if share is None or bounds is None:
-        return "-"
-    return f"{100 * share:.0f}% [{100 * bounds[0]:.0f}%, {100 * bounds[1]:.0f}%]"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import signal
 import socket
-from collections.abc import Generator
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +18,7 @@ from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.project import Project
 from bigpe.runtime.serve import KEY_BYTES, make_app
 from bigpe.runtime.telemetry import configure_logging
+from bigpe.runtime.web_server import WebServer
 from bigpe.services.backends import open_end
 from bigpe.services.errors import ConfigError
 from bigpe.services.serving import End
@@ -125,9 +123,7 @@ async def _serve(end: End, token: str, sock: socket.socket, *, as_json: bool) ->
     except BaseException:
         await end.close()
         raise
-    host, port = sock.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = _Server(
+    server = WebServer(
         uvicorn.Config(
             make_app(end, token),
             log_config=None,
@@ -136,24 +132,15 @@ async def _serve(end: End, token: str, sock: socket.socket, *, as_json: bool) ->
             timeout_graceful_shutdown=GRACE_S,
         )
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
-    if as_json:
-        print_json({"url": url, "kind": end.kind, "fingerprint": fingerprint, "pid": os.getpid()})
-    else:
-        click.echo(f"{end.kind} worker {fingerprint[:8]} at {url}; Ctrl-C ends it", err=True)
+    server.up = partial(_announce, end.kind, fingerprint, sock, as_json)
+    server.end_on_signals()
     await server.serve([sock])
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn would raise them again and so skip the cleaning up."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Capture none."""
-        yield
-
-    def stop(self) -> None:
-        """End, the requests in flight first."""
-        self.should_exit = True
+def _announce(kind: str, fingerprint: str, sock: socket.socket, as_json: bool) -> None:
+    host, port = sock.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if as_json:
+        print_json({"url": url, "kind": kind, "fingerprint": fingerprint, "pid": os.getpid()})
+    else:
+        click.echo(f"{kind} worker {fingerprint[:8]} at {url}; Ctrl-C ends it", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import click
@@ -56,8 +57,8 @@ async def _serve(run: str, folder: Path, port: int, as_json: bool) -> None:
         pages = RunPages(Project(folder), store, run)
         server = LocalServer(pages.app(), port=port)
         pages.ending = lambda: server.ending
-        announce(server.url, as_json)
-        await server.serve()
+        server.end_on_signals()
+        await server.serve(partial(announce, server.url, as_json))
 
 
 def announce(url: str, as_json: bool) -> None:

@@ -12,6 +12,8 @@ from bigpe.agents.statistics import Interval
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, PromptLine
 from bigpe.runtime.evaluation import Row
 from bigpe.runtime.evaluation_views import sentences
+from bigpe.runtime.rating import reports_of
+from bigpe.runtime.rating_views import told
 from bigpe.runtime.viewer.charts import Whisker, whiskers
 from bigpe.runtime.viewer.context import Context
 
@@ -39,9 +41,12 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
     """The page: `sort` names a treatment to order the prompts by, `from` leaves some out."""
     stored = await context.store.one("evaluation_report", run=context.run)
     report = _report(stored["body"]) if stored else None
+    said = await reports_of(context.store, context.run)
+    people = [told(votes, first, second) for first, second, votes in said]
     if stored is None or report is None:
         return "evaluation.html", {
             "here": "evaluation",
+            "people": people,
             "report": None,
             "unread": stored is not None,
         }
@@ -56,6 +61,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
         lines.sort(key=lambda line: _place(line.gains.get(sort)))
     return "evaluation.html", {
         "here": "evaluation",
+        "people": people,
         "report": report,
         "ts": stored["ts"],
         "treatments": [

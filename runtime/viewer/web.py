@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bigpe.runtime.web_server import WebServer
 from bigpe.services.errors import ConfigError
 
 FOLDER = Path(__file__).parent
@@ -160,7 +161,7 @@ class LocalServer:
             lifespan="on",
             timeout_graceful_shutdown=2,
         )
-        self._server = uvicorn.Server(config)
+        self._server = WebServer(config)
 
     @property
     def url(self) -> str:
@@ -174,8 +175,13 @@ class LocalServer:
 
     def stop(self) -> None:
         """End soon; `serve` then returns."""
-        self._server.should_exit = True
+        self._server.stop()
 
-    async def serve(self) -> None:
-        """Serve until Ctrl-C or a signal to end."""
+    def end_on_signals(self) -> None:
+        """From now on Ctrl-C or a signal to end is `stop`."""
+        self._server.end_on_signals()
+
+    async def serve(self, up: Callable[[], None] | None = None) -> None:
+        """Serve until it is stopped; `up` is called once pages are answered."""
+        self._server.up = up
         await self._server.serve([self._socket])

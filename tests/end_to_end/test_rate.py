@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from support.pages import EVIL, Served, serving, tab
+from markupsafe import escape
+from support.pages import EVIL, Served, pages_of, serving, tab
 from support.runs import run_fake
 
 from bigpe.agents.statistics import cohen_kappa, share_interval
@@ -201,6 +202,9 @@ def test_a_report_counts_pairs_by_the_majority() -> None:
     assert (report.votes, report.raters, report.pairs) == (8, ("a", "b", "c"), 5)
     assert (report.wins, report.losses, report.ties) == (2, 1, 2)
     assert report.win_rate == pytest.approx(2 / 3)
+    ties = share_interval(2, 5)
+    assert ties is not None and report.tie_share == 0.4
+    assert report.tie_share_interval == (ties.lo, ties.hi)
     # Pair 1 is a tie of one against one; pair 4 has equal scores: two are left, one agreed on.
     assert (report.judged_by_scorer, report.agreement) == (2, 0.5)
     assert report.kappa == 0.0
@@ -209,6 +213,7 @@ def test_a_report_counts_pairs_by_the_majority() -> None:
 def test_no_votes_say_nothing() -> None:
     report = report_of([])
     assert report.win_rate is None and report.agreement is None and report.kappa is None
+    assert report.tie_share is None and report.tie_share_interval is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("abc"), choices), max_size=40))
@@ -272,10 +277,18 @@ def test_the_report_command(project: Path) -> None:
     asyncio.run(say())
     found = json.loads(told("--json"))
     assert found["votes"] == found["pairs"] > 4 and found["left_share"] == 1.0
-    assert found["wins"] + found["losses"] == found["pairs"]
+    assert found["wins"] + found["losses"] == found["pairs"] and found["tie_share"] == 0.0
+    assert "ties: 0% [0%, " in told() and "of all pairs" in told()
     assert "Cohen's kappa" in told() and "votes for the left picture: 100%" in told()
+    page = asyncio.run(evaluation_page(project))
+    assert "What people say" in page and all(escape(line) in page for line in told().splitlines())
     none = CliRunner().invoke(rate, ["main", "-p", str(project), "--report", "--b", "zz"])
     assert isinstance(none.exception, ConfigError)
+
+
+async def evaluation_page(project: Path) -> str:
+    async with pages_of(project) as served:
+        return (await served.get("evaluation")).text
 
 
 def test_a_run_cannot_read_votes(project: Path) -> None:
