@@ -91,7 +91,7 @@ class Campaign(CampaignState):
                 return self._change(message)
             case StopRequested():
                 self._asked_to_stop = message.reason
-                return self._choose()
+                return self._choose() if self.started else []
             case PromptsRewritten() | GradientsComputed() | InstructionsProposed():
                 return self._take_answer(message)
             case ImageScored():

@@ -88,6 +88,11 @@ class CampaignState:
         return self._comparisons.pairs
 
     @property
+    def failed(self) -> bool:
+        """Whether something broke that no change of the plan mends."""
+        return self._broken is not None
+
+    @property
     def applied(self) -> int:
         """Rounds that are over."""
         return self._applied

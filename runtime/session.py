@@ -24,7 +24,13 @@ from autogen_core import SingleThreadedAgentRuntime
 import bigpe
 from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import Message, RunStopped, StopRequested, start_run
+from bigpe.agents.messages import (
+    CampaignPlan,
+    Message,
+    RunStopped,
+    StopRequested,
+    start_run,
+)
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool
 from bigpe.agents.role import RetryRule, UnhandledMessageError
@@ -209,10 +215,9 @@ class Session:
 
     async def request_stop(self, reason: str) -> None:
         """Start no further round; those in flight end, then the run is complete."""
-        campaign = self.coordinator.campaign
-        cause = start_run(self.name, campaign.plan)
-        place = str(campaign.changes or "")  # a change lifts the stop, and another may follow
-        message = StopRequested.make(cause, place, reason=reason)
+        changes = self.coordinator.campaign.changes
+        place = str(changes or "")  # a change lifts the stop, and another may follow
+        message = StopRequested.make(self._first, place, reason=reason)
         await self._journal.commit("", [message])
         await self._journal.publish("", [message])
 
@@ -248,15 +253,16 @@ class Session:
                 self._coordinator,
             )
             plan = await settlement.settle(owed, names_of(roles, "observer"))
-            self._scores.admit(plan.train)
         else:
-            await self._start(library, roles, parent, from_best)
+            plan = await self._start(library, roles, parent, from_best)
+        self._first = start_run(self.name, plan)
+        self._scores.admit(plan.train)
         self._journal.listen(self._events.put_nowait)
 
     async def _start(
         self, library: PromptLibrary, roles: Sequence[FoundRole], parent: str, from_best: bool
-    ) -> None:
-        """Freeze the run's inputs into its first message."""
+    ) -> CampaignPlan:
+        """Freeze the run's inputs into its first message; returns them."""
         await library.add_packaged()
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
@@ -279,7 +285,7 @@ class Session:
             [("add_run", record), ("set_run_parent", lineage), noted(self.name, models)]
         )
         await self._journal.commit("", [start_run(self.name, plan)])
-        self._scores.admit(plan.train)
+        return plan
 
     async def _start_clock(self) -> None:
         row = await self._store.one("get_run", name=self.name)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import click
 from rich.text import Text
 
-from bigpe.agents.messages import Message
+from bigpe.agents.messages import Message, RunStopped
 from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.cli.common import (
     json_option,
@@ -281,18 +281,35 @@ def report(session: Session, *, as_json: bool) -> int:
     campaign = session.coordinator.campaign
     if campaign.stopped is None:
         hint = f"bigpe resume {session.name} -p {session.project.folder}"
-        stderr().print(Text(f"paused after round {campaign.applied}; go on with: {hint}"))
+        stderr().print(
+            Text(f"paused after round {campaign.applied}; go on with: {hint}"), soft_wrap=True
+        )
         return PAUSED
-    reason = campaign.stopped.reason
-    if as_json:
-        print_json(result_json(session.pool, campaign.plan, reason, campaign.used.renders))
+    _show_result(session, campaign.stopped, as_json=as_json)
+    if session.pool.best().mean is not None:
         return 0
-    console = stdout()
-    console.print(result_table(session.pool, best=campaign.stopped.best))
-    console.print(Text(f"stopped: {reason}"))
-    best = session.pool.best()
-    if best.mean is None:
+    if campaign.applied or campaign.failed:
         stderr().print(Text("nothing is known of any instruction: no round gave a result"))
         return FAILED
-    console.print(Text(f"best: {best.instruction.text}"))
+    stderr().print(
+        Text(
+            "nothing is known of any instruction yet: the run ended before its first round did; "
+            f"raise the limit, then go on: bigpe resume {session.name} -p {session.project.folder}"
+        ),
+        soft_wrap=True,
+    )
     return 0
+
+
+def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
+    campaign = session.coordinator.campaign
+    if as_json:
+        used = campaign.used.renders
+        print_json(result_json(session.pool, campaign.plan, stopped.reason, used))
+        return
+    console = stdout()
+    console.print(result_table(session.pool, best=stopped.best))
+    console.print(Text(f"stopped: {stopped.reason}"))
+    best = session.pool.best()
+    if best.mean is not None:
+        console.print(Text(f"best: {best.instruction.text}"))

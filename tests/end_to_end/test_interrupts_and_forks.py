@@ -72,8 +72,7 @@ def test_raising_a_limit_lets_the_run_go_on_as_if_it_had_never_been_lower(
 ) -> None:
     folder = tmp_path / "p"
     code, out, _ = bigpe(folder, "run", "--set", f"{key}={limit}")
-    # Minutes may run out before any round has a result, which is a failure to tell (1).
-    assert code in ((0, 1) if key == "budget.minutes" else (0,))
+    assert code == 0
     reason = "rounds are done" if key == "run.rounds" else f"raise [budget] {key[7:]} to go on"
     assert reason in out
     assert happened(folder) < happened(free)
@@ -85,6 +84,31 @@ def test_raising_a_limit_lets_the_run_go_on_as_if_it_had_never_been_lower(
     assert f"{key}: " in err and "takes effect" in err
     assert happened(folder) == happened(free)
     assert repeated_calls(folder) == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_budget_that_ends_a_run_before_its_first_result_is_a_normal_end(
+    tmp_path: Path, as_json: bool
+) -> None:
+    words = ("run", "--set", "budget.minutes=0.0001", *(["--json"] if as_json else []))
+    process = start(tmp_path, *words, delay_s=0.5)  # of each model: a round takes seconds
+    out, err = process.communicate(timeout=LATEST_S)
+    assert process.returncode == 0, err
+    assert "raise [budget] minutes to go on" in out
+    assert "nothing is known of any instruction yet" in err
+    assert f"bigpe resume main -p {tmp_path}" in err
+    if as_json:
+        told = json.loads(out)
+        assert {row["mean_gain"] for row in told["instructions"]} == {None}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_of_which_nothing_could_be_scored_has_failed(tmp_path: Path, as_json: bool) -> None:
+    process = start(tmp_path, "run", *(["--json"] if as_json else []), fails=True)
+    out, err = process.communicate(timeout=LATEST_S)
+    assert process.returncode == 1
+    assert "no picture of the pilot could be scored" in out
+    assert "no round gave a result" in err
 
 
 def test_a_limit_raised_too_little_changes_nothing_else(tmp_path: Path) -> None:

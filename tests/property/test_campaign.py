@@ -21,6 +21,7 @@ from bigpe.agents.messages import (
     RewriteRequested,
     RunStopped,
     StepFailed,
+    StopRequested,
     parse_message,
     start_run,
 )
@@ -197,6 +198,17 @@ def test_a_run_without_any_result_stops_and_says_why() -> None:
 def test_a_failed_pilot_stops_the_run() -> None:
     campaign, _, _ = drive(plan(), random.Random(8), failing({"RenderRequested"}, 1.1))
     assert campaign.stopped is not None and "pilot" in campaign.stopped.reason
+    assert campaign.failed
+
+
+def test_a_stop_that_comes_before_the_run_has_begun_holds() -> None:
+    begun = start_run("r", plan())
+    stop = StopRequested.make(begun, reason="no time is left")
+    campaign = Campaign()
+    assert campaign.apply(stop) == []
+    (stopped,) = campaign.apply(begun)
+    assert isinstance(stopped, RunStopped) and stopped.reason == "no time is left"
+    assert not campaign.failed
 
 
 def test_fallbacks_count_as_no_gain() -> None:

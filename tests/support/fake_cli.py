@@ -1,7 +1,8 @@
 """The `bigpe` command on the fakes, in a process of its own: python -m support.fake_cli WORDS.
 
 The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
-that is made once the renderer is being opened, which then never ends.
+that is made once the renderer is being opened, which then never ends; BIGPE_FAKE_FAILS, whether the
+renderer fails at every picture.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +22,8 @@ from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
+from bigpe.services.errors import RenderError
+from bigpe.services.values import Image, RenderRequest
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 from support.runs import NO_WAIT
 
@@ -38,7 +42,11 @@ render = 0.01
 
 
 def start(
-    folder: Path, *words: str, delay_s: float = 0.0, hangs: Path | None = None
+    folder: Path,
+    *words: str,
+    delay_s: float = 0.0,
+    hangs: Path | None = None,
+    fails: bool = False,
 ) -> subprocess.Popen[str]:
     """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG."""
     folder.mkdir(exist_ok=True)
@@ -49,6 +57,7 @@ def start(
         "PYTHONPATH": str(TESTS),
         "BIGPE_FAKE_DELAY_S": str(delay_s),
         "BIGPE_FAKE_HANGS": str(hangs or ""),
+        "BIGPE_FAKE_FAILS": "yes" if fails else "",
     }
     command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
     return subprocess.Popen(
@@ -67,6 +76,18 @@ class _HangingRenderer(FakeRenderer):
         raise AssertionError("nobody ends the wait")
 
 
+class _FailingRenderer(FakeRenderer):
+    async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
+        return [RenderError("no paint") for _ in requests]
+
+
+def _renderer(blobs: BlobStore, log: Path, delay_s: float) -> FakeRenderer:
+    if opening := os.environ["BIGPE_FAKE_HANGS"]:
+        return _HangingRenderer(blobs, Path(opening))
+    kind = _FailingRenderer if os.environ["BIGPE_FAKE_FAILS"] else FakeRenderer
+    return kind(blobs, delay_s=delay_s, log=log)
+
+
 _open = Session.open
 
 
@@ -74,14 +95,12 @@ def _open_on_fakes(
     name: str, config: Any = None, *, project: Path, **options: Any
 ) -> AbstractAsyncContextManager[Session]:
     blobs, log, delay_s = _place(project)
-    hangs = os.environ["BIGPE_FAKE_HANGS"]
-    renderer = FakeRenderer(blobs, delay_s=delay_s, log=log)
     return _open(
         name,
         config,
         project=project,
         llms={"default": FakeLlm(delay_s=delay_s, log=log)},
-        renderer=_HangingRenderer(blobs, Path(hangs)) if hangs else renderer,
+        renderer=_renderer(blobs, log, delay_s),
         scorer=FakeScorer(blobs),
         retry=NO_WAIT,
         **options,
