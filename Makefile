@@ -80,7 +80,7 @@ peers: models
 	$(PY) scripts/bench_peers.py
 
 chaos: models
-	$(PY) scripts/chaos.py --kills 200 --embedded 20
+	$(PY) scripts/chaos.py --kills 200 --embedded 24
 
 # Broken links and pages that the navigation lacks are errors.
 docs: setup

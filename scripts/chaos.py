@@ -7,7 +7,9 @@ A run's life is the time that its processes are up, from the first committed mes
 are drawn uniformly over as long a life as the undisturbed run's; at each one the process that is
 up gets SIGKILL, and another one resumes. Every fourth run is resumed by a next release, whose
 schema differs, and the next instant is drawn over its start, so that kills fall into a migration.
-What was under way at a kill is read from marks that the process left (tests/support/marks.py).
+Embedded models take seconds to load: there instants are drawn over the work, some over loading, and
+some go on to the next scoring or commit. What was under way at a kill is read from marks that the
+process left (tests/support/marks.py).
 
 Prints the figures of docs/figures/chaos.jsonl; exits with 1 when a fault was found.
 """
@@ -26,21 +28,21 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 from figures import say  # noqa: E402
+from support.aftermath import Findings  # noqa: E402
 from support.killing import (  # noqa: E402
     EMBEDDED_CONFIG,
     STATES,
-    Findings,
-    ForkedStage,
-    Stage,
-    StartedStage,
     Trial,
     Undisturbed,
     fake_config,
+    over_life,
+    over_work,
 )
+from support.stages import ForkedStage, Stage, StartedStage  # noqa: E402
 
 KILLS_A_RUN = 4
-EMBEDDED_KILLS_A_RUN = 2
-"""Few, because a resume loads three models and would have most of the kills."""
+EMBEDDED_KILLS = ("", "score", "", "resume", "", "commit")
+"""Of a run, in order; see `over_work`."""
 ENOUGH = 10
 """Kills wanted in every state."""
 PATIENCE = 8
@@ -71,16 +73,16 @@ def on_fakes(stage: Stage, folder: Path, rng: random.Random, kills: int, each: i
         if found.kills >= PATIENCE * kills:
             break
         runs += 1
-        trial = Trial(stage, folder / str(runs), whole[runs % len(whole)], found)
-        trial.run(rng, KILLS_A_RUN, migrate=runs % 4 == 0)
+        undisturbed = whole[runs % len(whole)]
+        migrate = runs % 4 == 0
+        trial = Trial(stage, folder / str(runs), undisturbed, found)
+        trial.run(over_life(rng, undisturbed, KILLS_A_RUN, migrate=migrate), migrate=migrate)
         if runs % 10 == 0:
             log(f"{runs} runs, {found.kills} kills: {dict(found.states)}")
     return found
 
 
-def on_embedded_models(
-    stage: Stage, folder: Path, rng: random.Random, kills: int, seed: int
-) -> Findings:
+def on_embedded_models(stage: Stage, folder: Path, rng: random.Random, kills: int) -> Findings:
     found = Findings()
     if not kills:
         return found
@@ -90,7 +92,8 @@ def on_embedded_models(
     while found.kills < kills:
         runs += 1
         trial = Trial(stage, folder / str(runs), whole, found)
-        trial.run(rng, min(EMBEDDED_KILLS_A_RUN, kills - found.kills), migrate=False)
+        kinds = EMBEDDED_KILLS[: kills - found.kills]
+        trial.run(over_work(rng, whole, kinds))
         log(f"embedded run {runs}: {found.kills} kills, {dict(found.states)}")
     return found
 
@@ -107,7 +110,12 @@ def report(fakes: Findings, embedded: Findings, seed: int) -> bool:
         f"{told(both.states)}"
     )
     say("kills", both.kills, unit="kills", n=both.runs, how=how)
-    how = f"as above, embedded LLM, renderer and scorer in child processes: {told(embedded.states)}"
+    how = (
+        "embedded LLM, renderer and scorer in child processes; loading them takes most of a "
+        "process's time, so: of six kills three at uniform instants of the work alone, two at the "
+        "first scoring and the first commit from such an instant on, one at a uniform instant of "
+        f"loading: {told(embedded.states)}"
+    )
     say("kills_embedded", embedded.kills, unit="kills", n=embedded.runs, how=how)
     least = min(both.states[state] for state in STATES)
     how = (
@@ -167,7 +175,7 @@ def main(words: Sequence[str] | None = None) -> int:
         folder = Path(name)
         with ForkedStage() as stage:
             fakes = on_fakes(stage, folder / "fakes", rng, kills, each)
-        found = on_embedded_models(StartedStage(), folder / "embedded", rng, embedded, chosen.seed)
+        found = on_embedded_models(StartedStage(), folder / "embedded", rng, embedded)
     return 0 if report(fakes, found, chosen.seed) else 1
 
 

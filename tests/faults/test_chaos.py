@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.killing import STATES, Findings, ForkedStage, Trial, Undisturbed, fake_config, state_of
+from support.aftermath import Findings
+from support.killing import STATES, Trial, Undisturbed, fake_config, over_life, state_of
 from support.marks import Mark
+from support.stages import ForkedStage
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
@@ -45,7 +47,7 @@ def test_the_committed_figures_meet_their_bars() -> None:
     assert all(f"{state} " in told["kills"]["how"] for state in STATES)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_twenty_kills_lose_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-P", str(ROOT / "scripts/chaos.py"), "--quick"],
@@ -58,7 +60,7 @@ def test_twenty_kills_lose_nothing() -> None:
     assert {name: told[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_run_that_keeps_no_promises_is_found_out(tmp_path: Path) -> None:
     """Else the figures would prove nothing."""
     with ForkedStage() as stage:
@@ -66,7 +68,7 @@ def test_a_run_that_keeps_no_promises_is_found_out(tmp_path: Path) -> None:
         for sabotage, wanted in {"repays": {"repeated"}, "loses": {"diverged", "lost"}}.items():
             stage.sabotage, found = sabotage, Findings()
             trial = Trial(stage, tmp_path / sabotage, whole, found)
-            trial.run(random.Random(1), 2, migrate=False)
+            trial.run(over_life(random.Random(1), whole, 2, migrate=False))
             kinds = ("diverged", "lost", "repeated", "orphans", "damaged")
             assert {kind for kind in kinds if getattr(found, kind)} == wanted
 

@@ -39,7 +39,7 @@ from support.marks import MARKS_ENV, Marks
 from support.next_release import next_release
 from support.runs import NO_WAIT
 
-LLM_S, RENDER_S, SCORE_S = 0.03, 0.015, 0.01
+LLM_S, RENDER_S, SCORE_S = 0.03, 0.015, 0.02
 PUBLISH_S = 0.001
 """Publishing takes microseconds; held open this long, an instant can fall into it."""
 ROLES = {"SystemMessage": "system", "UserMessage": "user", "AssistantMessage": "assistant"}
@@ -54,7 +54,7 @@ class Job(TypedDict):
     embedded: bool
     """Whether to use the embedded models, each in its own process, or fast fakes in this one."""
     sabotage: str
-    """See `ForkedStage.sabotage`."""
+    """See `stages.ForkedStage.sabotage`."""
 
 
 class MarkedLlm(FakeLlm):

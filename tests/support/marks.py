@@ -50,10 +50,11 @@ class Marks:
 
 
 def read_marks(path: Path) -> list[Mark]:
-    """The marks so far; a process that was killed has none half written."""
+    """The marks so far, without one that is being written."""
     if not path.exists():
         return []
-    return [Mark(*json.loads(line)) for line in path.read_text().splitlines()]
+    whole = path.read_text().rpartition("\n")[0]
+    return [Mark(*json.loads(line)) for line in whole.splitlines()]
 
 
 # -- what is asked of a model, named alike by who serves it and by the memo ------------------------
