@@ -290,6 +290,8 @@ class Store:
         text = str(error)
         remedy = {
             "database or disk is full": "free some space, then run `bigpe resume`",
+            "disk I/O error": "see to the disk (a quota? a broken or lost drive?), then run "
+            "`bigpe resume`",
             "attempt to write a readonly database": "make the file and its folder writable",
             "unable to open database file": "check that the folder exists and may be written",
             "database is locked": "another program holds the file; close it and try again",

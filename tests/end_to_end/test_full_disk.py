@@ -1,16 +1,26 @@
-"""The disk fills up while pictures are written: the run names the remedy and loses nothing."""
+"""The disk fills up under pictures or database: the run names the remedy and loses nothing."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.runs import run_fake, transcript
+from support.fake_cli import start
+from support.runs import repeated_calls, run_fake, transcript
 
 from bigpe.services.errors import StoreError
+
+IN_FLIGHT = 8
+"""More than the fakes are ever asked at a time."""
+
+
+def check_database(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "bigpe.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize("pictures", [0, 20, 60])
@@ -31,10 +41,54 @@ async def test_a_full_disk_stops_the_run_and_space_resumes_it(
         patch.setattr(os, "fsync", until_full)
         with pytest.raises(StoreError, match="free some space, then run `bigpe resume`"):
             await run_fake(folder)
-    connection = sqlite3.connect(folder / "bigpe.db")
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
+    check_database(folder)
     assert transcript(folder) < transcript(tmp_path / "whole")
     assert len(list((folder / "images").rglob("*.png"))) == pictures
     await run_fake(folder)
     assert transcript(folder) == transcript(tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "p"
+    process = start(folder, "run")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder
+
+
+def limits(whole: Path, kind: str) -> dict[str, int]:
+    """Too little for all of such a run."""
+    size = (whole / "bigpe.db").stat().st_size
+    with closing(sqlite3.connect(whole / "bigpe.db")) as connection:
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return {
+        # The last pages are taken late: the library of prompts comes first.
+        "pages": {"pages": 3 * size // 4 // page_bytes},
+        "quota": {"largest_file": 3 * size // 4},
+    }[kind]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("pages", "database or disk is full; free some space, then run `bigpe resume`"),
+        ("quota", "disk I/O error; see to the disk (a quota?"),
+    ],
+)
+def test_a_database_that_cannot_grow_stops_the_run_and_space_resumes_it(
+    whole: Path, tmp_path: Path, kind: str, told: str
+) -> None:
+    """Of a real process, by SQLite's own limit and by the system's."""
+    folder = tmp_path / "p"
+    process = start(folder, "run", **limits(whole, kind))
+    _, err = process.communicate()
+    assert process.returncode == 1 and told in err and "Traceback" not in err, err
+    check_database(folder)
+    assert set() < transcript(folder) < transcript(whole)
+    process = start(folder, "resume")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert transcript(folder) == transcript(whole)
+    assert repeated_calls(folder) <= IN_FLIGHT

@@ -2,17 +2,20 @@
 
 The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
 that is made once the renderer is being opened, which then never ends; BIGPE_FAKE_FAILS, whether the
-renderer fails at every picture.
+renderer fails at every picture; BIGPE_FAKE_PAGES, to how many pages the database may grow before
+SQLite says that the disk is full.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,8 +50,13 @@ def start(
     delay_s: float = 0.0,
     hangs: Path | None = None,
     fails: bool = False,
+    pages: int = 0,
+    largest_file: int = 0,
 ) -> subprocess.Popen[str]:
-    """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG."""
+    """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG.
+
+    `largest_file`: bytes, after which the system refuses to write more to a file; 0: any.
+    """
     folder.mkdir(exist_ok=True)
     if not (folder / "bigpe.toml").exists():
         (folder / "bigpe.toml").write_text(CONFIG)
@@ -58,8 +66,11 @@ def start(
         "BIGPE_FAKE_DELAY_S": str(delay_s),
         "BIGPE_FAKE_HANGS": str(hangs or ""),
         "BIGPE_FAKE_FAILS": "yes" if fails else "",
+        "BIGPE_FAKE_PAGES": str(pages or ""),
     }
     command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
+    if largest_file:
+        command = ["prlimit", f"--fsize={largest_file}", *command]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -126,7 +137,17 @@ def _place(project: Path) -> tuple[BlobStore, Path, float]:
     return BlobStore(Project(project).images), project / "calls.jsonl", delay_s
 
 
+class _SmallDatabase(sqlite3.Connection):
+    """SQLite itself lets it grow no further."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute(f"PRAGMA max_page_count = {os.environ['BIGPE_FAKE_PAGES']}")
+
+
 if __name__ == "__main__":
+    if os.environ["BIGPE_FAKE_PAGES"]:
+        sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
     Session.open = _open_on_fakes  # type: ignore[method-assign, assignment]
     commands: Any = import_module("bigpe.runtime.cli.evaluate")
     commands.open_evaluated = _open_evaluated_on_fakes
