@@ -10,8 +10,9 @@ import json
 import shlex
 from typing import Any, Literal, NamedTuple
 
-from bigpe.runtime.config import BigpeConfig, flat_settings
+from bigpe.runtime.config import BigpeConfig
 from bigpe.services.errors import ConfigError
+from bigpe.services.values import flat_settings
 
 Verdict = Literal["takes effect", "changes no result", "if the model is the same", "needs a fork"]
 MAY_CHANGE: tuple[tuple[str, Verdict], ...] = (

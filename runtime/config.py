@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -167,17 +166,6 @@ def _tell(where: str, text: str, problem: dict[str, Any]) -> str:
         return f"{place}: unknown key {name!r}; `bigpe config check` lists the known ones"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {name}: {message}" if name else f"{place}: {message}"
-
-
-def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings of nested tables by dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found |= flat_settings(cast(dict[str, Any], value), f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def find_line(text: str, keys: list[str]) -> int | None:

@@ -22,6 +22,7 @@ from bigpe.runtime.project import Project
 from bigpe.services.backends import Workplace, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
 from bigpe.services.cores import process_cores
+from bigpe.services.files import partial_file
 from bigpe.services.llm import load_client
 from bigpe.services.render import Renderer
 from bigpe.services.score import Scorer
@@ -73,10 +74,8 @@ class Stopwatches:
     def save(self) -> None:
         """Remember what was measured."""
         told = {kind: [watch.busy_s, watch.items] for kind, watch in self.of.items()}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(told), encoding="utf-8")
-        partial.replace(self._path)
+        with partial_file(self._path) as partial:
+            partial.write_text(json.dumps(told), encoding="utf-8")
 
     def cost(self, renders: float, scores: float, llm_calls: float) -> float | None:
         """Seconds of so many calls one after the other; None while a rate is not known."""

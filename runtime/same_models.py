@@ -7,21 +7,17 @@ kept, and a difference is shown by what they are made of.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from bigpe.runtime.config import flat_settings
 from bigpe.runtime.history import scorer_of
 from bigpe.runtime.stack import Services
 from bigpe.services.errors import ConfigError
-from bigpe.services.fingerprints import Composed
+from bigpe.services.fingerprints import Composed, differences
 from bigpe.services.store import Statement, Store
 
 KINDS = ("renderer", "scorer")
-SHORT = 8
-"""Characters of a digest that people are shown."""
 
 
 class ModelRecord(BaseModel):
@@ -76,24 +72,8 @@ def _told(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
     made = {"renderer": "Pictures", "scorer": "Scores"}[kind]
     return (
         f"run {run!r} has begun with another {kind} than the one that is here now:\n"
-        f"{_differences(before, now)}\n"
+        f"{differences(before.fingerprint, before.made_of, now.fingerprint, now.made_of)}\n"
         f"{made} of the two could not be compared. Restore what was changed, then run "
         f"`bigpe resume {run}`; or start a fork, which pays again only for what depends on it:\n"
         f"  bigpe fork {run} NEW-NAME"
     )
-
-
-def _differences(before: ModelRecord, now: ModelRecord) -> str:
-    old, new = flat_settings(before.made_of), flat_settings(now.made_of)
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    if not (old and new and changed):
-        return f"  fingerprint: {before.fingerprint[:SHORT]} -> {now.fingerprint[:SHORT]}"
-    return "\n".join(
-        f"  {key}: {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in changed
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value):
-        return value[:SHORT]
-    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

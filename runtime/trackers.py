@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigpe.runtime.config import BigpeConfig, flat_settings
+from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.facts import ArmFacts, RunFacts, RunReader
 from bigpe.services.errors import ConfigError, ServiceError
 from bigpe.services.store import Store
-from bigpe.services.values import digest
+from bigpe.services.values import digest, flat_settings
 
 EXPERIMENT = "bigpe"
 LONGEST_VALUE = 500

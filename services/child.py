@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bigpe.services import errors
@@ -48,12 +48,14 @@ class Child:
         start_timeout_s: float = 600.0,
         max_restarts: int = 6,
         command: Sequence[str] = (),
+        vet: Callable[[Json], None] | None = None,
     ) -> None:
         """`factory` is "package.module:function"; `config` goes to it, but for its key "env",
         whose entries become environment variables of the process.
 
         `command` starts a program of its own in place of the factory; it speaks the lines of
-        `bigpe.services.worker`.
+        `bigpe.services.worker`. `vet` is given what the process answers to the method "fingerprint"
+        each time it was started, and raises when that process must not be used.
         """
         worker = (sys.executable, "-P", "-m", "bigpe.services.worker", factory)
         self._command = tuple(command) or worker
@@ -64,6 +66,7 @@ class Child:
         self._call_timeout_s = call_timeout_s
         self._start_timeout_s = start_timeout_s
         self._max_restarts = max_restarts
+        self._vet = vet
         self._deaths = 0
         self.start_s = 0.0
         """How long the last start took, seconds; 0 before the first."""
@@ -165,6 +168,9 @@ class Child:
             if "error" in answer and not answer["error"]["transient"]:
                 self._refusal = answer
             _result(answer)
+            if self._vet is not None:
+                asked = {"method": "fingerprint", "payload": {}}
+                self._vet(_result(await self._exchange(asked, self._start_timeout_s)))
             self.start_s = time.monotonic() - since
         except asyncio.CancelledError:
             await self._kill()

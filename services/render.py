@@ -20,6 +20,7 @@ from bigpe.services.errors import (
     StoreError,
     TransientServiceError,
 )
+from bigpe.services.fingerprints import SameModel
 from bigpe.services.http_client import HttpConfig
 from bigpe.services.queueing import BatchQueue, lanes_of
 from bigpe.services.spending import Timed, timed
@@ -123,10 +124,7 @@ class DiffusersRenderer:
         gains nothing, a second process doubles the pictures. Others are too large to load twice."""
         settings = config.model_dump(mode="json")
         self.lanes = processes_for(config.threads, cores) if config.model == "embedded" else 1
-        self._fingerprint = ""
-        """Empty until the first call: the child computes it."""
-        self.made_of: Json = {}
-        """See `fingerprints.Composed`."""
+        self._model = SameModel("renderer", "Pictures")
         env = thread_env(config.threads)
         self._children = Children(
             lambda: Child(
@@ -135,19 +133,23 @@ class DiffusersRenderer:
                 name="renderer",
                 log_path=log_path,
                 call_timeout_s=config.call_timeout_s,
+                vet=self._model.vet,
             ),
             self.lanes,
         )
 
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
-        if not self._fingerprint:
-            told = await self._children.call("fingerprint", {})
-            self.made_of = told.get("made_of", {})
+        if not self._model.fingerprint:
+            await self._children.call("fingerprint", {})
             if self.made_of.get("settings", {}).get("device", "cpu") != "cpu":
                 self._children.most = 1  # a GPU is full with one
-            self._fingerprint = str(told["fingerprint"])
-        return self._fingerprint
+        return self._model.fingerprint
+
+    @property
+    def made_of(self) -> Json:
+        """See `fingerprints.Composed`."""
+        return self._model.made_of
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """See `Renderer.render`."""

@@ -13,6 +13,7 @@ from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.effects import Memo
 from bigpe.services.errors import ScoreError
+from bigpe.services.fingerprints import SameModel
 from bigpe.services.http_client import HttpConfig
 from bigpe.services.queueing import BatchQueue, lanes_of
 from bigpe.services.render import MAX_WAIT_S, thread_env
@@ -128,10 +129,7 @@ class ClipScorer:
     def __init__(
         self, config: ScoreConfig, blobs: BlobStore, *, log_path: Path | None = None
     ) -> None:
-        self._fingerprint = ""
-        """Empty until the first call: the child computes it."""
-        self.made_of: Json = {}
-        """See `fingerprints.Composed`."""
+        self._model = SameModel("scorer", "Scores")
         settings = config.model_dump(mode="json", include=set(ScoreConfig.model_fields))
         self._child = Child(
             BACKEND,
@@ -139,15 +137,19 @@ class ClipScorer:
             name="scorer",
             log_path=log_path,
             call_timeout_s=config.call_timeout_s,
+            vet=self._model.vet,
         )
 
     async def open(self) -> str:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
-        if not self._fingerprint:
-            told = await self._child.call("fingerprint", {})
-            self.made_of = told.get("made_of", {})
-            self._fingerprint = str(told["fingerprint"])
-        return self._fingerprint
+        if not self._model.fingerprint:
+            await self._child.open()
+        return self._model.fingerprint
+
+    @property
+    def made_of(self) -> Json:
+        """See `fingerprints.Composed`."""
+        return self._model.made_of
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
         """See `Scorer.score`."""
@@ -192,7 +194,7 @@ class ScoreService:
         async def judge() -> Json:
             judged = await self.queue.submit(request, request.priority)
             score = judged.note()
-            # A child that was started again may have loaded files that were changed meanwhile.
+            # Not every scorer vets what answers after a restart.
             require_same_scorer(fingerprint, score.fingerprint)
             return score.model_dump(mode="json")
 

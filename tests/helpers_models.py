@@ -31,6 +31,9 @@ class Scripted:
     def do_config(self) -> dict[str, Any]:
         return {"config": self._config, "env": os.environ.get("OMP_NUM_THREADS")}
 
+    def do_fingerprint(self) -> dict[str, Any]:
+        return self.do_pid()
+
     def do_pid(self) -> dict[str, Any]:
         return {"pid": os.getpid()}
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from support.fakes import FakeLlm
-from support.faulty_backends import FAULT, LOST, POISON
+from support.faulty_backends import FAULT, LOST, MODEL, POISON
 from support.runs import run_fake, transcript
 
 from bigpe.agents.role import RetryRule
 from bigpe.runtime.session import Session
-from bigpe.services.errors import GivenUpError
+from bigpe.services.errors import ConfigError, GivenUpError
 
 TESTS = Path(__file__).resolve().parent.parent
 RETRY = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)
@@ -127,6 +127,36 @@ async def test_a_renderer_that_keeps_dying_stops_the_run_which_goes_on_once_it_i
     with pytest.raises(GivenUpError, match="died 7 times in a row; .*then run `bigpe resume`"):
         await run(tmp_path)
     assert not said(tmp_path, "ImageScored") and not said(tmp_path, "RunStopped")
+    monkeypatch.setenv(POISON, "no prompt contains this")
+    await run(tmp_path)
+    assert all(one["missing"] == 0 for one in said(tmp_path, "ArmPulled"))
+
+
+@pytest.mark.usefixtures("_children")
+@pytest.mark.parametrize(
+    ("kind", "name", "products"),
+    [("render", "renderer", "Pictures"), ("score", "scorer", "Scores")],
+)
+async def test_a_model_that_is_another_one_after_a_restart_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, products: str
+) -> None:
+    """Its files were changed in the middle of a run; restored, the run goes on."""
+    model = tmp_path / "model"
+    model.write_text("first")
+    monkeypatch.setenv(MODEL, str(model))
+    backends = {"render": "sound_renderer", "score": "sound_scorer", kind: f"replaced_{name}"}
+    for service, backend in backends.items():
+        monkeypatch.setattr(
+            f"bigpe.services.{service}.BACKEND", f"support.faulty_backends:{backend}"
+        )
+    with pytest.raises(ConfigError) as refused:
+        await run(tmp_path)
+    told = str(refused.value)
+    assert f"the {name} was started again and is another one now" in told
+    assert '\n  weights: "first" -> "second"\n' in told
+    assert f"{products} of the two could not be compared. Restore what was changed" in told
+    assert all(failure["will_retry"] for failure in said(tmp_path, "StepFailed"))
+    model.write_text("first")
     monkeypatch.setenv(POISON, "no prompt contains this")
     await run(tmp_path)
     assert all(one["missing"] == 0 for one in said(tmp_path, "ArmPulled"))

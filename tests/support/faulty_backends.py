@@ -19,6 +19,8 @@ from support.fake_pictures import FakeRenderer, FakeScorer
 
 FAULT = "BIGPE_TEST_FAULT"
 POISON = "BIGPE_TEST_POISON"
+MODEL = "BIGPE_TEST_MODEL"
+"""Names the file that is the model of `Replaced`."""
 LOST = ("segfault", "hang", "killed", "sticky")
 """Faults that cost the process."""
 
@@ -66,6 +68,32 @@ class Faulty:
         if self._fault == "nan" and poison in item["prompt"]:
             told["value"] = float("nan")
         return told
+
+
+class Replaced(Faulty):
+    """Its model is a file, which is another one when the process has died of the poison."""
+
+    def __init__(self, fake: Any) -> None:
+        super().__init__(fake, "killed")
+        self._weights = Path(os.environ[MODEL]).read_text()
+
+    def handle(self, method: str, payload: Any) -> Any:
+        if method != "fingerprint":
+            return super().handle(method, payload)
+        told = asyncio.run(self._fake.open()) if self._weights == "first" else "another"
+        return {"fingerprint": told, "made_of": {"weights": self._weights}}
+
+    def _break(self, fault: str) -> None:
+        Path(os.environ[MODEL]).write_text("second")
+        super()._break(fault)
+
+
+def replaced_renderer(config: Any) -> Replaced:
+    return Replaced(FakeRenderer(BlobStore(Path(config["images"]))))
+
+
+def replaced_scorer(config: Any) -> Replaced:
+    return Replaced(FakeScorer(BlobStore(Path(config["images"]))))
 
 
 def renderer(config: Any) -> Faulty:

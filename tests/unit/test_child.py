@@ -50,6 +50,27 @@ async def test_calls_are_answered_and_large_lines_pass() -> None:
         assert answers == [{"n": n} for n in range(5)]
 
 
+async def test_every_process_is_vetted_before_it_is_used() -> None:
+    seen: list[int] = []
+
+    def vet(told: dict[str, Any]) -> None:
+        seen.append(told["pid"])
+        if len(seen) > 1:
+            raise ConfigError("another model")
+
+    async with scripted(vet=vet) as child:
+        await child.call("echo", {})
+        await child.call("echo", {})
+        assert seen == [child.pid]
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(LostWorkerError):
+            await child.call("echo", {})
+        with pytest.raises(ConfigError, match="another model"):
+            await child.call("echo", {})
+        assert len(set(seen)) == 2 and child.pid is None
+
+
 async def test_errors_keep_their_class() -> None:
     async with scripted() as child:
         with pytest.raises(ConfigError, match="^it broke$"):
