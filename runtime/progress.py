@@ -119,8 +119,9 @@ class RunView:
                 f"           new {instruction.id[:8]}: {quote(instruction.text, 120)}",
                 style="green",
             )
-
         self._look()
+        if self._console.is_terminal:
+            self._live.refresh()  # a short round may be over before its turn comes
 
     def _look(self) -> None:
         """Say what has newly gone wrong; what stands stays in the panel."""

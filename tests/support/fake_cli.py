@@ -52,6 +52,7 @@ def start(
     fails: bool = False,
     pages: int = 0,
     largest_file: int = 0,
+    stderr: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG.
 
@@ -72,7 +73,7 @@ def start(
     if largest_file:
         command = ["prlimit", f"--fsize={largest_file}", *command]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
     )
 
 

@@ -1,0 +1,51 @@
+"""What a person sees on a terminal while a run goes on."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+from pathlib import Path
+
+import pytest
+from support.fake_cli import start
+from support.runs import messages_of
+
+from bigpe.agents.messages import PoolChanged
+
+FORECAST = re.compile(
+    r"(\d+) renders, [\d,]+ LLM tokens, [\d.]+ USD; (\d+) renders, [\d,]+ LLM tokens, [\d.]+ USD "
+    r"at its end after round (\d+) by its budget of renders, in \d+ s"
+)
+LIMIT = 40
+
+
+def shown_by(terminal: int) -> str:
+    """All that was written to a terminal until it was closed, without the control sequences."""
+    chunks: list[bytes] = []
+    try:
+        while chunk := os.read(terminal, 65536):
+            chunks.append(chunk)
+    except OSError:  # how Linux tells that nobody writes to it any more
+        pass
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(chunks).decode())
+
+
+def test_a_terminal_shows_where_a_run_will_end_and_it_ends_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    ours, theirs = pty.openpty()
+    limit = ("--set", f"budget.renders={LIMIT}")
+    process = start(tmp_path, "run", *limit, delay_s=0.05, stderr=theirs)
+    os.close(theirs)
+    shown = shown_by(ours)
+    os.close(ours)
+    assert process.communicate()[0] and process.returncode == 0, shown
+    told = [tuple(map(int, found)) for found in FORECAST.findall(shown)]
+    assert told and told == sorted(told), "what was used only grows"
+    assert all(used < expected <= LIMIT for used, expected, _ in told)
+    pulls = messages_of(tmp_path, PoolChanged)
+    assert told[-1][2] == len(pulls) < 8
+    assert abs(told[-1][1] - pulls[-1].used.renders) <= LIMIT / 10
