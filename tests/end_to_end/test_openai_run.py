@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,6 @@ model_info = {{ vision = false, function_calling = false, json_output = true, \
 structured_output = true, family = "unknown", multiple_system_messages = true }}
 """
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    made = FakeServer()
-    yield made
-    made.close()
 
 
 def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -35,13 +34,6 @@ from bigpe.services.blobs import BlobStore
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs/examples/bigpe-roles-example"
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    made = FakeServer()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

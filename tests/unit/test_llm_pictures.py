@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from bigpe.services.errors import LlmError
 from bigpe.services.llm import LlmConfig, LlmRequest, LlmService, Turn, load_client
 from bigpe.services.store import Store
 from bigpe.services.values import digest
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    made = FakeServer()
-    yield made
-    made.close()
 
 
 def config_for(url: str, vision: bool) -> LlmConfig:

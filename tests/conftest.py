@@ -1,0 +1,18 @@
+"""Fixtures of more than one test file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.http_llm import FakeServer
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    """Stands in for OpenAI; no key of this machine's user goes to it, nor a proxy in between."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    made = FakeServer()
+    yield made
+    made.close()
