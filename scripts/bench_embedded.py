@@ -1,10 +1,12 @@
 """Measure the embedded models against their bars: one JSON line per figure.
 
-    python scripts/bench_embedded.py [--quick] [--folder services/embedded] [--scale 1.0] [PART ...]
+    python scripts/bench_embedded.py [--quick] [--folder services/embedded] [--scale 1.0]
+        [--demo-runs 10] [PART ...]
 
 Prompts, scenes and seeds are fresh. Shares have Wilson intervals, means Student's, correlations a
 bootstrap over prompts; 95% unless the figure says otherwise. What a generated picture shows is
 said by the attribute reader, whose own errors (part `reader`) count against the picture model.
+Part `demo` runs what `make demo` runs, with the installed weights, once a run seed: minutes each.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from embedded import world  # noqa: E402
 from embedded.attributes import GROUPS  # noqa: E402
 from embedded.check_stage import GUIDANCE, STEPS, SUFFIXES, Exported  # noqa: E402
 from embedded.dataset import HELD_OUT  # noqa: E402
+from embedded.demo_runs import Judged, judged_runs  # noqa: E402
 from embedded.painting import paint  # noqa: E402
 from embedded.reader_stage import Reader  # noqa: E402
 from embedded.scorer_stage import Lineups  # noqa: E402
@@ -45,6 +48,9 @@ PICTURES_A_PROMPT = 12
 NOISE_WORDS = SUFFIXES["filler"]
 QUALITY_PROMPTS = {"sharp": "sharp focus", "vivid": "vivid colors", "detail": "highly detailed"}
 LOW_PROMPTS = {"sharp": "blurry", "vivid": "muted colors", "detail": "minimalist"}
+
+DEMO_PROMPTS = 60
+DEMO_QUICK = ("run.rounds=3", "run.batch_size=2", "run.pilot_prompts=2")
 
 FOLDERS = ("pipeline", "scorer", "guard", "reader")
 
@@ -96,9 +102,10 @@ class Asked:
 class Bench:
     """The exported models, and the parts that measure them."""
 
-    def __init__(self, folder: Path, scale: float) -> None:
+    def __init__(self, folder: Path, scale: float, demo_runs: int) -> None:
         self.folder = folder
         self._scale = scale
+        self._demo_runs = demo_runs
         self.models = Exported(folder)
         self.reader = Reader(folder / "reader")
 
@@ -271,6 +278,29 @@ class Bench:
         size = sum(f.stat().st_size for f in files) / 1e6
         yield figure("package_mb", size, "MB", len(files), weights_told(self.folder), None, None)
 
+    def demo(self) -> Iterator[Figure]:
+        """What `make demo` finds, run seed after run seed."""
+        whole = self._scale >= 1
+        runs, prompts = (self._demo_runs, DEMO_PROMPTS) if whole else (1, 4)
+        found = list(judged_runs(runs, prompts=prompts, settings=() if whole else DEMO_QUICK))
+        form = "the template as it is" if whole else "short runs"
+        yield from demo_figures(found, f"run seeds, {form}, {prompts} test prompts each")
+
+
+def demo_figures(found: Sequence[Judged], told: str) -> Iterator[Figure]:
+    """What several runs found; a run that found nothing better than its first seed does not count
+    as one that beats it."""
+    gains, overs = (np.array(column) for column in zip(*found, strict=True))
+    for name, values, what in (
+        ("demo_positive_runs", gains, "the naive prompts"),
+        ("demo_beats_seed_runs", overs, "the first seed instruction"),
+    ):
+        how = f"the found instruction's mean is above that of {what}; {told}; Wilson interval"
+        yield share(name, int((values > 0).sum()), len(found), how)
+    how = f"median over runs of the found instruction's mean gain; {told}; lo and hi of single runs"
+    middle = float(np.median(gains))
+    yield figure("demo_median_gain", middle, "points", len(found), how, gains.min(), gains.max())
+
 
 def gemm_peak(side: int = 1536, repeats: int = 8) -> float:
     """GFLOP/s of the fastest of some float32 matrix products, at the threads in use."""
@@ -297,6 +327,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "agree": Bench.agree,
     "room": Bench.head_room,
     "cost": Bench.cost,
+    "demo": Bench.demo,
 }
 
 
@@ -306,11 +337,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "services" / "embedded")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help=f"scale {QUICK}")
+    parser.add_argument("--quick", action="store_true", help=f"scale {QUICK}, one short demo run")
+    parser.add_argument("--demo-runs", type=int, default=10, help="run seeds, at scale 1 or more")
     options = parser.parse_args(arguments)
     options.scale = QUICK if options.quick else options.scale
     torch.set_num_threads(options.threads)
-    bench = Bench(options.folder, options.scale)
+    bench = Bench(options.folder, options.scale, options.demo_runs)
     for name in options.parts or PARTS:
         for row in PARTS[name](bench):
             say(row.pop("figure"), row.pop("value"), **row)

@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -30,8 +30,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
 from figures import say  # noqa: E402
-from support.pages import pages_of, tab  # noqa: E402
-from support.runs import run_fake  # noqa: E402
+from support.pages import Served, pages_of, serving, tab  # noqa: E402
+from support.runs import open_fake_evaluated, run_fake  # noqa: E402
+
+from bigpe.runtime.evaluate import Settings, evaluate  # noqa: E402
+from bigpe.runtime.facts import RunReader  # noqa: E402
+from bigpe.runtime.project import Project  # noqa: E402
+from bigpe.runtime.rating import question_of  # noqa: E402
+from bigpe.runtime.viewer.rate import RatePages, Rater  # noqa: E402
+from bigpe.runtime.viewer.web import LocalServer  # noqa: E402
+from bigpe.services.store import Store  # noqa: E402
 
 WORK = ROOT / "build" / "bench_viewer"
 CONFIG: dict[str, Any] = {"run": {"rounds": 40, "batch_size": 5, "pilot_prompts": 3, "seed": 3}}
@@ -159,28 +167,47 @@ def count_messages(folder: Path) -> int:
         connection.close()
 
 
+@contextlib.asynccontextmanager
+async def rating(folder: Path) -> AsyncGenerator[Served]:
+    """The page of `bigpe rate`, as one rater has it."""
+    async with Store(folder / "bigpe.db") as store:
+        reader = RunReader(store, "main")
+        await reader.catch_up()
+        asked = await question_of(store, reader.facts, "main", "naive", reader.facts.best)
+        pages = RatePages(Project(folder), store, Rater("main", "bench", asked, 50))
+        async with serving(LocalServer(pages.app(), writable=True)) as served:
+            yield served
+
+
 async def bench_access(folder: Path) -> None:
     connection = sqlite3.connect(folder / "bigpe.db")
     kinds = dict(connection.execute("SELECT type, min(mid) FROM message GROUP BY type").fetchall())
     connection.close()
-    paths = ["", "lineage?all=1", "gallery", "transcript", "transcript?at=end&all=1"]
+    async with open_fake_evaluated(folder) as judged:
+        await evaluate(judged, Settings(prompts=6), lambda progress: None)
+    paths = ["", "lineage?all=1", "gallery", "transcript", "transcript?at=end&all=1", "evaluation"]
     paths += [f"message/{mid}" for mid in kinds.values()]
     faults: list[str] = []
-    async with tab() as light, tab(dark=True, width=390) as dark, pages_of(folder) as served:
+    async with (
+        tab() as light,
+        tab(dark=True, width=390) as dark,
+        pages_of(folder) as pages,
+        rating(folder) as questions,
+    ):
         for one in (light, dark):
-            for path in paths:
+            for served, path in [(questions, ""), *((pages, path) for path in paths)]:
                 await one.open(served, path)
                 if report := await one.faults_of_access():
-                    faults.append(f"{path}: {report}")
+                    faults.append(f"{served.url}{path}: {report}")
     for fault in faults:
         note(fault)
     say(
         "axe_violations",
         len(faults),
         unit="pages",
-        n=2 * len(paths),
-        how="axe-core on every page and a message of every kind, light at 1280 and dark at 390 "
-        "pixels, in Chromium; pages with any violation",
+        n=2 * (len(paths) + 1),
+        how="axe-core on every page, that of `bigpe rate` and a message of every kind, light at "
+        "1280 and dark at 390 pixels, in Chromium; pages with any violation",
     )
 
 
