@@ -11,6 +11,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from docs_site import blocks, reference
 
 DECISIONS = "Decisions"
+NOTE = "This page is filled from the code"
+"""So begins what a page of the reference says to those who read it in the repository."""
 
 
 def on_config(config: Any) -> Any:
@@ -22,23 +24,25 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that are made from the code."""
-    from mkdocs.structure.files import File
-
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Fill the pages of the reference; in the repository they only say where to look."""
     folder = Path(config.docs_dir)
     made = {
-        "commands": reference.commands(),
-        "configuration": reference.configuration(),
-        "messages": reference.messages(),
-        "exit-codes": reference.exit_codes(),
-        "metrics": reference.metrics(),
-        "figures": reference.figures(folder / "figures"),
-        "not-run": not_run(folder),
+        "commands": reference.commands,
+        "configuration": reference.configuration,
+        "messages": reference.messages,
+        "exit-codes": reference.exit_codes,
+        "metrics": reference.metrics,
+        "figures": lambda: reference.figures(folder / "figures"),
+        "not-run": lambda: not_run(folder),
     }
-    for name, text in made.items():
-        files.append(File.generated(config, f"reference/{name}.md", content=text))
-    return files
+    place = Path(page.file.src_uri)
+    if place.parent.name != "reference":
+        return markdown
+    parts = [part for part in markdown.split("\n\n") if not part.startswith(NOTE)]
+    if place.stem in made:
+        parts.append(made[place.stem]())
+    return "\n\n".join(parts)
 
 
 def decisions(folder: Path) -> list[Path]:
@@ -47,7 +51,7 @@ def decisions(folder: Path) -> list[Path]:
 
 
 def not_run(folder: Path) -> str:
-    """A page of all blocks that the tests do not carry out, and why."""
+    """A table of all blocks that the tests do not carry out, and why."""
     pages = sorted(folder.rglob("*.md"))
     rows = (
         (
@@ -57,9 +61,4 @@ def not_run(folder: Path) -> str:
         )
         for block in blocks.not_run(pages)
     )
-    return (
-        "# What is shown and not run\n\n"
-        "`make test` carries out the commands and programs of these pages, and checks every "
-        "configuration. These blocks it does not:\n\n"
-        + reference.table(("page", "begins with", "why"), rows)
-    )
+    return reference.table(("page", "begins with", "why"), rows)

@@ -1,4 +1,4 @@
-"""Reference pages, made from the code when the site is built."""
+"""What fills the pages of docs/reference/, made from the code when the site is built."""
 
 from __future__ import annotations
 
@@ -75,10 +75,7 @@ def field_docs(cls: type) -> dict[str, str]:
 
 def commands() -> str:
     """What `--help` says of every command."""
-    parts = [
-        "# Command line\n",
-        "What `bigpe COMMAND --help` prints. [Exit codes and errors](exit-codes.md).\n",
-    ]
+    parts: list[str] = []
     for words, text in _helps(cli, ("bigpe",), None):
         parts.append(f"{'#' * min(len(words) + 1, 3)} {' '.join(words)}\n")
         parts.append(f"```text\n{text}\n```\n")
@@ -104,12 +101,7 @@ def _helps(
 
 def configuration() -> str:
     """Every key of bigpe.toml with type, default and meaning."""
-    parts = [
-        "# Configuration: bigpe.toml\n",
-        "`bigpe config check` shows every setting in force. Unknown keys are refused, with the "
-        "line that they are on. *Later*: what becomes of a change when a run has begun "
-        "(`bigpe resume --set`, or `bigpe run` with another file).\n",
-    ]
+    parts: list[str] = []
     for name, cls in _sections(BigpeConfig, ""):
         parts.append(f"## {name}\n")
         parts.append(_without_name(paragraphs(cls.__doc__)) + "\n")
@@ -195,8 +187,6 @@ def messages() -> str:
     """Every kind of message with its fields."""
     base = field_docs(Message)
     parts = [
-        "# Messages\n",
-        "A transcript is made of these (`bigpe inspect --json`, `bigpe export --form jsonl`). "
         "All have:\n",
         table(("field", "meaning"), ((code(name), doc) for name, doc in base.items() if doc)),
         "What is *to* an actor is delivered to it; the others are facts for readers.\n",
@@ -229,22 +219,13 @@ def _type(annotation: Any) -> str:
 def exit_codes() -> str:
     """Exit codes of the command line, and the errors of the Python interface."""
     told = inspect.cleandoc(EXIT_CODES.replace("\b", ""))
-    parts = [
-        "# Exit codes and errors\n",
-        f"```text\n{told}\n```\n",
-    ]
-    parts.append(
-        "The same codes hold for every command. From Python, errors are exceptions of "
-        "`bigpe.services.errors`; all are `BigpeError`, and their message says what was wrong, "
-        "where, and what to do.\n"
-    )
     rows = (
         (code(cls.__name__), code(cls.__mro__[1].__name__), str(cls.exit_code),
          "yes" if cls.transient else "", paragraphs(cls.__doc__))
         for cls in _errors()
     )  # fmt: skip
-    parts.append(table(("error", "is a", "exit code", "tried again", "meaning"), rows))
-    return "\n".join(parts)
+    listed = table(("error", "is a", "exit code", "tried again", "meaning"), rows)
+    return f"```text\n{told}\n```\n\n{listed}"
 
 
 def _errors() -> list[type[errors.BigpeError]]:
@@ -260,7 +241,7 @@ def _errors() -> list[type[errors.BigpeError]]:
 
 def metrics() -> str:
     """The figures that a run and a worker serve to Prometheus."""
-    parts = ["# Metrics\n", "Served in Prometheus' text format; [how](../telemetry.md).\n"]
+    parts: list[str] = []
     for title, module in (("bigpe run --metrics-port", meters), ("bigpe serve", serve)):
         parts.append(f"## {title}\n")
         parts.append(table(("name", "kind", "labels", "meaning"), _meters(module)))
@@ -295,12 +276,7 @@ def _meters(module: ModuleType) -> Iterator[tuple[str, ...]]:
 
 def figures(folder: Path) -> str:
     """All measured figures, as they were committed."""
-    parts = [
-        "# Figures\n",
-        "What was measured, from `docs/figures/*.jsonl`; each file is the output of the script "
-        "that it is named after (`scripts/bench_*.py`, `chaos.py`, `simulate_*.py`). *How* says "
-        "what the interval is.\n",
-    ]
+    parts: list[str] = []
     for file in sorted(folder.glob("*.jsonl")):
         rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
         parts.append(f"## {file.stem}\n")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
 from support.documents import ROOT, Block, Reader
 
 from docs_site.blocks import LANGUAGES, blocks, goes_on_from, not_run  # isort: skip
@@ -23,6 +25,8 @@ README = {
 }
 """Blocks of README.md that are not run, by their beginning, and why."""
 
+
+LINKING = [*sorted(ROOT.glob("*.md")), *DOCS.rglob("*.md")]
 
 NOT_RUN = 18
 """Blocks of docs/ with a reason not to be run; the site lists them under Reference."""
@@ -78,6 +82,17 @@ def test_the_list_of_what_is_not_run_is_known() -> None:
     found = not_run(PAGES)
     told = "\n".join(f"{block.place}: {block.says['not run']}" for block in found)
     assert len(found) == NOT_RUN, told
+
+
+@pytest.mark.parametrize("page", LINKING, ids=[str(page.relative_to(ROOT)) for page in LINKING])
+def test_links_lead_somewhere_in_the_repository_too(page: Path) -> None:
+    """The site's own links are checked when it is built; this is for who reads the files."""
+    for token in MarkdownIt().enable("table").parse(page.read_text("utf-8")):
+        for inner in token.children or ():
+            address = inner.attrGet("href") or inner.attrGet("src")
+            if address and not re.match(r"[a-z]+:", str(address)):
+                path = unquote(str(address).partition("#")[0])
+                assert not path or (page.parent / path).exists(), f"{page}: {address}"
 
 
 def test_a_role_needs_little() -> None:
