@@ -45,6 +45,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return "\n\n".join(parts)
 
 
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """The theme leaves its search dialog without a name."""
+    unnamed = 'data-md-component="search" role="dialog"'
+    return output.replace(unnamed, f'{unnamed} aria-label="Search"')
+
+
 def decisions(folder: Path) -> list[Path]:
     """The decision pages, by number."""
     return sorted((folder / "decisions").glob("[0-9]*.md"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,9 +13,16 @@ from threading import Thread
 
 import pytest
 from playwright.async_api import expect
-from support.pages import tab
+from support.pages import Served, tab
 
 ROOT = Path(__file__).resolve().parents[2]
+MAIN = (
+    "index.html",
+    "tutorial.html",
+    "concepts.html",
+    "reference/configuration.html",
+    "reference/python.html",
+)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -53,19 +61,31 @@ def test_the_reference_is_of_this_code(site: Path) -> None:
             assert word in text, f"{page} does not tell of {word}"
 
 
-async def test_it_is_read_and_searched_without_the_internet(site: Path) -> None:
+@pytest.fixture(scope="module")
+def served(site: Path) -> Generator[Served]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/"
-    try:
-        async with tab() as seen:
-            seen.allowed = (address,)
-            await seen.page.goto(address + "index.html", wait_until="load")
-            await seen.page.get_by_role("textbox", name="Search").click()
-            await seen.page.keyboard.type("confounded")
-            first = seen.page.locator(".md-search-result__link").first
-            await expect(first).to_contain_text("How bigpe works", timeout=20_000)
-            assert not seen.wrongs
-    finally:
-        server.shutdown()
-        server.server_close()
+    yield Served(f"http://127.0.0.1:{server.server_port}/")
+    server.shutdown()
+    server.server_close()
+
+
+async def test_it_is_read_and_searched_without_the_internet(served: Served) -> None:
+    async with tab() as seen:
+        await seen.open(served, "index.html")
+        await seen.page.get_by_role("textbox", name="Search").click()
+        await seen.page.keyboard.type("confounded")
+        first = seen.page.locator(".md-search-result__link").first
+        await expect(first).to_contain_text("How bigpe works", timeout=60_000)
+        assert not seen.wrongs
+
+
+async def test_its_pages_are_accessible_in_light_and_dark_and_narrow(served: Served) -> None:
+    async with tab() as light, tab(dark=True, width=390) as dark:
+        for path in MAIN:
+            for one in (light, dark):
+                await one.open(served, path)
+                assert await one.faults_of_access() == "", path
+            wide = await dark.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 390, f"{path} is wider than a narrow screen"
+        assert light.wrongs == dark.wrongs == []
