@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 from playwright.async_api import expect
-from support.pages import Served, tab
+from support.pages import PATIENCE_S, Served, tab
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = (
@@ -76,7 +76,7 @@ async def test_it_is_read_and_searched_without_the_internet(served: Served) -> N
         await seen.page.get_by_role("textbox", name="Search").click()
         await seen.page.keyboard.type("confounded")
         first = seen.page.locator(".md-search-result__link").first
-        await expect(first).to_contain_text("How bigpe works", timeout=60_000)
+        await expect(first).to_contain_text("How bigpe works", timeout=1000 * PATIENCE_S)
         assert not seen.wrongs
 
 

@@ -41,7 +41,7 @@ def run(page: Path) -> list[Block]:
     return [block for block in wanted if "not run" not in block.says]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", roots())
 def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
     """With the pages that go on from it, each in a copy of the folder that it leaves."""

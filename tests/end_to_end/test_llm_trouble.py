@@ -20,7 +20,7 @@ def test_a_refused_endpoint_is_named_and_nothing_is_called_best(tmp_path: Path) 
     program = [sys.executable, "-P", "-m", "bigpe"]
     subprocess.run([*program, "init", str(tmp_path), "--template", "embedded"], check=True)
     command = [*program, "run", "-p", str(tmp_path), *chosen]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 1, done.stderr
     assert "http://127.0.0.1:9/v1: no connection" in done.stderr
     assert "no round gave a result" in done.stderr

@@ -34,7 +34,7 @@ base_url = "{url}"
 model_info = {{ vision = false, function_calling = false, json_output = true, \
 structured_output = true, family = "unknown", multiple_system_messages = true }}
 """
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[
     environment = os.environ | {"BIGPE_TEST_KEY": KEY, "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-P", "-m", "bigpe", "run", "-p", str(folder)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=280, check=False, env=environment
+        command, capture_output=True, text=True, timeout=840, check=False, env=environment
     )
 
 

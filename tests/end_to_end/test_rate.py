@@ -63,8 +63,7 @@ async def test_a_person_votes_by_keys_takes_one_back_and_comes_back(project: Pat
             assert hint not in shown.replace(order[0].prompt, "")
         for key in ("1", "2", "0", "z", "2"):
             before = await one.page.content()
-            async with one.page.expect_navigation():
-                await one.page.keyboard.press(key)
+            await one.press(key)
             assert await one.page.content() != before
         votes = await votes_of(store, "main", asked.first, asked.second)
         left = [("first" if p.first_is_left("main", "anna") else "second") for p in order]
@@ -87,8 +86,7 @@ async def test_all_pairs_lead_to_an_end_and_others_have_their_own(project: Path)
     async with rating(project, limit=2) as (served, _, _), tab() as one:
         await one.open(served)
         for _ in range(2):
-            async with one.page.expect_navigation():
-                await one.page.keyboard.press("1")
+            await one.press("1")
         assert "That is all: 2 of 2" in await one.page.inner_text("h1")
     async with rating(project, "bert", limit=2) as (served, _, _):
         assert "1</b> of 2" in (await served.get()).text

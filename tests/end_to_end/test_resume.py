@@ -17,7 +17,7 @@ from bigpe.agents.messages import PoolChanged
 from bigpe.services.errors import ConfigError, RunLockedError
 
 TESTS = Path(__file__).resolve().parent.parent
-LATEST_S = 60.0
+LATEST_S = 240.0
 
 
 @pytest.fixture(scope="module")

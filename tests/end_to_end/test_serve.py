@@ -37,7 +37,7 @@ def start(folder: Path, kind: str) -> tuple[subprocess.Popen[str], str]:
     return process, json.loads(said)["url"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_worker_paints_as_a_run_would_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from bigpe.services.errors import StoreError
 
 TESTS = Path(__file__).resolve().parent.parent
 SMALL = {"run": {**CONFIG["run"], "rounds": 4}}
-LATEST_S = 60.0
+LATEST_S = 240.0
 
 READS = """
 import asyncio, sys

@@ -112,6 +112,6 @@ def test_five_thousand_prompts_are_quick() -> None:
     rng = random.Random(7)
     words = distinct(300, 8)
     many = [" ".join(rng.choices(words, k=6)) for _ in range(5000)]
-    start = time.perf_counter()
+    start = time.process_time()
     assign(many)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

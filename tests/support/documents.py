@@ -8,9 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import tomllib
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,17 +112,9 @@ class Reader:
 
 
 def opened(address: str) -> bool:
-    """Whether a page comes; the server may not be there yet."""
-    deadline = time.monotonic() + LONGEST_S / 4
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(address, timeout=30) as answer:
-                return answer.status == 200
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, ConnectionRefusedError):
-                raise
-        time.sleep(0.05)
-    return False
+    """Whether a page comes."""
+    with urllib.request.urlopen(address, timeout=LONGEST_S) as answer:
+        return answer.status == 200
 
 
 def steps(block: Block) -> Iterator[tuple[str, str]]:

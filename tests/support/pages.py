@@ -45,6 +45,8 @@ ATTACKS = (
     "{{ 7 * 191 }} {% raw %} ${7 * 191}",
 )
 EVIL = "".join(ATTACKS)
+PATIENCE_S = 240.0
+"""How long a page may take on a machine that does much else."""
 
 
 class Got(NamedTuple):
@@ -86,7 +88,7 @@ def ask(
     address: tuple[str, int], method: str, path: str, headers: dict[str, str], body: str = ""
 ) -> Got:
     """One request, with a Host header of one's own."""
-    connection = http.client.HTTPConnection(*address, timeout=30)
+    connection = http.client.HTTPConnection(*address, timeout=PATIENCE_S)
     try:
         host = headers.pop("Host", f"{address[0]}:{address[1]}")
         connection.putrequest(method, path, skip_host=True)
@@ -117,6 +119,7 @@ async def serving(server: LocalServer) -> AsyncGenerator[Served]:
 async def pages_of(folder: Path, run: str = "main") -> AsyncGenerator[Served]:
     async with Store(Project(folder).database, read_only=True) as store:
         pages = RunPages(Project(folder), store, run)
+        await pages.context.reader.catch_up()  # else a busy machine's first page is of a part
         server = LocalServer(pages.app())
         pages.ending = lambda: server.ending
         async with serving(server) as served:
@@ -148,6 +151,16 @@ class Tab:
         self.allowed = (served.url,)
         await self.page.goto(served.url + path, wait_until="load")
 
+    async def press(self, key: str) -> None:
+        """Press a key that leads to another page, and wait until that page hears keys too."""
+        async with self.page.expect_navigation(wait_until="load"):
+            await self.page.keyboard.press(key)
+
+    async def click(self, selector: str) -> None:
+        """Click a link, and wait for its page likewise."""
+        async with self.page.expect_navigation(wait_until="load"):
+            await self.page.click(selector)
+
     async def hacked(self) -> bool:
         return bool(await self.page.evaluate("'hacked' in window"))
 
@@ -177,6 +190,7 @@ async def tab(*, dark: bool = False, width: int = 1280) -> AsyncGenerator[Tab]:
             viewport={"width": width, "height": 900},
             reduced_motion="reduce",
         )
+        context.set_default_timeout(1000 * PATIENCE_S)
         yield Tab(await context.new_page())
 
 

@@ -59,7 +59,7 @@ async def test_a_server_that_does_not_finish_in_time_may_be_tried_again(
     server.replies = [getattr(server, manner), says("a fox, snow")]
     async with service_on(config_for(server.url, timeout_s=0.5), tmp_path) as (llm, _):
         with pytest.raises(TransientLlmError, match="no answer in 0.5 s") as caught:
-            await asyncio.wait_for(llm.ask(a_request()), 20)
+            await asyncio.wait_for(llm.ask(a_request()), 60)
         assert (await llm.ask(a_request())).text == "a fox, snow"
     assert server.url in str(caught.value)
 
@@ -165,10 +165,10 @@ async def test_half_an_emoji_at_the_end_of_an_answer_harms_nothing(
 ) -> None:
     server.replies = [says("a fox \ud83e"), says("a hen \x00 🐔")]
     async with service_on(config_for(server.url), tmp_path) as (llm, effects):
-        answer = await asyncio.wait_for(llm.ask(a_request()), 20)
+        answer = await asyncio.wait_for(llm.ask(a_request()), 60)
         assert answer.text.startswith("a fox ")
         answer.text.encode("utf-8")
         assert await llm.ask(a_request()) == answer
-        other = await asyncio.wait_for(llm.ask(a_request(seed=6)), 20)
+        other = await asyncio.wait_for(llm.ask(a_request(seed=6)), 60)
         assert other.text == "a hen \x00 🐔"
         assert effects.paid["llm"] == 2

@@ -232,7 +232,7 @@ def test_hf_endpoint_names_another_hub(project: Path, hub: FakeHub, tmp_path: Pa
     command = [sys.executable, "-P", "-m", "bigpe", "publish", "-p", str(project)]
     done = subprocess.run(
         [*command, "--to", "hf://me/mine"],
-        env=env, capture_output=True, text=True, timeout=60, check=False,
+        env=env, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (

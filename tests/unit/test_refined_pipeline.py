@@ -180,7 +180,7 @@ def test_an_interpreter_that_forgets_to_close_it_ends() -> None:
     folder = f"{__file__.rpartition('/unit/')[0]}"
     done = subprocess.run(
         command, cwd=folder, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": folder},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout in ("True\n", "False\n")

@@ -99,7 +99,7 @@ async def settled(journal: Journal, heard: list[Message], count: int) -> None:
             await asyncio.sleep(0.005)
         await journal.drained()
 
-    await asyncio.wait_for(wait(), 20)
+    await asyncio.wait_for(wait(), 60)
 
 
 async def test_a_message_is_handled_once_even_when_delivered_twice(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ async def test_a_message_without_a_handler_ends_the_run(tmp_path: Path) -> None:
     async with stage(tmp_path, work) as (journal, send):
         await send(StopRequested(mid="x", run="r", parent="", round=0, reason="test"))
         with pytest.raises(UnhandledMessageError, match="no handler"):
-            await asyncio.wait_for(journal.broken, 10)
+            await asyncio.wait_for(journal.broken, 60)
         # AutoGen raises it once more when its loop is looked at; that is its way to say so.
 
 
@@ -225,7 +225,7 @@ async def test_what_no_step_can_mend_ends_the_run_and_marks_nothing_done(
     async with stage(tmp_path, work) as (journal, send):
         await send(request(1))
         with pytest.raises(type(error), match=str(error)):
-            await asyncio.wait_for(journal.broken, 10)
+            await asyncio.wait_for(journal.broken, 60)
         assert len(await journal.owed()) == 1
 
 
@@ -262,7 +262,7 @@ async def test_a_pause_ends_a_long_wait_and_leaves_the_step_open(tmp_path: Path)
         asked = asyncio.Event()
         journal.listen(lambda m: asked.set() if isinstance(m, StepFailed) else None)
         await send(request(1))
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 60)
         journal.draining = True
-        await asyncio.wait_for(journal.drained(), 10)
+        await asyncio.wait_for(journal.drained(), 60)
         assert [m.mid for m in await journal.owed()] == ["m1"]

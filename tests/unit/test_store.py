@@ -41,7 +41,7 @@ async def test_what_sqlite_cannot_hold_fails_alone(tmp_path: Path, body: str | i
     async with Store(tmp_path / "p.db") as store:
         await store.write([run_row("r")])
         odd, good = store.write([(name, row | {"body": body})]), store.write([message_row("m")])
-        results = await asyncio.wait_for(asyncio.gather(odd, good, return_exceptions=True), 20)
+        results = await asyncio.wait_for(asyncio.gather(odd, good, return_exceptions=True), 60)
         assert [type(r) for r in results] == [StoreError, list]
 
 
@@ -110,7 +110,7 @@ async def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         try:
             async with Store(path, read_only=True) as reader:
-                assert await asyncio.wait_for(reader.one("get_run", name="r"), 5)
+                assert await asyncio.wait_for(reader.one("get_run", name="r"), 60)
         finally:
             other.close()
 

@@ -23,7 +23,7 @@ def test_smoke_runs_every_stage() -> None:
         [sys.executable, str(ROOT / "scripts" / "train_embedded.py"), "--smoke"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
         env=environment,
     )
     assert done.returncode == 0, done.stderr[-2000:]
