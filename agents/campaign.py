@@ -21,7 +21,7 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from bigpe.agents.campaign_state import CampaignState
-from bigpe.agents.draws import draw_prompts, image_seed
+from bigpe.agents.draws import image_seed, prompt_order
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Answer, Refused, speaker_of
 from bigpe.agents.messages import (
@@ -123,7 +123,7 @@ class Campaign(CampaignState):
         )
         self._pilot.withheld += [
             self._pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
-            for naive in draw_prompts(plan, plan.pilot_prompts, "pilot")
+            for naive in prompt_order(plan.seed, plan.train)[: plan.pilot_prompts]
             for k in range(2)
         ]
         return self._begin_pilot()
@@ -169,11 +169,7 @@ class Campaign(CampaignState):
         plan = self.plan
         arm = self._policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
-        tasks = [
-            self._draws.task(plan, instruction, naive)
-            for naive in draw_prompts(plan, plan.batch_size, index)
-            for _ in range(plan.seeds_per_prompt)
-        ]
+        tasks = self._draws.tasks(plan, instruction)
         request = RewriteRequested.make(
             self._started, round=index, instruction=instruction, tasks=tuple(tasks)
         )

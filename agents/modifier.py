@@ -24,7 +24,8 @@ from bigpe.services.values import LlmUsage, derive_seed
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first, at most so many."""
 
-RETRIEVED = 5
+RETRIEVED = 20
+"""Two are shown to the model; all are looked through for clauses to try."""
 
 
 class InstructionModifier(Role):

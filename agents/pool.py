@@ -4,11 +4,10 @@ A new instruction costs pulls before anything is known of it, so newcomers are l
 arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinitely many arms
 (Wang, Audibert & Munos 2008, with beta = 1). The others wait.
 
-In a full pool a newcomer takes the place of the arm with the lowest upper bound that was pulled
-twice. A policy that is sure of its leader never pulls the others twice, which would shut the door.
-So one pull is enough where the upper bound lies below the leader's mean, or after `size` rounds in
-which a newcomer was blocked; after 2 `size` - 1 an arm may go while a pull of it is in flight
-(what that pull finds is still recorded).
+In a full pool a newcomer takes the place of the arm with the lowest upper bound that was pulled:
+one pull is enough, because instructions differ by more than the mean of a batch does by chance
+(docs/decisions/0020). After 2 `size` - 1 rounds in which a newcomer was blocked an arm may go
+while a pull of it is in flight (what that pull finds is still recorded).
 """
 
 from __future__ import annotations
@@ -26,11 +25,10 @@ from bigpe.services.values import Instruction
 Basis = Literal["lower bound", "mean", "nothing"]
 """Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
 
-GROWTH = 2.0
+GROWTH = 3.0
+"""So that a run of 15 rounds tries 12 instructions, and one of 200 pulls each five times."""
 BACKLOG = 4
 """Instructions that may wait, per place in the pool."""
-KNOWN_PULLS = 2
-"""Finished pulls after which an arm may be displaced."""
 EMPTY_PULLS = 2
 """Pulls without any result after which an arm is retired."""
 PRIOR_DF = 4.0
@@ -246,22 +244,16 @@ class Pool:
             retired.append(self._retire(self._records[weakest.id], reason))
 
     def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
-        """The living arm to give way: known well enough, not in flight, not the leader."""
+        """The living arm to give way: pulled, not in flight, not the leader."""
         prior = self._pooled_variance()
         living = self._in("living")
         leader = _best([self._row(record, prior) for record in living])[0].instruction.id
-        target = policy.reward(self._records[leader].arm(), scale)
         arms = self.arms()
-
-        def known(arm: Arm) -> bool:
-            pulled = arm.finished_pulls >= (1 if self._blocked >= self._size else KNOWN_PULLS)
-            return pulled or (bool(arm.gains.n) and policy.upper_bound(arm, arms, scale) < target)
-
         hurry = self._blocked >= 2 * self._size - 1
         free = [
             arm
             for arm in arms
-            if arm.id != leader and known(arm) and (hurry or not arm.pending_pulls)
+            if arm.id != leader and arm.finished_pulls and (hurry or not arm.pending_pulls)
         ]
         if not free:
             return None

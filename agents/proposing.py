@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz
 
 from bigpe.agents.constraints import NONE, Constraints
-from bigpe.agents.evidence import EvidenceRow, Pair
+from bigpe.agents.evidence import TINY, Z95, EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
 from bigpe.agents.terms import contains_term, one_line, subject_words, words
 from bigpe.prompts.templates import template
@@ -32,6 +32,10 @@ from bigpe.services.values import (
 )
 
 MAX_CLAUSES = 6
+EXPLORED = 4
+"""Clauses that are tried for the first time, at most: one batch then speaks of all of them."""
+SUPPORT = 0.6
+"""Deviations by which a clause's effect must lie above 0 for it to be handed on."""
 MAX_TEXT_WORDS = 34
 MAX_BASE_WORDS = 12
 MAX_EXEMPLAR_WORDS = 40
@@ -183,18 +187,19 @@ def _recipe(
     # What is forbidden need not be avoided, and to name it would be to say it.
     avoid = constraints.allowed([row.term for row in cited if row.effect <= 0])
     required = [" ".join(words(term)) for term in constraints.required]
-    effects = {row.term: row.effect for row in rows if row.kind == "term"}
+    terms = [row for row in rows if row.kind == "term"]
+    effects = {row.term: row.effect for row in terms}
+    sure = {row.term: 2 * Z95 * row.effect / max(row.hi - row.lo, TINY) for row in terms}
     kept = [c for c in clauses_of(parent) if not any(contains_term(c, term) for term in avoid)]
+    kept = [c for c in kept if _effect(c, sure) > SUPPORT]
     kept = required + [clause for clause in constraints.allowed(kept) if clause not in required]
     clauses = kept + [term for term in add if not any(contains_term(c, term) for c in kept)]
-    sure = [row for row in cited if row.lo > 0]
-    if len(sure) < len(add) or not add:
-        found = _explore(professional, clauses, effects, batch_prompts, seed)
-        clauses += constraints.allowed(found)
-    while len(clauses) > MAX_CLAUSES and len(clauses) > len(required):
+    untold = _untold(professional, clauses, effects, batch_prompts, seed)
+    new = _apart(constraints.allowed(untold), max(1, min(EXPLORED, MAX_CLAUSES - len(clauses))))
+    while len(clauses) + len(new) > MAX_CLAUSES and len(clauses) > len(required):
         free = [clause for clause in clauses if clause not in required]
         clauses.remove(min(free, key=lambda clause: (_effect(clause, effects), clause)))
-    return _Recipe(_base(parent), tuple(clauses), tuple(avoid))
+    return _Recipe(_base(parent), (*clauses, *new), tuple(avoid))
 
 
 def _base(parent: Instruction) -> str:
@@ -212,14 +217,14 @@ def _effect(clause: str, effects: dict[str, float]) -> float:
     return effects[max(within, key=lambda term: (len(term), term))] if within else 0.0
 
 
-def _explore(
+def _untold(
     professional: Sequence[str],
     clauses: Sequence[str],
     effects: dict[str, float],
     batch_prompts: Sequence[str],
     seed: int,
 ) -> list[str]:
-    """One clause of the retrieved professional prompts that nothing speaks against."""
+    """Clauses of the retrieved professional prompts that nothing speaks against, shuffled."""
     banned = {word for naive in batch_prompts for word in words(naive)}
     taken = {word for clause in clauses for word in words(clause)}
     found = {
@@ -230,7 +235,17 @@ def _explore(
         and not set(clause.split()) & (banned | taken)
         and _effect(clause, effects) >= 0
     }
-    return [random.Random(seed).choice(sorted(found))] if found else []
+    return random.Random(seed).sample(sorted(found), len(found))
+
+
+def _apart(clauses: Sequence[str], count: int) -> list[str]:
+    """The first `count` that share no word with an earlier one."""
+    kept: list[str] = []
+    for clause in clauses:
+        told = {word for other in kept for word in other.split()}
+        if len(kept) < count and not told & set(clause.split()):
+            kept.append(clause)
+    return kept
 
 
 def _exemplars(recipe: _Recipe, parent: Instruction, pairs: Sequence[Pair]) -> tuple[Exemplar, ...]:

@@ -33,7 +33,7 @@ from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
 """Which picture of a round: purpose, naive prompt, image seed."""
-EVIDENCE_ROWS = 12
+EVIDENCE_ROWS = 40
 EXEMPLAR_PAIRS = 24
 """Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
 
@@ -83,7 +83,9 @@ class Pictures:
             painted.pop(known, None)
             painted[known] = None
         unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
-        return Usage(renders=len(fresh), scores=len(fresh - unpainted))
+        # Another round in flight may have had a picture that failed here: the failure was paid for.
+        asked = fresh | lost.keys()
+        return Usage(renders=len(asked), scores=len(asked - unpainted))
 
 
 @dataclass

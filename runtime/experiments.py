@@ -34,6 +34,9 @@ from bigpe.runtime.session import Session
 from bigpe.services.errors import ScoreError
 from bigpe.services.values import digest
 
+RULES = 2
+"""Raised when the loop itself decides otherwise, so that a table never mixes two of its versions.
+1: until docs/decisions/0020."""
 CALLS_A_RENDER = 1.2
 """Language model calls a render, for a forecast before any cell has finished."""
 
@@ -92,8 +95,9 @@ class PlannedCell(NamedTuple):
             "measure": grid.experiment.measure,
             "judging": grid.judging.told(grid.experiment.measure),
             "version": bigpe.__version__,
+            "rules": RULES,
         }
-        run = digest({"config": whole, "version": bigpe.__version__})
+        run = digest({"config": whole, "version": bigpe.__version__, "rules": RULES})
         return cls(arm, config, seed, digest(identity)[:16], f"cell-{run[:24]}")
 
     @property

@@ -13,6 +13,7 @@ from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
 from bigpe.agents.proposing import (
     CANDIDATES,
+    EXPLORED,
     MAX_CLAUSES,
     MAX_TEXT_WORDS,
     Proposal,
@@ -95,12 +96,12 @@ async def composed(**given: Any) -> Instruction:
 
 async def test_the_model_is_asked_for_a_wording_of_what_was_computed() -> None:
     llm = ScriptedAsks(instruction(GOOD))
-    await proposed(llm, professional=["an old inn, lantern light", "a barn, hay", "a mill, dust"])
+    await proposed(llm, professional=["an old inn", "a barn", "a mill"])
     role, text = llm.last[-1]
     assert role == "user"
     assert text.splitlines() == [
-        "professional: an old inn, lantern light",
-        "professional: a barn, hay",
+        "professional: an old inn",
+        "professional: a barn",
         "improvement: Add golden hour and avoid gravel.",
         "present: Add details.",
         "name: golden hour",
@@ -173,7 +174,7 @@ async def test_every_exemplar_shows_the_clauses_and_none_what_is_to_be_avoided(
     llm = ScriptedAsks(
         instruction("Add details, with a nail and golden hour.") if answer else "", forever=True
     )
-    done = await proposed(llm, parent=parent)
+    done = await proposed(llm, parent=parent, rows=[*ROWS, row("a nail", 0.01, "E9")])
     assert isinstance(done, Proposal) and done.composed is (answer == "")
     made = done.instruction
     assert [e.naive for e in made.exemplars] == ["a hat", "the lamp", "a door"]
@@ -220,9 +221,23 @@ async def test_without_sure_evidence_a_clause_of_a_professional_prompt_is_tried(
     assert tried == {"lantern glow"}
 
 
-async def test_sure_evidence_needs_no_professional_clause() -> None:
-    made = await composed(professional=["an old inn, lantern glow"], cited=gradient("E1"))
-    assert clauses_of(made) == ("golden hour",)
+async def test_several_clauses_are_tried_at_a_time_beside_what_the_evidence_asks_for() -> None:
+    expert = "an old inn, lantern glow, oak beams, iron hinges, blue smoke, oak panels, tin cups"
+    made = set(clauses_of(await composed(professional=[expert], cited=gradient("E1"))))
+    assert "golden hour" in made and len(made) == 1 + EXPLORED
+    assert not {"oak beams", "oak panels"} <= made, "two of one word say little more than one"
+
+
+async def test_a_clause_that_nothing_speaks_for_is_not_handed_on() -> None:
+    parent = Instruction(
+        text="Add details. Include felt, brass and tin.",
+        exemplars=tuple(
+            Exemplar(naive=n, rewrite=f"{n}, felt, brass, tin") for n in ("a hat", "the lamp")
+        ),
+    )
+    unsure = row("brass", 0.001, "E8").model_copy(update={"lo": -0.009, "hi": 0.011})
+    made = await composed(parent=parent, rows=[*ROWS, row("felt", 0.01, "E7"), unsure])
+    assert set(clauses_of(made)) == {"felt", "golden hour"}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +258,8 @@ async def test_a_new_instruction_says_what_its_parent_asked_for_and_then_its_own
         text=text,
         exemplars=tuple(Exemplar(naive=n, rewrite=f"{n}, felt") for n in ("a hat", "the lamp")),
     )
-    made = await composed(parent=parent, cited=gradient("E1"))
+    felt = row("felt", 0.01, "E9")
+    made = await composed(parent=parent, rows=[*ROWS, felt], cited=gradient("E1"))
     assert made.text == f"{base}. Include felt and golden hour."
 
 
