@@ -21,7 +21,7 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from bigpe.agents.campaign_state import CampaignState
-from bigpe.agents.draws import image_seed, prompt_order
+from bigpe.agents.draws import image_seed, pilot_prompts
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Answer, Refused, speaker_of
 from bigpe.agents.messages import (
@@ -54,6 +54,8 @@ from bigpe.agents.rounds import Picture, Round
 from bigpe.services.values import LlmUsage
 
 MEMORY = 5
+FIRST_RULES = {"growth": 2.0, "known_pulls": 2}
+"""Of the pool of a run that began before docs/decisions/0020."""
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """What of a plan may change after it began: nothing that earlier results depend on."""
 
@@ -120,10 +122,11 @@ class Campaign(CampaignState):
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
             paper=plan.policy.get("name") == "paper",
+            **(FIRST_RULES if plan.rules == 1 else {}),
         )
         self._pilot.withheld += [
             self._pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
-            for naive in prompt_order(plan.seed, plan.train)[: plan.pilot_prompts]
+            for naive in pilot_prompts(plan)
             for k in range(2)
         ]
         return self._begin_pilot()
@@ -169,7 +172,7 @@ class Campaign(CampaignState):
         plan = self.plan
         arm = self._policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
-        tasks = self._draws.tasks(plan, instruction)
+        tasks = self._draws.tasks(plan, instruction, index)
         request = RewriteRequested.make(
             self._started, round=index, instruction=instruction, tasks=tuple(tasks)
         )

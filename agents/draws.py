@@ -2,7 +2,7 @@
 
 Every instruction meets the train prompts in one order, drawn by the run's seed. So instructions are
 compared on equal prompts and pictures, and their naive pictures are painted once for all: what
-a budget buys is rewrites.
+a budget buys is rewrites. By the first rules every pull drew its own prompts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from bigpe.agents.messages import CampaignPlan, RewriteTask
+from bigpe.agents.snapshots import ByTuple
 from bigpe.services.values import Instruction, derive_seed
 
 
@@ -21,40 +22,60 @@ def image_seed(plan: CampaignPlan, naive: str, draw: int) -> int:
     return derive_seed(plan.seed, "image", naive, draw)
 
 
+def pilot_prompts(plan: CampaignPlan) -> list[str]:
+    """Those of the pilot: by present rules the first that every instruction meets."""
+    if plan.rules == 1:
+        return _sample(plan, plan.pilot_prompts, "pilot")
+    return list(_order(plan.seed, plan.train)[: plan.pilot_prompts])
+
+
+def _sample(plan: CampaignPlan, count: int, index: int | str) -> list[str]:
+    rng = random.Random(derive_seed(plan.seed, "prompts", index))
+    return rng.sample(plan.train, min(count, len(plan.train)))
+
+
 @lru_cache(maxsize=8)
-def prompt_order(seed: int, train: tuple[str, ...]) -> tuple[str, ...]:
-    """The run's order of its train prompts, in which every instruction meets them."""
+def _order(seed: int, train: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(random.Random(derive_seed(seed, "prompts")).sample(train, len(train)))
 
 
 @dataclass
 class Draws:
-    """How many prompts each instruction has met."""
+    """What each instruction met."""
 
     _met: dict[str, int] = field(default_factory=dict[str, int])
+    """How many prompts of the run's order."""
+    _drawn: ByTuple[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """How often each naive prompt."""
 
-    def tasks(self, plan: CampaignPlan, instruction: Instruction) -> list[RewriteTask]:
-        """The instruction's next batch: prompts in the run's order, with seeds new to it."""
-        order = prompt_order(plan.seed, plan.train)
-        met = self._met.get(instruction.id, 0)
-        batch = min(plan.batch_size, len(order))
-        self._met[instruction.id] = met + batch
-        each = plan.seeds_per_prompt
+    def tasks(self, plan: CampaignPlan, instruction: Instruction, index: int) -> list[RewriteTask]:
+        """The batch of pull `index`, each prompt with seeds that no earlier pull of both had."""
         return [
-            _task(plan, instruction, order[place % len(order)], place // len(order) * each + k)
-            for place in range(met, met + batch)
-            for k in range(each)
+            self._task(plan, instruction, naive)
+            for naive in self._batch(plan, instruction, index)
+            for _ in range(plan.seeds_per_prompt)
         ]
+
+    def _batch(self, plan: CampaignPlan, instruction: Instruction, index: int) -> list[str]:
+        if plan.rules == 1:
+            return _sample(plan, plan.batch_size, index)
+        order = _order(plan.seed, plan.train)
+        met = self._met.get(instruction.id, 0)
+        self._met[instruction.id] = after = met + min(plan.batch_size, len(order))
+        return [order[place % len(order)] for place in range(met, after)]
+
+    def _task(self, plan: CampaignPlan, instruction: Instruction, naive: str) -> RewriteTask:
+        draw = self._drawn.get((instruction.id, naive), 0)
+        self._drawn[instruction.id, naive] = draw + 1
+        return RewriteTask(
+            naive=naive,
+            image_seed=image_seed(plan, naive, draw),
+            llm_seed=derive_seed(plan.seed, "llm", instruction.id, naive, draw),
+        )
 
     def forget(self, instructions: Collection[str]) -> None:
         """Drop the counts of instructions, by id, that are pulled no more."""
         for id in instructions:
             self._met.pop(id, None)
-
-
-def _task(plan: CampaignPlan, instruction: Instruction, naive: str, draw: int) -> RewriteTask:
-    return RewriteTask(
-        naive=naive,
-        image_seed=image_seed(plan, naive, draw),
-        llm_seed=derive_seed(plan.seed, "llm", instruction.id, naive, draw),
-    )
+        for key in [key for key in self._drawn if key[0] in instructions]:
+            del self._drawn[key]

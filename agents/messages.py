@@ -28,6 +28,13 @@ class SeedInstruction(Value):
     instruction: Instruction
 
 
+RULES = 2
+"""By which a new run decides; raised whenever the coordinator would decide otherwise.
+
+1: until docs/decisions/0020. Runs that began by older rules go on by them.
+"""
+
+
 class CampaignPlan(Value):
     """All inputs of a run's decisions, frozen when it starts, so that resuming needs no files."""
 
@@ -58,6 +65,8 @@ class CampaignPlan(Value):
     contributors: tuple[str, ...] = ()
     """Further authors of gradients."""
     observers: tuple[str, ...] = ()
+    rules: int = Field(default=1, ge=1, le=RULES)
+    """Those of `RULES`; plans of the first did not say so."""
 
     @property
     def authors(self) -> tuple[str, ...]:

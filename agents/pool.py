@@ -4,10 +4,12 @@ A new instruction costs pulls before anything is known of it, so newcomers are l
 arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinitely many arms
 (Wang, Audibert & Munos 2008, with beta = 1). The others wait.
 
-In a full pool a newcomer takes the place of the arm with the lowest upper bound that was pulled:
-one pull is enough, because instructions differ by more than the mean of a batch does by chance
-(docs/decisions/0020). After 2 `size` - 1 rounds in which a newcomer was blocked an arm may go
-while a pull of it is in flight (what that pull finds is still recorded).
+In a full pool a newcomer takes the place of the arm with the lowest upper bound of those pulled
+`known_pulls` times: once, because instructions differ by more than the mean of a batch does by
+chance (docs/decisions/0020). Where it is more, a policy that is sure of its leader would shut the
+door, because it never pulls the others again. So one pull is enough where the upper bound lies
+below the leader's mean, or after `size` rounds in which a newcomer was blocked. After 2 `size` - 1
+an arm may go while a pull of it is in flight (what that pull finds is still recorded).
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ GROWTH = 3.0
 """So that a run of 15 rounds tries 12 instructions, and one of 200 pulls each five times."""
 BACKLOG = 4
 """Instructions that may wait, per place in the pool."""
+KNOWN_PULLS = 1
+"""Finished pulls after which an arm may be displaced."""
 EMPTY_PULLS = 2
 """Pulls without any result after which an arm is retired."""
 PRIOR_DF = 4.0
@@ -74,6 +78,7 @@ class Pool:
 
     _size: int
     _growth: float
+    _known_pulls: int
     _paper: bool
     _records: dict[str, ArmRecord]
     _finished: int
@@ -85,17 +90,20 @@ class Pool:
         *,
         size: int,
         growth: float = GROWTH,
+        known_pulls: int = KNOWN_PULLS,
         paper: bool = False,
     ) -> None:
         """`size`: instructions alive at a time, >= 2, but at first all seeds are alive.
 
-        `growth`: > 0, how fast newcomers come. `paper`: every proposal enters at once.
+        `growth`: > 0, how fast newcomers come. `known_pulls`: >= 1, after which an arm may give
+        way to them. `paper`: every proposal enters at once.
         ValueError for no seeds or a pool too small to compare anything.
         """
         if not seeds or size < 2:
             raise ValueError(f"a pool of {len(seeds)} seeds and {size} places compares nothing")
         self._size = size
         self._growth = growth
+        self._known_pulls = known_pulls
         self._paper = paper
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
         self._finished = 0
@@ -244,16 +252,22 @@ class Pool:
             retired.append(self._retire(self._records[weakest.id], reason))
 
     def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
-        """The living arm to give way: pulled, not in flight, not the leader."""
+        """The living arm to give way: known well enough, not in flight, not the leader."""
         prior = self._pooled_variance()
         living = self._in("living")
         leader = _best([self._row(record, prior) for record in living])[0].instruction.id
+        target = policy.reward(self._records[leader].arm(), scale)
         arms = self.arms()
+
+        def known(arm: Arm) -> bool:
+            pulled = arm.finished_pulls >= (1 if self._blocked >= self._size else self._known_pulls)
+            return pulled or (bool(arm.gains.n) and policy.upper_bound(arm, arms, scale) < target)
+
         hurry = self._blocked >= 2 * self._size - 1
         free = [
             arm
             for arm in arms
-            if arm.id != leader and arm.finished_pulls and (hurry or not arm.pending_pulls)
+            if arm.id != leader and known(arm) and (hurry or not arm.pending_pulls)
         ]
         if not free:
             return None

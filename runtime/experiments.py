@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import bigpe
 from bigpe.agents.campaign import Campaign
+from bigpe.agents.messages import RULES
 from bigpe.agents.statistics import mean
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
@@ -34,9 +35,6 @@ from bigpe.runtime.session import Session
 from bigpe.services.errors import ScoreError
 from bigpe.services.values import digest
 
-RULES = 2
-"""Raised when the loop itself decides otherwise, so that a table never mixes two of its versions.
-1: until docs/decisions/0020."""
 CALLS_A_RENDER = 1.2
 """Language model calls a render, for a forecast before any cell has finished."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bigpe.agents.messages import CampaignPlan, SeedInstruction
+from bigpe.agents.messages import RULES, CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
 from bigpe.agents.terms import subject_kept
 from bigpe.prompts.library import naive_prompts
@@ -131,6 +131,7 @@ async def make_plan(
         gates=gate_rules(roles),
         contributors=names_of(roles, "contributor"),
         observers=names_of(roles, "observer"),
+        rules=RULES,
     )
 
 

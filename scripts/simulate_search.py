@@ -32,6 +32,7 @@ from embedded import world
 from bigpe.agents import proposing
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
+    RULES,
     CampaignPlan,
     CritiqueRequested,
     Gradient,
@@ -357,6 +358,7 @@ def _decided(config: BigpeConfig) -> dict[str, Any]:
         limits=config.budget.limits,
         prices=config.prices,
         improvements=run.improvements,
+        rules=RULES,
     )
 
 

@@ -62,7 +62,7 @@ def free(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("budget.scores", 30),
         ("budget.llm_calls", 35),
         ("budget.tokens", 500),
-        ("budget.usd", 0.4),
+        ("budget.usd", 0.3),
         ("budget.minutes", 0.0001),
         ("run.rounds", 3),
     ],

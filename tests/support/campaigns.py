@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bigpe.agents.campaign import CHANGEABLE, Campaign
 from bigpe.agents.messages import (
+    RULES,
     CampaignPlan,
     CritiqueRequested,
     Gradient,
@@ -47,6 +48,7 @@ def plan(**changes: object) -> CampaignPlan:
         "train": tuple(f"a thing{i}" for i in range(12)),
         "professional": {"a thing3": "thing3, lofty, golden"},
         "instructions": SEEDS,
+        "rules": RULES,
     }
     return CampaignPlan.model_validate(values | changes)
 

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from PIL import Image as Pictures
@@ -31,6 +31,13 @@ def rng_of(*parts: object) -> random.Random:
     return random.Random(hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
+class AnyPrompt(Container[str]):
+    """All prompts there are."""
+
+    def __contains__(self, prompt: object) -> bool:
+        return True
+
+
 class FakeRenderer:
     """Writes a one-pixel picture whose colour depends on prompt and seed."""
 
@@ -41,7 +48,7 @@ class FakeRenderer:
         self._blobs = blobs
         self._delay_s = delay_s
         self._log = log
-        self.broken_prompts: set[str] = set()
+        self.broken_prompts: Container[str] = frozenset()
 
     async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
         await asyncio.sleep(self._delay_s)
