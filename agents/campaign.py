@@ -51,11 +51,10 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Picture, Round
+from bigpe.agents.rules import GROWTH, KNOWN_PULLS
 from bigpe.services.values import LlmUsage
 
 MEMORY = 5
-FIRST_RULES = {"growth": 2.0, "known_pulls": 2}
-"""Of the pool of a run that began before docs/decisions/0020."""
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """What of a plan may change after it began: nothing that earlier results depend on."""
 
@@ -122,7 +121,8 @@ class Campaign(CampaignState):
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
             paper=plan.policy.get("name") == "paper",
-            **(FIRST_RULES if plan.rules == 1 else {}),
+            growth=GROWTH[plan.rules],
+            known_pulls=KNOWN_PULLS[plan.rules],
         )
         self._pilot.withheld += [
             self._pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))

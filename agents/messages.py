@@ -13,6 +13,7 @@ from bigpe.agents import role_messages as roles
 from bigpe.agents.budget import Limits, Prices, Usage
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.message_base import Message
+from bigpe.agents.rules import RULES
 from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
 
 BUILT_IN_AUTHOR = "gradient"
@@ -26,13 +27,6 @@ class SeedInstruction(Value):
 
     name: str
     instruction: Instruction
-
-
-RULES = 2
-"""By which a new run decides; raised whenever the coordinator would decide otherwise.
-
-1: until docs/decisions/0020. Runs that began by older rules go on by them.
-"""
 
 
 class CampaignPlan(Value):
@@ -66,7 +60,7 @@ class CampaignPlan(Value):
     """Further authors of gradients."""
     observers: tuple[str, ...] = ()
     rules: int = Field(default=1, ge=1, le=RULES)
-    """Those of `RULES`; plans of the first did not say so."""
+    """See `agents.rules`; plans by the first did not say so."""
 
     @property
     def authors(self) -> tuple[str, ...]:

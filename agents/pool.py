@@ -21,18 +21,15 @@ from typing import Literal, NamedTuple
 
 from bigpe.agents.arm_record import ArmRecord, State
 from bigpe.agents.policies import Arm, Policy
+from bigpe.agents.rules import GROWTH, KNOWN_PULLS, RULES
 from bigpe.agents.statistics import Squares, moderated_mean, summed
 from bigpe.services.values import Instruction
 
 Basis = Literal["lower bound", "mean", "nothing"]
 """Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
 
-GROWTH = 3.0
-"""So that a run of 15 rounds tries 12 instructions, and one of 200 pulls each five times."""
 BACKLOG = 4
 """Instructions that may wait, per place in the pool."""
-KNOWN_PULLS = 1
-"""Finished pulls after which an arm may be displaced."""
 EMPTY_PULLS = 2
 """Pulls without any result after which an arm is retired."""
 PRIOR_DF = 4.0
@@ -89,8 +86,8 @@ class Pool:
         seeds: Sequence[Instruction],
         *,
         size: int,
-        growth: float = GROWTH,
-        known_pulls: int = KNOWN_PULLS,
+        growth: float = GROWTH[RULES],
+        known_pulls: int = KNOWN_PULLS[RULES],
         paper: bool = False,
     ) -> None:
         """`size`: instructions alive at a time, >= 2, but at first all seeds are alive.

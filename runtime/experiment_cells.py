@@ -52,6 +52,8 @@ class Cell(Value):
     figures: dict[str, float | None] = Field(default_factory=dict[str, float | None])
     faults: tuple[str, ...] | None = None
     """What diagnostics saw at the run's end; None: told by a version that did not look."""
+    rules: int = 1
+    """Those of `agents.rules.RULES` that the loop decided by; cells of the first do not say."""
     version: str = ""
     commit: str = ""
     """Of the code that ran it, if known; "+" marks uncommitted changes."""
@@ -113,5 +115,10 @@ def _drop_torn_line(descriptor: int) -> None:
 
 
 def newest(cells: Iterable[Cell]) -> list[Cell]:
-    """One cell for each configuration and seed: the latest told."""
-    return list({cell.key: cell for cell in cells}.values())
+    """One cell for each configuration and seed, the latest told, of the latest rules alone.
+
+    So nothing that is made from cells mixes two versions of the loop.
+    """
+    known = list(cells)
+    rules = max((cell.rules for cell in known), default=0)
+    return list({cell.key: cell for cell in known if cell.rules == rules}.values())

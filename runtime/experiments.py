@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import bigpe
 from bigpe.agents.campaign import Campaign
-from bigpe.agents.messages import RULES
+from bigpe.agents.rules import RULES
 from bigpe.agents.statistics import mean
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
@@ -244,6 +244,7 @@ def _cell(
         curves=found.curves,
         figures=found.figures,
         faults=found.faults,
+        rules=RULES,
         version=bigpe.__version__,
         commit=commit_of(Path(__file__).parent),
         finished=time.time(),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bigpe.agents.messages import RULES, CampaignPlan, SeedInstruction
+from bigpe.agents.messages import CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
+from bigpe.agents.rules import RULES
 from bigpe.agents.terms import subject_kept
 from bigpe.prompts.library import naive_prompts
 from bigpe.prompts.templates import SeedText, seed_texts, seeds_of

@@ -32,7 +32,6 @@ from embedded import world
 from bigpe.agents import proposing
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
-    RULES,
     CampaignPlan,
     CritiqueRequested,
     Gradient,
@@ -49,6 +48,7 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.modifier import RETRIEVED
+from bigpe.agents.rules import RULES
 from bigpe.agents.statistics import mean_interval
 from bigpe.agents.terms import subject_kept, words
 from bigpe.agents.wording import compose, focus_rows

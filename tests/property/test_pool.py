@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.pool import GROWTH, Pool, PoolDelta
+from bigpe.agents.pool import Pool, PoolDelta
+from bigpe.agents.rules import GROWTH, RULES
 from bigpe.services.values import Instruction
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
@@ -81,7 +82,7 @@ def play(
         trace.deltas.append(delta)
         trace.sizes.append(len(pool.living()))
         trace.leaders_lost += leader in {gone for gone, why in delta.retired if "room" in why}
-        due = ever < math.ceil(GROWTH * math.sqrt(done + 1))
+        due = ever < math.ceil(GROWTH[RULES] * math.sqrt(done + 1))
         blocked = blocked + 1 if due and not delta.admitted else 0
         trace.longest_block = max(trace.longest_block, blocked)
     return trace
@@ -129,7 +130,7 @@ def test_half_of_forty_pulls_are_of_arms_tried_before(
     assert trace.repeats >= 20
     # and yet newcomers keep coming, as fast as the growth rule allows when nothing blocks them
     admitted = sum(len(delta.admitted) for delta in trace.deltas)
-    assert 4 <= admitted <= math.ceil(GROWTH * math.sqrt(41)) - 2
+    assert 4 <= admitted <= math.ceil(GROWTH[RULES] * math.sqrt(41)) - 2
 
 
 @given(name=st.sampled_from(("ucb1", "random", "paper")), loss=st.sampled_from([0, 0.3]), **RUNS)

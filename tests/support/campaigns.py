@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from bigpe.agents.campaign import CHANGEABLE, Campaign
 from bigpe.agents.messages import (
-    RULES,
     CampaignPlan,
     CritiqueRequested,
     Gradient,
@@ -25,6 +24,7 @@ from bigpe.agents.messages import (
     SeedInstruction,
     start_run,
 )
+from bigpe.agents.rules import RULES
 from bigpe.services.values import Exemplar, Instruction, digest
 
 SEEDS = tuple(

@@ -68,6 +68,13 @@ def test_the_latest_telling_of_a_cell_counts() -> None:
     assert newest([cell(gain=0.1), cell(gain=0.2)]) == [cell(gain=0.2)]
 
 
+def test_a_table_never_mixes_cells_of_two_rules() -> None:
+    old = [cell("a", s, 0.9) for s in range(3)] + [cell("b", s, 0.9) for s in range(3)]
+    new = [cell("a", s, 0.1, rules=2) for s in range(2)]
+    table = tabulate_cells("policies", "b", [*new, *old])
+    assert [(row.condition, row.seeds, row.gain) for row in table.rows] == [("a", 2, 10.0)]
+
+
 def test_intervals_are_over_seeds_and_differences_are_paired() -> None:
     cells = [cell("a", s, 0.10 + 0.1 * s) for s in range(4)]
     cells += [cell("b", s, 0.15 + 0.1 * s) for s in range(3)]
