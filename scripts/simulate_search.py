@@ -1,7 +1,7 @@
 """How good an instruction a run returns, by simulation: the coordinator's code, a modelled world.
 
-    python scripts/simulate_search.py --renders 100 --seeds 40
-    python scripts/simulate_search.py --set batch_size=3 --set policy.name=greedy
+    python scripts/simulate_search.py --seeds 40 --first 5000
+    python scripts/simulate_search.py --growth 4 --set batch_size=3 --set policy.name=greedy
 
 For tuning: thousands of rounds in minutes, where the embedded models take minutes a run.
 Campaign, policies, pool, evidence, the choice of what a gradient says and the recipe of a
@@ -9,20 +9,19 @@ proposal are bigpe's; the language model and the pictures are modelled. A rewrit
 prompt with the clauses that the exemplars share, each kept with probability 0.93; without any,
 junk. A picture's score is the embedded world's utility (`scripts/embedded/world.py`) of a scene
 whose unnamed attributes come from the picture's seed, `POINTS` for a logit, and noise that is
-small where the prompt adds no word that the world knows: constants fitted by eye to the
-transcripts of the first 20 cells. `truth` in the output is the noise-free gain of the returned
-instruction on 60 held-out prompts. What wins here has still to win on the models.
+small where the prompt adds no word that the world knows (docs/decisions/0020 says how well that
+fits real runs). What wins here has still to win on the models.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import sqlite3
 import sys
-from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,8 +47,8 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.modifier import RETRIEVED
-from bigpe.agents.rules import RULES
-from bigpe.agents.statistics import mean_interval
+from bigpe.agents.rules import GROWTH, RULES
+from bigpe.agents.statistics import mean, mean_interval
 from bigpe.agents.terms import subject_kept, words
 from bigpe.agents.wording import compose, focus_rows
 from bigpe.prompts.library import professional_prompts
@@ -86,6 +85,8 @@ JUNK = (
     "a delicate feather",
     "a boat",
 )
+HELD_OUT = 60
+"""Test prompts on which an instruction is judged."""
 
 
 class Stated(NamedTuple):
@@ -292,60 +293,53 @@ def _now(asked: Any) -> Any:
     raise AssertionError("it waited")
 
 
-def simulate(config: BigpeConfig, library: Library) -> dict[str, Any]:
-    """One run; what it returned, what that is worth, and where its pictures went."""
+class Found(NamedTuple):
+    """Where a run stood when it had used a budget; gains are noise-free and held out, x 100."""
+
+    returned: float
+    best_tried: float
+    arms: int
+    rounds: int
+
+
+def simulate(config: BigpeConfig, library: Library, budgets: Sequence[int]) -> dict[int, Found]:
+    """One run, seen at each budget of renders: a limit only withholds pulls, so a longer run begins
+    as a shorter one."""
     splits = naive_set(config, Path())
-    train = splits.of("train")
-    matches = {}
-    if config.data.professional:
-        for naive in train:
-            hits = library.search(naive, CANDIDATES)
-            match = next((text for text in hits if subject_kept(naive, text)), None)
-            if match is not None:
-                matches[naive] = match
-    run = config.run
-    plan = CampaignPlan(
-        **_decided(config),
-        train=train,
-        professional=matches,
-        instructions=tuple(seed_instructions()),
-    )
+    held_out = splits.of("test")[:HELD_OUT]
+    known: dict[str, float] = {}
     campaign, answers = Campaign(), World(library)
-    waiting: list[Message] = [start_run("simulated", plan)]
-    pictures: dict[str, set[tuple[str, int]]] = {}
+    waiting: list[Message] = [start_run("simulated", plan_of(config, splits.of("train"), library))]
+    found: dict[int, Found] = {}
+    applied = 0
     while waiting:
         outgoing = campaign.apply(waiting.pop(0))
-        for message in outgoing:
-            if isinstance(message, RenderRequested):
-                where = pictures.setdefault(message.purpose, set())
-                where.add((message.prompt, message.seed))
         waiting += [a for message in outgoing if (a := answers.reply(message)) is not None]
-    held_out = splits.of("test")[:60]
-    rows = [row for row in campaign.pool.rows() if row.mean is not None]
-    worth = {row.instruction.id: expected(row.instruction, held_out) for row in rows}
-    best = campaign.pool.best()
-    top = max(worth.values(), default=0.0)
-    return {
-        "seed": run.seed,
-        "truth": 100 * worth.get(best.instruction.id, 0.0),
-        "best tried": 100 * top,
-        "lost": 100 * (top - worth.get(best.instruction.id, 0.0)),
-        "rounds": campaign.applied,
-        "arms": len(rows),
-        "renders": campaign.used.renders,
-        "pictures": {purpose: len(made) for purpose, made in sorted(pictures.items())},
-        "instruction": best.instruction.text,
-        "arms_told": [
-            f"{100 * worth[r.instruction.id]:+.1f} | {100 * (r.mean or 0):+.1f} n={r.gains} "
-            f"p={r.pulls} lo={100 * (r.lo or 0):+.1f} {r.instruction.text}"
-            for r in rows
-        ],
-    }
+        if campaign.applied > applied:
+            applied = campaign.applied
+            rows = [row for row in campaign.pool.rows() if row.mean is not None]
+            new = (row.instruction for row in rows if row.instruction.id not in known)
+            known |= {one.id: expected(one, held_out) for one in new}
+            now = Found(
+                known.get(campaign.pool.best().instruction.id, 0.0),
+                max(known.values(), default=0.0),
+                len(rows),
+                applied,
+            )
+            found |= {budget: now for budget in budgets if campaign.used.renders <= budget}
+    return found
 
 
-def _decided(config: BigpeConfig) -> dict[str, Any]:
+def plan_of(config: BigpeConfig, train: tuple[str, ...], library: Library) -> CampaignPlan:
+    """As a run of the configuration would decide."""
+    matches: dict[str, str] = {}
+    for naive in train if config.data.professional else ():
+        hits = library.search(naive, CANDIDATES)
+        match = next((text for text in hits if subject_kept(naive, text)), None)
+        if match is not None:
+            matches[naive] = match
     run = config.run
-    return dict(
+    return CampaignPlan(
         rounds=run.rounds,
         batch_size=run.batch_size,
         seeds_per_prompt=run.seeds_per_prompt,
@@ -358,57 +352,60 @@ def _decided(config: BigpeConfig) -> dict[str, Any]:
         limits=config.budget.limits,
         prices=config.prices,
         improvements=run.improvements,
+        train=train,
+        professional=matches,
+        instructions=tuple(seed_instructions()),
         rules=RULES,
     )
 
 
 def expected(instruction: Instruction, prompts: tuple[str, ...]) -> float:
-    """The noise-free mean gain on the prompts, one scene each."""
+    """The noise-free mean gain on the prompts, one scene each, x 100."""
     total = 0.0
     for naive in prompts:
         seed = derive_seed("judged", naive)
         text = rewritten(instruction, naive, derive_seed("judged", instruction.id, naive))
         total += POINTS * (taste(text, seed) - taste(naive, seed))
-    return total / len(prompts)
+    return 100 * total / len(prompts)
+
+
+def settings(changes: Sequence[str], renders: int) -> dict[str, Any]:
+    """The configuration that `--set section.key=value` makes; `run` is the section by default."""
+    raw: dict[str, Any] = {"run": {"rounds": 100_000}, "budget": {"renders": renders}}
+    for change in changes:
+        key, _, told = change.partition("=")
+        section, _, name = key.rpartition(".")
+        with suppress(ValueError):
+            told = json.loads(told)
+        raw.setdefault(section or "run", {})[name] = told
+    return raw
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--renders", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--renders", type=int, nargs="+", default=[50, 100, 200, 400])
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="run seed")
+    parser.add_argument("--growth", type=float, help="of the pool, in place of the rules'")
+    parser.add_argument("--set", action="append", default=[], help="a setting, batch_size=3 say")
     told = parser.parse_args()
-    raw: dict[str, Any] = {"run": {"rounds": 100_000}, "budget": {"renders": told.renders}}
-    for change in told.set:
-        key, _, value = change.partition("=")
-        section, _, name = key.rpartition(".")
-        try:
-            value = json.loads(value)
-        except ValueError:
-            pass
-        raw.setdefault(section or "run", {})[name] = value
+    if told.growth:
+        GROWTH[RULES] = told.growth
+    raw = settings(told.set, max(told.renders))
     library = Library()
-    results = []
+    runs: list[dict[int, Found]] = []
     for seed in range(told.first, told.first + told.seeds):
         raw["run"]["seed"] = seed
-        found = simulate(check_config(raw, where="--set"), library)
-        results.append(found)
-        if told.show:
-            print(
-                f"== {seed} {found['truth']:+.2f} of {found['best tried']:+.2f}",
-                found["pictures"],
-                file=sys.stderr,
-            )
-            print("\n".join(found["arms_told"]), file=sys.stderr)
-    for key in ("truth", "best tried", "lost", "rounds", "arms", "renders"):
-        it = mean_interval([float(one[key]) for one in results])
-        print(f"{key}: {it.mean:.2f} [{it.lo or math.nan:.2f}, {it.hi or math.nan:.2f}]", end="  ")
-    total: Counter[str] = Counter()
-    for one in results:
-        total.update(one["pictures"])
-    print({k: round(v / len(results), 1) for k, v in total.items()})
+        runs.append(simulate(check_config(raw, where="--set"), library, told.renders))
+        print(seed, *(f"{found.returned:+.2f}" for found in runs[-1].values()), file=sys.stderr)
+    for budget in told.renders:
+        found = [run[budget] for run in runs if budget in run]
+        gain = mean_interval([one.returned for one in found])
+        tried, arms, rounds = (mean([one[k] for one in found]) for k in (1, 2, 3))
+        print(
+            f"{budget} renders: gain {gain.mean:+.2f} [{gain.lo:+.2f}, {gain.hi:+.2f}]; "
+            f"best tried {tried:+.2f}; {arms:.1f} instructions in {rounds:.1f} rounds"
+        )
 
 
 if __name__ == "__main__":

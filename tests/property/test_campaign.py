@@ -37,6 +37,24 @@ def test_a_run_does_not_depend_on_the_order_of_arrival(order: int, concurrency: 
     assert len(bodies(said)) == len(said), "no message id is used twice"
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), batch=st.integers(1, 5), each=st.integers(1, 2))
+def test_every_instruction_meets_the_prompts_in_one_order(seed: int, batch: int, each: int) -> None:
+    wanted = plan(seed=seed, batch_size=batch, seeds_per_prompt=each, rounds=20)
+    _, said, _ = drive(wanted, random.Random(0))
+    met: dict[str, list[tuple[str, int]]] = {}
+    for request in sorted(
+        (m for m in said if isinstance(m, RewriteRequested)), key=lambda m: m.round
+    ):
+        asked = [(task.naive, task.image_seed) for task in request.tasks]
+        met.setdefault(request.instruction.id, []).extend(asked)
+    longest = max(met.values(), key=len)
+    assert all(longest[: len(asked)] == asked for asked in met.values())
+    assert len(set(longest)) == len(longest), "a picture is compared once"
+    first = [naive for naive, _ in longest[: len(wanted.train) * each]]
+    assert all(first.count(naive) == each for naive in first), "all prompts before one again"
+
+
 @settings(max_examples=25, deadline=None)
 @given(order=st.integers(0, 10**6), cut=st.floats(0, 1))
 def test_replaying_what_was_heard_rebuilds_the_state(order: int, cut: float) -> None:
