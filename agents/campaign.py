@@ -54,7 +54,6 @@ from bigpe.agents.rounds import Picture, Round
 from bigpe.agents.rules import GROWTH, KNOWN_PULLS
 from bigpe.services.values import LlmUsage
 
-MEMORY = 5
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """What of a plan may change after it began: nothing that earlier results depend on."""
 
@@ -181,7 +180,7 @@ class Campaign(CampaignState):
             request,
             history=self._comparisons.total,
             living=tuple(self.pool.living()),
-            tried=self.pool.memory(MEMORY),
+            tried=self.pool.memory(),
         )
         current.withhold(plan)
         self._chosen = index
@@ -374,6 +373,7 @@ class Campaign(CampaignState):
                 sigma=self.sigma,
                 best=self.pool.best().instruction.id,
                 used=self.used,
+                stale=self._outlook.stale_rounds,
             )
         ]
 

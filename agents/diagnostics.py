@@ -60,8 +60,9 @@ class RoundFacts(NamedTuple):
     """Mean distance of the proposals to the nearest instruction before them, in [0, 1]."""
     diversity: float | None = None
     """Of the living instructions, in [0, 1]."""
-    best_bound: float | None = None
-    """The highest lower bound of any instruction, score units."""
+    stale: int | None = None
+    """Rounds since the best instruction's lower bound rose; None: a transcript from before it was
+    told."""
     causes: tuple[str, ...] = ()
     """Of what failed."""
 
@@ -89,23 +90,21 @@ def diagnose(history: Sequence[RoundFacts]) -> list[Finding]:
         degradation,
         high_variance,
         diversity,
+        stagnation,
     )
     recent = history[-WINDOW:]
-    found = [finding for look in looks if recent and (finding := look(recent))]
-    stale = stagnation(history) if history else None
-    return [*found, stale] if stale else found
+    return [finding for look in looks if recent and (finding := look(recent))]
 
 
 def stagnation(history: Sequence[RoundFacts]) -> Finding | None:
     """The best lower bound has not risen for `STALE_ROUNDS` rounds."""
-    bounds = [facts.best_bound for facts in history]
-    stale = int(stale_rounds(_row([-math.inf if b is None else b for b in bounds]))[0, -1])
-    if stale < STALE_ROUNDS:
+    last = history[-1]
+    if last.stale is None or last.stale < STALE_ROUNDS:
         return None
     return Finding(
         fault="stagnation",
-        since=history[-1 - stale].round,
-        evidence=f"no better lower bound of the best instruction for {stale} rounds",
+        since=max(1, last.round - last.stale),
+        evidence=f"no better lower bound of the best instruction for {last.stale} rounds",
         remedy="stop here and evaluate it, or bring new ideas: more professional prompts, "
         "another [llm.modifier], a larger [run] pool_size",
     )

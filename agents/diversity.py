@@ -28,12 +28,12 @@ def content(instruction: Instruction) -> frozenset[str]:
 
 def pool_diversity(instructions: Iterable[Instruction]) -> float | None:
     """Mean distance of all pairs of instructions; None for fewer than two."""
-    return _mean_distance([content(instruction) for instruction in instructions])
+    return mean_distance([content(instruction) for instruction in instructions])
 
 
 def rewrite_diversity(rewrites: Iterable[tuple[str, str]]) -> float | None:
     """Mean distance of what (naive, rewrite) pairs add, over all pairs; None for fewer than two."""
-    return _mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
+    return mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
 
 
 def spread(vectors: Sequence[Sequence[float]]) -> float | None:
@@ -52,34 +52,49 @@ class Sayings:
     """What instructions say, kept so that the nearest one to a new one is found quickly."""
 
     def __init__(self) -> None:
-        self._sizes: dict[frozenset[str], int] = {}
-        self._having: dict[str, list[frozenset[str]]] = defaultdict(list)
+        self._counts: Counter[frozenset[str]] = Counter()
+        """How often it was said in the rounds that are known."""
+        self._by_round: dict[int, list[frozenset[str]]] = defaultdict(list)
+        self._having: dict[str, dict[frozenset[str], None]] = defaultdict(dict)
 
-    def add(self, instruction: Instruction) -> None:
-        """Know it from now on."""
-        said = content(instruction)
-        if said in self._sizes:
-            return
-        self._sizes[said] = len(said)
+    def add(self, said: frozenset[str], round: int) -> None:
+        """Know this content of an instruction, which was said in `round`."""
+        self._by_round[round].append(said)
+        self._counts[said] += 1
         for word in said:
-            self._having[word].append(said)
+            self._having[word][said] = None
 
-    def novelty(self, instruction: Instruction) -> float | None:
-        """Distance to the nearest that is known; None when none is."""
-        own = content(instruction)
-        if not self._sizes or own in self._sizes:
-            return 0.0 if self._sizes else None
+    def forget(self, before: int) -> None:
+        """Know no more what was said in the rounds before that one."""
+        for round in [round for round in self._by_round if round < before]:
+            for said in self._by_round.pop(round):
+                self._counts[said] -= 1
+                if not self._counts[said]:
+                    self._drop(said)
+
+    def _drop(self, said: frozenset[str]) -> None:
+        del self._counts[said]
+        for word in said:
+            del self._having[word][said]
+            if not self._having[word]:
+                del self._having[word]
+
+    def nearest(self, own: frozenset[str]) -> float | None:
+        """Distance to the nearest content that is known; None when none is."""
+        if not self._counts or own in self._counts:
+            return 0.0 if self._counts else None
         shared: Counter[frozenset[str]] = Counter()
         for word in own:
-            shared.update(self._having.get(word, ()))
+            shared.update(self._having.get(word, {}).keys())
         # Those that share no word are at distance 1.
         apart = len(own)
         return min(
-            (1 - both / (apart + self._sizes[said] - both) for said, both in shared.items()),
+            (1 - both / (apart + len(said) - both) for said, both in shared.items()),
             default=1.0,
         )
 
 
-def _mean_distance(sets: list[frozenset[str]]) -> float | None:
+def mean_distance(sets: Sequence[frozenset[str]]) -> float | None:
+    """Of all pairs of sets; None for fewer than two."""
     found = [distance(one, other) for one, other in combinations(sets, 2)]
     return mean(found) if found else None

@@ -324,6 +324,8 @@ class PoolChanged(Message):
     """Id of the instruction with the highest lower bound so far."""
     used: Usage = Usage()
     """What the run has asked for so far, the pilot included."""
+    stale: int | None = None
+    """Rounds since the best lower bound rose; None in transcripts of older versions."""
 
 
 class RunStopped(Message):

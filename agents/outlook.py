@@ -14,7 +14,8 @@ class Outlook:
 
     last_failure: str = ""
     _empty_rounds: int = 0
-    _stale_rounds: int = 0
+    stale_rounds: int = 0
+    """Since the bound last rose."""
     _best_bound: float | None = None
 
     def settle(self, had_results: bool, bound: float | None) -> None:
@@ -22,9 +23,9 @@ class Outlook:
         self._empty_rounds = 0 if had_results else self._empty_rounds + 1
         if bound is not None and (self._best_bound is None or bound > self._best_bound):
             self._best_bound = bound
-            self._stale_rounds = 0
+            self.stale_rounds = 0
         else:
-            self._stale_rounds += 1
+            self.stale_rounds += 1
 
     def exhausted(self, patience: int) -> str | None:
         """Why no further round is worth choosing, or None."""
@@ -33,8 +34,8 @@ class Outlook:
                 f"{self._empty_rounds} rounds in a row gave no result; the last cause: "
                 f"{self.last_failure or 'unknown'}"
             )
-        if patience and self._stale_rounds >= patience:
+        if patience and self.stale_rounds >= patience:
             return (
-                f"the best instruction's lower bound has not risen for {self._stale_rounds} rounds"
+                f"the best instruction's lower bound has not risen for {self.stale_rounds} rounds"
             )
         return None

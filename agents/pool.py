@@ -10,6 +10,10 @@ chance (docs/decisions/0020). Where it is more, a policy that is sure of its lea
 door, because it never pulls the others again. So one pull is enough where the upper bound lies
 below the leader's mean, or after `size` rounds in which a newcomer was blocked. After 2 `size` - 1
 an arm may go while a pull of it is in flight (what that pull finds is still recorded).
+
+An instruction that has left is remembered while a decision can read its record: while a pull of it
+is in flight, a child of it waits, its improvement is among the latest that are told, or it may yet
+be called the best. Of the others only what departed.py keeps stays.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bigpe.agents.arm_record import ArmRecord, State
+from bigpe.agents.departed import Departed, outdone
 from bigpe.agents.policies import Arm, Policy
 from bigpe.agents.rules import GROWTH, KNOWN_PULLS, RULES
-from bigpe.agents.statistics import Squares, moderated_mean, summed
+from bigpe.agents.statistics import Squares, moderated_mean
 from bigpe.services.values import Instruction
 
 Basis = Literal["lower bound", "mean", "nothing"]
@@ -34,6 +39,8 @@ EMPTY_PULLS = 2
 """Pulls without any result after which an arm is retired."""
 PRIOR_DF = 4.0
 """Degrees of freedom by which an arm's variance is shrunk to that of all arms."""
+TOLD = 5
+"""Improvements that are told to those who propose the next ones."""
 
 
 class PoolRow(NamedTuple):
@@ -78,6 +85,7 @@ class Pool:
     _known_pulls: int
     _paper: bool
     _records: dict[str, ArmRecord]
+    _departed: Departed
     _finished: int
     _blocked: int
 
@@ -103,6 +111,7 @@ class Pool:
         self._known_pulls = known_pulls
         self._paper = paper
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
+        self._departed = Departed()
         self._finished = 0
         self._blocked = 0
 
@@ -122,10 +131,11 @@ class Pool:
 
     def noise(self) -> Squares:
         """Of gains at a fixed instruction and naive prompt: what differs there is noise."""
-        return summed(record.figures.within for record in self._records.values())
+        known = (record.figures.within for record in self._records.values())
+        return self._departed.within.with_others(known)
 
     def rows(self) -> list[PoolRow]:
-        """Every instruction ever admitted, in the order of admission."""
+        """The instructions that live, and those that left and are remembered, as they came."""
         prior = self._pooled_variance()
         return [self._row(r, prior) for r in self._records.values() if r.state != "waiting"]
 
@@ -140,14 +150,12 @@ class Pool:
         """By what `best` is the best."""
         return _best(self.rows())[1]
 
-    def memory(self, count: int) -> tuple[str, ...]:
-        """What the latest improvements won, at most `count`, newest last."""
-        told = [
-            f"{row.improvement} (mean gain {row.mean:+.4f}, n={row.gains})"
-            for row in self.rows()
-            if row.improvement and row.mean is not None
-        ]
-        return tuple(told[-count:])
+    def memory(self) -> tuple[str, ...]:
+        """What the latest improvements won, at most `TOLD`, newest last."""
+        return tuple(
+            f"{record.improvement} (mean gain {record.figures.mean:+.4f}, n={record.count})"
+            for record in self._told()
+        )
 
     # -- changing -----------------------------------------------------------------------------
 
@@ -173,11 +181,11 @@ class Pool:
         author: str = "",
         improvement: str = "",
     ) -> bool:
-        """Put a new instruction on the waiting list; False when it was ever here (by its id).
+        """Put a new instruction on the waiting list; False when it was here (by its id).
 
         `improvement`: what the gradient asked for, for the record.
         """
-        if instruction.id in self._records:
+        if instruction.id in self._records or instruction.id in self._departed:
             return False
         self._records[instruction.id] = ArmRecord(
             instruction,
@@ -201,6 +209,7 @@ class Pool:
         waiting = self._ranked(self._in("waiting"))
         for record in waiting[BACKLOG * self._size :]:
             del self._records[record.instruction.id]
+        self._forget()
         return PoolDelta(tuple(admitted), tuple(retired), len(self._in("waiting")))
 
     # -- rules --------------------------------------------------------------------------------
@@ -217,7 +226,8 @@ class Pool:
     def _settle_one(
         self, policy: Policy, scale: float, admitted: list[str], retired: list[tuple[str, str]]
     ) -> None:
-        ever = sum(record.state != "waiting" for record in self._records.values())
+        remembered = sum(record.state != "waiting" for record in self._records.values())
+        ever = self._departed.count + remembered
         waiting = self._ranked(self._in("waiting"))
         if not waiting or ever >= math.ceil(self._growth * math.sqrt(self._finished + 1)):
             return
@@ -291,6 +301,22 @@ class Pool:
         record.retire(reason)
         return (record.instruction.id, reason)
 
+    def _forget(self) -> None:
+        """Drop the records of those that left and that no decision can read any more."""
+        if self._pooled_variance() is None:
+            return  # nothing is ranked by lower bounds yet
+        wanted = {record.parent for record in self._in("waiting")}
+        wanted |= {record.instruction.id for record in self._told()}
+        left = [record for record in self._in("retired") if not record.pending]
+        for record in outdone(left, PRIOR_DF):
+            if record.instruction.id not in wanted:
+                self._departed.add(self._records.pop(record.instruction.id))
+
+    def _told(self) -> list[ArmRecord]:
+        """The latest that followed an improvement and have a result, oldest first."""
+        known = [r for r in self._records.values() if r.improvement and r.count]
+        return [r for r in known if r.state != "waiting"][-TOLD:]
+
     def _in(self, state: State) -> list[ArmRecord]:
         return [record for record in self._records.values() if record.state == state]
 
@@ -298,7 +324,8 @@ class Pool:
 
     def _pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all arms."""
-        return summed(record.figures.between for record in self._records.values()).variance
+        known = (record.figures.between for record in self._records.values())
+        return self._departed.between.with_others(known).variance
 
     def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
         told, bounds = record.figures, (None, None, None)

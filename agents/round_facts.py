@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bigpe.agents.diagnostics import RoundFacts
-from bigpe.agents.diversity import Sayings, pool_diversity
+from bigpe.agents.diagnostics import WINDOW, RoundFacts
+from bigpe.agents.diversity import Sayings, content, distance, mean_distance
 from bigpe.agents.messages import (
     ArmPulled,
     ImageScored,
@@ -17,8 +17,7 @@ from bigpe.agents.messages import (
     RunStarted,
     StepFailed,
 )
-from bigpe.agents.pool import PRIOR_DF
-from bigpe.agents.statistics import Squares, mean, moderated_mean, pooled_squares, summed
+from bigpe.agents.statistics import mean
 from bigpe.services.values import Instruction
 
 NEAR_COPY = "a near-copy"
@@ -35,84 +34,86 @@ class _Open:
     causes: list[str] = field(default_factory=list[str])
 
 
-@dataclass
-class _Record:
-    """An instruction's gains; a pull changes one record, so the others need no second look."""
-
-    gains: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    means: dict[str, float] = field(default_factory=dict[str, float])
-    """By naive prompt."""
-    centre: float = 0.0
-    squares: Squares = Squares(0.0, 0)
-
-    def add(self, pulled: ArmPulled) -> None:
-        for gain in pulled.gains:
-            self.gains[gain.naive].append(gain.gain)
-        for naive in {gain.naive for gain in pulled.gains}:
-            self.means[naive] = mean(self.gains[naive])
-        if self.means:
-            means = [*self.means.values()]
-            self.centre = mean(means)
-            self.squares = pooled_squares([means])
-
-
 class RoundHistory:
-    """Feed it every message of a run, in transcript order."""
+    """Feed it every message of a run, in transcript order, or those of its newest rounds.
 
-    def __init__(self, messages: Iterable[Message] = ()) -> None:
+    It looks back `WINDOW` rounds, and of what was proposed another `WINDOW`: however it began, it
+    says the same of the newest rounds once it has read so many.
+    """
+
+    def __init__(
+        self, messages: Iterable[Message] = (), living: Iterable[Instruction] = ()
+    ) -> None:
+        """`living`: the instructions alive before the first of the messages."""
         self.facts: list[RoundFacts] = []
-        """Of the settled rounds, in order."""
+        """Of the newest settled rounds, in order."""
         self._open: dict[int, _Open] = defaultdict(_Open)
-        self._living: dict[str, Instruction] = {}
+        self._living: dict[str, frozenset[str]] = {}
+        """What each of them says, by id."""
+        self._diversity: float | None = None
         self._known = Sayings()
-        self._records: dict[str, _Record] = defaultdict(_Record)
+        self._change_pool(living)
         for message in messages:
             self.add(message)
 
     def add(self, message: Message) -> None:
         """Take a message in."""
-        current = self._open[message.round]
         match message:
-            case RunStarted(plan=plan):
-                self._admit(seed.instruction for seed in plan.instructions)
+            case RunStarted():
+                self._change_pool([seed.instruction for seed in message.plan.instructions])
+                self.know(message)
             case ArmPulled():
-                current.pulled = message
+                self._open[message.round].pulled = message
             case ImageScored(purpose="rewrite"):
-                current.truncated += message.truncated > 0
+                self._open[message.round].truncated += message.truncated > 0
             case InstructionsProposed():
-                self._propose(current, message)
+                self._propose(self._open[message.round], message)
             case StepFailed(will_retry=False):
-                current.causes.append(message.cause)
+                self._open[message.round].causes.append(message.cause)
             case PoolChanged():
                 self._settle(message)
             case _:
                 pass
 
-    def _admit(self, instructions: Iterable[Instruction]) -> None:
-        for instruction in instructions:
-            self._living[instruction.id] = instruction
-            self._known.add(instruction)
+    def know(self, message: RunStarted | InstructionsProposed) -> None:
+        """Only know what was proposed, in a round before those that are looked at."""
+        said = message.plan.instructions if isinstance(message, RunStarted) else message.proposals
+        for one in said:
+            self._known.add(content(one.instruction), message.round)
+
+    def _change_pool(self, admitted: Iterable[Instruction], retired: Iterable[str] = ()) -> None:
+        self._living |= {one.id: content(one) for one in admitted}
+        for id in retired:
+            self._living.pop(id, None)
+        self._diversity = mean_distance([*self._living.values()])
 
     def _propose(self, current: _Open, message: InstructionsProposed) -> None:
+        self._known.forget(message.round - WINDOW)
         for proposal in message.proposals:
-            near = self._known.novelty(proposal.instruction)
+            near = self._nearest(content(proposal.instruction))
             current.novelty += [] if near is None else [near]
         for refused in message.refused:
             copies = any(reason.startswith(NEAR_COPY) for reason in refused.reasons)
             current.novelty += [0.0] if copies else []
-        for proposal in message.proposals:
-            self._known.add(proposal.instruction)
+        self.know(message)
+
+    def _nearest(self, said: frozenset[str]) -> float | None:
+        """Distance to the nearest that lives or was proposed lately; None when there is none."""
+        near = [distance(said, other) for other in self._living.values()]
+        proposed = self._known.nearest(said)
+        return min([*near, *([] if proposed is None else [proposed])], default=None)
 
     def _settle(self, message: PoolChanged) -> None:
-        current = self._open.pop(message.round)
-        self._admit(message.admitted)
-        for retired in message.retired:
-            self._living.pop(retired.instruction, None)
+        current = self._open[message.round]
+        for late in [round for round in self._open if round <= message.round]:
+            del self._open[late]
+        if message.admitted or message.retired:
+            self._change_pool(message.admitted, [one.instruction for one in message.retired])
         pulled = current.pulled
         if pulled is None:
             return
-        self._records[pulled.instruction].add(pulled)
         fallbacks = [gain.fallback for gain in pulled.gains if gain.fallback is not None]
+        self.facts = [one for one in self.facts if one.round > message.round - WINDOW]
         self.facts.append(
             RoundFacts(
                 round=message.round,
@@ -122,17 +123,8 @@ class RoundHistory:
                 fallbacks=len(fallbacks),
                 truncated=current.truncated,
                 novelty=mean(current.novelty) if current.novelty else None,
-                diversity=pool_diversity(self._living.values()),
-                best_bound=self._best_bound(),
+                diversity=self._diversity,
+                stale=message.stale,
                 causes=(*current.causes, *fallbacks),
             )
         )
-
-    def _best_bound(self) -> float | None:
-        """The highest lower bound of any instruction, as the pool reckons it."""
-        known = [record for record in self._records.values() if record.means]
-        prior = summed(record.squares for record in known).variance
-        bounds = [
-            moderated_mean(r.centre, len(r.means), r.squares, prior, PRIOR_DF).lo for r in known
-        ]
-        return max((bound for bound in bounds if bound is not None), default=None)

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 import bigpe
 from bigpe.agents.messages import ArmPulled
-from bigpe.runtime.facts import RunReader
 from bigpe.runtime.project import Project
+from bigpe.runtime.run_reader import RunReader
 from bigpe.runtime.search import Wanted, every
 from bigpe.runtime.viewer.context import Context, standing
 from bigpe.runtime.viewer.gallery import Comparison, chosen, read_comparisons

@@ -1,14 +1,8 @@
-"""What a run has found so far, folded from the facts in its transcript as they arrive.
-
-Every fact is read once, a stretch of the transcript at a time, so that a reader of a long run
-answers at once and catches up meanwhile, and never holds a transaction open.
-"""
+"""What a run has found so far, folded from the facts in its transcript as they arrive."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +10,6 @@ from typing import NamedTuple
 
 from bigpe.agents.budget import Usage
 from bigpe.agents.campaign import CHANGEABLE
-from bigpe.agents.diagnostics import Finding, diagnose
 from bigpe.agents.gating import judged
 from bigpe.agents.messages import (
     AnyMessage,
@@ -36,26 +29,9 @@ from bigpe.agents.messages import (
 from bigpe.agents.policies import Arm, PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
-from bigpe.agents.round_facts import RoundHistory
 from bigpe.agents.statistics import Gains, Interval, mean, moderated_interval, pooled_squares
-from bigpe.services.store import Store
 from bigpe.services.values import Instruction, Json
 
-FACTS = (
-    "RunStarted",
-    "PlanChanged",
-    "RewriteRequested",
-    "ArmPulled",
-    "GradientsComputed",
-    "InstructionsProposed",
-    "ReviewRequested",
-    "GateDecided",
-    "PoolChanged",
-    "StepFailed",
-    "RunStopped",
-)
-STRETCH = 2_000
-"""Transcript rows looked at in one go, while nobody else is answered: some ten milliseconds."""
 CURVE_POINTS = 400
 """Points of the best gain over rounds, at most about so many."""
 
@@ -109,6 +85,8 @@ class ArmFacts:
     """Of a seed."""
     parent: str | None = None
     born_round: int = 0
+    author: str = ""
+    """Whose gradient it follows; "" of a seed."""
     improvement: str = ""
     """The gradient's words that it follows."""
     gradient: Gradient | None = None
@@ -139,6 +117,8 @@ class RunFacts:
         """Unix time, seconds."""
         self.arms: dict[str, ArmFacts] = {}
         """Every instruction ever proposed, seeds first."""
+        self.admitted: list[str] = []
+        """The ids of those that were let in, as they came."""
         self.rounds: list[RoundFacts] = []
         self.settled_at: list[float] = []
         """When each round was settled; Unix time, seconds."""
@@ -151,8 +131,11 @@ class RunFacts:
         self.used = Usage()
         """What the settled rounds asked for, the pilot included."""
         self.stopped: RunStopped | None = None
+        self._flying: dict[int, ArmFacts] = {}
         self._pulled: dict[int, ArmPulled] = {}
         self._gradients: dict[int, dict[str, Gradient]] = {}
+        self._proposed: dict[int, InstructionsProposed] = {}
+        """By round, as gates have left it; it counts once the round is settled."""
         self._reviewed: dict[str, Json] = {}
 
     @property
@@ -162,8 +145,7 @@ class RunFacts:
 
     def in_flight(self) -> dict[int, str]:
         """The rounds under way and their instructions."""
-        found = {round: arm for arm, facts in self.arms.items() for round in facts.pending}
-        return dict(sorted(found.items()))
+        return {round: arm.instruction.id for round, arm in sorted(self._flying.items())}
 
     def pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all, as the pool has it."""
@@ -204,6 +186,7 @@ class RunFacts:
             case RewriteRequested():
                 arm = self._arm(message.instruction)
                 arm.pending[message.round] = len(message.tasks)
+                self._flying[message.round] = arm
             case ArmPulled():
                 self._pulled[message.round] = message
                 self._keep_pairs(seq, message)
@@ -211,7 +194,7 @@ class RunFacts:
                 known = self._gradients.setdefault(message.round, {})
                 known |= {gradient.improvement: gradient for gradient in message.gradients}
             case InstructionsProposed():
-                self._propose(message)
+                self._proposed[message.round] = message
             case ReviewRequested():
                 self._reviewed[message.mid] = message.subject
             case GateDecided():
@@ -231,6 +214,7 @@ class RunFacts:
         self.started_at = ts
         for seed in start.plan.instructions:
             self.arms[seed.instruction.id] = ArmFacts(seed.instruction, "living", name=seed.name)
+        self.admitted = [*self.arms]
         self.best = start.plan.instructions[0].instruction.id
 
     def _change(self, changed: PlanChanged) -> None:
@@ -259,6 +243,7 @@ class RunFacts:
                 "waiting",
                 parent=message.parent_instruction,
                 born_round=message.round,
+                author=proposal.author,
                 improvement=proposal.improvement,
                 gradient=gradients.get(proposal.improvement),
                 proposal=message.mid,
@@ -273,10 +258,13 @@ class RunFacts:
 
     def _settle(self, ts: float, changed: PoolChanged) -> None:
         pulled = self._pulled.pop(changed.round, None)
+        if proposed := self._proposed.pop(changed.round, None):
+            self._propose(proposed)
         self._gradients.pop(changed.round, None)
         self._count(changed.round, pulled)
         for instruction in changed.admitted:
             self._arm(instruction).state = "living"
+            self.admitted.append(instruction.id)
         for retired in changed.retired:
             if arm := self.arms.get(retired.instruction):
                 arm.state, arm.reason = "retired", retired.reason
@@ -300,9 +288,9 @@ class RunFacts:
         self._draw(changed.round)
 
     def _count(self, round: int, pulled: ArmPulled | None) -> None:
-        for arm in self.arms.values():
-            if arm.pending.pop(round, None) is not None:
-                arm.pulls += 1
+        if flown := self._flying.pop(round, None):
+            del flown.pending[round]
+            flown.pulls += 1
         if pulled is None or pulled.instruction not in self.arms:
             return
         arm = self.arms[pulled.instruction]
@@ -319,68 +307,6 @@ class RunFacts:
         gain = self.interval(arm, self.pooled_variance()) if arm else None
         if gain is not None:
             self.curve.append(CurvePoint(round, self.best, gain))
-
-
-class RunReader:
-    """Follows a run in its store: the facts up to a place in the transcript."""
-
-    def __init__(self, store: Store, run: str) -> None:
-        self._store = store
-        self._run = run
-        self._turn = asyncio.Lock()
-        self.facts = RunFacts()
-        self._history = RoundHistory()
-        self._findings: tuple[int, list[Finding]] = (0, [])
-        self.seq = 0
-        """Up to here the transcript was read."""
-        self.last_seq = 0
-        """Where it ended when last looked at."""
-
-    @property
-    def behind(self) -> bool:
-        """Whether more is known to be there than was read."""
-        return self.seq < self.last_seq
-
-    @property
-    def share(self) -> float:
-        """How much of what is there was read, 0..1."""
-        return self.seq / self.last_seq if self.last_seq else 1.0
-
-    def findings(self) -> list[Finding]:
-        """The faults that stand after what was read."""
-        rounds = len(self._history.facts)
-        if self._findings[0] != rounds:
-            self._findings = (rounds, diagnose(self._history.facts))
-        return self._findings[1]
-
-    async def catch_up(self, seconds: float | None = None) -> None:
-        """Read on to the transcript's end, or until the time is used: a stretch at least."""
-        until = None if seconds is None else time.monotonic() + seconds
-        row = await self._store.one("last_seq", run=self._run)
-        self.last_seq = row["seq"] if row else 0
-        while self.behind:
-            async with self._turn:  # for a stretch only: another may read on in between
-                await self._read_stretch(min(self.seq + STRETCH, self.last_seq))
-            if until is not None and time.monotonic() >= until:
-                break
-            await asyncio.sleep(0)
-
-    async def _read_stretch(self, upto: int) -> None:
-        if upto <= self.seq:
-            return  # another has read it meanwhile
-        facts: list[tuple[int, float, AnyMessage]] = []
-        window = {"run": self._run, "after": self.seq, "upto": upto}
-        for kind in FACTS:
-            rows = await self._store.rows("facts", type=kind, **window)
-            facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
-        # Of the many scores diagnostics only want those of pictures whose prompt was cut off.
-        place = {**window, "type": "ImageScored", "limit": -1}
-        rows = await self._store.rows("told_of_rounds", **place)
-        facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
-        for seq, ts, message in sorted(facts, key=lambda fact: fact[0]):
-            self.facts.apply(seq, ts, message)
-            self._history.add(message)
-        self.seq = upto
 
 
 def ordered(arms: Sequence[ArmFacts], gain_of: dict[str, Interval | None]) -> list[ArmFacts]:

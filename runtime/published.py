@@ -17,6 +17,7 @@ from bigpe.agents.constraints import Constraints
 from bigpe.runtime.comparison import Difference, Evaluation
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import replayed_campaign, require_finished, scorer_of
+from bigpe.runtime.records import all_rows
 from bigpe.services.errors import ConfigError, DataError, StoreError
 from bigpe.services.files import partial_file
 from bigpe.services.llm import EMBEDDED
@@ -113,7 +114,8 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
     report = await _latest_report(store, run)
     chosen = report.selection.chosen if report and report.selection else None
     instruction = chosen or campaign.pool.best().instruction
-    record = next(r for r in campaign.pool.rows() if r.instruction.id == instruction.id)
+    rows = await all_rows(store, run, campaign.pool)
+    record = next(row for row in rows if row.instruction.id == instruction.id)
     return Published(
         id=instruction.id,
         instruction=instruction,

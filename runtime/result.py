@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from bigpe.agents.messages import BUILT_IN_AUTHOR, CampaignPlan
-from bigpe.agents.pool import Pool, PoolRow
+from bigpe.agents.pool import PoolRow
 from bigpe.runtime.transcript import points
 
 
-def result_json(pool: Pool, plan: CampaignPlan, reason: str, renders: int) -> dict[str, Any]:
+def result_json(
+    rows: Sequence[PoolRow], best: PoolRow, plan: CampaignPlan, reason: str, renders: int
+) -> dict[str, Any]:
     """The result for machines; gains in score units."""
-    best = pool.best()
     return {
         "reason": reason,
         "best": best.instruction.id,
@@ -36,12 +38,12 @@ def result_json(pool: Pool, plan: CampaignPlan, reason: str, renders: int) -> di
                 "author": row.author,
                 "state": row.state,
             }
-            for row in pool.rows()
+            for row in rows
         ],
     }
 
 
-def result_table(pool: Pool, *, best: str) -> Table:
+def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
     """Instructions with pulls, mean paired gain and interval, lineage and state."""
     table = Table(
         title="Instructions (gain: score x 100, rewritten less naive)", title_justify="left"
@@ -54,7 +56,7 @@ def result_table(pool: Pool, *, best: str) -> Table:
     table.add_column("95% interval", justify="right", no_wrap=True)
     table.add_column("lineage", no_wrap=True)
     table.add_column("state")
-    for row in sorted(pool.rows(), key=_by_gain):
+    for row in sorted(rows, key=_by_gain):
         style = "bold" if row.instruction.id == best else None
         mark = "* " if row.instruction.id == best else ""
         table.add_row(

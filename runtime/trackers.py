@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.facts import ArmFacts, RunFacts, RunReader
+from bigpe.runtime.facts import ArmFacts, RunFacts
+from bigpe.runtime.run_reader import RunReader
 from bigpe.services.errors import ConfigError, ServiceError
 from bigpe.services.store import Store
 from bigpe.services.values import digest, flat_settings

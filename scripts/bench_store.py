@@ -7,24 +7,23 @@ agents on a SingleThreadedAgentRuntime and once as bigpe roles whose every messa
 SQLite with its delivery and its mark before it is published: same messages, same work, same
 number of deliveries, in turn in one process. Messages handled per second, durable over plain.
 
-open_million_seconds and resume_seconds_growth: a real run on fake models is made, and its rounds
-are copied by SQL until the transcript holds a million messages (ids, rounds, deliveries and all).
-Opening is what `bigpe inspect` and a viewer ask first: the runs, the counts and the first and last
-page, filtered and not, by a new connection each time. Resuming is the store, the coordinator's
-campaign and the open deliveries of a session.
+open_million_seconds and resume_seconds_growth: see long_history.py for how transcripts of a million
+messages are made. Opening is what `bigpe inspect` and a viewer ask first: the runs, the counts and
+the first and last page, filtered and not, by a new connection each time. Resuming is what `bigpe
+resume` does until the first new message is handled, models and Python's imports left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import random
-import sqlite3
+import io
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -41,10 +40,11 @@ from autogen_core import (
     message_handler,
 )
 from figures import say, say_ratio
-from support.campaigns import answer, plan
-from support.runs import run_fake
+from long_history import RUN, TAIL, make_history
+from rich.console import Console
+from support.campaigns import plan
+from support.runs import open_fake
 
-from bigpe.agents.campaign import Campaign
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     ImageScored,
@@ -54,8 +54,9 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.role import Role
-from bigpe.agents.snapshots import fold_version
-from bigpe.runtime.history import COORDINATOR, replayed_campaign
+from bigpe.runtime.cli.run import earlier_rounds
+from bigpe.runtime.history import COORDINATOR
+from bigpe.runtime.progress import RunView
 from bigpe.services.paging import NEWEST, page
 from bigpe.services.store import Store
 from bigpe.services.values import digest
@@ -239,63 +240,6 @@ async def throughput(quick: bool) -> None:
 
 # -- a long history -------------------------------------------------------------------------------
 
-COPY_MESSAGES = """INSERT INTO message(mid, run, type, sender, parent, round, body, ts, tokens, ms)
-SELECT substr(mid, 1, 24) || printf('%08x', :copy), run, type, sender, parent, round + :shift, body,
-  ts, tokens, ms FROM message WHERE seq <= :last ORDER BY seq"""
-COPY_DELIVERIES = """INSERT INTO delivery(run, actor, mid, done)
-SELECT run, actor, substr(mid, 1, 24) || printf('%08x', :copy), done + :copy * :most FROM delivery
-WHERE mid IN (SELECT mid FROM message WHERE seq <= :last)"""
-TAIL = 200
-"""Messages that the coordinator handled after its snapshot: within one interval of snapshots."""
-
-
-def fold_of(rounds: int) -> tuple[str, list[Message]]:
-    """The coordinator's snapshot in a run of so many rounds, and what it handled after it.
-
-    The models answer at once and the evidence, which decides nothing here, is left out.
-    """
-    heard: list[Message] = []
-    campaign = Campaign()
-    naive = tuple(f"a thing{index} in a place{index % 7}" for index in range(150))
-    wanted = plan(rounds=rounds, batch_size=5, concurrency=2, pool_size=8, train=naive)
-    waiting: list[Message] = [start_run("main", wanted)]
-    order = random.Random(1)
-    while waiting and campaign.applied < rounds - 20:
-        incoming = waiting.pop(order.randrange(len(waiting)))
-        waiting += [a for said in campaign.apply(incoming) if (a := answer(said)) is not None]
-    snapshot = campaign.snapshot()
-    while waiting and len(heard) < TAIL:
-        incoming = waiting.pop(order.randrange(len(waiting)))
-        heard.append(incoming)
-        waiting += [a for said in campaign.apply(incoming) if (a := answer(said)) is not None]
-    return snapshot, heard
-
-
-async def make_history(folder: Path, messages: int) -> None:
-    """A project whose transcript has so many messages, of the shapes of a real run."""
-    await run_fake(folder, {"run": {"rounds": 40, "batch_size": 5, "pilot_prompts": 5, "seed": 3}})
-    connection = sqlite3.connect(folder / "bigpe.db", isolation_level=None)
-    one = connection.execute
-    (last, rounds) = one("SELECT max(seq), max(round) FROM message").fetchone()
-    (most,) = one("SELECT max(done) FROM delivery").fetchone()
-    snapshot, tail = fold_of(max(60, rounds * messages // last))
-    one("BEGIN")
-    for copy in range(1, messages // last):
-        shared = {"copy": copy, "last": last}
-        one(COPY_MESSAGES, shared | {"shift": copy * rounds})
-        one(COPY_DELIVERIES, shared | {"most": most})
-    one("COMMIT")
-    connection.close()
-    async with Store(folder / "bigpe.db") as store:
-        state = {"version": fold_version(), "state": snapshot, "ts": 0.0}
-        place = {"run": "main", "actor": COORDINATOR}
-        await store.write([("put_snapshot", place | state)])
-        journal = Journal(store, "main")
-        journal.attach(SingleThreadedAgentRuntime(), {m.kind: (COORDINATOR,) for m in tail})
-        for message in tail:
-            await journal.commit("scorer", [message])
-            await journal.commit(COORDINATOR, [], handled=message)
-
 
 async def opening(folder: Path) -> float:
     """Seconds to open the project and read what a reader asks first."""
@@ -312,23 +256,34 @@ async def opening(folder: Path) -> float:
 
 
 async def resuming(folder: Path) -> float:
-    """Seconds until the coordinator's state and all open deliveries are there."""
-    start = time.perf_counter()
-    async with Store(folder / "bigpe.db") as store:
-        campaign = await replayed_campaign(store, "main")
-        await Journal(store, "main").owed()
-    seconds = time.perf_counter() - start
-    print(f"{campaign.applied} rounds resumed in {seconds:.3f} s", file=sys.stderr)
+    """Seconds until a run taken up again has handled the first message that it was owed.
+
+    As `bigpe resume` does it, on fake models: the session, the coordinator's campaign, what is
+    owed, and the live view, which reads the rounds of earlier processes meanwhile.
+    """
+    seconds, start = 0.0, time.perf_counter()
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(open_fake(folder, {"run": RUN}))
+        past = await stack.enter_async_context(earlier_rounds(session))
+        view = stack.enter_context(RunView(session, Console(file=io.StringIO()), past))
+        async for message in session.run():
+            view.show(message)
+            if not session.pausing:
+                seconds = time.perf_counter() - start
+                session.pause()
+        rounds = session.coordinator.campaign.applied
+    print(f"{rounds} rounds resumed in {seconds:.3f} s", file=sys.stderr)
     return seconds
 
 
 async def history(quick: bool) -> None:
     small, large = (2_000, 20_000) if quick else (10_000, 1_000_000)
-    with tempfile.TemporaryDirectory() as place, patch("bigpe.agents.rounds.tabulate", no_evidence):
+    with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / "small", Path(place) / "large"]
         for folder, messages in zip(folders, (small, large), strict=True):
             start = time.perf_counter()
-            await make_history(folder, messages)
+            with patch("bigpe.agents.rounds.tabulate", no_evidence):
+                await make_history(folder, messages)
             seconds = time.perf_counter() - start
             print(f"{messages} messages made in {seconds:.0f} s", file=sys.stderr)
         opened = [await opening(folders[1]) for _ in range(7)]
@@ -339,7 +294,10 @@ async def history(quick: bool) -> None:
         how=f"open a transcript of {large} messages; runs, counts, first and last page, pages by "
         "type, sender and round; median, lo and hi of single openings",
     )  # fmt: skip
-    how = f"resume after {large} messages, over after {small}, {TAIL} of them past the snapshot"
+    how = (
+        f"from opening a session to the first new message handled, on fake models: after {large} "
+        f"messages over after {small}, {TAIL} of them past the snapshot"
+    )
     say_ratio("resume_seconds_growth", [b for _, b in pairs], [a for a, _ in pairs], how)
 
 

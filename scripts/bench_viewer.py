@@ -34,9 +34,9 @@ from support.pages import Served, pages_of, serving, tab  # noqa: E402
 from support.runs import open_fake_evaluated, run_fake  # noqa: E402
 
 from bigpe.runtime.evaluate import Settings, evaluate  # noqa: E402
-from bigpe.runtime.facts import RunReader  # noqa: E402
 from bigpe.runtime.project import Project  # noqa: E402
 from bigpe.runtime.rating import question_of  # noqa: E402
+from bigpe.runtime.run_reader import RunReader  # noqa: E402
 from bigpe.runtime.viewer.rate import RatePages, Rater  # noqa: E402
 from bigpe.runtime.viewer.web import LocalServer  # noqa: E402
 from bigpe.services.store import Store  # noqa: E402

@@ -90,7 +90,7 @@ async def run(folder: Path, config: Mapping[str, Any]) -> None:
 
 async def choices(judged: EvaluatedRun) -> dict[str, Selection]:
     """What validation prompts choose, without and with the guard's veto."""
-    candidates = shortlist(judged.campaign.pool.rows())
+    candidates = shortlist(await judged.rows())
     guards = list(judged.services.guards)
     return {
         name: await select_best(
@@ -139,7 +139,7 @@ async def judge(folder: Path) -> Judged:
         report = await evaluate(judged, Settings(seeds=2), lambda _: None)
         stored = await judged.store.rows("evaluation_rows", run="main", split="test")
         names = {s.instruction.id: s.name for s in judged.campaign.plan.instructions}
-        arms = judged.campaign.pool.rows()
+        arms = await judged.rows()
     rows = [Row.model_validate_json(row["body"]) for row in stored]
     return Judged(arms, names, chosen, report, rows)
 

@@ -150,7 +150,7 @@ def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundFacts]]:
     cut = rng.binomial(BATCH, d.USUAL_CUT, shape)
     fallen = rng.binomial(BATCH, d.USUAL_FAILURES, shape)
     novelty = rng.normal(0.5, 0.1, shape)
-    bounds = np.cumsum(rng.random(shape) < PROGRESS, axis=1)
+    stale = d.stale_rounds(np.cumsum(rng.random(shape) < PROGRESS, axis=1).astype(float))
     return [
         [
             d.RoundFacts(
@@ -162,7 +162,7 @@ def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundFacts]]:
                 truncated=int(cut[run, t]),
                 novelty=float(novelty[run, t]),
                 diversity=0.6,
-                best_bound=float(bounds[run, t]),
+                stale=int(stale[run, t]),
             )
             for t in range(ROUNDS)
         ]

@@ -276,6 +276,14 @@ WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto
   AND (type <> 'ImageScored' OR json_extract(body, '$.truncated') > 0)
 ORDER BY seq LIMIT :limit;
 
+-- name: pool_changes
+SELECT json_extract(body, '$.admitted') AS admitted,
+  (SELECT json_group_array(value ->> '$.instruction') FROM json_each(body, '$.retired')) AS retired
+FROM message INDEXED BY message_by_type
+WHERE run = :run AND type = 'PoolChanged' AND seq <= :upto
+  AND (json_array_length(body, '$.admitted') > 0 OR json_array_length(body, '$.retired') > 0)
+ORDER BY seq;
+
 -- name: message_by_mid
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
 WHERE run = :run AND mid = :mid;

@@ -20,7 +20,7 @@ from bigpe.runtime.cli.common import (
     stdout,
 )
 from bigpe.runtime.cli.view import announce, port_option
-from bigpe.runtime.facts import RunFacts, RunReader
+from bigpe.runtime.facts import RunFacts
 from bigpe.runtime.project import Project
 from bigpe.runtime.rating import (
     NAIVE,
@@ -31,6 +31,7 @@ from bigpe.runtime.rating import (
     votes_of,
 )
 from bigpe.runtime.rating_views import told
+from bigpe.runtime.run_reader import RunReader
 from bigpe.runtime.viewer.rate import RatePages, Rater
 from bigpe.runtime.viewer.web import LocalServer
 from bigpe.services.errors import ConfigError

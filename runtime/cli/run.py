@@ -229,7 +229,7 @@ async def go(
                     console.print(Text(f"run {name!r} has ended; nothing more was done"))
                 else:
                     await _drive(session, metrics_port)
-                return report(session, as_json=as_json)
+                return await report(session, as_json=as_json)
         except asyncio.CancelledError:
             console.print(Text("stopped before the run went on; nothing is lost"))
             return PAUSED
@@ -244,7 +244,7 @@ class Watcher(Protocol):
 
 
 @asynccontextmanager
-async def _past(session: Session) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
+async def earlier_rounds(session: Session) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
     """The rounds of earlier processes, read while the run goes on already."""
     async with reading(session.project.folder) as store:
         row = await store.one("last_seq", run=session.name)
@@ -262,7 +262,7 @@ async def _drive(session: Session, metrics_port: int | None) -> None:
     console = stderr()
     try:
         async with AsyncExitStack() as stack:
-            past = await stack.enter_async_context(_past(session))
+            past = await stack.enter_async_context(earlier_rounds(session))
             watchers: list[Watcher] = [
                 stack.enter_context(RunView(session, console, past)),
                 stack.enter_context(Tracing()),
@@ -276,7 +276,7 @@ async def _drive(session: Session, metrics_port: int | None) -> None:
         console.print(Text("stopped at once"))
 
 
-def report(session: Session, *, as_json: bool) -> int:
+async def report(session: Session, *, as_json: bool) -> int:
     """Print the result, or how to go on; returns the exit code."""
     campaign = session.coordinator.campaign
     if campaign.stopped is None:
@@ -285,7 +285,7 @@ def report(session: Session, *, as_json: bool) -> int:
             Text(f"paused after round {campaign.applied}; go on with: {hint}"), soft_wrap=True
         )
         return PAUSED
-    _show_result(session, campaign.stopped, as_json=as_json)
+    await _show_result(session, campaign.stopped, as_json=as_json)
     if session.pool.best().mean is not None:
         return 0
     if campaign.applied or campaign.failed:
@@ -301,15 +301,15 @@ def report(session: Session, *, as_json: bool) -> int:
     return 0
 
 
-def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
+async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
     campaign = session.coordinator.campaign
+    rows, best = await session.instructions(), session.pool.best()
     if as_json:
         used = campaign.used.renders
-        print_json(result_json(session.pool, campaign.plan, stopped.reason, used))
+        print_json(result_json(rows, best, campaign.plan, stopped.reason, used))
         return
     console = stdout()
-    console.print(result_table(session.pool, best=stopped.best))
+    console.print(result_table(rows, best=stopped.best))
     console.print(Text(f"stopped: {stopped.reason}"))
-    best = session.pool.best()
     if best.mean is not None:
         console.print(Text(f"best: {best.instruction.text}"))

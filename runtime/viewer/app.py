@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bigpe.runtime.facts import RunReader
 from bigpe.runtime.project import Project
+from bigpe.runtime.run_reader import RunReader
 from bigpe.runtime.viewer import evaluation, gallery, lineage, overview, transcript
 from bigpe.runtime.viewer.context import Context, standing
 from bigpe.runtime.viewer.pictures import Pictures

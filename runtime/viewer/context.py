@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from bigpe.runtime.facts import RunReader
 from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
+from bigpe.runtime.run_reader import RunReader
 from bigpe.services.store import Store
 
 

@@ -21,9 +21,9 @@ from support.runs import run_fake
 from bigpe.agents.statistics import cohen_kappa, share_interval
 from bigpe.runtime.cli.rate import rate
 from bigpe.runtime.evaluation import Row, under
-from bigpe.runtime.facts import RunReader
 from bigpe.runtime.project import Project
 from bigpe.runtime.rating import Question, Vote, in_order, question_of, report_of, votes_of
+from bigpe.runtime.run_reader import RunReader
 from bigpe.runtime.viewer.rate import RatePages, Rater
 from bigpe.runtime.viewer.web import LocalServer
 from bigpe.services.errors import ConfigError

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.campaigns import answer, bodies, drive, plan
+from support.campaigns import answer, answer_anew, bodies, drive, plan
 
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
@@ -109,23 +109,28 @@ def test_a_long_run_looks_back_on_its_newest_comparisons_only(
     assert rows and max(row.n for row in rows) <= 12 + 3 + 1
 
 
-def test_a_snapshot_does_not_grow_with_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the instructions that have left: of t rounds some 2 sqrt(t), and only their sums."""
+@pytest.mark.parametrize("policy", ["ucb1", "paper"])
+def test_a_snapshot_does_not_grow_with_the_rounds(
+    monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """Though every round proposes another instruction; but for 11 bytes of each that has left."""
     monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 30)
     monkeypatch.setattr("bigpe.agents.account.REMEMBERED", 100)
     monkeypatch.setattr("bigpe.agents.rounds.tabulate", lambda *_, **__: ())
-    campaign, sizes = Campaign(), dict[int, int]()
-    waiting: list[Message] = [start_run("r", plan(rounds=1200, concurrency=2))]
+    campaign, sizes, admitted = Campaign(), dict[int, int](), 0
+    wanted = plan(rounds=800, concurrency=2, policy={"name": policy})
+    waiting: list[Message] = [start_run("r", wanted)]
     order = random.Random(8)
     while waiting:
         for said in campaign.apply(waiting.pop(order.randrange(len(waiting)))):
-            waiting += [a] if (a := answer(said)) is not None else []
-            if isinstance(said, PoolChanged) and said.round in (300, 1200):
-                sizes[said.round] = len(campaign.snapshot())
-                assert Campaign.restore(campaign.snapshot()) == campaign
-    left = [row for row in campaign.pool.rows() if row.state.startswith("retired")]
-    assert sizes[1200] - sizes[300] < 2000 + 900 * len(left)
-    assert sizes[1200] < 1.25 * sizes[300]
+            waiting += [a] if (a := answer_anew(said)) is not None else []
+            if isinstance(said, PoolChanged):
+                admitted += len(said.admitted)
+                if said.round in (200, 800):
+                    sizes[said.round] = len(campaign.snapshot())
+                    assert Campaign.restore(campaign.snapshot()) == campaign
+    assert admitted > 50 and len(campaign.pool.rows()) < 25
+    assert sizes[800] < 1.1 * sizes[200] + 11 * admitted
 
 
 def test_a_run_ends_with_a_reason_and_every_round_settled() -> None:

@@ -48,13 +48,13 @@ HEALTHY = World()
 def history(rounds: int, after: World = HEALTHY, *, seed: int = 0) -> list[RoundFacts]:
     """Rounds of five gains under three instructions; from round 51 on the world is `after`."""
     rng = np.random.default_rng(seed)
-    bound = 0.0
+    stale = 0
     made: list[RoundFacts] = []
     for index in range(1, rounds + 1):
         world = after if index > 50 else HEALTHY
         missing = int(rng.binomial(5, world.failed / 2))
         fallbacks = int(rng.binomial(5 - missing, world.failed / 2))
-        bound += float(rng.random() < world.progress)
+        stale = 0 if rng.random() < world.progress else stale + 1
         arm = index % 3
         gains = rng.normal(0.02 + 0.004 * arm - world.fall, 0.01 * world.scale, 5 - missing)
         made.append(
@@ -67,7 +67,7 @@ def history(rounds: int, after: World = HEALTHY, *, seed: int = 0) -> list[Round
                 truncated=int(rng.binomial(5, world.cut)),
                 novelty=float(rng.normal(world.novelty, 0.1)),
                 diversity=world.diversity,
-                best_bound=bound,
+                stale=stale,
                 causes=("server is busy",) * missing,
             )
         )
@@ -108,7 +108,7 @@ def test_each_fault_is_named_with_evidence_and_remedy(
 def test_noise_that_drowns_every_gain_names_the_batch_that_would_do() -> None:
     rng = np.random.default_rng(3)
     noisy = [
-        RoundFacts(i, f"arm {i % 2}", tuple(map(float, rng.normal(0.002, 0.05, 5))), best_bound=i)
+        RoundFacts(i, f"arm {i % 2}", tuple(map(float, rng.normal(0.002, 0.05, 5))))
         for i in range(1, 31)
     ]
     found = [finding for finding in diagnose(noisy) if finding.fault == "high variance"]
@@ -125,7 +125,6 @@ def test_what_exploration_does_is_no_degradation() -> None:
             i,
             f"arm {i // 4}",
             tuple(map(float, rng.normal(0.03 - 0.001 * (i // 4), 0.01, 5))),
-            best_bound=float(i),
         )
         for i in range(1, 101)
     ]
@@ -133,9 +132,10 @@ def test_what_exploration_does_is_no_degradation() -> None:
 
 
 def test_lost_rounds_and_single_gains_are_no_obstacle() -> None:
-    rounds = [RoundFacts(i, "a", (), missing=1, causes=("no answer",)) for i in range(1, 32)]
+    lost = {"missing": 1, "causes": ("no answer",)}
+    rounds = [RoundFacts(i, "a", (), **lost, stale=i - 1) for i in range(1, 32)]
     assert [finding.fault for finding in diagnose(rounds)] == ["failures", "stagnation"]
-    assert diagnose([RoundFacts(i, "a", (0.1,), best_bound=i) for i in range(1, 32)]) == []
+    assert diagnose([RoundFacts(i, "a", (0.1,)) for i in range(1, 32)]) == []
 
 
 @given(st.integers(0, 10_000))

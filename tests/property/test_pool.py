@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -39,6 +40,9 @@ class Trace:
     longest_block: int = 0
     """Rounds in a row in which the growth rule let a newcomer in and the pool did not."""
     leaders_lost: int = 0
+    told: list[object] = field(default_factory=list[object])
+    """All that decisions and people read of the pool after each round."""
+    remembered: list[int] = field(default_factory=list[int])
 
 
 def play(
@@ -52,8 +56,15 @@ def play(
     noise: float = 0.01,
     loss: float = 0.0,
     seed: int = 0,
+    again: int = 0,
+    steps: float = 0.0,
+    watched: bool = False,
 ) -> Trace:
-    """A run as the campaign does it: pull t is chosen after t - `flight` are settled."""
+    """A run as the campaign does it: pull t is chosen after t - `flight` are settled.
+
+    `again`: instructions that may be proposed, all new ones if 0; `steps`: gains are multiples of
+    it, so that many are equal.
+    """
     nature = random.Random(seed)
     policy = make_policy(PolicyConfig(name=name))
     pool = Pool(seeds(), size=size, paper=name == "paper")
@@ -73,14 +84,22 @@ def play(
         done, arm = flying.popleft()
         centre = worth.setdefault(arm, nature.gauss(0, spread))
         gains = [(f"p{nature.randrange(30)}", nature.gauss(centre, noise)) for _ in range(batch)]
+        if steps:
+            gains = [(naive, steps * round(gain / steps)) for naive, gain in gains]
         pool.finish_pull(arm, done, gains if nature.random() >= loss else [])
         child = Instruction(text=f"child {done} of {arm[:6]}")
-        pool.propose(child, parent=arm, round=done, gradient_mid="m")
+        if again:
+            child = Instruction(text=f"child {nature.randrange(again)}")
+        pool.propose(child, parent=arm, round=done, gradient_mid="m", improvement=f"more {done}")
         leader = leader_of(pool)
-        ever = len(pool.rows())
+        ever = 2 + sum(len(delta.admitted) for delta in trace.deltas)
         delta = pool.settle(policy, SCALE)
         trace.deltas.append(delta)
         trace.sizes.append(len(pool.living()))
+        trace.remembered.append(len(pool.rows()))
+        if watched:
+            told = (pool.best(), pool.best_basis(), pool.memory(), pool.noise(), pool.arms())
+            trace.told.append(told)
         trace.leaders_lost += leader in {gone for gone, why in delta.retired if "room" in why}
         due = ever < math.ceil(GROWTH[RULES] * math.sqrt(done + 1))
         blocked = blocked + 1 if due and not delta.admitted else 0
@@ -145,6 +164,67 @@ def test_the_same_history_makes_the_same_pool(
     assert first.pool.rows() == second.pool.rows()
     assert first.deltas == second.deltas
     assert 1 <= min(first.sizes) and max(first.sizes) <= size
+
+
+@given(
+    name=st.sampled_from(("ucb1", "random", "greedy", "paper")),
+    loss=st.sampled_from([0, 0.3]),
+    again=st.sampled_from([0, 12]),
+    steps=st.sampled_from([0.0, 0.02]),
+    **RUNS,
+)
+@quick
+def test_a_pool_that_forgets_decides_and_tells_what_one_that_keeps_all_does(
+    name: str,
+    loss: float,
+    again: int,
+    steps: float,
+    size: int,
+    batch: int,
+    flight: int,
+    spread: float,
+    seed: int,
+) -> None:
+    def run() -> Trace:
+        return play(
+            name=name, loss=loss, again=again, steps=steps, size=size, batch=batch,
+            flight=flight, spread=spread, seed=seed, rounds=80, watched=True,
+        )  # fmt: skip
+
+    forgetful = run()
+    with patch.object(Pool, "_forget", lambda _: None):
+        whole = run()
+    assert forgetful.told == whole.told
+    assert (forgetful.pulls, forgetful.deltas) == (whole.pulls, whole.deltas)
+    rows = {row.instruction.id: row for row in whole.pool.rows()}
+    assert all(rows[row.instruction.id] == row for row in forgetful.pool.rows())
+
+
+@pytest.mark.parametrize("name", ["ucb1", "paper"])
+@pytest.mark.parametrize("steps", [0.0, 0.005])
+def test_what_a_pool_remembers_does_not_grow_with_the_rounds(name: str, steps: float) -> None:
+    trace = play(name=name, steps=steps, rounds=600, seed=3)
+    print(name, steps, trace.remembered)
+    assert sum(len(delta.admitted) for delta in trace.deltas) > 40
+    assert max(trace.remembered) < 25
+
+
+def test_the_newest_of_the_forgotten_are_not_let_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigpe.agents.departed.REFUSED", 3)
+    a, b = seeds()
+    pool = Pool([a, b], size=2, paper=True)
+    parent, gone = a, list[Instruction]()
+    settled(pool, (a, [0.5, 0.6]), (b, [0.5, 0.6]))
+    for index in range(9):
+        child = propose(pool, f"child {index}", parent)
+        settled(pool)
+        settled(pool, (child, [0.1 - 0.01 * index, 0.3]))
+        gone.append(child)
+        parent = child
+    here = [row.instruction for row in pool.rows()]
+    forgotten = [child for child in gone if child not in here]
+    known = [not pool.propose(c, parent=b.id, round=1, gradient_mid="m") for c in forgotten]
+    assert len(forgotten) > 3 and known == [False] * (len(known) - 3) + [True] * 3
 
 
 @given(**RUNS)

@@ -28,11 +28,13 @@ said = few_words.map(lambda found: Instruction(text=f"The {' '.join(found)}"))
 @given(said, st.lists(said, max_size=8))
 def test_the_nearest_is_the_nearest_of_all(one: Instruction, others: list[Instruction]) -> None:
     known = Sayings()
-    for other in others:
-        known.add(other)
-    own = content(one)
-    wanted = min((distance(own, content(other)) for other in others), default=None)
-    assert known.novelty(one) == wanted
+    for round, other in enumerate(others):
+        known.add(content(other), round)
+    for before in range(len(others) + 1):
+        known.forget(before)
+        own = content(one)
+        wanted = min((distance(own, content(other)) for other in others[before:]), default=None)
+        assert known.nearest(own) == wanted
 
 
 def a_run(rounds: int) -> list[Message]:

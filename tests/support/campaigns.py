@@ -103,6 +103,21 @@ def answer(message: Message) -> Message | None:
             return None
 
 
+def answer_anew(message: Message) -> Message | None:
+    """As `answer`, but every proposed instruction is a new one of a usual length."""
+    said = answer(message)
+    if not isinstance(said, InstructionsProposed):
+        return said
+    text = (
+        f"Rewrite the prompt so that thing number {message.round} stands out: name a style, a "
+        "light and a palette, keep the subject first, and say in a few words how it is framed."
+    )
+    (proposal,) = said.proposals
+    instruction = Instruction(text=text, exemplars=proposal.instruction.exemplars)
+    other = proposal.model_copy(update={"instruction": instruction})
+    return said.model_copy(update={"proposals": (other,)})
+
+
 def drive(
     wanted: CampaignPlan,
     order: random.Random,

@@ -13,10 +13,10 @@ from support.runs import CONFIG, run_fake
 
 from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.messages import ImageScored, PlanChanged, RunStarted, parse_message
-from bigpe.runtime import facts
-from bigpe.runtime.facts import RunReader
+from bigpe.runtime import facts, run_reader
 from bigpe.runtime.health import findings_of
 from bigpe.runtime.history import replayed_campaign
+from bigpe.runtime.run_reader import RunReader
 from bigpe.services.store import Store
 
 PAPER = {**CONFIG, "policy": {"name": "paper"}}
@@ -33,7 +33,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 async def test_the_fold_agrees_with_the_campaign(
     project: Path, stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "STRETCH", stretch)
+    monkeypatch.setattr(run_reader, "STRETCH", stretch)
     async with Store(project / "bigpe.db", read_only=True) as store:
         campaign = await replayed_campaign(store, "main")
         reader = RunReader(store, "main")
@@ -71,7 +71,7 @@ async def test_the_policy_bounds_are_those_that_it_chose_by(project: Path) -> No
 async def test_a_reader_with_little_time_goes_on_later(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "STRETCH", 50)
+    monkeypatch.setattr(run_reader, "STRETCH", 50)
     async with Store(project / "bigpe.db", read_only=True) as store:
         reader = RunReader(store, "main")
         shares = [0.0]
@@ -87,7 +87,7 @@ async def test_diagnostics_are_those_of_status_whatever_the_stretch(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With half of the rewrites cut off, which only the scores tell."""
-    monkeypatch.setattr(facts, "STRETCH", 50)
+    monkeypatch.setattr(run_reader, "STRETCH", 50)
     shutil.copytree(project, tmp_path / "p")
     async with Store(tmp_path / "p" / "bigpe.db") as store:
         rows = await store.rows("facts", run="main", type="ImageScored", after=0, upto=10**9)

@@ -15,6 +15,7 @@ from support.fakes import FakeLlm, FakeRenderer
 from support.runs import CONFIG, open_fake, run_fake
 
 from bigpe.agents.diagnostics import diagnose
+from bigpe.agents.messages import parse_message
 from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.cli import cli
 from bigpe.runtime.cli.common import reading
@@ -23,6 +24,7 @@ from bigpe.runtime.progress import RunView
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
+from bigpe.services.paging import page
 
 
 class Rambling(FakeLlm):
@@ -46,15 +48,36 @@ async def test_the_history_of_a_run_is_that_of_its_rounds(tmp_path: Path) -> Non
         async for _ in session.run():
             pass
         campaign = session.coordinator.campaign
-        pool = session.pool
     async with reading(tmp_path) as store:
         facts = (await history_of(store, "main")).facts
     assert [fact.round for fact in facts] == list(range(1, campaign.applied + 1))
     pairs = [pair for pair in campaign.pairs if pair.arm != "professional"]
     assert [gain for fact in facts for gain in fact.gains] == [pair.gain for pair in pairs]
-    assert facts[-1].best_bound == pytest.approx(pool.best().lo)
+    best = 0
+    for fact in facts:
+        best = best if fact.stale else fact.round
+        assert fact.stale == fact.round - best
+    assert best, "the bound rose once at least"
     assert all(fact.diversity is not None and 0 <= fact.diversity <= 1 for fact in facts)
     assert any(fact.novelty is not None for fact in facts)
+
+
+@pytest.mark.parametrize("window", [1, 3, 9, 30])
+async def test_the_newest_rounds_are_told_from_their_own_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    """Whatever was said before them: as by a fold of the whole transcript."""
+    await run_fake(tmp_path, {**config(14), "policy": {"name": "paper"}}, llm=Rambling())
+    monkeypatch.setattr("bigpe.agents.round_facts.WINDOW", window)
+    monkeypatch.setattr("bigpe.runtime.health.WINDOW", window)
+    monkeypatch.setattr("bigpe.runtime.health.OVERLAP", 2)
+    async with reading(tmp_path) as store:
+        whole = RoundHistory(
+            parse_message(row["body"]) for row in await page(store, "main", limit=9999)
+        )
+        read = await history_of(store, "main")
+    assert read.facts == whole.facts
+    assert [fact.round for fact in read.facts] == [*range(1, 15)][-window:]
 
 
 async def test_live_and_stored_histories_are_equal_also_after_a_pause(tmp_path: Path) -> None:
