@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from autogen_core import SingleThreadedAgentRuntime
 
 import bigpe
 from bigpe.agents.coordinator import Coordinator
@@ -48,6 +47,7 @@ from bigpe.runtime.run_clock import RunClock
 from bigpe.runtime.same_models import noted, records_now, require_same_models
 from bigpe.runtime.settling import Settlement, changes_by, config_for
 from bigpe.runtime.stack import Services, open_services
+from bigpe.runtime.tracing import quiet_runtime
 from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
@@ -234,7 +234,7 @@ class Session:
     async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         campaign = await replayed_campaign(self._store, self.name)
-        self._runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
+        self._runtime = quiet_runtime()
         roles = find_roles(self.config.roles)
         self._journal.attach(self._runtime, with_guests(CONSUMERS, roles))
         self._coordinator = Coordinator(self._journal, campaign)

@@ -10,6 +10,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
+from autogen_core import SingleThreadedAgentRuntime
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
@@ -103,6 +104,13 @@ class RoundTracer:
             self._steps.pop(message.step).end()
 
 
+def quiet_runtime() -> SingleThreadedAgentRuntime:
+    """AutoGen's runtime without spans of its own, six for each delivery: these here tell more."""
+    return SingleThreadedAgentRuntime(
+        tracer_provider=trace.NoOpTracerProvider(), ignore_unhandled_exceptions=False
+    )
+
+
 class Tracing:
     """Traces over OTLP where the standard environment variables name a receiver; else nothing.
 
@@ -136,7 +144,7 @@ class Tracing:
 
 
 def _provider() -> Any:
-    """A provider of our own: AutoGen's spans, a span for each delivery, stay out of it."""
+    """A provider of our own: what other packages of the process trace stays out of it."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
