@@ -1,8 +1,8 @@
 """Between the actors and the store: what was handled, what was said, what is still owed.
 
-An actor commits the mark that it handled a message together with its own messages and the
-deliveries they owe (the outbox), and publishes them only then. On resume the open deliveries are
-published again. Delivery is at least once, handling exactly once.
+The mark that an actor handled a message is committed together with its own messages and the
+deliveries they owe (the outbox), and they are published only then. On resume the open deliveries
+are published again. Delivery is at least once, handling exactly once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from autogen_core import AgentId, AgentRuntime, TopicId
 
 from bigpe.agents.messages import AnyMessage, LlmTurn, Message, StepFailed, parse_message
+from bigpe.agents.outbox import Entry, Outbox
 from bigpe.agents.role_messages import RoleSaid
 from bigpe.agents.snapshots import fold_version
 from bigpe.services.store import Statement, Store
@@ -26,15 +27,12 @@ class Journal:
 
     def __init__(self, store: Store, run: str) -> None:
         self.run = run
-        # AutoGen subscribes an agent instance to a topic named like its key, so the key must not be
-        # the name of a message kind, whatever the run is called.
-        self.key = f"run-{run}"
         self._store = store
         self._runtime: AgentRuntime | None = None
         self._subscribers: dict[str, tuple[str, ...]] = {}
+        self._topics: dict[str, TopicId] = {}
         self._listeners: list[Listener] = []
-        self._said_again: set[str] = set()
-        """Messages that the transcript held already when this process said them."""
+        self._outbox = Outbox(store, run, self._committed, self._lost)
         self._working = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -47,6 +45,7 @@ class Journal:
         """Name the runtime, and for each message kind the actors that it is delivered to."""
         self._runtime = runtime
         self._subscribers = subscribers
+        self._topics = {kind: TopicId(kind, self.run) for kind in subscribers}
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every message once it is committed."""
@@ -83,9 +82,32 @@ class Journal:
 
         Asked of the store only for messages that were said before: a new one is not done.
         """
-        if mid not in self._said_again:
+        if mid not in self._outbox.said_again:
             return False
+        await self.settled()
         return await self._store.one("is_done", run=self.run, mid=mid, actor=actor) is not None
+
+    async def conclude(
+        self,
+        sender: str,
+        outgoing: Sequence[Message],
+        handled: Message,
+        *,
+        ms: float,
+        snapshot: str | None,
+    ) -> None:
+        """The end of a step: store what it said and that `handled` was handled, then publish.
+
+        Returns before that is done; waits only while too much waits to be stored. Steps are
+        stored in the order in which they end here, and none after one that could not be: that
+        ends the run. `snapshot`: the sender's state after the step, in place of an earlier one.
+        """
+        also: list[Statement] = []
+        if snapshot is not None:
+            state = {"version": fold_version(), "state": snapshot, "ts": time.time()}
+            also.append(("put_snapshot", {"run": self.run, "actor": sender, **state}))
+        self._put(self._entry(sender, outgoing, handled, also, ms=ms))
+        await self._outbox.room()
 
     async def commit(
         self,
@@ -93,35 +115,63 @@ class Journal:
         outgoing: Sequence[Message],
         *,
         handled: Message | None = None,
-        ms: float = 0.0,
-        snapshot: str | None = None,
         also: Sequence[Statement] = (),
     ) -> None:
-        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled.
+        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled;
+        returns once that is committed. `also`: what must be stored in the same transaction."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(self._entry(sender, outgoing, handled, also, told=told))
+        await told
 
-        `snapshot`: the sender's state after that, in place of the one it kept before. `also`: what
-        must be stored in the same transaction.
-        """
-        statements: list[Statement] = [*also]
-        for message in outgoing:
-            statements.append(("add_message", self._row(sender, message, ms)))
-            statements += [
-                ("add_delivery", {"run": self.run, "actor": actor, "mid": message.mid})
+    async def settled(self) -> None:
+        """Returns once all that has been said until now is committed."""
+        await self.commit("", [])
+
+    def _entry(
+        self,
+        sender: str,
+        said: Sequence[Message],
+        handled: Message | None,
+        also: Sequence[Statement],
+        *,
+        ms: float = 0.0,
+        told: asyncio.Future[None] | None = None,
+    ) -> Entry:
+        return Entry(
+            sender,
+            said,
+            [self._row(sender, message, ms) for message in said],
+            [
+                {"actor": actor, "mid": message.mid}
+                for message in said
                 for actor in self._subscribers.get(message.kind, ())
-            ]
-        if handled is not None:
-            mark = {"run": self.run, "actor": sender, "mid": handled.mid}
-            statements.append(("mark_done", mark))
-        if snapshot is not None:
-            state = {"version": fold_version(), "state": snapshot, "ts": time.time()}
-            statements.append(("put_snapshot", {"run": self.run, "actor": sender, **state}))
-        written = await self._store.write(statements)
-        for (query, row), count in zip(statements, written, strict=True):
-            if query == "add_message" and not count:
-                self._said_again.add(row["mid"])
-        for message in outgoing:
+            ],
+            [{"actor": sender, "mid": handled.mid}] if handled else [],
+            also,
+            told,
+        )
+
+    def _put(self, entry: Entry) -> None:
+        self._outbox.put(entry)
+        self._working += 1
+        self._idle.clear()
+
+    async def _committed(self, entry: Entry) -> None:
+        for message in entry.said:
             for listener in self._listeners:
                 listener(message)
+        if entry.told is None:
+            await self.publish(entry.sender, entry.said)
+        elif not entry.told.done():  # unless who waited was cancelled
+            entry.told.set_result(None)
+        self.end()
+
+    def _lost(self, entry: Entry, error: Exception) -> None:
+        if entry.told is None:
+            self.fail(error)
+        elif not entry.told.done():
+            entry.told.set_exception(error)
+        self.end()
 
     async def publish(self, sender: str, outgoing: Iterable[Message]) -> None:
         """Deliver committed messages through the runtime."""
@@ -131,8 +181,8 @@ class Journal:
             if self._subscribers.get(message.kind):
                 await self._runtime.publish_message(
                     message,
-                    TopicId(message.kind, self.key),
-                    sender=AgentId(sender, self.key) if sender else None,
+                    self._topics[message.kind],
+                    sender=AgentId(sender, self.run) if sender else None,
                     message_id=message.mid,
                 )
 
@@ -173,7 +223,6 @@ class Journal:
             tokens = message.prompt_tokens + message.completion_tokens
         return {
             "mid": message.mid,
-            "run": self.run,
             "type": message.kind,
             "sender": sender,
             "parent": message.parent,

@@ -158,9 +158,11 @@ class ObserverActor(Guest):
 
     async def _catch_up(self) -> None:
         before = ""
-        while (following := await self._journal.next_for(self.name)) is not None:
-            if following.mid == before:
-                return  # it was left open, on purpose
+        while True:
+            await self._journal.settled()
+            following = await self._journal.next_for(self.name)
+            if following is None or following.mid == before:
+                return  # nothing more, or it was left open on purpose
             before = following.mid
             await self.perform(following, self._read)
 

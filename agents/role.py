@@ -98,7 +98,8 @@ class Role(RoutedAgent):
 
     async def join(self, runtime: AgentRuntime, name: str, kinds: Sequence[str]) -> None:
         """Become the actor `name` on `runtime`, subscribed to these message kinds."""
-        await self.register_instance(runtime, AgentId(name, self._journal.key))
+        # Not by register_instance: it has AutoGen serialise each message three times, for its logs.
+        await runtime.register_agent_instance(self, AgentId(name, self._journal.run))
         for kind in kinds:
             await runtime.add_subscription(TypeSubscription(kind, name))
 
@@ -135,14 +136,13 @@ class Role(RoutedAgent):
             return
         start = time.monotonic()
         outgoing = await self.attempt(message, work)
-        await self._journal.commit(
+        await self._journal.conclude(
             self.name,
             outgoing,
-            handled=message,
+            message,
             ms=1000 * (time.monotonic() - start),
             snapshot=self.snapshot(),
         )
-        await self._journal.publish(self.name, outgoing)
 
     def snapshot(self) -> str | None:
         """Called once a message was worked on: the actor's state with it, to be kept in the same

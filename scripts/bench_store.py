@@ -57,6 +57,7 @@ from bigpe.agents.role import Role
 from bigpe.runtime.cli.run import earlier_rounds
 from bigpe.runtime.history import COORDINATOR
 from bigpe.runtime.progress import RunView
+from bigpe.runtime.tracing import quiet_runtime
 from bigpe.services.paging import NEWEST, page
 from bigpe.services.store import Store
 from bigpe.services.values import digest
@@ -186,8 +187,8 @@ async def plain_seconds(count: int) -> float:
 
 
 async def durable_seconds(count: int, folder: Path) -> float:
-    """bigpe's journal and roles on the same runtime; the requests are committed too."""
-    counter, runtime = Counter(count), SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
+    """A session's journal, roles and runtime; the requests are committed too."""
+    counter, runtime = Counter(count), quiet_runtime()
     async with Store(folder / f"{time.monotonic_ns()}.db") as store:
         run = {"name": "durable", "created": 0.0, "config": "{}", "version": "0"}
         await store.write([("add_run", run)])
@@ -196,12 +197,14 @@ async def durable_seconds(count: int, folder: Path) -> float:
         for kind, name in ACTORS.items():
             await DurableActor(journal, counter).join(runtime, name, [kind])
         asked = requests("durable", count)
-        runtime.start()
-        start = time.perf_counter()
-        for at in range(0, count, 20):
-            batch = asked[at : at + 20]
+
+        async def ask(batch: Sequence[Message]) -> None:
             await journal.commit("", batch)
             await journal.publish("", batch)
+
+        runtime.start()
+        start = time.perf_counter()
+        await asyncio.gather(*(ask(asked[at : at + 20]) for at in range(0, count, 20)))
         await counter.all_there.wait()
         await journal.drained()
         seconds = time.perf_counter() - start

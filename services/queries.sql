@@ -34,21 +34,38 @@ UPDATE run SET seconds = seconds + :seconds WHERE name = :name;
 -- name: set_run_state
 UPDATE run SET state = :state, reason = :reason WHERE name = :name;
 
--- name: add_message
+-- What takes :rows takes them as a JSON array of objects; see store.many.
+
+-- name: add_messages
 INSERT INTO message(mid, run, type, sender, parent, round, body, ts, tokens, ms)
-VALUES (:mid, :run, :type, :sender, :parent, :round, :body, :ts, :tokens, :ms)
+SELECT json_extract(value, '$.mid'), :run, json_extract(value, '$.type'),
+  json_extract(value, '$.sender'), json_extract(value, '$.parent'), json_extract(value, '$.round'),
+  json_extract(value, '$.body'), json_extract(value, '$.ts'), json_extract(value, '$.tokens'),
+  json_extract(value, '$.ms')
+FROM json_each(:rows) WHERE true ORDER BY key
 ON CONFLICT(mid) DO NOTHING;
 
--- name: add_delivery
-INSERT INTO delivery(run, actor, mid) VALUES (:run, :actor, :mid) ON CONFLICT DO NOTHING;
+-- name: add_deliveries
+INSERT INTO delivery(run, actor, mid)
+SELECT :run, json_extract(value, '$.actor'), json_extract(value, '$.mid')
+FROM json_each(:rows) WHERE true
+ON CONFLICT DO NOTHING;
+
+-- MATERIALIZED and CROSS: else SQLite looks through all rows for each delivery.
 
 -- name: mark_done
-UPDATE delivery
-SET done = (
-  SELECT coalesce(max(done), 0) + 1 FROM delivery
-  WHERE run = :run AND actor = :actor AND done IS NOT NULL
+WITH mark AS MATERIALIZED (
+  SELECT d.actor, d.mid, row_number() OVER (PARTITION BY d.actor ORDER BY key) + (
+    SELECT coalesce(max(done), 0) FROM delivery
+    WHERE run = :run AND actor = d.actor AND done IS NOT NULL
+  ) AS done
+  FROM json_each(:rows) CROSS JOIN delivery d ON d.run = :run
+    AND d.actor = json_extract(value, '$.actor') AND d.mid = json_extract(value, '$.mid')
+  WHERE d.done IS NULL
 )
-WHERE run = :run AND actor = :actor AND mid = :mid AND done IS NULL;
+UPDATE delivery SET done = mark.done FROM mark
+WHERE delivery.run = :run AND delivery.actor = mark.actor AND delivery.mid = mark.mid
+  AND delivery.done IS NULL;
 
 -- name: is_done
 SELECT 1 FROM delivery WHERE run = :run AND actor = :actor AND mid = :mid AND done IS NOT NULL;

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -51,6 +52,12 @@ def load_queries(text: str) -> dict[str, str]:
 
 
 QUERIES = load_queries((files("bigpe.services") / "queries.sql").read_text("utf-8"))
+
+
+def many(query: str, rows: Sequence[Params], **shared: object) -> Statement:
+    """One statement for all rows, which the query takes as JSON; `shared` is the same of all."""
+    # Not ASCII: what SQLite cannot hold is to be refused, not to come in as an escape.
+    return (query, {"rows": json.dumps(rows, ensure_ascii=False), **shared})
 
 
 class _Read(NamedTuple):

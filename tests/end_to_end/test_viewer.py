@@ -20,7 +20,7 @@ from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 from bigpe.agents.messages import LlmTurn
 from bigpe.runtime.evaluate import Settings, evaluate
 from bigpe.runtime.viewer.told import points
-from bigpe.services.store import Statement, Store
+from bigpe.services.store import Statement, Store, many
 from bigpe.services.values import Instruction
 
 expect.set_options(timeout=1000 * PATIENCE_S)
@@ -306,9 +306,10 @@ async def message_of(folder: Path, kind: str) -> str:
 
 
 def bulky(index: int, filler: str) -> Statement:
-    row = {"mid": f"bulk{index}", "run": "main", "type": "Bulk", "sender": "s", "parent": ""}
+    row = {"mid": f"bulk{index}", "type": "Bulk", "sender": "s", "parent": ""}
     body = json.dumps({"kind": "Bulk", "text": filler})
-    return ("add_message", row | {"round": 0, "body": body, "ts": 0.0, "tokens": 0, "ms": 0.0})
+    row |= {"round": 0, "body": body, "ts": 0.0, "tokens": 0, "ms": 0.0}
+    return many("add_messages", [row], run="main")
 
 
 def quoted(text: str) -> str:

@@ -31,7 +31,7 @@ from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services import embedded_llm, migrations, render, score
 from bigpe.services.blobs import BlobStore
-from bigpe.services.store import Statement, Store
+from bigpe.services.store import Params, Statement, Store, many
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
 from support import marks as marking
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
@@ -102,8 +102,21 @@ class MarkedScorer(FakeScorer):
 
 def _acknowledged(statements: Sequence[Statement]) -> list[str]:
     """What a commit has promised to keep."""
-    kept = {"add_message": "mid", "put_effect": "key"}
-    return [str(params[kept[query]]) for query, params in statements if query in kept]
+    messages = [row for query, rows in statements if query == "add_messages" for row in _rows(rows)]
+    effects = [str(params["key"]) for query, params in statements if query == "put_effect"]
+    return [str(row["mid"]) for row in messages] + effects
+
+
+def _rows(params: Params) -> list[dict[str, Any]]:
+    return json.loads(params["rows"])
+
+
+def _without_turns(statement: Statement) -> Statement:
+    query, params = statement
+    if query != "add_messages":
+        return statement
+    kept = [row for row in _rows(params) if row["type"] != "LlmTurn"]
+    return many(query, kept, run=params["run"])
 
 
 def _mark_commits(marks: Marks, *, lose: bool) -> None:
@@ -111,11 +124,10 @@ def _mark_commits(marks: Marks, *, lose: bool) -> None:
 
     async def marked(self: Store, statements: Iterable[Statement]) -> list[int]:
         listed = list(statements)
-        kept = [s for s in listed if not lose or s[1].get("type") != "LlmTurn"]
         with marks.span("commit"):
-            written = iter(await write(self, kept))
+            written = await write(self, map(_without_turns, listed) if lose else listed)
             marks.mark("=", "commit", *_acknowledged(listed))
-        return [next(written) if statement in kept else 1 for statement in listed]
+        return written
 
     Store.write = marked
 

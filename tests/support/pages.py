@@ -31,7 +31,7 @@ from bigpe.agents.messages import (
 from bigpe.runtime.project import Project
 from bigpe.runtime.viewer.app import RunPages
 from bigpe.runtime.viewer.web import LocalServer
-from bigpe.services.store import Statement, Store
+from bigpe.services.store import Params, Store, many
 from bigpe.services.values import Instruction
 
 ATTACKS = (
@@ -208,19 +208,18 @@ async def poison(folder: Path, run: str = "main", sender: str = EVIL) -> list[Me
         pulled = ArmPulled.model_validate_json(stored[0]["body"])
         first = RunStarted.model_validate_json(start[0]["body"])
         said = _hostile(first, pulled)
-        await store.write([_row(run, sender, message) for message in said])
+        rows = [_row(sender, message) for message in said]
         odd = {"kind": "OddKind<b>", "text": EVIL}
-        row = _row(run, sender, said[0])[1]
         mid = "0" * 31 + "1"
-        unknown = {**row, "mid": mid, "type": "OddKind<b>", "body": json.dumps(odd)}
-        await store.write([("add_message", unknown)])
+        unknown = {**rows[0], "mid": mid, "type": "OddKind<b>", "body": json.dumps(odd)}
+        await store.write([many("add_messages", [*rows, unknown], run=run)])
     return said
 
 
-def _row(run: str, sender: str, message: Message) -> Statement:
-    row = {"mid": message.mid, "run": run, "type": message.kind, "sender": sender}
+def _row(sender: str, message: Message) -> Params:
+    row = {"mid": message.mid, "type": message.kind, "sender": sender}
     row |= {"parent": message.parent, "round": message.round, "body": message.model_dump_json()}
-    return ("add_message", row | {"ts": 1.8e9, "tokens": 7, "ms": 3.0})
+    return row | {"ts": 1.8e9, "tokens": 7, "ms": 3.0}
 
 
 def _hostile(first: RunStarted, pulled: ArmPulled) -> list[Message]:

@@ -10,7 +10,7 @@ import pytest
 
 from bigpe.services import migrations
 from bigpe.services.paging import NEWEST, page
-from bigpe.services.store import QUERIES, Statement, Store
+from bigpe.services.store import QUERIES, Statement, Store, many
 
 TYPES, SENDERS = ("Asked", "Done", "Failed"), ("coordinator", "scorer")
 MESSAGES = [
@@ -39,7 +39,7 @@ FILTERS: list[dict[str, str | int]] = [
 
 def add(message: dict[str, object]) -> Statement:
     rest = {"parent": "", "body": "{}", "ts": 0.0, "tokens": 3, "ms": 0.0}
-    return ("add_message", message | rest)
+    return many("add_messages", [message | rest], run=message["run"])
 
 
 async def filled(store: Store) -> None:

@@ -12,16 +12,16 @@ from bigpe.services import migrations
 from bigpe.services.effects import Effects
 from bigpe.services.errors import StoreError
 from bigpe.services.paging import page
-from bigpe.services.store import QUERIES, Statement, Store, load_queries
+from bigpe.services.store import QUERIES, Statement, Store, load_queries, many
 
 
 def run_row(name: str) -> Statement:
     return ("add_run", {"name": name, "created": 0.0, "config": "{}", "version": "0"})
 
 
-def message_row(mid: str, run: str = "r") -> Statement:
-    row = {"mid": mid, "run": run, "type": "T", "sender": "s", "parent": "", "round": 0}
-    return ("add_message", row | {"body": "{}", "ts": 0.0, "tokens": 0, "ms": 0.0})
+def message_row(mid: str, run: str = "r", body: str = "{}") -> Statement:
+    row = {"mid": mid, "type": "T", "sender": "s", "parent": "", "round": 0, "body": body}
+    return many("add_messages", [row | {"ts": 0.0, "tokens": 0, "ms": 0.0}], run=run)
 
 
 async def test_a_bad_transaction_fails_alone(tmp_path: Path) -> None:
@@ -35,12 +35,17 @@ async def test_a_bad_transaction_fails_alone(tmp_path: Path) -> None:
     assert mids == {f"m{i}" for i in range(5)}
 
 
-@pytest.mark.parametrize("body", ["half a \ud83e", 2**63])
-async def test_what_sqlite_cannot_hold_fails_alone(tmp_path: Path, body: str | int) -> None:
-    name, row = message_row("odd")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        message_row("odd", body="half a \ud83e"),
+        ("add_run_seconds", {"name": "r", "seconds": 2**63}),
+    ],
+)
+async def test_what_sqlite_cannot_hold_fails_alone(tmp_path: Path, statement: Statement) -> None:
     async with Store(tmp_path / "p.db") as store:
         await store.write([run_row("r")])
-        odd, good = store.write([(name, row | {"body": body})]), store.write([message_row("m")])
+        odd, good = store.write([statement]), store.write([message_row("m")])
         results = await asyncio.wait_for(asyncio.gather(odd, good, return_exceptions=True), 60)
         assert [type(r) for r in results] == [StoreError, list]
 
@@ -82,13 +87,16 @@ async def test_a_lock_that_stays_is_waited_for_once(
 
 async def test_deliveries_are_handled_once_and_in_order(tmp_path: Path) -> None:
     async with Store(tmp_path / "p.db") as store:
-        await store.write([run_row("r"), message_row("a"), message_row("b")])
-        for mid in "ab":
-            await store.write([("add_delivery", {"run": "r", "actor": "x", "mid": mid})])
-        for mid in ("b", "a", "b"):
-            await store.write([("mark_done", {"run": "r", "actor": "x", "mid": mid})])
-        rows = await store.rows("handled_by", run="r", actor="x", after=0)
-        assert len(rows) == 2
+        await store.write([run_row("r"), *(message_row(mid, body=mid) for mid in "abc")])
+        deliveries = [{"actor": actor, "mid": mid} for mid in "abc" for actor in "xy"]
+        await store.write([many("add_deliveries", deliveries, run="r")])
+        for mids in ("b", "ca", "bab"):
+            marks = [{"actor": actor, "mid": mid} for mid in mids for actor in "xy"]
+            await store.write([many("mark_done", marks, run="r")])
+        for actor in "xy":
+            rows = await store.rows("handled_by", run="r", actor=actor, after=0)
+            assert [row["body"] for row in rows] == ["b", "c", "a"]
+            assert len(await store.rows("handled_by", run="r", actor=actor, after=2)) == 1
         assert await store.rows("open_deliveries", run="r") == []
 
 
@@ -145,7 +153,7 @@ async def test_a_missing_database_is_not_made_by_a_reader(tmp_path: Path) -> Non
 
 
 def test_queries_have_unique_names() -> None:
-    assert "add_message" in QUERIES
+    assert "add_messages" in QUERIES
     with pytest.raises(StoreError, match="twice"):
         load_queries("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;")
 
