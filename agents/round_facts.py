@@ -78,8 +78,11 @@ class RoundHistory:
     def know(self, message: RunStarted | InstructionsProposed) -> None:
         """Only know what was proposed, in a round before those that are looked at."""
         said = message.plan.instructions if isinstance(message, RunStarted) else message.proposals
-        for one in said:
-            self._known.add(content(one.instruction), message.round)
+        self._know([content(one.instruction) for one in said], message.round)
+
+    def _know(self, contents: Iterable[frozenset[str]], round: int) -> None:
+        for said in contents:
+            self._known.add(said, round)
 
     def _change_pool(self, admitted: Iterable[Instruction], retired: Iterable[str] = ()) -> None:
         self._living |= {one.id: content(one) for one in admitted}
@@ -89,13 +92,13 @@ class RoundHistory:
 
     def _propose(self, current: _Open, message: InstructionsProposed) -> None:
         self._known.forget(message.round - WINDOW)
-        for proposal in message.proposals:
-            near = self._nearest(content(proposal.instruction))
-            current.novelty += [] if near is None else [near]
+        contents = [content(proposal.instruction) for proposal in message.proposals]
+        near = [self._nearest(said) for said in contents]
+        current.novelty += [one for one in near if one is not None]
         for refused in message.refused:
             copies = any(reason.startswith(NEAR_COPY) for reason in refused.reasons)
             current.novelty += [0.0] if copies else []
-        self.know(message)
+        self._know(contents, message.round)
 
     def _nearest(self, said: frozenset[str]) -> float | None:
         """Distance to the nearest that lives or was proposed lately; None when there is none."""
@@ -113,7 +116,8 @@ class RoundHistory:
         if pulled is None:
             return
         fallbacks = [gain.fallback for gain in pulled.gains if gain.fallback is not None]
-        self.facts = [one for one in self.facts if one.round > message.round - WINDOW]
+        while self.facts and self.facts[0].round <= message.round - WINDOW:
+            del self.facts[0]
         self.facts.append(
             RoundFacts(
                 round=message.round,

@@ -29,7 +29,15 @@ from bigpe.agents.messages import (
 from bigpe.agents.policies import Arm, PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
-from bigpe.agents.statistics import Gains, Interval, mean, moderated_interval, pooled_squares
+from bigpe.agents.statistics import (
+    Gains,
+    Interval,
+    Squares,
+    mean,
+    moderated_interval,
+    pooled_squares,
+    summed,
+)
 from bigpe.services.values import Instruction, Json
 
 CURVE_POINTS = 400
@@ -102,10 +110,20 @@ class ArmFacts:
     )
     gains: list[float] = field(default_factory=list[float])
     fallbacks: int = 0
+    means: dict[str, float] = field(default_factory=dict[str, float])
+    """The mean gain of each naive prompt."""
+    squares: Squares = Squares(0.0, 0)
+    """Of those about their mean."""
 
-    def prompt_means(self) -> list[float]:
-        """The mean gain of each naive prompt."""
-        return [mean(gains) for gains in self.by_prompt.values()]
+    def take(self, pulled: ArmPulled) -> None:
+        """Count the gains of a pull; only this instruction's figures change."""
+        for gain in pulled.gains:
+            self.gains.append(gain.gain)
+            self.by_prompt[gain.naive].append(gain.gain)
+            self.fallbacks += gain.fallback is not None
+        for naive in {gain.naive for gain in pulled.gains}:
+            self.means[naive] = mean(self.by_prompt[naive])
+        self.squares = pooled_squares([[*self.means.values()]])
 
 
 class RunFacts:
@@ -149,11 +167,11 @@ class RunFacts:
 
     def pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all, as the pool has it."""
-        return pooled_squares(arm.prompt_means() for arm in self.arms.values()).variance
+        return summed(arm.squares for arm in self.arms.values()).variance
 
     def interval(self, arm: ArmFacts, prior: float | None) -> Interval | None:
         """The arm's mean gain with its 95% interval, as the pool computes it; None without any."""
-        means = arm.prompt_means()
+        means = [*arm.means.values()]
         return moderated_interval(means, prior, PRIOR_DF) if means else None
 
     def upper_bounds(self) -> dict[str, float]:
@@ -293,11 +311,7 @@ class RunFacts:
             flown.pulls += 1
         if pulled is None or pulled.instruction not in self.arms:
             return
-        arm = self.arms[pulled.instruction]
-        for gain in pulled.gains:
-            arm.gains.append(gain.gain)
-            arm.by_prompt[gain.naive].append(gain.gain)
-            arm.fallbacks += gain.fallback is not None
+        self.arms[pulled.instruction].take(pulled)
 
     def _draw(self, round: int) -> None:
         planned = self.plan.rounds if self.plan else 1

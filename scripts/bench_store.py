@@ -264,12 +264,13 @@ async def resuming(folder: Path) -> float:
     As `bigpe resume` does it, on fake models: the session, the coordinator's campaign, what is
     owed, and the live view, which reads the rounds of earlier processes meanwhile.
     """
-    seconds, start = 0.0, time.perf_counter()
+    seconds, start, going = 0.0, time.perf_counter(), asyncio.Event()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_fake(folder, {"run": RUN}))
-        past = await stack.enter_async_context(earlier_rounds(session))
+        past = await stack.enter_async_context(earlier_rounds(session, going))
         view = stack.enter_context(RunView(session, Console(file=io.StringIO()), past))
         async for message in session.run():
+            going.set()
             view.show(message)
             if not session.pausing:
                 seconds = time.perf_counter() - start

@@ -27,8 +27,13 @@ from bigpe.services.store import Store
 TAIL = 200
 """Messages that the coordinator handled after its snapshot: within one interval of snapshots."""
 RUN = {"rounds": 40, "batch_size": 5, "pilot_prompts": 5, "seed": 3}
+CHANGING = 35
+"""Copies whose rounds change the pool. Some 3 sqrt(t) instructions enter in t rounds: in a million
+messages 350, ten of them in the first 40 rounds; of more copies each would change it as often."""
 COPY_MESSAGES = """INSERT INTO message(mid, run, type, sender, parent, round, body, ts, tokens, ms)
-SELECT substr(mid, 1, 24) || printf('%08x', :copy), run, type, sender, parent, round + :shift, body,
+SELECT substr(mid, 1, 24) || printf('%08x', :copy), run, type, sender, parent, round + :shift,
+  CASE WHEN type = 'PoolChanged' AND :copy > :changing
+  THEN json_set(body, '$.admitted', json('[]'), '$.retired', json('[]')) ELSE body END,
   ts, tokens, ms FROM message WHERE seq <= :last ORDER BY seq"""
 COPY_DELIVERIES = """INSERT INTO delivery(run, actor, mid, done)
 SELECT run, actor, substr(mid, 1, 24) || printf('%08x', :copy), done + :copy * :most FROM delivery
@@ -82,7 +87,7 @@ async def make_history(folder: Path, messages: int) -> None:
     one("BEGIN")
     for copy in range(1, messages // last):
         shared = {"copy": copy, "last": last}
-        one(COPY_MESSAGES, shared | {"shift": copy * rounds})
+        one(COPY_MESSAGES, shared | {"shift": copy * rounds, "changing": CHANGING})
         one(COPY_DELIVERIES, shared | {"most": most})
     one("COMMIT")
     connection.close()

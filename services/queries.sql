@@ -199,7 +199,11 @@ SELECT coalesce(
   sum(json_extract(body, '$.usage.calls')) AS calls,
   sum(json_extract(body, '$.usage.prompt_tokens')) AS prompt_tokens,
   sum(json_extract(body, '$.usage.completion_tokens')) AS completion_tokens
-FROM message WHERE run = :run AND type <> 'RoleSaid' AND json_extract(body, '$.usage.calls') > 0
+FROM message INDEXED BY message_by_type
+WHERE run = :run AND json_extract(body, '$.usage.calls') > 0 AND type IN (
+  'PromptsRewritten', 'GradientsComputed', 'InstructionsProposed', 'StepFailed', 'GateDecided',
+  'RoleReported'
+)
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: asked_pictures

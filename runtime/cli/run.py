@@ -244,12 +244,19 @@ class Watcher(Protocol):
 
 
 @asynccontextmanager
-async def earlier_rounds(session: Session) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
-    """The rounds of earlier processes, read while the run goes on already."""
+async def earlier_rounds(
+    session: Session, going: asyncio.Event
+) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
+    """The rounds of earlier processes, read while the run goes on already: once `going` is set."""
     async with reading(session.project.folder) as store:
         row = await store.one("last_seq", run=session.name)
         upto = row["seq"] if row else 0
-        task = asyncio.create_task(history_of(store, session.name, upto))
+
+        async def read() -> RoundHistory:
+            await going.wait()
+            return await history_of(store, session.name, upto)
+
+        task = asyncio.create_task(read())
         try:
             yield task
         finally:
@@ -259,10 +266,10 @@ async def earlier_rounds(session: Session) -> AsyncGenerator[asyncio.Task[RoundH
 
 async def _drive(session: Session, metrics_port: int | None) -> None:
     """Run with live progress, to the end or until it is stopped at once."""
-    console = stderr()
+    console, going = stderr(), asyncio.Event()
     try:
         async with AsyncExitStack() as stack:
-            past = await stack.enter_async_context(earlier_rounds(session))
+            past = await stack.enter_async_context(earlier_rounds(session, going))
             watchers: list[Watcher] = [
                 stack.enter_context(RunView(session, console, past)),
                 stack.enter_context(Tracing()),
@@ -270,6 +277,7 @@ async def _drive(session: Session, metrics_port: int | None) -> None:
             if metrics_port is not None:
                 watchers.append(stack.enter_context(RunMeter(session, metrics_port)))
             async for message in session.run():
+                going.set()
                 for watcher in watchers:
                     watcher.show(message)
     except asyncio.CancelledError:
