@@ -88,8 +88,10 @@ async def open_evaluated(
         campaign = await replayed_campaign(store, name)
         if not campaign.started:
             raise ConfigError(f"run {name!r} has not begun; go on with `bigpe resume {name}`")
-        effects = Effects(store)
-        scores = SplitMemo(effects, Effects(store, sealed=True), campaign.plan.train)
+        effects, sealed = Effects(store), Effects(store, sealed=True)
+        for memo in (effects, sealed):
+            stack.push_async_callback(memo.close)
+        scores = SplitMemo(effects, sealed, campaign.plan.train)
         services = await stack.enter_async_context(
             open_services(
                 config,

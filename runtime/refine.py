@@ -134,6 +134,7 @@ class Refiner:
             memo: Memo = RecentMemo()
             if database is not None:
                 memo = Effects(await stack.enter_async_context(Store(database)))
+                stack.push_async_callback(memo.close)
             llm = LlmService(client or load_client(wanted), memo, config=wanted)
             if client is None:
                 stack.push_async_callback(llm.close)

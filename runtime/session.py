@@ -126,7 +126,8 @@ class Session:
             if parent:
                 await require_forkable(store, parent, name)
             changes = await changes_by(wanted, store, name)
-            scores = TrainOnlyMemo(effects := Effects(store))
+            stack.push_async_callback((effects := Effects(store)).close)
+            scores = TrainOnlyMemo(effects)
             services = await stack.enter_async_context(
                 open_services(
                     wanted,

@@ -57,9 +57,21 @@ class _Flights:
         flight = self._going.get(key)
         if flight is None:
             flight = self._going[key] = asyncio.create_task(call())
-            flight.add_done_callback(lambda _: self._going.pop(key, None))
+            flight.add_done_callback(lambda landed: self._land(key, landed))
         # A waiter that is cancelled must not take the call from those who share it.
         return await asyncio.shield(flight)
+
+    def _land(self, key: str, flight: asyncio.Task[Json]) -> None:
+        self._going.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # whoever waits is told, and it may be that nobody does any more
+
+    async def close(self) -> None:
+        """End the calls under way; what they write already is written."""
+        going = [*self._going.values()]
+        for flight in going:
+            flight.cancel()
+        await asyncio.gather(*going, return_exceptions=True)
 
 
 class Effects:
@@ -90,6 +102,10 @@ class Effects:
         if key in self._flights:
             self.saved[kind] += 1
         return await self._flights.join(key, lambda: self._obtain(key, kind, request, call, valid))
+
+    async def close(self) -> None:
+        """End the calls under way, before the database is closed under them."""
+        await self._flights.close()
 
     async def _obtain(
         self,

@@ -39,7 +39,7 @@ from support.marks import MARKS_ENV, Marks
 from support.next_release import next_release
 from support.runs import NO_WAIT
 
-LLM_S, RENDER_S, SCORE_S = 0.03, 0.015, 0.02
+LLM_S, RENDER_S, SCORE_S = 0.04, 0.04, 0.02
 PUBLISH_S = 0.001
 """Publishing takes microseconds; held open this long, an instant can fall into it."""
 ROLES = {"SystemMessage": "system", "UserMessage": "user", "AssistantMessage": "assistant"}

@@ -1,6 +1,7 @@
 """The store: commits together, fails alone, survives, refuses what it cannot read."""
 
 import asyncio
+import gc
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -185,6 +186,36 @@ async def test_an_effect_is_paid_once_even_by_concurrent_callers(tmp_path: Path)
         assert calls == 1
         again = await Effects(store).run("k", "llm", {}, call, valid=lambda r: r["value"] == 8)
         assert again == {"value": 7} and calls == 2
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_call_that_nobody_waits_for_any_more_ends_before_its_store(
+    tmp_path: Path, ends: bool
+) -> None:
+    """As after a second Ctrl-C; and nothing is said of it."""
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: said.append(told))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def call() -> dict[str, Any]:
+        begun.set()
+        await go_on.wait()
+        raise RuntimeError("the queue is closed")
+
+    async with Store(tmp_path / "p.db") as store:
+        effects, before = Effects(store), asyncio.all_tasks()
+        waiting = asyncio.create_task(effects.run("k", "llm", {}, call))
+        await begun.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        if ends:
+            go_on.set()
+            while asyncio.all_tasks() - before:
+                await asyncio.sleep(0)
+        await effects.close()
+        assert asyncio.all_tasks() == before
+    gc.collect()
+    assert said == []
 
 
 async def test_a_failed_effect_is_not_remembered(tmp_path: Path) -> None:
