@@ -212,7 +212,8 @@ async def test_a_call_that_nobody_waits_for_any_more_ends_before_its_store(
             go_on.set()
             while asyncio.all_tasks() - before:
                 await asyncio.sleep(0)
-        await effects.close()
+        else:
+            await effects.close()
         assert asyncio.all_tasks() == before
     del waiting  # its traceback keeps the call
     gc.collect()
