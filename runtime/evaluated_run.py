@@ -15,7 +15,7 @@ from autogen_core.models import ChatCompletionClient
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.pool import PoolRow
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.history import replayed_campaign
+from bigpe.runtime.history import config_of, replayed_campaign
 from bigpe.runtime.plan import naive_set
 from bigpe.runtime.project import Project
 from bigpe.runtime.records import all_rows
@@ -81,10 +81,9 @@ async def open_evaluated(
         if not place.database.exists():
             raise ConfigError(f"there is no project at {place.folder}; start with `bigpe init`")
         store = await stack.enter_async_context(Store(place.database))
-        row = await store.one("get_run", name=name)
-        if row is None:
+        config = await config_of(store, name)
+        if config is None:
             raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
-        config = BigpeConfig.model_validate_json(row["config"])
         campaign = await replayed_campaign(store, name)
         if not campaign.started:
             raise ConfigError(f"run {name!r} has not begun; go on with `bigpe resume {name}`")

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import CampaignPlan, ImageScored, RunStarted, parse_message
 from bigpe.agents.snapshots import fold_version
+from bigpe.runtime.config import BigpeConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.paging import page
 from bigpe.services.store import Store
@@ -41,6 +42,15 @@ async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
     except ValidationError as error:
         log.warning("snapshot cannot be read", run=run, cause=str(error)[:300])
         return Campaign(), 0
+
+
+async def config_of(store: Store, run: str) -> BigpeConfig | None:
+    """The configuration that the run is stored with; None when there is no such run.
+
+    Of a database of any schema, too.
+    """
+    row = await store.one("get_run_config", name=run)
+    return None if row is None else BigpeConfig.model_validate_json(row["config"])
 
 
 async def plan_of(store: Store, run: str) -> CampaignPlan | None:

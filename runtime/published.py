@@ -16,7 +16,7 @@ import bigpe
 from bigpe.agents.constraints import Constraints
 from bigpe.runtime.comparison import Difference, Evaluation
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.history import replayed_campaign, require_finished, scorer_of
+from bigpe.runtime.history import config_of, replayed_campaign, require_finished, scorer_of
 from bigpe.runtime.records import all_rows
 from bigpe.services.errors import ConfigError, DataError, StoreError
 from bigpe.services.files import partial_file
@@ -109,8 +109,7 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
     run has no finished round."""
     campaign = await replayed_campaign(store, run)
     require_finished(campaign, run)
-    row = await store.one("get_run", name=run)
-    config = BigpeConfig.model_validate_json(row["config"]) if row else BigpeConfig()
+    config = await config_of(store, run) or BigpeConfig()
     report = await _latest_report(store, run)
     chosen = report.selection.chosen if report and report.selection else None
     instruction = chosen or campaign.pool.best().instruction

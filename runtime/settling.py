@@ -17,7 +17,7 @@ from bigpe.agents.role_messages import RolesChanged
 from bigpe.runtime.changes import Change, compare, require_allowed
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.guests import with_observers_of
-from bigpe.runtime.history import plan_of
+from bigpe.runtime.history import config_of, plan_of
 from bigpe.runtime.project import Project
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
@@ -40,19 +40,17 @@ async def config_for(
 async def _stored(project: Project, name: str) -> BigpeConfig:
     if project.database.exists():
         async with Store(project.database, read_only=True) as store:
-            # Of any schema: the file may be older than this bigpe.
-            row = await store.one("get_run_config", name=name)
-        if row is not None:
-            return BigpeConfig.model_validate_json(row["config"])
+            stored = await config_of(store, name)
+        if stored is not None:
+            return stored
     raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
 
 
 async def changes_by(wanted: BigpeConfig, store: Store, name: str) -> list[Change]:
     """What `wanted` changes of the run's configuration; ConfigError when it may not."""
-    row = await store.one("get_run", name=name)
-    if row is None:
+    stored = await config_of(store, name)
+    if stored is None:
         return []
-    stored = BigpeConfig.model_validate_json(row["config"])
     current = await _with_observers(store, name, stored, wanted)
     changes = compare(current, wanted)
     require_allowed(name, changes)

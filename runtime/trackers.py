@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.facts import ArmFacts, RunFacts
+from bigpe.runtime.history import config_of
 from bigpe.runtime.run_reader import RunReader
 from bigpe.services.errors import ConfigError, ServiceError
 from bigpe.services.store import Store
@@ -57,10 +57,9 @@ async def tracked(store: Store, run: str) -> Tracked:
     reader = RunReader(store, run)
     await reader.catch_up()
     facts = reader.facts
-    row = await store.one("get_run", name=run)
-    if facts.start is None or row is None:
+    config = await config_of(store, run)
+    if facts.start is None or config is None:
         raise ConfigError(f"run {run!r} has not begun; `bigpe run {run}` starts it")
-    config = BigpeConfig.model_validate_json(row["config"])
     files = {"instructions.json": _json([_arm(arm) for arm in facts.arms.values()])}
     if facts.best:
         files["best_instruction.json"] = _json(_arm(facts.arms[facts.best]))

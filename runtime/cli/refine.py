@@ -24,7 +24,7 @@ from bigpe.runtime.cli.common import (
     require_run,
 )
 from bigpe.runtime.config import BigpeConfig, load_config
-from bigpe.runtime.history import replayed_campaign, require_finished
+from bigpe.runtime.history import config_of, replayed_campaign, require_finished
 from bigpe.runtime.hub import load_instruction
 from bigpe.runtime.project import Project
 from bigpe.runtime.published import llm_name
@@ -174,10 +174,9 @@ async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:
     async with reading(folder) as store:
         await require_run(store, run)
         campaign = await replayed_campaign(store, run)
-        row = await store.one("get_run", name=run)
+        config = await config_of(store, run)
     require_finished(campaign, run)
-    config = BigpeConfig.model_validate_json(row["config"]) if row else BigpeConfig()
-    return campaign.pool.best().instruction, config
+    return campaign.pool.best().instruction, config or BigpeConfig()
 
 
 def _show(result: Rewrite, *, as_json: bool) -> None:

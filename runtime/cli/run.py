@@ -28,6 +28,7 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.interrupts import Interrupts
 from bigpe.runtime.config import BigpeConfig, check_config, load_config
 from bigpe.runtime.health import history_of
+from bigpe.runtime.history import config_of
 from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.progress import RunView
 from bigpe.runtime.project import Project
@@ -179,9 +180,9 @@ async def settings_of(run: str, project: Path) -> BigpeConfig:
     """The stored configuration of a run; ConfigError when there is none."""
     async with reading(project) as store:
         await require_run(store, run)
-        row = await store.one("get_run", name=run)
-        assert row is not None
-        return BigpeConfig.model_validate_json(row["config"])
+        config = await config_of(store, run)
+    assert config is not None
+    return config
 
 
 def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
