@@ -98,4 +98,4 @@ def test_links_lead_somewhere_in_the_repository_too(page: Path) -> None:
 def test_a_role_needs_little() -> None:
     shown = [b for b in blocks(DOCS / "roles.md") if b.language in LANGUAGES]
     lines = [line for block in shown for line in block.text.splitlines() if line.strip()]
-    assert len(lines) < 80, re.sub(r"\s+", " ", "a tutorial of this length is not read")
+    assert len(lines) < 60, re.sub(r"\s+", " ", "a tutorial of this length is not read")

@@ -262,6 +262,12 @@ async def test_a_contributor_competes_under_its_own_name(toys: None, tmp_path: P
         (toy("Strict", before="ImageScored"), "before"),
         ({}, "give either class, or an agent"),
         ({"agent": {}}, "an agent needs shape"),
+        ({"shape": "gate", "agent": {"provider": "os.system"}}, "'os.system' is not trusted"),
+        (
+            {"shape": "gate", "agent": {"config": {"tools": [{"provider": "os.popen"}]}}},
+            "'os.popen' is not trusted",
+        ),
+        ({"shape": "gate", "agent": {"config": {"model_client": {}}}}, r"is \[llm.role\]"),
     ],
 )
 async def test_a_role_that_cannot_be_had_is_refused_before_the_run_exists(

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support.packages import installed
 from support.runs import CONFIG, open_fake, run_fake, transcript
 
 from bigpe.agents.messages import RewriteRequested
 from bigpe.agents.policies import PolicyConfig, make_policy
+from bigpe.runtime.cli import cli
 from bigpe.runtime.config import check_config
 from bigpe.runtime.project import Project
 from bigpe.runtime.stack import open_services
@@ -102,6 +104,14 @@ def test_what_is_installed_is_listed_with_its_package(toys: Path) -> None:
     assert rows["ucb1", "bigpe"].startswith("mean")
     assert "never used" in rows["ucb1", "toys 1.0"]
     assert "cannot be loaded" in rows["gone", "toys 1.0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [("renderers", {"diffusers", "grey"}), ("scorers", {"clip", "half"})]
+)
+def test_renderers_and_scorers_are_listed_too(toys: Path, kind: str, names: set[str]) -> None:
+    done = CliRunner().invoke(cli, [kind, "list", "--json"])
+    assert names <= {row["name"] for row in json.loads(done.stdout)}
 
 
 async def test_a_policy_of_another_package_drives_a_run(toys: Path, tmp_path: Path) -> None:
