@@ -223,6 +223,11 @@ def test_a_fork_shares_what_was_paid_and_says_where_it_comes_from(
     assert told["asked"]["renders"] > told["paid"]["renders"]
     main = json.loads(bigpe(folder, "costs", "--json")[1])["total"]
     assert main["asked"]["renders"] == main["paid"]["renders"]
+    # Another scorer: to be compared with nothing that was scored, but painted it all is.
+    assert bigpe(folder, "resume", "--set", "score.model=hpsv2.1")[0] == 2
+    assert bigpe(folder, "fork", "main", "judged", "--set", "score.model=hpsv2.1")[0] == 0
+    told = json.loads(bigpe(folder, "costs", "judged", "--json")[1])["total"]
+    assert (told["paid"]["renders"], told["asked"]["renders"]) == (0, main["asked"]["renders"])
     assert "fork of main" in bigpe(folder, "status")[1]
     assert "fork of main" in bigpe(folder, "inspect", "wide")[1]
     assert bigpe(folder, "fork", "main", "wide")[0] == 2, "it is there already"

@@ -13,11 +13,10 @@ from support.runs import messages_of
 
 from bigpe.agents.messages import PoolChanged
 
+SPENT = r"(\d+) renders, [\d,]+ LLM tokens, [\d.]+ USD"
 FORECAST = re.compile(
-    r"(\d+) renders, [\d,]+ LLM tokens, [\d.]+ USD; (\d+) renders, [\d,]+ LLM tokens, [\d.]+ USD "
-    r"at its end after round (\d+) by its budget of renders, in \d+ s"
+    rf"{SPENT}; {SPENT} at its end after round (\d+) by its budget of llm calls, in \d+ s"
 )
-LIMIT = 40
 
 
 def shown_by(terminal: int) -> str:
@@ -37,7 +36,7 @@ def test_a_terminal_shows_where_a_run_will_end_and_it_ends_there(
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     ours, theirs = pty.openpty()
-    limit = ("--set", f"budget.renders={LIMIT}")
+    limit = ("--set", "budget.llm_calls=50")  # each round makes as many
     process = start(tmp_path, "run", *limit, delay_s=0.05, stderr=theirs)
     os.close(theirs)
     shown = shown_by(ours)
@@ -45,7 +44,8 @@ def test_a_terminal_shows_where_a_run_will_end_and_it_ends_there(
     assert process.communicate()[0] and process.returncode == 0, shown
     told = [tuple(map(int, found)) for found in FORECAST.findall(shown)]
     assert told and told == sorted(told), "what was used only grows"
-    assert all(used < expected <= LIMIT for used, expected, _ in told)
     pulls = messages_of(tmp_path, PoolChanged)
-    assert told[-1][2] == len(pulls) < 8
-    assert abs(told[-1][1] - pulls[-1].used.renders) <= LIMIT / 10
+    assert len(pulls) < 8
+    for used, renders, rounds in told:
+        assert used < renders and abs(rounds - len(pulls)) <= 1
+    assert told[-1][1] >= pulls[-1].used.renders, "it rather overstates"
