@@ -94,6 +94,7 @@ def on_embedded_models(stage: Stage, folder: Path, rng: random.Random, kills: in
         trial = Trial(stage, folder / str(runs), whole, found)
         kinds = EMBEDDED_KILLS[: kills - found.kills]
         trial.run(over_work(rng, whole, kinds))
+        whole.seconds = trial.seconds  # as busy as the machine is now
         log(f"embedded run {runs}: {found.kills} kills, {dict(found.states)}")
     return found
 

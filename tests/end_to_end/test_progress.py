@@ -30,7 +30,7 @@ def shown_by(terminal: int) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(chunks).decode())
 
 
-def test_a_terminal_shows_where_a_run_will_end_and_it_ends_there(
+def test_a_terminal_shows_about_where_a_run_will_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -22,7 +22,7 @@ STATES = ("llm", "render", "score", "commit", "publish", "resume")
 RAREST_FIRST = ("migrate", "resume", "publish", "commit", "score", "render", "llm")
 MIGRATING_S = 0.3
 """About how long a resume with a migration takes."""
-LOOK_S = 0.0005
+LOOK_S, LONGEST_LOOK_S = 0.0005, 1.0
 """How often a process's marks are looked at for an instant."""
 EMBEDDED_CONFIG: dict[str, Any] = {
     "run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2, "concurrency": 2, "seed": 3},
@@ -116,6 +116,8 @@ class Trial:
         self._found = found
         self._aftermath = Aftermath(folder, whole.outcome, found)
         self._processes = 0
+        self.seconds = 0.0
+        """How long the processes have worked so far."""
 
     def run(self, kills: Sequence[Kill], *, migrate: bool = False) -> None:
         """Kill so often, or less if the run ends before, and look at the end.
@@ -141,13 +143,16 @@ class Trial:
             job_for(self._stage, self._folder, self._log, self._whole.config, migrate=migrate)
         )
         killed_ns = 0
+        begun = _first_message if self._processes == 1 else _taken_up
         if kill is not None and self._come(pid, kill):
             killed_ns = time.monotonic_ns()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         code = self._stage.wait()
+        marks = read_marks(self._log)
+        if since := begun(marks):
+            self.seconds += max(0, (killed_ns or marks[-1].ns) - since) / 1e9
         if code == -signal.SIGKILL:
-            marks = read_marks(self._log)
             # Models in processes of their own live on for a moment; the run itself does not.
             marks = [mark for mark in marks if mark.pid == pid or mark.ns <= killed_ns]
             self._found.kills += 1
@@ -169,7 +174,7 @@ class Trial:
             left = since / 1e9 + kill.gap_s - time.monotonic()
             if since and left <= 0 and kill.state in ("", state_of(marks)):
                 return True
-            time.sleep(max(left, LOOK_S) if since else LOOK_S)
+            time.sleep(min(max(left, LOOK_S), LONGEST_LOOK_S) if since else LOOK_S)
         raise TimeoutError(f"process {pid} did not come to {kill} in {LATEST_S:g} s")
 
 
