@@ -64,6 +64,11 @@ def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def tell_faults(found: Findings) -> None:
+    while found.notes:
+        log(found.notes.pop(0))
+
+
 def on_fakes(stage: Stage, folder: Path, rng: random.Random, kills: int, each: int) -> Findings:
     """At least `kills`, and on until each state has had `each`."""
     found = Findings()
@@ -77,6 +82,7 @@ def on_fakes(stage: Stage, folder: Path, rng: random.Random, kills: int, each: i
         migrate = runs % 4 == 0
         trial = Trial(stage, folder / str(runs), undisturbed, found)
         trial.run(over_life(rng, undisturbed, KILLS_A_RUN, migrate=migrate), migrate=migrate)
+        tell_faults(found)
         if runs % 10 == 0:
             log(f"{runs} runs, {found.kills} kills: {dict(found.states)}")
     return found
@@ -94,6 +100,7 @@ def on_embedded_models(stage: Stage, folder: Path, rng: random.Random, kills: in
         trial = Trial(stage, folder / str(runs), whole, found)
         kinds = EMBEDDED_KILLS[: kills - found.kills]
         trial.run(over_work(rng, whole, kinds))
+        tell_faults(found)
         whole.seconds = trial.seconds  # as busy as the machine is now
         log(f"embedded run {runs}: {found.kills} kills, {dict(found.states)}")
     return found
@@ -161,8 +168,6 @@ def report(fakes: Findings, embedded: Findings, seed: int) -> bool:
     }
     for figure, (value, unit, n, how) in faults.items():
         say(figure, value, unit=unit, n=n, how=how)
-    for line in both.notes[:20]:
-        log(line)
     return not any(value for value, *_ in faults.values())
 
 
