@@ -50,7 +50,10 @@ QUALITY_PROMPTS = {"sharp": "sharp focus", "vivid": "vivid colors", "detail": "h
 LOW_PROMPTS = {"sharp": "blurry", "vivid": "muted colors", "detail": "minimalist"}
 
 DEMO_PROMPTS = 60
-DEMO_QUICK = ("run.rounds=3", "run.batch_size=2", "run.pilot_prompts=2")
+DEMO_QUICK: dict[str, Any] = {
+    "settings": ("run.rounds=2", "run.batch_size=2", "run.pilot_prompts=2"),
+    "candidates": 1,
+}
 
 FOLDERS = ("pipeline", "scorer", "guard", "reader")
 
@@ -282,7 +285,8 @@ class Bench:
         """What `make demo` finds, run seed after run seed."""
         whole = self._scale >= 1
         runs, prompts = (self._demo_runs, DEMO_PROMPTS) if whole else (1, 4)
-        found = list(judged_runs(runs, prompts=prompts, settings=() if whole else DEMO_QUICK))
+        short = {} if whole else DEMO_QUICK
+        found = list(judged_runs(runs, prompts=prompts, **short))
         form = "the template as it is" if whole else "short runs"
         yield from demo_figures(found, f"run seeds, {form}, {prompts} test prompts each")
 

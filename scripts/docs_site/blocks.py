@@ -7,6 +7,7 @@ a comment right above it says otherwise:
     <!-- file: NAME -->             it is the file NAME of the reader's folder
     <!-- added to: NAME -->         it goes to the end of that file
     <!-- not compared: REASON -->   it is run; what it prints differs from machine to machine
+    <!-- with: SERVER -->           it is run beside a server of the tests, in place of the real one
 
 A page that begins with `<!-- goes on from: PAGE -->` begins in the folder that PAGE left.
 """
@@ -21,7 +22,7 @@ from markdown_it import MarkdownIt
 
 LANGUAGES = ("console", "sh", "python", "toml")
 """Languages that are carried out; others are only shown."""
-SAYS = ("not run", "file", "added to", "not compared")
+SAYS = ("not run", "file", "added to", "not compared", "with")
 GOES_ON = "goes on from"
 _COMMENT = re.compile(r"<!--\s*([a-z ]+?):\s*(.*?)\s*-->", re.DOTALL)
 

@@ -20,14 +20,20 @@ class Judged(NamedTuple):
     """Against the first seed instruction; 0 if it found no other."""
 
 
-def judged_runs(seeds: int, *, prompts: int, settings: tuple[str, ...] = ()) -> Iterator[Judged]:
-    """`bigpe init`, `run` and `evaluate` with run seeds 0, 1, ...; progress to stderr."""
+def judged_runs(
+    seeds: int, *, prompts: int, settings: tuple[str, ...] = (), candidates: int | None = None
+) -> Iterator[Judged]:
+    """`bigpe init`, `run` and `evaluate` with run seeds 0, 1, ...; progress to stderr.
+
+    `settings` replace the template's; `candidates` as `bigpe evaluate` has it, None: its default.
+    """
+    few = ("--candidates", str(candidates)) if candidates else ()
     chosen = [part for one in settings for part in ("--set", one)]
     for seed in range(seeds):
         with tempfile.TemporaryDirectory(prefix="bigpe-demo-") as folder:
             bigpe("init", folder, "--template", "embedded")
             bigpe("run", "-p", folder, "--set", f"run.seed={seed}", *chosen)
-            told = bigpe("evaluate", "-p", folder, "--prompts", str(prompts), "--json")
+            told = bigpe("evaluate", "-p", folder, "--prompts", str(prompts), *few, "--json")
         found = judged(Evaluation.model_validate_json(told))
         print(f"demo, run seed {seed}: {found}", file=sys.stderr, flush=True)
         yield found

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bigpe.runtime.config import check_config
+from support.stand_ins import STAND_INS
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -48,6 +49,9 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         """Do what the block says. AssertionError, with its place, when that fails."""
+        if server := block.says.get("with"):
+            self._beside(block, server)
+            return
         if name := block.says.get("file"):
             path = self.at / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +68,15 @@ class Reader:
                 told = self._run(block, command)
                 if expected.strip() and "not compared" not in block.says:
                     compare(block, command, expected, told)
+
+    def _beside(self, block: Block, server: str) -> None:
+        """Do it beside a server that stands in for the page's."""
+        says = {what: told for what, told in block.says.items() if what != "with"}
+        with STAND_INS[server](self.home.parent) as there:
+            text = block.text.replace(there.address, there.url) if there.address else block.text
+            self.environment |= there.environment
+            self.follow(block._replace(text=text, says=says))
+            assert there.was_asked(), f"{block.place}: {server} heard nothing"
 
     def _check(self, block: Block) -> None:
         """TOML is a part of bigpe.toml; of a file that was written, the next command judges."""

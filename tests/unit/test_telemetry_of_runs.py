@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from support.fake_pictures import AnyPrompt
 from support.fakes import FakeRenderer
-from support.http_pictures import Answer, Asked, PictureServer
 from support.runs import CONFIG, open_fake, transcript
+from support.stand_ins import Receiver
 
 from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.project import Project
@@ -70,13 +70,6 @@ async def test_failures_are_errors_of_their_step(tmp_path: Path) -> None:
     assert "cannot paint" in str((failed[0].events[0].attributes or {})["bigpe.cause"])
     assert 'bigpe_run_failures_total{actor="renderer",final="true"}' in told
     assert 'bigpe_run_waiting_items{queue="render"} 0.0' in told
-
-
-class Receiver(PictureServer):
-    """An OTLP receiver that keeps what it is sent."""
-
-    def answer(self, asked: Asked) -> Answer:
-        return Answer(b"")
 
 
 async def test_the_figures_and_the_traces_change_nothing(
