@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -59,6 +60,15 @@ def test_it_is_a_command() -> None:
 def test_every_command_has_help(bigpe: Run, name: str) -> None:
     told = bigpe(name, "--help")
     assert told.code == 0 and "Usage:" in told.out
+
+
+def test_the_shell_completes_commands_and_values() -> None:
+    for words, wanted in (("bigpe vi", "view"), ("bigpe serve ren", "render")):
+        asked = {"_BIGPE_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        asked |= {"COMP_CWORD": str(words.count(" "))}
+        command = str(Path(sys.executable).with_name("bigpe"))
+        done = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True)
+        assert done.stdout.split() == [f"plain,{wanted}"], done.stderr
 
 
 def test_init_leaves_an_existing_file_alone(bigpe: Run, project: Path) -> None:
