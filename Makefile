@@ -15,7 +15,7 @@ help:
 	@echo "make chaos  kill runs more than 200 times and compare their ends (20 minutes)"
 	@echo "make docs   build the documentation as a site in build/site"
 	@echo "make dist   build the sdist, and the wheel from it"
-	@echo "make smoke  install that wheel in a fresh environment and run it"
+	@echo "make smoke  install wheel and sdist in a fresh environment and run them"
 
 setup: .venv/.ready build/tree/bigpe
 
