@@ -31,6 +31,10 @@ STRETCH = 20_000
 CANDIDATES = 500
 SECONDS = 0.25
 """A search answers after about so long."""
+ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
+"""Of messages, instructions and pictures."""
+SHORTEST_ID = 6
+"""Characters of an id that name it in a search."""
 
 
 class Row(NamedTuple):
@@ -223,8 +227,15 @@ async def causes(store: Store, run: str, row: Row) -> list[Row]:
 
 def has_text(body: str, text: str) -> bool:
     """Whether any text in the JSON `body` (its values, not its keys) contains `text`."""
+    return any(text_at(value, text) >= 0 for value in texts_of(json.loads(body)))
+
+
+def text_at(value: str, text: str) -> int:
+    """Where `value` contains `text`; -1: nowhere. An id is no text, its beginning names it."""
     wanted = text.casefold()
-    return any(wanted in value.casefold() for value in texts_of(json.loads(body)))
+    if ID.fullmatch(value):
+        return 0 if len(wanted) >= SHORTEST_ID and value.startswith(wanted) else -1
+    return value.casefold().find(wanted)
 
 
 def texts_of(value: Any) -> Iterator[str]:

@@ -12,7 +12,16 @@ from starlette.requests import Request
 
 from bigpe.agents.messages import AnyMessage, LlmTurn
 from bigpe.runtime.exchanges import paid_calls
-from bigpe.runtime.search import Row, Wanted, causes, consequences, find, message_row, texts_of
+from bigpe.runtime.search import (
+    Row,
+    Wanted,
+    causes,
+    consequences,
+    find,
+    message_row,
+    text_at,
+    texts_of,
+)
 from bigpe.runtime.transcript import describe_row
 from bigpe.runtime.viewer.context import Context
 from bigpe.services.paging import NEWEST
@@ -115,9 +124,8 @@ def tell(row: Row, text: str = "") -> Said:
 
 def snippet(body: str, text: str) -> str:
     """The first text of a message that contains `text`, cut around it."""
-    wanted = text.casefold()
     for value in texts_of(json.loads(body)):
-        at = value.casefold().find(wanted)
+        at = text_at(value, text)
         if at >= 0:
             start, end = max(0, at - SNIPPET), at + len(text) + SNIPPET
             cut = value[start:end]

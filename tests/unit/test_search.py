@@ -159,3 +159,9 @@ def test_case_does_not_matter(text: str) -> None:
 def test_keys_are_not_said() -> None:
     assert not has_text('{"naive": "a cat", "n": [1, {"naive": null}]}', "naive")
     assert has_text('{"a": [{"b": "The Naive one"}]}', "naive")
+
+
+def test_an_id_is_found_by_its_beginning_and_holds_no_words() -> None:
+    body = json.dumps({"mid": "8add2e" + "0" * 26, "image": "add" + "1" * 61, "text": "a bed"})
+    assert not has_text(body, "add") and not has_text(body, "8add2")
+    assert has_text(body, "8add2e0") and has_text(body, "BED")
