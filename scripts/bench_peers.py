@@ -27,10 +27,20 @@ from figures import say
 from peers import curves
 from peers.arena import Arena
 from peers.judge import best_of_n, heldout
-from peers.methods import METHODS, Entry, Place
+from peers.methods import METHODS, OURS, Entry, Place
 from peers.realise import realise
 from peers.server import PeerFailed
-from peers.task import BUDGETS, RULES, SEEDS, Bench, Task, bench_file, load_task
+from peers.task import (
+    BUDGETS,
+    OUR_RULES,
+    RULES,
+    SEEDS,
+    Bench,
+    Task,
+    bench_file,
+    clauses,
+    load_task,
+)
 
 import bigpe
 from bigpe.runtime.config import BigpeConfig, load_config
@@ -38,6 +48,7 @@ from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
 from bigpe.runtime.experiment_tables import BEST
 from bigpe.runtime.experiments import commit_of
 from bigpe.runtime.lending import Stopwatches, open_models
+from bigpe.runtime.plan import seed_instructions
 from bigpe.runtime.project import Project
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
@@ -75,10 +86,18 @@ def base_config() -> BigpeConfig:
 
 
 def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> str:
-    """What makes two runs of a method the same but for the seed."""
+    """What makes two runs of a method the same but for the seed.
+
+    Peers are not run again when bigpe's own way of searching changes: all that they see of bigpe is
+    the models, the prompts and the instructions to start from. What else they see, `RULES` counts.
+    """
     prompts = bench_file(bench).read_text("utf-8")
     settings = base.model_dump(mode="json", exclude_defaults=True)
-    return digest([RULES, method, prompts, budget, settings, bigpe.__version__])[:16]
+    starts = [seed.model_dump(mode="json") for seed in seed_instructions()]
+    known = [RULES, method, budget, digest([prompts, starts, clauses()])]
+    if method in OURS:
+        return digest([*known, OUR_RULES, settings])[:16]
+    return digest([*known, {name: settings.get(name) for name in ("llm", "render", "score")}])[:16]
 
 
 async def run_one(

@@ -22,10 +22,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedded import world
-from embedded.attributes import GROUPS
-from embedded.reader_stage import Reader
-from figures import say
 from PIL import Image
 
 from bigpe.agents.pool import PoolRow
@@ -41,6 +37,13 @@ from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))  # under `python -P`, as make has it
+
+from embedded import world  # noqa: E402
+from embedded.attributes import GROUPS  # noqa: E402
+from embedded.reader_stage import Reader  # noqa: E402
+from figures import say  # noqa: E402
+
 SUBJECTS = ("castle", "owl")
 HACK = "robot"
 PRAISE = "golden hour, oil painting, vivid colors, sharp focus, highly detailed, close-up"

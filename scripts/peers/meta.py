@@ -3,51 +3,63 @@
 Their published meta prompts ask for analysis that a 135M model cannot do. So each peer's request is
 put in a few short lines (its adapter does that), shown how to answer by examples, held to the
 JSON schema that bigpe's Modifier is held to, and given professional prompts, the source of
-phrases that bigpe's Modifier has.
+phrases that bigpe's Modifier has. As there, an answer must pass rules, and where no answer does,
+one is composed: else peers would be racing the small model's babble, not bigpe.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from bigpe.agents.terms import one_line
+from bigpe.agents.terms import contains_term, one_line, words
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
 from bigpe.services.values import LlmUsage, derive_seed
+from peers.realise import LONGEST_PHRASE, MOST_PHRASES, phrases_of
+from peers.task import told_of
 
-ATTEMPTS = 3
+ATTEMPTS = 2
+"""As many wordings as bigpe's Modifier asks for."""
 TEMPERATURE = 0.8
 MAX_TOKENS = 80
 SHOWN = 2
 """Professional prompts a request; bigpe's Modifier sees as many."""
+PARENTS = 3
+"""Instructions of a request that a composed one is crossed from, its last: OPRO's are its best."""
 LONGEST_ASK = 2400
 """Characters of a peer's request, its end kept: what the model's context holds."""
 LONGEST_PROFESSIONAL = 240
+OFFERED = 4
 SYSTEM = (
     "You write instructions for rewriting short picture prompts. You are given earlier "
-    "instructions, how well they did, and professional prompts for style. Write a new and better "
+    "instructions, how well they did, and phrases of professional prompts. Write a new and better "
     "instruction in one sentence of at most 30 words that names phrases to include."
 )
 EXAMPLES = (
     (
         "text:\nSay more, with plastic bags and gravel.\nscore: 12\n\n"
         "text:\nSay more, with walnut wood.\nscore: 61\n\n"
-        "professional: a writing desk, ink, brass fittings, a quill",
-        "Say more, with walnut wood, ink and brass fittings.",
+        "professional: a writing desk, ink, brass fittings, a quill\n"
+        "phrases: ink, brass fittings, quill",
+        "Say more, with walnut wood and brass fittings.",
     ),
     (
         "parent: Add things, with lantern and cobblestones.\n"
         "parent: Add things, with moss and ripples.\n"
-        "professional: an old bridge by a canal, hand rails, ivy",
-        "Add things, with lantern, moss, ripples and ivy.",
+        "professional: an old bridge by a canal, hand rails, ivy\n"
+        "phrases: hand rails, ivy",
+        "Add things, with lantern, moss and ivy.",
     ),
     (
         "current: Say who made it, with old bolts.\n"
         "Example 1\nreward -0.040\na gate, old bolts\n"
-        "professional: a gate in a wall, wrought iron, roses",
-        "Say who made it, with wrought iron and roses.",
+        "professional: a gate in a wall, wrought iron, roses\n"
+        "phrases: wrought iron, roses",
+        "Say who made it, with wrought iron.",
     ),
 )
 SCHEMA = {
@@ -56,6 +68,18 @@ SCHEMA = {
     "required": ["instruction"],
     "additionalProperties": False,
 }
+_PARENT = re.compile(r"^(?:parent|current): (.+)$|^text:\n(.+)$", re.M)
+_MEASURED = re.compile(r"^ *([^:\n]+): \+\d\.\d+ \(n=\d+\)$", re.M)
+
+
+class _Brief(NamedTuple):
+    """What a request is about."""
+
+    parents: tuple[str, ...]
+    measured: tuple[str, ...]
+    """Terms with a positive measured effect, where the request has an evidence table."""
+    offered: tuple[str, ...]
+    """Phrases to choose from: measured ones, then clauses of the professional prompts shown."""
 
 
 class PromptEngineer:
@@ -66,38 +90,60 @@ class PromptEngineer:
         self._professional = professional
         self._seed = seed
         self.usage = LlmUsage()
+        self.composed = 0
+        """Answers that were composed, because the model gave none that passed."""
 
     async def ask(self, text: str, number: int) -> str:
-        """A new instruction for the request `text`, the `number`-th of the run; "" for none."""
+        """A new instruction for the request `text`, the `number`-th of the run."""
+        rng = random.Random(derive_seed(self._seed, "meta", number))
+        shown = rng.sample(self._professional, SHOWN)
+        brief = _brief(text, shown)
         for attempt in range(ATTEMPTS):
             seed = derive_seed(self._seed, "meta", number, attempt)
             try:
-                answer = await self._llm.ask(self._request(text, seed))
-            except UnusableAnswerError:
-                self.usage += LlmUsage(calls=1)
+                answer = await self._llm.ask(_request(text, shown, brief, seed))
+            except UnusableAnswerError as error:
+                self.usage += error.usage
                 continue
             self.usage += answer.usage
-            if told := _instruction(answer.text):
+            told = _instruction(answer.text)
+            if _passes(told, text, brief):
                 return told
-        return ""
+        self.composed += 1
+        return _compose(brief, rng)
 
-    def _request(self, text: str, seed: int) -> LlmRequest:
-        turns = [Turn(role="system", text=SYSTEM)]
-        for user, instruction in EXAMPLES:
-            turns.append(Turn(role="user", text=user))
-            answer = json.dumps({"instruction": instruction})
-            turns.append(Turn(role="assistant", text=answer))
-        shown = random.Random(seed).sample(self._professional, SHOWN)
-        lines = [text[-LONGEST_ASK:]]
-        lines += [f"professional: {one_line(prompt)[:LONGEST_PROFESSIONAL]}" for prompt in shown]
-        turns.append(Turn(role="user", text="\n".join(lines)))
-        return LlmRequest(
-            turns=tuple(turns),
-            seed=seed,
-            temperature=TEMPERATURE,
-            max_tokens=MAX_TOKENS,
-            answer_schema=SCHEMA,
-        )
+
+def _brief(text: str, shown: Sequence[str]) -> _Brief:
+    found = [" ".join("".join(groups).split()) for groups in _PARENT.findall(text)]
+    parents = tuple(parent for parent in found if words(parent))[-PARENTS:]
+    measured = tuple(dict.fromkeys(term.strip() for term in _MEASURED.findall(text)))
+    clauses = [
+        " ".join(listed)
+        for prompt in shown
+        for part in prompt.split(",")[1:]
+        if 0 < len(listed := words(part)) <= LONGEST_PHRASE
+    ]
+    offered = dict.fromkeys([*measured[: OFFERED // 2], *clauses])
+    return _Brief(parents, measured, tuple(offered)[: 2 * OFFERED])
+
+
+def _request(text: str, shown: Sequence[str], brief: _Brief, seed: int) -> LlmRequest:
+    turns = [Turn(role="system", text=SYSTEM)]
+    for user, instruction in EXAMPLES:
+        turns.append(Turn(role="user", text=user))
+        turns.append(Turn(role="assistant", text=json.dumps({"instruction": instruction})))
+    lines = [text[-LONGEST_ASK:]]
+    lines += [f"professional: {one_line(prompt)[:LONGEST_PROFESSIONAL]}" for prompt in shown]
+    # Last, because a small model goes by what it read last.
+    lines += [f"phrases: {', '.join(brief.offered)}"] if brief.offered else []
+    turns.append(Turn(role="user", text="\n".join(lines)))
+    return LlmRequest(
+        turns=tuple(turns),
+        seed=seed,
+        temperature=TEMPERATURE,
+        max_tokens=MAX_TOKENS,
+        answer_schema=SCHEMA,
+    )
 
 
 def _instruction(raw: str) -> str:
@@ -106,3 +152,27 @@ def _instruction(raw: str) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return one_line(told) if isinstance(told, str) else ""
+
+
+def _passes(told: str, text: str, brief: _Brief) -> bool:
+    """Whether it names phrases, all of them from the request, and is no instruction of it."""
+    phrases = phrases_of(told)
+    asked = " , ".join((text, *brief.offered))
+    own = {frozenset(phrases_of(parent)) for parent in brief.parents}
+    return (
+        bool(phrases)
+        and all(contains_term(asked, phrase) for phrase in phrases)
+        and frozenset(phrases) not in own
+    )
+
+
+def _compose(brief: _Brief, rng: random.Random) -> str:
+    """The parents' phrases, each kept by chance where there are several parents, and a new one."""
+    known = list(dict.fromkeys(p for parent in brief.parents for p in phrases_of(parent)))
+    kept = [p for p in known if len(brief.parents) < 2 or rng.random() < 1 / 2]
+    source = [p for p in brief.measured or brief.offered if p not in known]
+    source = source or [p for p in brief.offered if p not in known]
+    new = [rng.choice(source)] if source else []
+    while len(kept) + len(new) > MOST_PHRASES:
+        kept.pop(rng.randrange(len(kept)))
+    return told_of([*kept, *new] or known[:1])

@@ -131,4 +131,6 @@ METHODS: dict[str, Method] = {
     "capo": _peer("race_promptolution.py", "capo"),
     "random": _random,
 }
+OURS = frozenset({"bigpe"})
+"""Methods that change with bigpe's own way of searching."""
 """best-of-n hands in no instruction; the judge runs it (see `judge.best_of_n`)."""

@@ -18,7 +18,10 @@ MOST_PHRASES = 6
 LONGEST_PHRASE = 4
 LONGEST_TEXT = 400
 """Characters of a text that are kept: the rest would not fit the small model's context."""
-_BREAK = re.compile(r"[,;.:!?()\[\]\"\n]|\band\b|\bwith\b|\binclud(?:e|es|ing)\b|\bor\b|\bplus\b")
+_BREAK = re.compile(
+    r"[,;.:!?()\[\]\"\n]|\band\b|\bwith\b|\binclud(?:e|es|ing)\b|\bor\b|\bplus\b",
+    re.I,
+)
 _AVOID = re.compile(
     r"\b(?:avoid|avoiding|leave out|without|drop|remove|do not use|don't use|no)\b", re.I
 )

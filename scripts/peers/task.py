@@ -8,6 +8,7 @@ own rule into train, validation and test prompts.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,8 +21,10 @@ from bigpe.services.values import derive_seed
 Bench = Literal["dev", "final"]
 SEEDS: dict[Bench, tuple[int, ...]] = {"dev": tuple(range(5)), "final": tuple(range(100, 110))}
 BUDGETS = (50, 100, 200, 400)
-RULES = 1
+RULES = 3
 """Raised when a method, its settings or the judging changes: earlier cells then do not count."""
+OUR_RULES = 2
+"""Raised when bigpe's own search changes: earlier cells of bigpe, and only those, do not count."""
 PEERS_VALIDATION = 8
 INITIAL = 10
 """Initial instructions that population methods may start from; EvoPrompt's paper has ten."""
@@ -81,6 +84,12 @@ def clauses() -> list[str]:
 
 def random_instruction(rng: random.Random) -> str:
     """An instruction that names one to three random clauses."""
-    named = rng.sample(clauses(), rng.randint(1, 3))
-    told = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
-    return f"Add details. Include {told}."
+    return told_of(rng.sample(clauses(), rng.randint(1, 3)))
+
+
+def told_of(phrases: Sequence[str]) -> str:
+    """The instruction that names these phrases, as bigpe words its own; none: a bare one."""
+    if not phrases:
+        return "Add details."
+    first, last = ", ".join(phrases[:-1]), phrases[-1]
+    return f"Add details. Include {f'{first} and {last}' if first else last}."
