@@ -4,7 +4,8 @@ All functions take many sequences at once, one a row, so that thresholds can be 
 simulation (scripts/simulate_diagnostics.py). NaN stands for a round that says nothing; it leaves a
 sum as it is.
 
-Sources: cumulative sums, Page 1954; their start without known mean and spread, Hawkins 1987,
+Sources: cumulative sums, Page 1954; limited to the newest values, Lai 1995, Sequential changepoint
+detection in quality control and dynamical systems; their start without known mean and spread, Hawkins 1987,
 Self-starting CUSUM charts; residuals of each value from the mean of those before it, Brown, Durbin
 & Evans 1975; the likelihood-ratio sum for shares, Reynolds & Stoumbos 1999.
 """
@@ -23,6 +24,8 @@ Rows = NDArray[Any]
 
 BASELINE = 5
 """Values that make the first baseline; before there are so many, nothing is said."""
+NEWEST = 30
+"""Values in which a change is to show: older ones add false alarms, not sight."""
 CLIP = 4.0
 """Largest score of one value, in standard deviations: one outlier is no change."""
 
@@ -77,30 +80,39 @@ def spread_scores(squares: Rows, df: Rows) -> Rows:
     return np.where(usable, np.clip(scores, -CLIP, CLIP), np.nan)
 
 
-def cusum(scores: Rows, drift: float) -> Rows:
-    """Page's upper sum: S <- max(0, S + score - drift); (rows, n) to (rows, n)."""
-    return _page(np.where(np.isnan(scores), 0.0, scores - drift))
-
-
-def share_cusum(hits: Rows, trials: Rows, usual: float, raised: float) -> Rows:
-    """The likelihood-ratio sum of a share that rises from `usual` to `raised`, both in (0, 1)."""
-    up, down = np.log(raised / usual), np.log((1 - raised) / (1 - usual))
-    return _page(hits * up + (trials - hits) * down)
-
-
-def change_at(scores: Rows, end: int) -> int:
-    """The first value (from 0) of the rise that stands at `end` in one row of a cumulative sum."""
-    zero = np.flatnonzero(scores[: end + 1] <= 0)
-    return int(zero[-1]) + 1 if len(zero) else 0
-
-
-def _page(steps: Rows) -> Rows:
+def cusum(steps: Rows) -> Rows:
+    """Page's upper sum: S <- max(0, S + step), of a step that is NaN nothing; (rows, n) to same."""
     total = np.zeros(steps.shape[0])
     sums = np.empty_like(steps)
+    filled = np.where(np.isnan(steps), 0.0, steps)
     for index in range(steps.shape[1]):
-        total = np.maximum(0.0, total + steps[:, index])
+        total = np.maximum(0.0, total + filled[:, index])
         sums[:, index] = total
     return sums
+
+
+def newest_sums(steps: Rows) -> Rows:
+    """The largest sum of up to `NEWEST` newest steps, at least 0; (rows, n) to (rows, n)."""
+    rows, n = steps.shape
+    filled = np.where(np.isnan(steps), 0.0, steps)
+    total = np.concatenate([np.zeros((rows, 1)), np.cumsum(filled, axis=1)], axis=1)
+    sums = np.zeros_like(filled)
+    for k in range(1, min(NEWEST, n) + 1):
+        np.maximum(sums[:, k - 1 :], total[:, k:] - total[:, :-k], out=sums[:, k - 1 :])
+    return sums
+
+
+def share_steps(hits: Rows, trials: Rows, usual: float, raised: float) -> Rows:
+    """Log-likelihood ratios of a share that rises from `usual` to `raised`, both in (0, 1)."""
+    up, down = np.log(raised / usual), np.log((1 - raised) / (1 - usual))
+    return hits * up + (trials - hits) * down
+
+
+def change_at(steps: Rows) -> int:
+    """The value (from 0) with which the rise began that stands at the end of one row of steps."""
+    zero = np.flatnonzero(cusum(steps)[0] <= 0)
+    last = steps.shape[1] - 1
+    return min(int(zero[-1]) + 1, last) if len(zero) else 0
 
 
 def _shifted(cumulated: Rows) -> Rows:

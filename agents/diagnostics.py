@@ -2,8 +2,8 @@
 
 Each fault has a statistic that hardly any healthy run of 100 rounds pushes over its limit, at any
 time, while nine of ten notice a change of one standard deviation within 30 rounds. The limits below
-are as high as the second allows; scripts/simulate_diagnostics.py measured both, and how many
-healthy runs raise any fault at all. What a fault cannot be told from is said in its evidence: these
+are as high as the second allows; scripts/simulate_diagnostics.py measured both, and that fewer than
+one in twenty healthy runs raise any fault at all. What a fault cannot be told from is said in its evidence: these
 are hints to look, not verdicts.
 """
 
@@ -25,12 +25,16 @@ Fault = Literal["stagnation", "degradation", "high variance", "truncation", "div
 
 STALE_ROUNDS = 30
 """Rounds without a better best; a search that finds one in every fifth rarely waits so long."""
-LEVEL_DRIFT, LEVEL_LIMIT = 0.25, 10.5
-ARM_DRIFT, ARM_LIMIT = 0.5, 9.3
-SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 8.4
-USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.11, 5.6
-"""Share of rewrites past the renderer's limit that is taken for usual, and one that is not."""
-USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.18, 6.5
+NOVELTY_LIMIT, NOVELTY_DRIFT = 16.9, 0.25
+EARLY_ROUNDS, EARLY_FACTOR = 60, 1.4
+"""Until so many rounds are known, those two limits are so many times as high: what is usual must
+first be learned from the run itself, and few rounds tell little of it."""
+ARM_DRIFT, ARM_LIMIT = 0.5, 11.0
+SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 12.0
+USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.04
+"""Share of rewrites past the renderer's limit that is taken for usual, one that is not, and the
+log-likelihood ratio that tells them apart."""
+USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.14, 4.42
 NOVELTY_FLOOR = 0.05
 """Smallest deviation of a novelty taken for real."""
 NEAR_COPIES = 0.1
@@ -99,7 +103,8 @@ def diagnose(history: Sequence[RoundFacts]) -> list[Finding]:
 def stagnation(history: Sequence[RoundFacts]) -> Finding | None:
     """The best lower bound has not risen for `STALE_ROUNDS` rounds."""
     last = history[-1]
-    if last.stale is None or last.stale < STALE_ROUNDS:
+    factor = EARLY_FACTOR if last.round <= EARLY_ROUNDS else 1.0
+    if last.stale is None or last.stale < STALE_ROUNDS * factor:
         return None
     return Finding(
         fault="stagnation",
@@ -112,10 +117,10 @@ def stagnation(history: Sequence[RoundFacts]) -> Finding | None:
 
 def degradation(history: Sequence[RoundFacts]) -> Finding | None:
     """Instructions earn less than the same ones did before."""
-    sums = degradation_sums(*_pulls(history))
-    if sums[0, -1] < ARM_LIMIT:
+    steps = degradation_steps(*_pulls(history))
+    if detectors.cusum(steps)[0, -1] < ARM_LIMIT:
         return None
-    start = detectors.change_at(sums[0], len(history) - 1)
+    start = detectors.change_at(steps)
     falls = _falls(history, start)
     fall = mean(falls) if falls else 0.0
     return Finding(
@@ -130,11 +135,11 @@ def degradation(history: Sequence[RoundFacts]) -> Finding | None:
 def high_variance(history: Sequence[RoundFacts]) -> Finding | None:
     """Gains scatter more than before, or so much that a pull says little."""
     squares, df = _within(history)
-    sums = variance_sums(squares, df)
+    steps = variance_steps(squares, df)
     start, told = 0, ""
     spread = _pooled(history)
-    if sums[0, -1] >= SPREAD_LIMIT:
-        start = detectors.change_at(sums[0], len(history) - 1)
+    if detectors.cusum(steps)[0, -1] >= SPREAD_LIMIT:
+        start = detectors.change_at(steps)
         spread, before = _pooled(history[start:]), _pooled(history[:start])
         told = f"gains within a batch deviate by {100 * spread:.2f}, before by {100 * before:.2f}"
     effect = _best_mean(history)
@@ -158,10 +163,10 @@ def truncation(history: Sequence[RoundFacts]) -> Finding | None:
     """The renderer cuts off a growing share of the rewrites."""
     cut = [facts.truncated for facts in history]
     trials = [len(facts.gains) + facts.missing for facts in history]
-    sums = detectors.share_cusum(_row(cut), _row(trials), USUAL_CUT, RAISED_CUT)
-    if sums[0, -1] < CUT_LIMIT:
+    steps = detectors.share_steps(_row(cut), _row(trials), USUAL_CUT, RAISED_CUT)
+    if detectors.newest_sums(steps)[0, -1] < CUT_LIMIT:
         return None
-    start = detectors.change_at(sums[0], len(history) - 1)
+    start = detectors.change_at(steps)
     share = sum(cut[start:]) / max(sum(trials[start:]), 1)
     return Finding(
         fault="truncation",
@@ -176,11 +181,12 @@ def diversity(history: Sequence[RoundFacts]) -> Finding | None:
     """Proposals repeat what is known, or the living instructions are near copies."""
     pool = [facts.diversity for facts in history]
     row = _row([math.nan if f.novelty is None else f.novelty for f in history])
-    sums = novelty_sums(row)
+    steps = novelty_steps(row)
     start = len(history)
     told = ""
-    if sums[0, -1] >= LEVEL_LIMIT:
-        start = detectors.change_at(sums[0], len(history) - 1)
+    limit = NOVELTY_LIMIT * early_factors(len(history))[-1]
+    if detectors.newest_sums(steps)[0, -1] >= limit:
+        start = detectors.change_at(steps - NOVELTY_DRIFT)
         late = [f.novelty for f in history[start:] if f.novelty is not None]
         told = f"new instructions differ by {mean(late):.2f} from the nearest known one"
     copies = next((i for i in range(len(pool)) if all(_is_copy(d) for d in pool[i:])), len(pool))
@@ -201,10 +207,10 @@ def failures(history: Sequence[RoundFacts]) -> Finding | None:
     """A growing share of comparisons is lost, or falls back to the naive prompt."""
     failed = [facts.missing + facts.fallbacks for facts in history]
     trials = [len(facts.gains) + facts.missing for facts in history]
-    sums = detectors.share_cusum(_row(failed), _row(trials), USUAL_FAILURES, RAISED_FAILURES)
-    if sums[0, -1] < FAILURE_LIMIT:
+    steps = detectors.share_steps(_row(failed), _row(trials), USUAL_FAILURES, RAISED_FAILURES)
+    if detectors.newest_sums(steps)[0, -1] < FAILURE_LIMIT:
         return None
-    start = detectors.change_at(sums[0], len(history) - 1)
+    start = detectors.change_at(steps)
     late = history[start:]
     lost, kept = sum(f.missing for f in late), sum(f.fallbacks for f in late)
     cause = Counter(cause for facts in late for cause in facts.causes).most_common(1)
@@ -230,24 +236,29 @@ def stale_rounds(bounds: NDArray[np.float64]) -> NDArray[np.int_]:
     return index - np.maximum.accumulate(np.where(rose, index, 0), axis=1)
 
 
-def degradation_sums(
+def degradation_steps(
     means: NDArray[np.float64],
     squares: NDArray[np.float64],
     arms: NDArray[np.int_],
     counts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The cumulative sum of falls within arms."""
-    return detectors.cusum(-detectors.arm_scores(means, squares, arms, counts), ARM_DRIFT)
+    """Falls within arms, for a cumulative sum."""
+    return -detectors.arm_scores(means, squares, arms, counts) - ARM_DRIFT
 
 
-def variance_sums(squares: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cumulative sum of rises of the scatter within batches."""
-    return detectors.cusum(detectors.spread_scores(squares, df), SPREAD_DRIFT)
+def variance_steps(squares: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rises of the scatter within batches, for a cumulative sum."""
+    return detectors.spread_scores(squares, df) - SPREAD_DRIFT
 
 
-def novelty_sums(novelty: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cumulative sum of falls of novelty."""
-    return detectors.cusum(-detectors.level_scores(novelty, floor=NOVELTY_FLOOR), LEVEL_DRIFT)
+def novelty_steps(novelty: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Falls of novelty, for sums of the newest."""
+    return -detectors.level_scores(novelty, floor=NOVELTY_FLOOR)
+
+
+def early_factors(rounds: int) -> NDArray[np.float64]:
+    """By what limits on the run's own level are multiplied after each of so many rounds."""
+    return np.where(np.arange(rounds) < EARLY_ROUNDS, EARLY_FACTOR, 1.0)
 
 
 # -- parts ------------------------------------------------------------------------------------

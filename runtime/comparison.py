@@ -111,7 +111,7 @@ class SequenceLine(Value):
     """None: not bounded yet."""
     sign_e: float
     too_skewed: bool = False
-    """Whether the gains are so skewed that the sequence holds less often than it says."""
+    """Whether so few values carry the mean that the sequence may hold less often than it says."""
     stopped: str
     """Why no further prompt was asked for."""
 

@@ -39,8 +39,8 @@ REWRITES_TOLD = (
     f"{DISTRACTORS} others; variety: mean distance, of pictures by that of the naive ones"
 )
 SKEWED = (
-    ", though these gains are so skewed that it may hold in some 92% instead of 95% of cases: "
-    "evaluate a fixed number of prompts instead"
+    ", though so few prompts carry the mean (the gains are very skewed) that it may hold in fewer "
+    "than 95% of cases: evaluate a larger, fixed number of prompts instead"
 )
 SIGNIFICANT = 0.05
 LINES_SHOWN = 12

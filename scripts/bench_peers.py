@@ -157,7 +157,7 @@ async def enter(
 
 
 async def run_all(options: argparse.Namespace, cells: Path, base: BigpeConfig) -> None:
-    """Run what is missing, budgets ascending, a seed at a time over all methods."""
+    """Run what is missing, budgets ascending."""
     project = Project(options.project)
     project.folder.mkdir(parents=True, exist_ok=True)
     watches = Stopwatches(project.folder / "experiments" / "seconds.json")
@@ -189,20 +189,30 @@ async def run_wanted(
     store: Store,
     watches: Stopwatches,
 ) -> None:
+    """The cells, those of one seed one after the other, `options.jobs` seeds side by side."""
     start = time.monotonic()
-    for number, (method, budget, seed) in enumerate(wanted, start=1):
-        if options.max_minutes and time.monotonic() - start > 60 * options.max_minutes:
-            log(f"{len(wanted) - number + 1} cells are still to be run; the same command goes on")
-            return
-        began = time.monotonic()
-        cell = await run_one(method, load_task(options.bench, seed, budget), place, store, watches)
-        append_cell(cells, cell)
-        watches.save()
-        gain = 100 * sum(cell.gains[BEST].values()) / len(cell.gains[BEST])
-        log(
-            f"[{number}/{len(wanted)}] {method}@{budget}, seed {seed}: {gain:+.2f} "
-            f"({cell.renders} renders, {time.monotonic() - began:.0f} s): {cell.instruction[:90]}"
-        )
+    free = asyncio.Semaphore(options.jobs)
+
+    async def of_seed(seed: int) -> None:
+        async with free:
+            for method, budget in [(m, b) for m, b, s in wanted if s == seed]:
+                if options.max_minutes and time.monotonic() - start > 60 * options.max_minutes:
+                    log(f"seed {seed} is cut short; the same command goes on")
+                    return
+                began = time.monotonic()
+                task = load_task(options.bench, seed, budget)
+                cell = await run_one(method, task, place, store, watches)
+                append_cell(cells, cell)
+                watches.save()
+                gain = 100 * sum(cell.gains[BEST].values()) / len(cell.gains[BEST])
+                log(
+                    f"{method}@{budget}, seed {seed}: {gain:+.2f} ({cell.renders} renders, "
+                    f"{time.monotonic() - began:.0f} s): {cell.instruction[:90]}"
+                )
+
+    async with asyncio.TaskGroup() as group:
+        for seed in dict.fromkeys(seed for _, _, seed in wanted):
+            group.create_task(of_seed(seed))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -217,6 +227,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--venv", type=Path, default=ROOT / "build" / "peers-venv")
     parser.add_argument("--cells", type=Path, help="default: docs/results/cells/peers-BENCH.jsonl")
     parser.add_argument("--max-minutes", type=float, default=0.0, help="begin no cell after")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="seeds side by side, on one set of models"
+    )
     parser.add_argument("--figures", action="store_true", help="only tell what has run")
     parser.add_argument("--quick", action="store_true", help="one seed, 30 renders, to build/")
     options = parser.parse_args(arguments)

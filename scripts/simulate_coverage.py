@@ -3,7 +3,7 @@
     python scripts/simulate_coverage.py > docs/figures/coverage.jsonl
     python scripts/simulate_coverage.py --quick
 
-Each distribution is drawn many times, looked at after every value from the eighth on, and stopped
+Each distribution is drawn many times, looked at after every value from the twelfth on, and stopped
 by each rule; a run counts as covered when the interval that it stopped at holds the true mean.
 "any look" is stricter than any rule can be: no interval of the run may miss. The embedded
 differences are resampled from tests/golden/embedded_gains.json, per-prompt gains of real models.
@@ -19,15 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import say
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bigpe.agents.sequential import FIRST_LOOK, sequence_bounds
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))  # under `python -P`, as make has it
+
+from figures import say  # noqa: E402
+
 GAINS = ROOT / "tests/golden/embedded_gains.json"
 LOOKS = 400
+OUTSIDE = "out of reach"
+"""Name of a distribution that is told to show where the sequence ends: no sequence without known
+bounds of the values covers a mean that rests on values too rare to have been seen."""
 Draw = Callable[[np.random.Generator, tuple[int, int]], NDArray[Any]]
 
 
@@ -49,6 +55,11 @@ def distributions() -> dict[str, Draw]:
         ),
         "lognormal 1 (skewness 6.2)": lambda rng, shape: (
             rng.lognormal(0, 1, size=shape) - np.exp(0.5)
+        ),
+        "minus lognormal 1": lambda rng, shape: np.exp(0.5) - rng.lognormal(0, 1, size=shape),
+        "gamma 0.25 (skewness 4)": lambda rng, shape: rng.gamma(0.25, size=shape) - 0.25,
+        f"{OUTSIDE} (one in twenty counts)": lambda rng, shape: (
+            (rng.random(shape) < 0.05) - 0.05 + rng.normal(0, 0.05, size=shape)
         ),
         "half exactly 0": lambda rng, shape: rng.normal(size=shape) * (rng.random(shape) < 0.5),
     }
@@ -76,7 +87,7 @@ def coverage(draw: Draw, rng: np.random.Generator, runs: int, looks: int) -> dic
         "first exclusion of 0, no effect": first((lo > 0) | (hi < 0)),
         "first exclusion of 0, effect 0.5 sd": first((lo + effect > 0) | (hi + effect < 0)),
         "half-width below 0.3 sd": first((hi - lo) / 2 < 0.3 * scale),
-        "at 8": np.full(runs, FIRST_LOOK - 1),
+        f"at {FIRST_LOOK}": np.full(runs, FIRST_LOOK - 1),
         "at 20": np.full(runs, 19),
         "at the end": np.full(runs, looks - 1),
         "mean looks best so far": first(

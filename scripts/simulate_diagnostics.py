@@ -18,15 +18,19 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from figures import say
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bigpe.agents import detectors
 from bigpe.agents import diagnostics as d
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, as make has it
+
+from figures import say  # noqa: E402
 
 ROUNDS, BATCH, AT, WITHIN = 100, 5, 50, 30
 SPREAD_OF_ARMS = 0.7
@@ -107,14 +111,16 @@ def sums_of(fault: str, rng: np.random.Generator, runs: int, changed: bool) -> A
     match fault:
         case "degradation":
             found = bandit(rng, runs, fall=math.sqrt(BATCH) if changed else 0.0)
-            sums = d.degradation_sums(found.means, found.squares, found.arms, counts)
-            return sums / d.ARM_LIMIT
+            steps = d.degradation_steps(found.means, found.squares, found.arms, counts)
+            return detectors.cusum(steps) / d.ARM_LIMIT
         case "high variance":
             found = bandit(rng, runs, scale=2.0 if changed else 1.0)
-            return d.variance_sums(found.squares, counts - 1) / d.SPREAD_LIMIT
+            steps = d.variance_steps(found.squares, counts - 1)
+            return detectors.cusum(steps) / d.SPREAD_LIMIT
         case "diversity":
             values = rng.normal(0.5, 0.1, (runs, ROUNDS)) - (0.1 * late if changed else 0.0)
-            return d.novelty_sums(values) / d.LEVEL_LIMIT
+            sums = detectors.newest_sums(d.novelty_steps(values))
+            return sums / (d.NOVELTY_LIMIT * d.early_factors(ROUNDS))
         case "truncation" | "failures":
             usual, raised, limit = (
                 (d.USUAL_CUT, d.RAISED_CUT, d.CUT_LIMIT)
@@ -124,10 +130,12 @@ def sums_of(fault: str, rng: np.random.Generator, runs: int, changed: bool) -> A
             deviation = math.sqrt(usual * (1 - usual) / BATCH)
             share = np.where(late & changed, usual + deviation, usual)
             hits = rng.binomial(BATCH, np.broadcast_to(share, (runs, ROUNDS))).astype(float)
-            return detectors.share_cusum(hits, counts, usual, raised) / limit
+            steps = detectors.share_steps(hits, counts, usual, raised)
+            return detectors.newest_sums(steps) / limit
         case _:
             rises = rng.random((runs, ROUNDS)) < np.where(late & changed, 0.0, PROGRESS)
-            return d.stale_rounds(np.cumsum(rises, axis=1).astype(float)) / d.STALE_ROUNDS
+            stale = d.stale_rounds(np.cumsum(rises, axis=1).astype(float))
+            return stale / (d.STALE_ROUNDS * d.early_factors(ROUNDS))
 
 
 FAULTS = ("stagnation", "degradation", "high variance", "truncation", "diversity", "failures")
@@ -189,7 +197,8 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer runs")
-    runs = 200 if parser.parse_args().quick else 1000
+    quick = parser.parse_args().quick
+    runs, whole = (200, 100) if quick else (4000, 1000)
     healthy = f"healthy runs of {ROUNDS} rounds"
     for fault in FAULTS:
         print(f"{fault} ...", file=sys.stderr)
@@ -199,9 +208,9 @@ def main() -> None:
         tell(f"noticed/{fault}", noticed, silent, how)
     print("any ...", file=sys.stderr)
     rng = np.random.default_rng([0, len(FAULTS)])
-    alarms = sum(any_alarm(one) != "" for one in histories(rng, runs))
+    alarms = sum(any_alarm(one) != "" for one in histories(rng, whole))
     how = f"{healthy} of which diagnose, asked after each round, says anything"
-    tell("false_alarms/any", alarms, runs, how)
+    tell("false_alarms/any", alarms, whole, how)
 
 
 if __name__ == "__main__":

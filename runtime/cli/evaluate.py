@@ -69,7 +69,9 @@ Examples:
 @click.option(
     "--until-significant",
     is_flag=True,
-    help="Ask for test prompts until the gain is told from 0, however often one looks.",
+    help="Ask for test prompts until the gain is told from 0, however often one looks. From 12 "
+    "prompts on; measured to hold in 95% of cases for gains up to the skewness of a lognormal of "
+    "sigma 1, not where fewer than one prompt in twenty carries the mean.",
 )
 @click.option(
     "--precision",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 import click
 from rich.table import Table
 
-from bigpe.agents.power import MOST_PROMPTS, SpreadParts, power, prompts_needed, spread_parts
+from bigpe.agents.power import (
+    MOST_PROMPTS,
+    SURE,
+    SpreadParts,
+    power,
+    prompts_needed,
+    spread_parts,
+)
 from bigpe.runtime.cli.common import (
     DEFAULT_RUN,
     json_option,
@@ -63,6 +71,9 @@ def plan(
 
     By the paired t test on prompts, two-sided at 5%, with the spread of the gains that a run has
     found. More seeds a prompt help only against the spread within a prompt.
+
+    A spread that few gains have told may be larger in truth: `prompts, to be sure` are enough
+    unless it is among the fifth of cases where even its 80% bound is too small.
     """
     if sd is not None:
         spread = SpreadParts(sd**2, 0.0)
@@ -78,31 +89,46 @@ def plan(
 def _row(effect: float, spread: SpreadParts, seeds: int, wanted: float) -> dict[str, Any]:
     deviation = spread.sd(seeds)
     prompts = prompts_needed(effect, deviation, wanted)
+    bound = spread.sd_at_most(seeds)
     return {
         "seeds": seeds,
         "sd": deviation,
         "prompts": prompts,
         "renders": None if prompts is None else 2 * seeds * prompts,
         "power": None if prompts is None else power(effect, deviation, prompts),
+        "sd_at_most": bound,
+        "prompts_to_be_sure": prompts_needed(effect, bound, wanted),
     }
 
 
 def _show(rows: list[dict[str, Any]], effect: float, wanted: float, spread: SpreadParts) -> None:
     title = f"to find a mean gain of {effect:g} with power {wanted:.0%}"
     table = Table("seeds a prompt", "spread", "prompts", "renders", "power", title=title)
+    known = math.isinf(spread.df)
+    if not known:
+        table.add_column("prompts, to be sure")
     for row in rows:
-        prompts = row["prompts"]
-        table.add_row(
+        cells = [
             str(row["seeds"]),
             f"{row['sd']:.4f}",
-            f"more than {MOST_PROMPTS:,}" if prompts is None else f"{prompts:,}",
-            "-" if prompts is None else f"{row['renders']:,}",
+            _count(row["prompts"]),
+            "-" if row["renders"] is None else f"{row['renders']:,}",
             "-" if row["power"] is None else f"{row['power']:.1%}",
-        )
+        ]
+        table.add_row(*cells, *([] if known else [_count(row["prompts_to_be_sure"])]))
     stdout().print(table)
     stdout().print("renders: each prompt and seed once naive and once rewritten, for one treatment")
-    if not spread.within:
+    if not known:
+        stdout().print(
+            f"to be sure: the spread rests on {spread.df:,.0f} degrees of freedom; with "
+            f"{SURE:.0%} confidence it is at most {rows[0]['sd_at_most']:.4f}"
+        )
+    if not spread.within and not known:
         stderr().print("no prompt has two gains yet, so what more seeds would bring is not known")
+
+
+def _count(prompts: int | None) -> str:
+    return f"more than {MOST_PROMPTS:,}" if prompts is None else f"{prompts:,}"
 
 
 async def _spread(run: str, folder: Path) -> SpreadParts:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from bigpe.agents import detectors
 from bigpe.agents.diagnostics import (
     RoundFacts,
-    degradation_sums,
+    degradation_steps,
     diagnose,
-    novelty_sums,
-    variance_sums,
+    novelty_steps,
+    variance_steps,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +133,7 @@ def test_what_exploration_does_is_no_degradation() -> None:
 
 def test_lost_rounds_and_single_gains_are_no_obstacle() -> None:
     lost = {"missing": 1, "causes": ("no answer",)}
-    rounds = [RoundFacts(i, "a", (), **lost, stale=i - 1) for i in range(1, 32)]
+    rounds = [RoundFacts(i, "a", (), **lost, stale=i - 1) for i in range(1, 44)]
     assert [finding.fault for finding in diagnose(rounds)] == ["failures", "stagnation"]
     assert diagnose([RoundFacts(i, "a", (0.1,)) for i in range(1, 32)]) == []
 
@@ -148,15 +148,28 @@ def test_many_histories_at_once_are_as_one_by_one(seed: int) -> None:
     counts = rng.integers(0, 6, shape).astype(float)
     values = np.where(rng.random(shape) < 0.2, math.nan, rng.normal(size=shape))
     statistics: list[Callable[[slice], Any]] = [
-        lambda rows: degradation_sums(means[rows], squares[rows], arms[rows], counts[rows]),
-        lambda rows: variance_sums(squares[rows], np.maximum(counts[rows] - 1, 0)),
-        lambda rows: novelty_sums(values[rows]),
+        lambda rows: detectors.cusum(
+            degradation_steps(means[rows], squares[rows], arms[rows], counts[rows])
+        ),
+        lambda rows: detectors.cusum(
+            variance_steps(squares[rows], np.maximum(counts[rows] - 1, 0))
+        ),
+        lambda rows: detectors.newest_sums(novelty_steps(values[rows])),
     ]
     for statistic in statistics:
         together = statistic(slice(None))
         for row in range(3):
             np.testing.assert_allclose(statistic(slice(row, row + 1))[0], together[row])
         assert (together >= 0).all() and np.isfinite(together).all()
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=80))
+@settings(deadline=None, derandomize=True, max_examples=40)
+def test_the_newest_sum_is_the_best_of_all_short_ones(values: list[float]) -> None:
+    found = detectors.newest_sums(np.array([values]))[0]
+    for end in range(1, len(values) + 1):
+        sums = [sum(values[end - k : end]) for k in range(min(end, detectors.NEWEST) + 1)]
+        assert found[end - 1] == pytest.approx(max(sums), abs=1e-9)
 
 
 def test_scores_are_standard_normal_while_nothing_changes() -> None:
@@ -183,6 +196,8 @@ def test_the_committed_simulation_meets_the_bars() -> None:
         assert told[f"false_alarms/{fault}"]["n"] >= 1000
         assert told[f"false_alarms/{fault}"]["value"] <= 0.05, fault
         assert told[f"noticed/{fault}"]["value"] >= 0.90, fault
+    together = told["false_alarms/any"]
+    assert together["n"] >= 1000 and together["value"] <= 0.05
 
 
 def test_a_small_simulation_agrees_with_the_committed_one() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bigpe.agents.power import power, prompts_needed, spread_parts
+from bigpe.agents.power import SURE, SpreadParts, power, prompts_needed, spread_parts
+
+ROOT = Path(__file__).resolve().parents[2]
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -61,3 +66,39 @@ def test_the_parts_of_the_spread_are_found() -> None:
     single = spread_parts([[[gain[0]] for gain in arms[0]]])
     assert single is not None and single.within == 0.0
     assert single.sd(1) == pytest.approx(parts.sd(1), rel=0.15)
+
+
+def test_a_spread_is_at_most_its_bound_as_often_as_the_bound_says() -> None:
+    rng = np.random.default_rng(12)
+    pilots = [spread_parts([[[gain] for gain in row]]) for row in rng.normal(0, 2, (2000, 12))]
+    held = [parts is not None and parts.sd_at_most(1) >= 2 for parts in pilots]
+    assert np.mean(held) == pytest.approx(SURE, abs=4 * math.sqrt(SURE * (1 - SURE) / 2000))
+    assert all(parts is not None and parts.df == 11 for parts in pilots)
+    assert SpreadParts(4.0, 0.0).sd_at_most(1) == 2.0  # a spread that is known
+
+
+def figures() -> dict[str, float]:
+    lines = (ROOT / "docs/figures/plan.jsonl").read_text("utf-8").splitlines()
+    return {figure["figure"]: figure["value"] for figure in map(json.loads, lines)}
+
+
+def test_the_committed_simulation_of_plans_keeps_their_promise() -> None:
+    told = figures()
+    assert len(told) == 36
+    for name, value in told.items():
+        if name.startswith("plan/power/to be sure"):
+            assert value >= 0.8, name
+        elif name.startswith("plan/power/plan") and name.endswith("pilot of 60"):
+            assert value >= 0.79, name
+
+
+def test_a_small_simulation_of_plans_agrees_with_the_committed_one() -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import simulate_plan  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    told = figures()
+    for figure in simulate_plan.simulate(runs=60, seed=1):
+        p = told[figure["figure"]]
+        assert figure["value"] == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 60))
