@@ -5,9 +5,9 @@ simulation (scripts/simulate_diagnostics.py). NaN stands for a round that says n
 sum as it is.
 
 Sources: cumulative sums, Page 1954; limited to the newest values, Lai 1995, Sequential changepoint
-detection in quality control and dynamical systems; their start without known mean and spread, Hawkins 1987,
-Self-starting CUSUM charts; residuals of each value from the mean of those before it, Brown, Durbin
-& Evans 1975; the likelihood-ratio sum for shares, Reynolds & Stoumbos 1999.
+detection in quality control and dynamical systems; their start without known mean and spread,
+Hawkins 1987, Self-starting CUSUM charts; residuals of each value from the mean of those before it,
+Brown, Durbin & Evans 1975; the likelihood-ratio sum for shares, Reynolds & Stoumbos 1999.
 """
 
 from __future__ import annotations

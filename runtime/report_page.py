@@ -25,12 +25,21 @@ from bigpe.runtime.experiment_tables import (
 from bigpe.services.errors import ConfigError
 
 TEMPLATE = "report.html.j2"
+PEERS = {
+    "peers-dev": "How does bigpe compare with other optimisers at equal renders? (for tuning)",
+    "peers-final": "How does bigpe compare with other optimisers at equal renders? (run once)",
+}
+"""Grids of scripts/bench_peers.py, by the name of their cells."""
+PEERS_REFERENCE, PEERS_AXIS = "gepa@400", "renders"
 
 
 class Part(NamedTuple):
     """An experiment on the page."""
 
-    experiment: Experiment
+    name: str
+    question: str
+    command: str
+    """What makes it."""
     table: ExperimentTable | None
     """None: no cell has run yet."""
     figures: list[tuple[str, int, Any]]
@@ -42,28 +51,51 @@ class Part(NamedTuple):
 
 def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True) -> Part:
     """What the page shows of an experiment."""
-    if not cells:
-        return Part(experiment, None, [], [], [], [])
     order = [arm.label for arm in experiment.arms]
-    table = tabulate_cells(experiment.name, experiment.reference, cells, order)
+    table = tabulate_cells(experiment.name, experiment.reference, cells, order) if cells else None
+    command = f"bigpe experiment {experiment.name}"
+    axis = experiment.axis
+    return _part(experiment.name, experiment.question, command, table, cells, axis, plots)
+
+
+def peers_part(name: str, cells: Sequence[Cell], *, plots: bool = True) -> Part:
+    """What the page shows of a race against other optimisers; `name`: one of `PEERS`."""
+    table = tabulate_cells(name, PEERS_REFERENCE, cells) if cells else None
+    bench = "" if name == "peers-dev" else " --bench final"
+    command = f"scripts/bench_peers.py{bench}"
+    return _part(name, PEERS[name], command, table, cells, PEERS_AXIS, plots)
+
+
+def _part(
+    name: str,
+    question: str,
+    command: str,
+    table: ExperimentTable | None,
+    cells: Sequence[Cell],
+    axis: str,
+    plots: bool,
+) -> Part:
+    if table is None:
+        return Part(name, question, command, None, [], [], [], [])
     drawn: list[str] = []
     if plots:
-        drawn.append(gains_svg(table, axis=experiment.axis))
+        drawn.append(gains_svg(table, axis=axis))
         diversity = curves_svg(cells, "diversity", label="pool diversity")
         drawn += [diversity] if diversity else []
     figures, faults = figure_rows(cells), fault_rows(cells)
-    return Part(experiment, table, figures, faults, drawn, newest(cells)[-5:])
+    return Part(name, question, command, table, figures, faults, drawn, newest(cells)[-5:])
 
 
 def report_html(folder: Path) -> str:
     """The page of all experiments whose cells lie in `folder`; ConfigError when there are none."""
-    found = {name: read_cells(folder / f"{name}.jsonl") for name in EXPERIMENTS}
+    found = {name: read_cells(folder / f"{name}.jsonl") for name in (*EXPERIMENTS, *PEERS)}
     if not any(found.values()):
         raise ConfigError(
             f"there are no cells in {folder}; run `bigpe experiment baselines` first, "
             "or name the folder with --cells"
         )
-    parts = [part_of(EXPERIMENTS[name], cells) for name, cells in found.items()]
+    parts = [part_of(EXPERIMENTS[name], found[name]) for name in EXPERIMENTS]
+    parts += [peers_part(name, found[name]) for name in PEERS]
     latest = max(cell.finished for cells in found.values() for cell in cells)
     made = time.strftime("%Y-%m-%d", time.gmtime(latest))
     return _environment().get_template(TEMPLATE).render(parts=parts, latest=made)

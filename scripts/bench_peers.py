@@ -45,11 +45,12 @@ from peers.task import (
 import bigpe
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
-from bigpe.runtime.experiment_tables import BEST
+from bigpe.runtime.experiment_tables import BEST, csv_text, markdown
 from bigpe.runtime.experiments import commit_of
 from bigpe.runtime.lending import Stopwatches, open_models
 from bigpe.runtime.plan import seed_instructions
 from bigpe.runtime.project import Project
+from bigpe.runtime.report_page import peers_part
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
 from bigpe.services.held_out import SplitMemo
@@ -245,8 +246,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = options.cells or RESULTS / "cells" / f"peers-{options.bench}.jsonl"
     if not options.figures:
         asyncio.run(run_all(options, cells, base_config()))
-    for figure in curves.figures(read_cells(cells)):
+    known = read_cells(cells)
+    if known and not options.quick:
+        write_table(f"peers-{options.bench}", known, cells.parent.parent)
+    for figure in curves.figures(known):
         say(**figure._asdict())
+
+
+def write_table(name: str, cells: Sequence[Cell], folder: Path) -> None:
+    """The table as Markdown and CSV, and the curves of gain against renders."""
+    part = peers_part(name, cells)
+    if part.table is not None:
+        (folder / f"{name}.md").write_text(markdown(part.table), "utf-8")
+        (folder / f"{name}.csv").write_text(csv_text(part.table), "utf-8")
+        (folder / f"{name}.svg").write_text(part.plots[0], "utf-8")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,8 @@ class Judged(NamedTuple):
     """What an evaluation found of the run."""
 
     arms: list[PoolRow]
+    best: str
+    """Id of the run's own best instruction."""
     names: dict[str, str]
     """Of the seed instructions, by id."""
     chosen: dict[str, Selection]
@@ -143,8 +145,9 @@ async def judge(folder: Path) -> Judged:
         stored = await judged.store.rows("evaluation_rows", run="main", split="test")
         names = {s.instruction.id: s.name for s in judged.campaign.plan.instructions}
         arms = await judged.rows()
+        best = judged.campaign.pool.best().instruction.id
     rows = [Row.model_validate_json(row["body"]) for row in stored]
-    return Judged(arms, names, chosen, report, rows)
+    return Judged(arms, best, names, chosen, report, rows)
 
 
 def tell_all(found: Judged, project: Project) -> None:
@@ -154,10 +157,20 @@ def tell_all(found: Judged, project: Project) -> None:
     how = "pulls that a run, which knows no guard, gave to the instruction"
     say("hack/share_of_pulls", round(pulls / total, 3), unit="share", n=total, lo=None, hi=None,
         how=how)  # fmt: skip
+    is_hack = found.names.get(found.best) == HACK
+    flag("hack/best_of_run", is_hack, total, "1: the run's own best instruction is the hack")
     for name, selection in found.chosen.items():
-        best = found.names.get(selection.chosen.id, "another") if selection.chosen else "none"
-        how = f"1: validation prompts choose it; chosen: {best}"
-        flag(f"hack/chosen/{name}", best == HACK, selection.prompts, how)
+        best = selection.chosen
+        hacked = best is not None and found.names.get(best.id) == HACK
+        how = f"1: validation prompts choose it; chosen: {best.text if best else 'none'}"
+        flag(f"hack/chosen/{name}", hacked, selection.prompts, how)
+    refused = [
+        one
+        for one in found.chosen["guard vetoes"].candidates
+        if found.names.get(one.instruction.id) == HACK and one.vetoed_by
+    ]
+    how = "1: the guard's veto refuses it on validation prompts"
+    flag("hack/refused", bool(refused), found.chosen["guard vetoes"].prompts, how)
     for one in found.report.compared:
         if one.treatment.kind == "instruction" and one.gain is not None:
             own = [row for row in found.rows if row.treatment == one.treatment.id and row.image]

@@ -30,7 +30,7 @@ from bigpe.agents import diagnostics as d
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, as make has it
 
-from figures import say  # noqa: E402
+from figures import say
 
 ROUNDS, BATCH, AT, WITHIN = 100, 5, 50, 30
 SPREAD_OF_ARMS = 0.7

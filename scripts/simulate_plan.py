@@ -26,8 +26,8 @@ from bigpe.agents.power import power, prompts_needed, spread_parts
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, as make has it
 
-from figures import say  # noqa: E402
-from simulate_coverage import distributions  # noqa: E402
+from figures import say
+from simulate_coverage import distributions
 
 EFFECT, WANTED = 0.5, 0.8
 """In true standard deviations of a prompt's gain."""

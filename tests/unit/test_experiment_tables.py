@@ -155,3 +155,15 @@ def test_the_page_is_whole_and_takes_no_markup_from_texts(tmp_path: Path) -> Non
     assert "Diagnostics" not in page  # this cell does not know of any
     with pytest.raises(ConfigError, match="no cells"):
         report_html(tmp_path / "empty")
+
+
+def test_the_page_shows_the_race_against_other_optimisers(tmp_path: Path) -> None:
+    for method, budget, gain in (("bigpe", 200, 0.06), ("gepa", 200, 0.03), ("gepa", 400, 0.05)):
+        for seed in range(3):
+            found = {"experiment": "peers-dev", "series": method, "x": budget, "budget": budget}
+            one = cell(f"{method}@{budget}", seed, gain + 0.01 * seed, **found)
+            append_cell(tmp_path / "peers-dev.jsonl", one)
+    page = report_html(tmp_path)
+    assert "less gepa@400" in page and "scripts/bench_peers.py --bench final" in page
+    # Paired by seed, so the seeds' own spread is gone.
+    assert "<td>bigpe@200</td><td>3</td>" in page and "+1.00 [+1.00, +1.00]" in page

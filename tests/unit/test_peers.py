@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.asks import ScriptedAsks
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 from bigpe.runtime.config import check_config
@@ -28,10 +29,12 @@ from bigpe.services.store import Store
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from bench_peers import cell_digest  # noqa: E402
 from peers import curves  # noqa: E402
 from peers.arena import Arena  # noqa: E402
 from peers.judge import best_of_n, heldout  # noqa: E402
 from peers.ledger import RenderLedger, Spent  # noqa: E402
+from peers.meta import PromptEngineer  # noqa: E402
 from peers.methods import METHODS, Place  # noqa: E402
 from peers.realise import phrases_of, realise  # noqa: E402
 from peers.server import PeerFailed, race  # noqa: E402
@@ -120,6 +123,42 @@ def test_the_phrases_of_a_text_are_shown_in_its_exemplars(text: str, phrases: in
     assert "gravel" not in " ".join(exemplar.rewrite for exemplar in shown)
     if text.startswith("Add details. Include"):
         assert all(phrase in e.rewrite for phrase in found for e in shown)
+        assert not any("include" in e.rewrite for e in shown)
+
+
+PROFESSIONAL = ["a mill, soft mist, oil painting", "a quay, low sun"]
+
+
+async def test_a_peers_request_is_answered_by_rules_else_composed() -> None:
+    good = json.dumps({"instruction": "Add details, with moss and low sun."})
+    babble = json.dumps({"instruction": "Say something about a glass of wine."})
+    again = json.dumps({"instruction": "Add details, with moss."})
+    request = "parent: Add details. Include moss.\nparent: Add details. Include ripples."
+    for lines, composed in (([good], False), ([babble, good], False), ([babble, again], True)):
+        llm = ScriptedAsks(*lines)
+        engineer = PromptEngineer(llm, PROFESSIONAL, seed=3)
+        told = await engineer.ask(request, 1)
+        assert engineer.composed == composed and engineer.usage.calls == len(llm.asked)
+        phrases = set(phrases_of(told))
+        assert phrases & {"soft mist", "oil painting", "low sun"}
+        assert phrases <= {"moss", "ripples", "soft mist", "oil painting", "low sun"}
+    assert "phrases: " in llm.last[-1][1].splitlines()[-1]
+    measured = (
+        "current: Add details.\nmeasured effects\ngolden hour: +0.031 (n=5)\nmud: -0.020 (n=3)"
+    )
+    engineer = PromptEngineer(ScriptedAsks(babble, forever=True), PROFESSIONAL, seed=3)
+    assert phrases_of(await engineer.ask(measured, 1)) == ("golden hour",)
+
+
+def test_tuning_bigpe_costs_no_peers_run() -> None:
+    base, tuned = (check_config(c, where="test") for c in ({}, {"policy": {"name": "greedy"}}))
+    other = check_config({"render": {"steps": 3}}, where="test")
+    of = {
+        method: [cell_digest(method, "dev", 200, config) for config in (base, tuned, other)]
+        for method in ("gepa", "bigpe")
+    }
+    assert of["gepa"][0] == of["gepa"][1] != of["gepa"][2]
+    assert len(set(of["bigpe"])) == 3
 
 
 async def test_an_evaluation_costs_its_new_pictures_and_a_repeated_one_nothing(
