@@ -32,7 +32,6 @@ from peers.realise import realise
 from peers.server import PeerFailed
 from peers.task import (
     BUDGETS,
-    OUR_RULES,
     RULES,
     SEEDS,
     Bench,
@@ -43,6 +42,7 @@ from peers.task import (
 )
 
 import bigpe
+from bigpe.agents import rules
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
 from bigpe.runtime.experiment_tables import BEST, csv_text, markdown
@@ -97,7 +97,7 @@ def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> st
     starts = [seed.model_dump(mode="json") for seed in seed_instructions()]
     known = [RULES, method, budget, digest([prompts, starts, clauses()])]
     if method in OURS:
-        return digest([*known, OUR_RULES, settings])[:16]
+        return digest([*known, rules.RULES, settings])[:16]
     return digest([*known, {name: settings.get(name) for name in ("llm", "render", "score")}])[:16]
 
 

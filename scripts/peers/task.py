@@ -22,9 +22,9 @@ Bench = Literal["dev", "final"]
 SEEDS: dict[Bench, tuple[int, ...]] = {"dev": tuple(range(5)), "final": tuple(range(100, 110))}
 BUDGETS = (50, 100, 200, 400)
 RULES = 3
-"""Raised when a method, its settings or the judging changes: earlier cells then do not count."""
-OUR_RULES = 2
-"""Raised when bigpe's own search changes: earlier cells of bigpe, and only those, do not count."""
+"""Raised when a method, its settings or the judging changes: earlier cells then do not count.
+
+bigpe's own search has rules of its own, `bigpe.agents.rules.RULES`."""
 PEERS_VALIDATION = 8
 INITIAL = 10
 """Initial instructions that population methods may start from; EvoPrompt's paper has ten."""
