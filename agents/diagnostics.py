@@ -34,7 +34,7 @@ SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 12.0
 USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.04
 """Share of rewrites past the renderer's limit that is taken for usual, one that is not, and the
 log-likelihood ratio that tells them apart."""
-USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.14, 4.42
+USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.18, 6.4
 NOVELTY_FLOOR = 0.05
 """Smallest deviation of a novelty taken for real."""
 NEAR_COPIES = 0.1
