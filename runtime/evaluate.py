@@ -127,7 +127,7 @@ async def _select(
     vetoed = [one for one in selection.candidates if one.vetoed_by]
     notes += [
         f"{one.instruction.id[:8]} was refused: guard {', '.join(one.vetoed_by)} finds it worse "
-        "than the naive prompts"
+        f"than the naive prompts: {one.instruction.text[:80]}"
         for one in vetoed
     ]
     seeds = {seed.instruction.id: seed.name for seed in run.campaign.plan.instructions}
