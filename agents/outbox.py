@@ -18,7 +18,7 @@ from bigpe.services.store import Params, Statement, Store, many
 
 MAX_GROUP = 256
 """Entries that may share a transaction."""
-MAX_WAITING = 512
+MAX_WAITING = 2048
 """Entries that may wait before those who add more have to wait, too."""
 
 

@@ -54,6 +54,7 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.role import Role
+from bigpe.runtime.cli.common import perform
 from bigpe.runtime.cli.run import earlier_rounds
 from bigpe.runtime.history import COORDINATOR
 from bigpe.runtime.progress import RunView
@@ -322,4 +323,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    perform(main())  # as a command does

@@ -14,7 +14,6 @@ from autogen_core import MessageContext, SingleThreadedAgentRuntime, message_han
 
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RenderRequested, StopRequested
-from bigpe.agents.outbox import MAX_WAITING
 from bigpe.agents.role import Role
 from bigpe.services.errors import StoreError
 from bigpe.services.paging import page
@@ -151,15 +150,19 @@ async def test_nothing_is_delivered_and_nothing_drained_before_the_commit(tmp_pa
     assert reader.early == []
 
 
-async def test_steps_wait_when_too_much_waits_to_be_stored(tmp_path: Path) -> None:
-    async with stage(tmp_path, 2 * MAX_WAITING) as (store, journal, painter, reader):
+async def test_steps_wait_when_too_much_waits_to_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = STEPS // 2
+    monkeypatch.setattr("bigpe.agents.outbox.MAX_WAITING", most)
+    async with stage(tmp_path, STEPS) as (store, journal, painter, reader):
         store.gate.clear()
-        await until(lambda: len(painter.painted) > MAX_WAITING)
+        await until(lambda: len(painter.painted) > most)
         for _ in range(200):
             await asyncio.sleep(0)
-        assert len(painter.painted) == MAX_WAITING + 1  # the last one found too many
+        assert len(painter.painted) == most + 1  # the last one found too many
         store.gate.set()
-        await until(lambda: len(reader.read) == 2 * MAX_WAITING)
+        await until(lambda: len(reader.read) == STEPS)
         await journal.drained()
         assert await journal.owed() == []
 
