@@ -66,7 +66,7 @@ class Pictures:
 
     def fresh(self, painted: Keys) -> set[int]:
         """Keys of what is really painted, a prompt and a seed, that are not in `painted`."""
-        return self._keys() - painted.keys()
+        return {key for key in self._keys() if key not in painted}  # `-` would walk all of it
 
     def _keys(self) -> set[int]:
         return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
