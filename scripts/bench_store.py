@@ -277,6 +277,7 @@ async def resuming(folder: Path) -> float:
                 seconds = time.perf_counter() - start
                 session.pause()
         rounds = session.coordinator.campaign.applied
+    assert seconds, "the run had nothing left to do"
     print(f"{rounds} rounds resumed in {seconds:.3f} s", file=sys.stderr)
     return seconds
 
