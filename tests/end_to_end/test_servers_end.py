@@ -87,7 +87,6 @@ def test_what_is_announced_is_there_and_ends_at_once(
     [
         ("view", OPENING, 0, ""),
         ("view", STARTING, 0, ""),
-        ("rate", STARTING, 0, ""),
         ("serve render", LOADING, 1, "\nAborted!\n"),
         ("serve render", STARTING, 0, ""),
     ],

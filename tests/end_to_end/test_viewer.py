@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import expect
-from support.pages import ATTACKS, EVIL, PATIENCE_S, Served, ask, pages_of, poison, tab
+from support.pages import ATTACKS, EVIL, PATIENCE_S, ask, pages_of, poison, tab
 from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 from bigpe.agents.messages import LlmTurn
@@ -278,23 +274,6 @@ async def test_the_evaluation_is_shown_prompt_by_prompt(project: Path) -> None:
         first = await one.page.locator(".prompts tbody th").first.inner_text()
         assert first == max(report.lines, key=lambda line: line.gains[chosen] or 0.0).prompt
     assert one.wrongs == dark.wrongs == []
-
-
-# -- the command ----------------------------------------------------------------------------------
-
-
-def test_the_command_serves_until_it_is_told_to_end(finished: Path) -> None:
-    command = [sys.executable, "-P", "-m", "bigpe", "view", "-p", str(finished), "--json"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        got = asyncio.run(Served(url).get())
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=240)
-    assert got.status == 200 and "Overview" in got.text
-    assert process.returncode == 0 and err == ""
 
 
 async def message_of(folder: Path, kind: str) -> str:
