@@ -29,12 +29,12 @@ NOVELTY_LIMIT, NOVELTY_DRIFT = 16.9, 0.25
 EARLY_ROUNDS, EARLY_FACTOR = 60, 1.4
 """Until so many rounds are known, those two limits are so many times as high: what is usual must
 first be learned from the run itself, and few rounds tell little of it."""
-ARM_DRIFT, ARM_LIMIT = 0.5, 11.0
+ARM_DRIFT, ARM_LIMIT = 0.5, 11.5
 SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 12.0
-USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.04
+USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.08
 """Share of rewrites past the renderer's limit that is taken for usual, one that is not, and the
 log-likelihood ratio that tells them apart."""
-USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.18, 6.4
+USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.18, 6.45
 NOVELTY_FLOOR = 0.05
 """Smallest deviation of a novelty taken for real."""
 NEAR_COPIES = 0.1
