@@ -16,7 +16,7 @@ from bigpe.agents.messages import Message
 from bigpe.services.errors import StoreError
 from bigpe.services.store import Params, Statement, Store, many
 
-MAX_GROUP = 256
+MAX_GROUP = 1024
 """Entries that may share a transaction."""
 MAX_WAITING = 2048
 """Entries that may wait before those who add more have to wait, too."""

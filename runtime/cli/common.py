@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from bigpe.services.store import Store
 T = TypeVar("T")
 
 DEFAULT_RUN = "main"
+SWITCH_S = 0.0005
+"""How long a thread that wants the interpreter's lock waits before it asks for it."""
 
 project_option = click.option(
     "-p",
@@ -37,9 +40,14 @@ def perform(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end."""
     # A full collection walks all that the imports made, 0.1 s in which the event loop stands still.
     gc.freeze()
+    # The store's threads ask for the interpreter's lock some seven times a transaction; at Python's
+    # 5 ms each, a busy event loop would keep them from half of their work.
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     try:
         return asyncio.run(work)
     finally:
+        sys.setswitchinterval(usual)
         gc.unfreeze()
 
 

@@ -20,6 +20,7 @@ MAIN = (
     "index.html",
     "tutorial.html",
     "concepts.html",
+    "scaling.html",
     "reference/configuration.html",
     "reference/python.html",
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -148,8 +147,6 @@ class _SmallDatabase(sqlite3.Connection):
 
 
 if __name__ == "__main__":
-    # As on a terminal: what a shell starts in the background, and its children, ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
     Session.open = _open_on_fakes  # type: ignore[method-assign, assignment]

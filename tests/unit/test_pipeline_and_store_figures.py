@@ -50,6 +50,8 @@ def test_the_bars_that_are_met_stay_met() -> None:
     assert figures["embedded_cpu_share"] >= 0.9
     assert figures["embedded_over_sequential"] >= 1
     assert figures["open_million_seconds"] < 0.5
+    assert figures["durable_over_autogen_ratio"] >= 0.7
+    assert figures["resume_seconds_growth"] < 2
 
 
 @pytest.mark.parametrize(
