@@ -122,14 +122,14 @@ def test_the_second_interrupt_stops_at_once_and_loses_nothing(
 ) -> None:
     folder = project(tmp_path / "again")
     whole = transcript(undisturbed)
-    process = start(folder)
-    wait_for_messages(folder, len(whole) // 3, process)
-    process.send_signal(first_signal)
-    said = read_until(process, "press Ctrl-C again")
-    process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    said += process.stderr.read()
-    assert process.wait(LATEST_S) == 130, said
+    with start(folder) as process:
+        wait_for_messages(folder, len(whole) // 3, process)
+        process.send_signal(first_signal)
+        said = read_until(process, "press Ctrl-C again")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said += process.stderr.read()
+        assert process.wait(LATEST_S) == 130, said
     assert "bigpe resume" in said and "Traceback" not in said
     assert transcript(folder) < whole
     done = bigpe("resume", "-p", str(folder))
