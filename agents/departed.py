@@ -3,7 +3,7 @@
 A run of t rounds retires some 2 sqrt(t) instructions, or one a round when it lets all of them in,
 so keeping their records would make every round and every resume slower than the one before. Of
 most only sums stay, added exactly, so that a pool which forgets decides as one that does not. Their
-full records can be read from the transcript (runtime/record.py).
+full records can be read from the transcript (runtime/records.py).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bigpe.agents.messages import CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
@@ -16,7 +16,6 @@ from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.guests import gate_rules, names_of
 from bigpe.services.errors import ConfigError
-from bigpe.services.library import PromptLibrary
 from bigpe.services.prompt_files import PromptFile, read_prompts
 from bigpe.services.splits import Split, Splits, split
 from bigpe.services.values import Exemplar, Instruction
@@ -98,11 +97,19 @@ def _seeds(texts: Sequence[SeedText]) -> list[SeedInstruction]:
     ]
 
 
+class SearchedPrompts(Protocol):
+    """Professional prompts that can be searched, as services.library.PromptLibrary's can."""
+
+    async def search(self, text: str, limit: int) -> list[str]:
+        """Up to `limit` prompts for a text of any kind, best first."""
+        ...
+
+
 async def make_plan(
     config: BigpeConfig,
     train: Sequence[str],
     seeds: Sequence[SeedInstruction],
-    library: PromptLibrary,
+    library: SearchedPrompts,
     roles: Sequence[FoundRole] = (),
 ) -> CampaignPlan:
     """All inputs of the run's decisions, frozen."""
@@ -136,7 +143,7 @@ async def make_plan(
     )
 
 
-async def professional_matches(train: Sequence[str], library: PromptLibrary) -> dict[str, str]:
+async def professional_matches(train: Sequence[str], library: SearchedPrompts) -> dict[str, str]:
     """For each prompt: the best found professional prompt that contains its subject words."""
     matches: dict[str, str] = {}
     for naive in train:

@@ -6,9 +6,9 @@ tells. Reading it takes seconds for a run of a million messages.
 
 from __future__ import annotations
 
-from bigpe.agents.messages import parse_message
 from bigpe.agents.pool import Pool, PoolRow
 from bigpe.runtime.facts import RunFacts
+from bigpe.runtime.run_reader import read_messages
 from bigpe.services.store import Store
 
 KINDS = (
@@ -56,8 +56,7 @@ async def _facts(store: Store, run: str) -> RunFacts:
     row = await store.one("last_seq", run=run)
     last = row["seq"] if row else 0
     for after in range(0, last, STRETCH):
-        window = {"run": run, "after": after, "upto": min(after + STRETCH, last)}
-        rows = [row for kind in KINDS for row in await store.rows("facts", type=kind, **window)]
-        for row in sorted(rows, key=lambda row: row["seq"]):
-            facts.apply(row["seq"], row["ts"], parse_message(row["body"]))
+        upto = min(after + STRETCH, last)
+        for seq, ts, message in await read_messages(store, run, KINDS, after, upto):
+            facts.apply(seq, ts, message)
     return facts

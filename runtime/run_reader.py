@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from bigpe.agents.diagnostics import Finding, diagnose
 from bigpe.agents.messages import AnyMessage, parse_message
@@ -30,6 +31,17 @@ FACTS = (
 )
 STRETCH = 2_000
 """Transcript rows looked at in one go, while nobody else is answered: some ten milliseconds."""
+
+
+async def read_messages(
+    store: Store, run: str, kinds: Sequence[str], after: int, upto: int
+) -> list[tuple[int, float, AnyMessage]]:
+    """The messages of these kinds with after < `seq` <= upto, each with its `seq` and its time
+    (Unix, seconds), in their order."""
+    window = {"run": run, "after": after, "upto": upto}
+    rows = [row for kind in kinds for row in await store.rows("facts", type=kind, **window)]
+    found = [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
+    return sorted(found, key=lambda fact: fact[0])
 
 
 class RunReader:
@@ -79,12 +91,9 @@ class RunReader:
     async def _read_stretch(self, upto: int) -> None:
         if upto <= self.seq:
             return  # another has read it meanwhile
-        facts: list[tuple[int, float, AnyMessage]] = []
-        window = {"run": self._run, "after": self.seq, "upto": upto}
-        for kind in FACTS:
-            rows = await self._store.rows("facts", type=kind, **window)
-            facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
+        facts = await read_messages(self._store, self._run, FACTS, self.seq, upto)
         # Of the many scores diagnostics only want those of pictures whose prompt was cut off.
+        window = {"run": self._run, "after": self.seq, "upto": upto}
         place = {**window, "type": "ImageScored", "limit": -1}
         rows = await self._store.rows("told_of_rounds", **place)
         facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]

@@ -26,12 +26,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, as make has it
+
 from embedded import world
 
 from bigpe.agents import proposing
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
-    CampaignPlan,
     CritiqueRequested,
     Gradient,
     GradientsComputed,
@@ -49,11 +50,11 @@ from bigpe.agents.messages import (
 from bigpe.agents.modifier import RETRIEVED
 from bigpe.agents.rules import GROWTH, RULES
 from bigpe.agents.statistics import mean, mean_interval
-from bigpe.agents.terms import subject_kept, words
+from bigpe.agents.terms import words
 from bigpe.agents.wording import compose, focus_rows
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.plan import CANDIDATES, naive_set, seed_instructions
+from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.services.errors import UnusableAnswerError
 from bigpe.services.llm import LlmAnswer, LlmRequest
 from bigpe.services.retrieval import deduplicate, fts_query
@@ -179,7 +180,7 @@ class Library:
         rows = [(prompt.text,) for prompt in professional_prompts()]
         self._db.executemany("INSERT INTO p(text) VALUES (?)", rows)
 
-    def search(self, text: str, limit: int) -> list[str]:
+    async def search(self, text: str, limit: int) -> list[str]:
         query = fts_query(text)
         if not query:
             return []
@@ -262,7 +263,7 @@ class World:
                 gradient,
                 message.rows,
                 parent=message.instruction,
-                professional=self._library.search(query, RETRIEVED),
+                professional=_now(self._library.search(query, RETRIEVED)),
                 pairs=message.pairs,
                 living=living,
                 batch_prompts=message.batch,
@@ -307,9 +308,10 @@ def simulate(config: BigpeConfig, library: Library, budgets: Sequence[int]) -> d
     as a shorter one."""
     splits = naive_set(config, Path())
     held_out = splits.of("test")[:HELD_OUT]
+    plan = _now(make_plan(config, splits.of("train"), seed_instructions(), library))
     known: dict[str, float] = {}
     campaign, answers = Campaign(), World(library)
-    waiting: list[Message] = [start_run("simulated", plan_of(config, splits.of("train"), library))]
+    waiting: list[Message] = [start_run("simulated", plan)]
     found: dict[int, Found] = {}
     applied = 0
     while waiting:
@@ -328,35 +330,6 @@ def simulate(config: BigpeConfig, library: Library, budgets: Sequence[int]) -> d
             )
             found |= {budget: now for budget in budgets if campaign.used.renders <= budget}
     return found
-
-
-def plan_of(config: BigpeConfig, train: tuple[str, ...], library: Library) -> CampaignPlan:
-    """As a run of the configuration would decide."""
-    matches: dict[str, str] = {}
-    for naive in train if config.data.professional else ():
-        hits = library.search(naive, CANDIDATES)
-        match = next((text for text in hits if subject_kept(naive, text)), None)
-        if match is not None:
-            matches[naive] = match
-    run = config.run
-    return CampaignPlan(
-        rounds=run.rounds,
-        batch_size=run.batch_size,
-        seeds_per_prompt=run.seeds_per_prompt,
-        concurrency=run.concurrency,
-        seed=run.seed,
-        policy=config.policy.model_dump(mode="json"),
-        pool_size=run.pool_size,
-        pilot_prompts=run.pilot_prompts,
-        patience=run.patience,
-        limits=config.budget.limits,
-        prices=config.prices,
-        improvements=run.improvements,
-        train=train,
-        professional=matches,
-        instructions=tuple(seed_instructions()),
-        rules=RULES,
-    )
 
 
 def expected(instruction: Instruction, prompts: tuple[str, ...]) -> float:

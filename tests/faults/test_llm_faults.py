@@ -11,20 +11,13 @@ from typing import Any
 
 import pytest
 from support.http_llm import FakeServer, Reply, breaks_off, fails, says, sends
+from support.llm_services import config_for
 from support.runs import open_fake, transcript
 
-from bigpe.services.llm import LlmConfig, load_client
+from bigpe.services.llm import load_client
 
 CONFIG: dict[str, Any] = {
     "run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2, "concurrency": 1, "seed": 4}
-}
-ABILITIES = {
-    "vision": False,
-    "function_calling": False,
-    "json_output": True,
-    "structured_output": True,
-    "family": "unknown",
-    "multiple_system_messages": True,
 }
 PATIENT_S = 20.0
 """A busy machine must not make a good answer late."""
@@ -35,12 +28,7 @@ async def run(
     folder: Path, server: FakeServer, timeout_s: float = PATIENT_S, *, rounds: int = 2
 ) -> str:
     """Run to the end; the reason that it gave."""
-    config = {"model": "test-model", "base_url": server.url, "model_info": ABILITIES}
-    wanted = LlmConfig(
-        provider="autogen_ext.models.openai.OpenAIChatCompletionClient",
-        config=config,
-        timeout_s=timeout_s,
-    )
+    wanted = config_for(server.url, timeout_s=timeout_s)
     size = {"run": {**CONFIG["run"], "rounds": rounds}}
     whole = size | {"llm": {"default": wanted.model_dump()}}
     async with open_fake(folder, whole, llm=load_client(wanted)) as session:  # type: ignore[arg-type]

@@ -204,7 +204,6 @@ def test_a_pool_that_forgets_decides_and_tells_what_one_that_keeps_all_does(
 @pytest.mark.parametrize("steps", [0.0, 0.005])
 def test_what_a_pool_remembers_does_not_grow_with_the_rounds(name: str, steps: float) -> None:
     trace = play(name=name, steps=steps, rounds=600, seed=3)
-    print(name, steps, trace.remembered)
     assert sum(len(delta.admitted) for delta in trace.deltas) > 40
     assert max(trace.remembered) < 25
 
