@@ -5,6 +5,7 @@ matplotlib is needed here alone: `pip install "bigpe[report]"`.
 
 from __future__ import annotations
 
+import html
 import io
 from collections import defaultdict
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def gains_svg(table: ExperimentTable, *, axis: str = "") -> str:
         _lines(axes, rows, axis)
     else:
         _dots(axes, rows)
-    return _svg(plt, figure)
+    return _svg(plt, figure, f"Plot of the table of {table.experiment}: held-out gains")
 
 
 def _lines(axes: Any, rows: Sequence[TableRow], axis: str) -> None:
@@ -122,7 +123,7 @@ def curves_svg(cells: Sequence[Cell], name: str, *, label: str) -> str | None:
     axes.set_xlabel("round")
     axes.set_ylabel(label)
     axes.legend(frameon=False)
-    return _svg(plt, figure)
+    return _svg(plt, figure, f"Plot: {label} by round, {', '.join(curves)}")
 
 
 def _averaged(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -138,9 +139,11 @@ def _short(text: str, limit: int = 48) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _svg(plt: Any, figure: Any) -> str:
+def _svg(plt: Any, figure: Any, told: str) -> str:
+    """`told`: what the picture is, for those who cannot see it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=NO_METADATA)
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    drawn = text[text.index("<svg") + len("<svg") :]
+    return f'<svg role="img" aria-label="{html.escape(told)}"{drawn}'

@@ -124,7 +124,10 @@ def test_plots_are_drawn_and_equal_for_equal_figures() -> None:
     assert categories.startswith("<svg") and lines.startswith("<svg")
     assert "a &lt;i&gt;" in categories and "<i>" not in categories
     assert gains_svg(table) == categories
-    assert curves_svg(cells, "diversity", label="d") is not None
+    curves = curves_svg(cells, "diversity", label="d") or ""
+    # Those who cannot see a plot are told what it is; its figures stand in the table.
+    assert 'role="img" aria-label="Plot of the table of policies: held-out gains"' in categories
+    assert 'aria-label="Plot: d by round, a &lt;i&gt;"' in curves and "<i>" not in curves
     assert curves_svg(cells, "other", label="d") is None
 
 
