@@ -51,7 +51,7 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Picture, Round
-from bigpe.agents.rules import GROWTH, KNOWN_PULLS
+from bigpe.agents.rules import EVERY_ROUND_TEACHES, GROWTH, KNOWN_PULLS
 from bigpe.services.values import LlmUsage
 
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
@@ -181,6 +181,7 @@ class Campaign(CampaignState):
             history=self._comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
+            teaches=EVERY_ROUND_TEACHES[plan.rules] or self.pool.has_room(index),
         )
         current.withhold(plan)
         self._chosen = index
@@ -291,7 +292,7 @@ class Campaign(CampaignState):
         if current.rewrites is None or current.pictures.awaited or current.pulled is not None:
             return []
         pulled = current.join()
-        if not pulled.gains:
+        if not pulled.gains or not current.teaches:
             return [pulled, *self._complete(current, pulled)]
         current.asked = True
         if self._replaying:

@@ -254,6 +254,8 @@ class ArmPulled(Message):
     gains: tuple[PairedGain, ...]
     missing: int = 0
     """Comparisons lost to failures of a service: missing data, not zeros."""
+    teaches: bool = True
+    """Whether gradients were asked for; not where no newcomer is due."""
 
 
 class CritiqueRequested(Message):

@@ -150,6 +150,11 @@ class Pool:
         """By what `best` is the best."""
         return _best(self.rows())[1]
 
+    def has_room(self, finished: int) -> bool:
+        """Whether a newcomer may come in once `finished` pulls have ended."""
+        ever = self._departed.count + sum(r.state != "waiting" for r in self._records.values())
+        return self._paper or ever < math.ceil(self._growth * math.sqrt(finished + 1))
+
     def memory(self) -> tuple[str, ...]:
         """What the latest improvements won, at most `TOLD`, newest last."""
         return tuple(
@@ -226,10 +231,8 @@ class Pool:
     def _settle_one(
         self, policy: Policy, scale: float, admitted: list[str], retired: list[tuple[str, str]]
     ) -> None:
-        remembered = sum(record.state != "waiting" for record in self._records.values())
-        ever = self._departed.count + remembered
         waiting = self._ranked(self._in("waiting"))
-        if not waiting or ever >= math.ceil(self._growth * math.sqrt(self._finished + 1)):
+        if not waiting or not self.has_room(self._finished):
             return
         if len(self._in("living")) >= self._size:
             weakest = self._weakest(policy, scale)

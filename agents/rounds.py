@@ -97,6 +97,8 @@ class Round:
     """How many of the run's pairs existed when the pull was chosen."""
     living: tuple[Instruction, ...]
     tried: tuple[str, ...]
+    teaches: bool = True
+    """Whether it is asked what made the difference: an instruction that comes of it may come in."""
     withheld: list[RewriteRequested | RenderRequested] = field(
         default_factory=list[RewriteRequested | RenderRequested]
     )
@@ -157,6 +159,7 @@ class Round:
             instruction=self.request.instruction.id,
             gains=tuple(gains),
             missing=len(self.request.tasks) - len(gains),
+            teaches=self.teaches,
         )
         self.own_pairs = [self._pair(gain) for gain in gains]
         self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]

@@ -214,6 +214,8 @@ def _gains(message: ArmPulled) -> list[str]:
     if message.gains:
         mean = sum(g.gain for g in message.gains) / len(message.gains)
         told.append(f"  {points(mean):>7}  mean (score x 100)")
+    if message.gains and not message.teaches:
+        told.append("  no newcomer is due, so no gradient is asked for")
     if message.missing:
         told.append(f"  {message.missing} comparisons are missing (a service failed)")
     return told
