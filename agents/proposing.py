@@ -1,7 +1,8 @@
 """From a gradient to a new instruction: what it must contain is computed, the model words it.
 
 An instruction's *clauses* are what its exemplars have in common: the part of a prompt that it
-adds to every subject. A new instruction is its parent with clauses added and dropped.
+adds to every subject. A new instruction is its parent with clauses added and dropped; clauses that
+have shown to work are handed on, whichever living instruction has them (docs/decisions/0025).
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ async def propose(
 
     Candidates are the model's wordings, then the composed text; the first valid one is taken.
     """
-    recipe = _recipe(gradient, rows, parent, professional, batch_prompts, seed, constraints)
+    known = tuple(dict.fromkeys(c for one in (parent, *living) for c in clauses_of(one)))
+    recipe = _recipe(gradient, rows, parent, known, professional, batch_prompts, seed, constraints)
     exemplars = _exemplars(recipe, parent, pairs)
     subjects = _subjects_of([*batch_prompts, *professional[:SHOWN]], recipe)
     composed = Instruction(text=recipe.text(), exemplars=exemplars)
@@ -177,11 +179,13 @@ def _recipe(
     gradient: Gradient,
     rows: Sequence[EvidenceRow],
     parent: Instruction,
+    known: Sequence[str],
     professional: Sequence[str],
     batch_prompts: Sequence[str],
     seed: int,
     constraints: Constraints,
 ) -> _Recipe:
+    """`known`: the clauses that may be handed on, the parent's first."""
     cited = [row for row in rows if row.id in gradient.evidence]
     add = constraints.allowed([row.term for row in cited if row.effect > 0])
     # What is forbidden need not be avoided, and to name it would be to say it.
@@ -190,9 +194,10 @@ def _recipe(
     terms = [row for row in rows if row.kind == "term"]
     effects = {row.term: row.effect for row in terms}
     sure = {row.term: 2 * Z95 * row.effect / max(row.hi - row.lo, TINY) for row in terms}
-    kept = [c for c in clauses_of(parent) if not any(contains_term(c, term) for term in avoid)]
-    kept = [c for c in kept if _effect(c, sure) > SUPPORT]
-    kept = required + [clause for clause in constraints.allowed(kept) if clause not in required]
+    kept = [c for c in known if not any(contains_term(c, term) for term in avoid)]
+    kept = [c for c in kept if _effect(c, sure) > SUPPORT and c not in required]
+    kept.sort(key=lambda clause: -_effect(clause, sure))
+    kept = required + _apart(constraints.allowed(kept), MAX_CLAUSES)
     clauses = kept + [term for term in add if not any(contains_term(c, term) for c in kept)]
     untold = _untold(professional, clauses, effects, batch_prompts, seed)
     new = _apart(constraints.allowed(untold), max(1, min(EXPLORED, MAX_CLAUSES - len(clauses))))

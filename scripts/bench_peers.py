@@ -27,7 +27,7 @@ from figures import say
 from peers import curves
 from peers.arena import Arena
 from peers.judge import best_of_n, heldout
-from peers.methods import METHODS, OURS, Entry, Place
+from peers.methods import METHODS, OUR_RUN, OURS, Entry, Place
 from peers.realise import realise
 from peers.server import PeerFailed
 from peers.task import (
@@ -97,7 +97,7 @@ def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> st
     starts = [seed.model_dump(mode="json") for seed in seed_instructions()]
     known = [RULES, method, budget, digest([prompts, starts, clauses()])]
     if method in OURS:
-        return digest([*known, rules.RULES, settings])[:16]
+        return digest([*known, rules.RULES, settings, OUR_RUN])[:16]
     return digest([*known, {name: settings.get(name) for name in ("llm", "render", "score")}])[:16]
 
 

@@ -13,6 +13,7 @@ from support.campaigns import answer, answer_anew, bodies, drive, plan
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
     ArmPulled,
+    CampaignPlan,
     CritiqueRequested,
     Message,
     PoolChanged,
@@ -59,13 +60,23 @@ def test_every_instruction_meets_the_prompts_in_one_order(seed: int, batch: int,
 def test_gradients_are_asked_for_where_a_newcomer_is_due(
     changes: dict[str, object], always: bool
 ) -> None:
-    _, said, _ = drive(plan(rounds=60, **changes), random.Random(0))
+    said = drive_anew(plan(rounds=120, **changes))
     pulled = {m.round: m.teaches for m in said if isinstance(m, ArmPulled) and m.gains}
     asked = {m.round for m in said if isinstance(m, CritiqueRequested)}
     admitted = {m.round for m in said if isinstance(m, PoolChanged) and m.admitted}
-    assert len(pulled) == 60 and asked == {index for index, teaches in pulled.items() if teaches}
-    assert (len(asked) == 60) == always
-    assert len(admitted) > 12, "and newcomers come in as often as they may"
+    assert len(pulled) == 120 and asked == {index for index, teaches in pulled.items() if teaches}
+    assert (len(asked) == 120) == always
+    assert len(admitted) > (25 if always else 45), "and newcomers come in as often as they may"
+
+
+def drive_anew(wanted: CampaignPlan) -> list[Message]:
+    """All that the coordinator says in a run whose every round proposes another instruction."""
+    campaign, said, waiting = Campaign(), list[Message](), [start_run("r", wanted)]
+    while waiting:
+        new = campaign.apply(waiting.pop(0))
+        said += new
+        waiting += [answered for m in new if (answered := answer_anew(m)) is not None]
+    return said
 
 
 def test_the_papers_policy_asks_for_gradients_in_every_round() -> None:

@@ -161,7 +161,8 @@ async def test_gradients_are_held_against_known_effects(tmp_path: Path) -> None:
     [cell] = await go(grid(tmp_path, "gradient-validity", seeds=1, truth=truth, renders=60))
     assert cell.figures["evidence rows judged"]
     claims = await claims_of_runs(Project(tmp_path), [cell.run])
-    assert len(claims) == cell.rounds and any(claim.rows for claim in claims)
+    # one a round, but for rounds that no newcomer may follow
+    assert cell.rounds / 2 < len(claims) <= cell.rounds and any(claim.rows for claim in claims)
     [plain] = await go(grid(tmp_path, "gradient-validity", seeds=1, renders=60))
     assert plain.figures == {} and plain.run == cell.run
 
