@@ -42,6 +42,11 @@ def kinds_for(actor: str) -> list[str]:
     return [kind for kind, consumers in CONSUMERS.items() if actor in consumers]
 
 
+async def _no_prompts(text: str, limit: int) -> list[str]:
+    """What is retrieved where no professional prompts are wanted."""
+    return []
+
+
 def core_actors(
     config: BigpeConfig,
     journal: Journal,
@@ -72,7 +77,7 @@ def core_actors(
         "modifier": InstructionModifier(
             journal,
             llm("modifier"),
-            library.search,
+            library.search if config.data.professional else _no_prompts,
             constraints=rules,
             concurrency=at_once,
             retry=retry,
