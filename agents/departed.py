@@ -1,6 +1,6 @@
 """What stays of instructions that have left the pool: no more than a decision can read.
 
-A run of t rounds retires some 2 sqrt(t) instructions, or one a round when it lets all of them in,
+A run of t rounds retires some 5 sqrt(t) instructions, or one a round when it lets all of them in,
 so keeping their records would make every round and every resume slower than the one before. Of
 most only sums stay, added exactly, so that a pool which forgets decides as one that does not. Their
 full records can be read from the transcript (runtime/records.py).

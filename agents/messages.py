@@ -255,7 +255,7 @@ class ArmPulled(Message):
     missing: int = 0
     """Comparisons lost to failures of a service: missing data, not zeros."""
     teaches: bool = True
-    """Whether gradients were asked for; not where no newcomer is due."""
+    """False where no newcomer is due: then no gradient is asked for."""
 
 
 class CritiqueRequested(Message):

@@ -28,8 +28,8 @@ TAIL = 200
 """Messages that the coordinator handled after its snapshot: within one interval of snapshots."""
 RUN = {"rounds": 40, "batch_size": 5, "pilot_prompts": 5, "seed": 3}
 CHANGING = 35
-"""Copies whose rounds change the pool. Some 3 sqrt(t) instructions enter in t rounds: in a million
-messages 350, ten of them in the first 40 rounds; of more copies each would change it as often."""
+"""Copies whose rounds change the pool. Some 5 sqrt(t) instructions enter in t rounds: in a million
+messages 580, 30 of them in the first 40 rounds. So these copies change it more often than a run."""
 COPY_MESSAGES = """INSERT INTO message(mid, run, type, sender, parent, round, body, ts, tokens, ms)
 SELECT substr(mid, 1, 24) || printf('%08x', :copy), run, type, sender, parent, round + :shift,
   CASE WHEN type = 'PoolChanged' AND :copy > :changing
