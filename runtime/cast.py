@@ -14,7 +14,7 @@ from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import COORDINATOR
 from bigpe.runtime.stack import Services
-from bigpe.services.library import PromptLibrary
+from bigpe.services.library import SearchedPrompts
 
 CONSUMERS: Mapping[str, tuple[str, ...]] = {
     "RunStarted": (COORDINATOR,),
@@ -42,17 +42,12 @@ def kinds_for(actor: str) -> list[str]:
     return [kind for kind, consumers in CONSUMERS.items() if actor in consumers]
 
 
-async def _no_prompts(text: str, limit: int) -> list[str]:
-    """What is retrieved where no professional prompts are wanted."""
-    return []
-
-
 def core_actors(
     config: BigpeConfig,
     journal: Journal,
     coordinator: Coordinator,
     services: Services,
-    library: PromptLibrary,
+    library: SearchedPrompts,
     retry: RetryRule,
 ) -> dict[str, Role]:
     """The actors by name; none has joined a runtime yet."""
@@ -77,7 +72,7 @@ def core_actors(
         "modifier": InstructionModifier(
             journal,
             llm("modifier"),
-            library.search if config.data.professional else _no_prompts,
+            library.search,
             constraints=rules,
             concurrency=at_once,
             retry=retry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from bigpe.agents.messages import CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
@@ -16,6 +16,7 @@ from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.guests import gate_rules, names_of
 from bigpe.services.errors import ConfigError
+from bigpe.services.library import SearchedPrompts
 from bigpe.services.prompt_files import PromptFile, read_prompts
 from bigpe.services.splits import Split, Splits, split
 from bigpe.services.values import Exemplar, Instruction
@@ -97,14 +98,6 @@ def _seeds(texts: Sequence[SeedText]) -> list[SeedInstruction]:
     ]
 
 
-class SearchedPrompts(Protocol):
-    """Professional prompts that can be searched, as services.library.PromptLibrary's can."""
-
-    async def search(self, text: str, limit: int) -> list[str]:
-        """Up to `limit` prompts for a text of any kind, best first."""
-        ...
-
-
 async def make_plan(
     config: BigpeConfig,
     train: Sequence[str],
@@ -119,7 +112,6 @@ async def make_plan(
             f"[run] pilot_prompts = {run.pilot_prompts}, but only {len(train)} prompts are in the "
             "train split; add naive prompts, or lower it"
         )
-    matches = await professional_matches(train, library) if config.data.professional else {}
     return CampaignPlan(
         rounds=run.rounds,
         batch_size=run.batch_size,
@@ -134,7 +126,7 @@ async def make_plan(
         prices=config.prices,
         improvements=run.improvements,
         train=tuple(train),
-        professional=matches,
+        professional=await professional_matches(train, library),
         instructions=tuple(seeds),
         gates=gate_rules(roles),
         contributors=names_of(roles, "contributor"),

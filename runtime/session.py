@@ -51,7 +51,7 @@ from bigpe.runtime.tracing import quiet_runtime
 from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
-from bigpe.services.library import PromptLibrary
+from bigpe.services.library import NoPrompts, PromptLibrary, SearchedPrompts
 from bigpe.services.render import Renderer
 from bigpe.services.score import Scorer
 from bigpe.services.store import Store
@@ -239,7 +239,9 @@ class Session:
         roles = find_roles(self.config.roles)
         self._journal.attach(self._runtime, with_guests(CONSUMERS, roles))
         self._coordinator = Coordinator(self._journal, campaign)
-        library = PromptLibrary(self._store)
+        # No role sees professional prompts, nor are any painted, where none are wanted.
+        wanted = self.config.data.professional
+        library = PromptLibrary(self._store) if wanted else NoPrompts()
         actors = core_actors(
             self.config, self._journal, self._coordinator, self.services, library, retry
         )
@@ -266,10 +268,10 @@ class Session:
         self._journal.listen(self._events.put_nowait)
 
     async def _start(
-        self, library: PromptLibrary, roles: Sequence[FoundRole], parent: str, from_best: bool
+        self, library: SearchedPrompts, roles: Sequence[FoundRole], parent: str, from_best: bool
     ) -> CampaignPlan:
         """Freeze the run's inputs into its first message; returns them."""
-        await library.add_packaged()
+        await PromptLibrary(self._store).add_packaged()
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)

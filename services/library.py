@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from bigpe.prompts.library import professional_prompts
 from bigpe.services.retrieval import deduplicate, fts_query
 from bigpe.services.store import Store
+
+
+class SearchedPrompts(Protocol):
+    """Professional prompts that can be searched."""
+
+    async def search(self, text: str, limit: int) -> list[str]:
+        """Up to `limit` prompts for a text of any kind, best first."""
+        ...
+
+
+class NoPrompts:
+    """What a run searches that wants no professional prompts."""
+
+    async def search(self, text: str, limit: int) -> list[str]:
+        """Nothing."""
+        return []
 
 
 class PromptLibrary:
