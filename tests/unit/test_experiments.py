@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
+from support.runs import messages_of
 
+from bigpe.agents.messages import ArmPulled
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.experiment_cells import Cell, read_cells
 from bigpe.runtime.experiment_grids import EXPERIMENTS, GridArm, arm_config, chosen_arms
@@ -161,8 +163,9 @@ async def test_gradients_are_held_against_known_effects(tmp_path: Path) -> None:
     [cell] = await go(grid(tmp_path, "gradient-validity", seeds=1, truth=truth, renders=60))
     assert cell.figures["evidence rows judged"]
     claims = await claims_of_runs(Project(tmp_path), [cell.run])
-    # one a round, but for rounds that no newcomer may follow
-    assert cell.rounds / 2 < len(claims) <= cell.rounds and any(claim.rows for claim in claims)
+    pulls = messages_of(tmp_path, ArmPulled)
+    assert len(pulls) == cell.rounds and any(claim.rows for claim in claims)
+    assert [claim.round for claim in claims] == [pull.round for pull in pulls if pull.teaches]
     [plain] = await go(grid(tmp_path, "gradient-validity", seeds=1, renders=60))
     assert plain.figures == {} and plain.run == cell.run
 
