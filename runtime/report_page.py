@@ -60,7 +60,8 @@ def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True
 
 def peers_part(name: str, cells: Sequence[Cell], *, plots: bool = True) -> Part:
     """What the page shows of a race against other optimisers; `name`: one of `PEERS`."""
-    table = tabulate_cells(name, PEERS_REFERENCE, cells) if cells else None
+    order = [cell.arm for cell in sorted(cells, key=lambda cell: (cell.series, cell.x or 0))]
+    table = tabulate_cells(name, PEERS_REFERENCE, cells, order) if cells else None
     bench = "" if name == "peers-dev" else " --bench final"
     command = f"scripts/bench_peers.py{bench}"
     return _part(name, PEERS[name], command, table, cells, PEERS_AXIS, plots)
