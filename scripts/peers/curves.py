@@ -74,29 +74,34 @@ def _missing(ours: BySeed, theirs: BySeed) -> str:
 
 
 def _ratio(curves: Curves) -> Figure:
-    """The share of GEPA's 400 renders that bigpe needs for GEPA's gain."""
+    """The share of GEPA's 400 renders that bigpe needs for GEPA's gain, over the seeds of both."""
     name, unit = "renders_ratio_to_gepa", "share of 400 renders"
     theirs = curves.get(THEIRS, {})
-    if not theirs:
-        return Figure(name, None, unit, 0, None, None, "not run yet: gepa@400")
-    target = mean_interval(list(theirs.values()))
-    if target.lo is None or target.hi is None or target.lo <= 0 <= target.hi:
+    ours = {budget: found for (method, budget), found in curves.items() if method == OURS[0]}
+    if not theirs or not ours:
+        return Figure(name, None, unit, 0, None, None, _missing(ours.get(OURS[1], {}), theirs))
+    shared = sorted(theirs.keys() & set.intersection(*(set(found) for found in ours.values())))
+    if not shared:
+        return Figure(name, None, unit, 0, None, None, "no run seed has them all")
+    target = mean_interval([theirs[seed] for seed in shared])
+    if target.lo is None or target.hi is None:
+        how = "null: one run seed has no interval"
+        return Figure(name, None, unit, len(shared), None, None, how)
+    if target.lo <= 0 <= target.hi:
         how = f"null: the interval of gepa@400's own gain includes 0 ({_told(target)})"
-        return Figure(name, None, unit, len(theirs), None, None, how)
-    reached = renders_to_reach(curves, "bigpe", target.mean)
+        return Figure(name, None, unit, len(shared), None, None, how)
+    curve = {budget: mean([found[seed] for seed in shared]) for budget, found in ours.items()}
+    reached = renders_to_reach(curve, target.mean)
     how = f"renders at which bigpe's mean gain passes gepa@400's ({_told(target)}), interpolated"
     if reached is None:
-        return Figure(name, None, unit, len(theirs), None, None, f"null: never; {how}")
-    return Figure(name, round(reached / THEIRS[1], 3), unit, len(theirs), None, None, how)
+        return Figure(name, None, unit, len(shared), None, None, f"null: never; {how}")
+    return Figure(name, round(reached / THEIRS[1], 3), unit, len(shared), None, None, how)
 
 
-def renders_to_reach(curves: Curves, method: str, target: float) -> float | None:
-    """Where the method's mean curve first reaches `target`, linear between budgets, from (0, 0)."""
+def renders_to_reach(curve: Mapping[int, float], target: float) -> float | None:
+    """Where a curve of budget to gain first reaches `target`, linear in between, from (0, 0)."""
     before = (0.0, 0.0)
-    for (name, budget), by_seed in sorted(curves.items(), key=lambda item: item[0][1]):
-        if name != method:
-            continue
-        gain = mean(list(by_seed.values()))
+    for budget, gain in sorted(curve.items()):
         if gain >= target:
             if gain == before[1]:
                 return float(budget)

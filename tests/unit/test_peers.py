@@ -265,5 +265,19 @@ def test_a_ratio_to_nothing_is_null() -> None:
     cells += [cell("bigpe", 200, seed, 5.0) for seed in range(4)]
     ratio = told(cells)["renders_ratio_to_gepa"]
     assert ratio.value is None and "includes 0" in ratio.how
-    never = [cell("gepa", 400, s, 9.0 + s) for s in range(4)] + [cell("bigpe", 200, 0, 1.0)]
+    never = [cell("gepa", 400, s, 9.0 + s) for s in range(4)]
+    never += [cell("bigpe", 200, s, 1.0) for s in range(4)]
     assert "never" in told(never)["renders_ratio_to_gepa"].how
+
+
+def test_a_ratio_is_taken_over_the_seeds_that_both_have() -> None:
+    """A lucky first seed of bigpe must not be held against all of GEPA's."""
+    cells = [cell("gepa", 400, seed, gain) for seed, gain in enumerate((9.0, 9.5, 1.0, 1.5))]
+    cells += [cell("bigpe", 200, 0, 8.0), cell("bigpe", 200, 1, 7.0), cell("bigpe", 100, 0, 6.0)]
+    ratio = told(cells)["renders_ratio_to_gepa"]
+    assert ratio.n == 1 and ratio.value is None  # the one seed of all three has no interval
+    cells += [cell("bigpe", 100, 1, 6.0)]
+    ratio = told(cells)["renders_ratio_to_gepa"]
+    assert ratio.n == 2 and "never" in ratio.how
+    apart = [cell("gepa", 400, 0, 1.0), cell("bigpe", 200, 1, 2.0)]
+    assert "no run seed" in told(apart)["renders_ratio_to_gepa"].how
