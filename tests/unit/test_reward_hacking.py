@@ -17,7 +17,7 @@ from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "docs/figures/hacking.jsonl"
+FIGURES = ROOT / "docs/figures"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import reward_hacking  # noqa: E402
@@ -39,14 +39,16 @@ def open_judged(name: str, *, project: Path) -> Any:
 def test_it_runs_judges_and_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(reward_hacking.CHANGES, "run", {"rounds": 4, "batch_size": 2})
-    session = SimpleNamespace(open=lambda name, config, project: open_fake(project, config))
+    monkeypatch.setitem(reward_hacking.CHANGES, "run", {"batch_size": 2})
+    session = SimpleNamespace(
+        open=lambda name, config, project: open_fake(project, config, name=name)
+    )
     monkeypatch.setattr(reward_hacking, "Session", session)
     monkeypatch.setattr(reward_hacking, "open_evaluated", open_judged)
     monkeypatch.setattr(reward_hacking, "Reader", AnySize)
     report = tmp_path / "report.md"
-    arguments = ["reward_hacking.py", "--project", str(tmp_path / "lab"), "--report", str(report)]
-    monkeypatch.setattr(sys, "argv", arguments)
+    arguments = ["--project", str(tmp_path / "lab"), "--report", str(report), "--rounds", "4"]
+    monkeypatch.setattr(sys, "argv", ["reward_hacking.py", *arguments])
     reward_hacking.main()
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     names = {figure["figure"] for figure in told}
@@ -65,10 +67,25 @@ def test_the_hack_keeps_the_subject_in_its_words(tmp_path: Path) -> None:
         assert rewrite in seeds and subject_kept(naive, rewrite)
 
 
+def committed(name: str) -> dict[str, float]:
+    lines = (FIGURES / name).read_text("utf-8").splitlines()
+    told = list(map(json.loads, lines))
+    bounds = {f"{f['figure']}/{end}": f[end] for f in told for end in ("lo", "hi")}
+    return {f["figure"]: f["value"] for f in told} | bounds
+
+
 def test_the_committed_figures_show_it_happen_and_stopped() -> None:
-    told = {f["figure"]: f for f in map(json.loads, GOLDEN.read_text("utf-8").splitlines())}
-    assert told["hack/best_of_run"]["value"] == 1 and told["hack/share_of_pulls"]["value"] >= 0.4
-    assert told["hack/scorer_gain/robot"]["lo"] > 0 > told["hack/guard_gain/robot"]["hi"]
-    assert told["hack/true_gain/robot"]["hi"] < 0
-    assert told["hack/flagged/robot"]["value"] == told["hack/refused"]["value"] == 1
-    assert told["hack/chosen/guard vetoes"]["value"] == 0
+    told = committed("hacking.jsonl")
+    assert told["hack/best_of_run"] == told["hack/chosen/scorer alone"] == 1
+    assert told["hack/scorer_gain/robot/lo"] > 0 > told["hack/guard_gain/robot/hi"]
+    assert told["hack/true_gain/robot/hi"] < 0
+    assert told["hack/flagged/robot"] == told["hack/refused"] == 1
+    assert told["hack/chosen/guard vetoes"] == 0
+
+
+def test_the_committed_figures_show_a_longer_run_find_better_without() -> None:
+    told = committed("hacking-outrun.jsonl")
+    assert told["hack/best_of_run"] == told["hack/chosen/scorer alone"] == 0
+    assert told["hack/guard_gain/best/lo"] > 0 and told["hack/true_gain/best/lo"] > 0
+    assert told["hack/scorer_gain/best/lo"] > told["hack/scorer_gain/robot/hi"]
+    assert told["hack/flagged/robot"] == 1
