@@ -32,6 +32,7 @@ from peers.realise import realise
 from peers.server import PeerFailed
 from peers.task import (
     BUDGETS,
+    METHOD_RULES,
     RULES,
     SEEDS,
     Bench,
@@ -55,7 +56,7 @@ from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
 from bigpe.services.held_out import SplitMemo
 from bigpe.services.store import Store
-from bigpe.services.values import LlmUsage, digest
+from bigpe.services.values import digest
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -90,12 +91,14 @@ def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> st
     """What makes two runs of a method the same but for the seed.
 
     Peers are not run again when bigpe's own way of searching changes: all that they see of bigpe is
-    the models, the prompts and the instructions to start from. What else they see, `RULES` counts.
+    the models, the prompts and the instructions to start from. What else they see, `RULES` and
+    `METHOD_RULES` count.
     """
     prompts = bench_file(bench).read_text("utf-8")
     settings = base.model_dump(mode="json", exclude_defaults=True)
     starts = [seed.model_dump(mode="json") for seed in seed_instructions()]
-    known = [RULES, method, budget, digest([prompts, starts, clauses()])]
+    rule = [RULES, METHOD_RULES[method]] if method in METHOD_RULES else RULES
+    known = [rule, method, budget, digest([prompts, starts, clauses()])]
     if method in OURS:
         return digest([*known, rules.RULES, settings, OUR_RUN])[:16]
     return digest([*known, {name: settings.get(name) for name in ("llm", "render", "score")}])[:16]
@@ -148,9 +151,9 @@ async def enter(
 ) -> tuple[Entry, dict[str, float]]:
     """What the method hands in, and its held-out gains."""
     if method == BEST_OF_N:
-        gains, used = await best_of_n(services, task)
+        picked = await best_of_n(services, task)
         note = "picks pictures, not instructions"
-        return Entry(realise(task.initial[0]), used, LlmUsage(), note), gains
+        return Entry(realise(task.initial[0]), picked.renders, picked.usage, note), picked.gains
     entry = await METHODS[method](Arena(services, task), place)
     if entry.renders > task.budget:
         raise PeerFailed(f"{method} used {entry.renders} renders of {task.budget}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections import defaultdict
+from statistics import fmean
 from typing import Any
 
 
@@ -35,6 +37,7 @@ class Race:
         self.out = False
         """Whether an evaluation was refused for want of budget."""
         self._asked = 0
+        self._gains: dict[str, dict[str, float]] = defaultdict(dict)
 
     def evaluate(self, instruction: str, prompt: str, *, evidence: bool = False) -> dict[str, Any]:
         """{"gain", "rewrite", "evidence"}: the paired gain, score units. Spent when it is used."""
@@ -45,7 +48,16 @@ class Race:
         if answer.get("refused"):
             self.out = True
             raise Spent
+        self._gains[instruction][prompt] = answer["gain"]
         return answer
+
+    def best(self, prompts: int) -> str:
+        """The instruction of the highest mean gain on at least so many prompts.
+
+        The first to start from when none has been evaluated on as many.
+        """
+        tried = {text: fmean(g.values()) for text, g in self._gains.items() if len(g) >= prompts}
+        return max(tried, key=lambda text: tried[text]) if tried else self.initial[0]
 
     def ask(self, text: str) -> str:
         """The language model's new instruction for a peer's request."""

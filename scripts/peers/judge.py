@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bigpe.agents.rewriting import rewrite
 from bigpe.agents.statistics import mean
 from bigpe.runtime.evaluation import gains_by_prompt, image_seed, measure, under
 from bigpe.runtime.plan import seed_instructions
 from bigpe.runtime.stack import Services
-from bigpe.services.values import Instruction, RenderRequest, ScoreRequest, derive_seed
+from bigpe.services.values import (
+    Instruction,
+    LlmUsage,
+    RenderRequest,
+    ScoreRequest,
+    derive_seed,
+)
 from peers.task import Task
 
 
@@ -17,8 +25,17 @@ async def heldout(services: Services, instruction: Instruction, task: Task) -> d
     return {prompt: mean(gains) for prompt, gains in gains_by_prompt(rows).items()}
 
 
-async def best_of_n(services: Services, task: Task) -> tuple[dict[str, float], int]:
-    """The budget spent on the test prompts themselves, and what was used of it.
+class Picked(NamedTuple):
+    """What best-of-n got, and what it spent."""
+
+    gains: dict[str, float]
+    """Test prompt -> paired gain, score units."""
+    renders: int
+    usage: LlmUsage
+
+
+async def best_of_n(services: Services, task: Task) -> Picked:
+    """The budget spent on the test prompts themselves.
 
     Each prompt is rewritten n times under the seed instruction, all are painted at the prompt's
     test seed, and the picture that scores best is kept: n + 1 renders a prompt with the naive one.
@@ -28,12 +45,14 @@ async def best_of_n(services: Services, task: Task) -> tuple[dict[str, float], i
     seed_instruction = seed_instructions()[0].instruction
     gains: dict[str, float] = {}
     painted: set[tuple[str, str]] = set()
+    usage = LlmUsage()
     for prompt in task.test:
         texts: list[str] = [prompt]
         for draw in range(max(count, 0)):
             llm_seed = derive_seed(task.seed, "best-of-n", prompt, draw)
             done = await rewrite(services.llm("generator"), seed_instruction, prompt, llm_seed)
             texts.append(done.text)
+            usage += done.usage
         seed = image_seed(task.seed, prompt, 0)
         scores: list[float] = []
         for text in texts:
@@ -42,4 +61,4 @@ async def best_of_n(services: Services, task: Task) -> tuple[dict[str, float], i
             scores.append((await services.score.score(request)).value)
         painted |= {(prompt, text) for text in texts}
         gains[prompt] = max(scores) - scores[0]
-    return gains, len(painted) if count > 0 else 0
+    return Picked(gains, len(painted) if count > 0 else 0, usage)

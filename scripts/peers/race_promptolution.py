@@ -125,7 +125,9 @@ def main(port: int, name: str) -> None:
         pass  # the budget ended within the first scoring of the population
     if not race.out and race.spent < race.budget:
         raise RuntimeError(f"{name} died after {steps.steps} steps and {race.spent} renders")
-    best = str(found[0].instruction) if found else initial[0]
+    # Cut off within its first step, an optimizer returns its population as it was, in no order.
+    whole = found and steps.steps
+    best = str(found[0].instruction) if whole else race.best(SUBSAMPLE)
     race.finish(best, f"{steps.steps} steps, population {len(initial)}")
 
 

@@ -25,7 +25,10 @@ def main(port: int, behaviour: str) -> None:
     except Spent:
         pass
     best = max(means, key=lambda text: means[text]) if means else race.initial[0]
-    race.finish(best, f"{len(means)} tried")
+    if behaviour == "trusts":
+        race.finish(race.best(4), best)
+    else:
+        race.finish(best, f"{len(means)} tried")
 
 
 if __name__ == "__main__":

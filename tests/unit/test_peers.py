@@ -38,7 +38,7 @@ from peers.meta import PromptEngineer  # noqa: E402
 from peers.methods import METHODS, Place  # noqa: E402
 from peers.realise import phrases_of, realise  # noqa: E402
 from peers.server import PeerFailed, race  # noqa: E402
-from peers.task import SEEDS, bench_file, load_task  # noqa: E402
+from peers.task import METHOD_RULES, SEEDS, bench_file, load_task  # noqa: E402
 
 STUB = str(Path(__file__).resolve().parents[1] / "support" / "peer_stub.py")
 
@@ -198,6 +198,28 @@ async def test_a_peer_in_its_own_process_uses_its_budget_and_hands_in(
             await race(arena, Path(sys.executable), STUB, "dies")
 
 
+@pytest.mark.parametrize("budget", [6, 30])
+async def test_a_peer_that_is_cut_off_can_hand_in_the_best_that_it_has_scored(
+    tmp_path: Path, budget: int
+) -> None:
+    async with services(tmp_path) as opened:
+        arena = Arena(opened, load_task("dev", 0, budget))
+        handed_in, best = await race(arena, Path(sys.executable), STUB, "trusts")
+        # With six renders no instruction is scored on four prompts: the first is handed in.
+        assert handed_in == best
+        assert (handed_in == arena.task.initial[0]) == (budget == 6)
+
+
+def test_a_method_whose_own_rules_changed_is_run_again_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = check_config({}, where="test")
+    before = {m: cell_digest(m, "dev", 100, base) for m in ("capo", "opro", "bigpe")}
+    monkeypatch.setitem(METHOD_RULES, "capo", METHOD_RULES["capo"] + 1)
+    after = {m: cell_digest(m, "dev", 100, base) for m in before}
+    assert {m for m in before if before[m] != after[m]} == {"capo"}
+
+
 @pytest.mark.parametrize("method", ["random", "bigpe"])
 async def test_our_own_methods_stay_within_the_budget(tmp_path: Path, method: str) -> None:
     base = check_config({}, where="test")
@@ -215,10 +237,11 @@ async def test_our_own_methods_stay_within_the_budget(tmp_path: Path, method: st
 
 async def test_best_of_n_spends_its_budget_on_the_test_prompts(tmp_path: Path) -> None:
     async with services(tmp_path) as opened:
-        gains, used = await best_of_n(opened, load_task("dev", 0, 72))
-        assert all(gain >= 0 for gain in gains.values()) and 48 <= used <= 72
-        poor, used = await best_of_n(opened, load_task("dev", 0, 40))
-        assert set(poor.values()) == {0.0} and used == 0
+        picked = await best_of_n(opened, load_task("dev", 0, 72))
+        assert all(gain >= 0 for gain in picked.gains.values()) and 48 <= picked.renders <= 72
+        assert picked.usage.calls >= 48 and picked.usage.prompt_tokens > 0
+        poor = await best_of_n(opened, load_task("dev", 0, 40))
+        assert set(poor.gains.values()) == {0.0} and poor.renders == poor.usage.calls == 0
 
 
 def cell(method: str, budget: int, seed: int, gain: float) -> Cell:
