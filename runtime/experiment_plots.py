@@ -20,6 +20,8 @@ COLOURS = ("#1b5e8c", "#c2541b", "#3c7a3c", "#7a4f9a", "#8a6d1d", "#555555", "#b
 """Told apart in grey and by the colour-blind well enough; lines also differ in their markers."""
 MARKERS = "osD^vPX*"
 WIDTH, LINE_HEIGHT = 7.0, 0.42
+APART = 0.008
+"""Share of the axis between series at the same x, whose intervals would hide each other."""
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -58,10 +60,13 @@ def _lines(axes: Any, rows: Sequence[TableRow], axis: str) -> None:
     series: dict[str, list[TableRow]] = defaultdict(list)
     for row in rows:
         series[row.series].append(row)
+    places = [row.x or 0.0 for row in rows]
+    apart = APART * (max(places, default=0.0) - min(places, default=0.0))
     for index, (name, members) in enumerate(sorted(series.items())):
         ordered = sorted(members, key=lambda row: row.x or 0.0)
+        aside = apart * (index - (len(series) - 1) / 2)
         axes.errorbar(
-            [row.x for row in ordered],
+            [(row.x or 0.0) + aside for row in ordered],
             [row.gain for row in ordered],
             yerr=_whiskers(ordered),
             label=name or None,

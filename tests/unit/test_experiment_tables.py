@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def test_plots_are_drawn_and_equal_for_equal_figures() -> None:
     assert 'role="img" aria-label="Plot of the table of policies: held-out gains"' in categories
     assert 'aria-label="Plot: d by round, a &lt;i&gt;"' in curves and "<i>" not in curves
     assert curves_svg(cells, "other", label="d") is None
+
+
+def test_a_plots_axes_reach_over_its_figures() -> None:
+    cells = [
+        cell(f"{series}@{x:.0f}", seed, gain, x=x, series=series)
+        for series in ("one", "two")
+        for x, gain in ((50.0, 0.05), (200.0, 0.15))
+        for seed in range(2)
+    ]
+    drawn = gains_svg(tabulate_cells("peers", "one@50", cells), axis="renders")
+    ticks = {float(tick) for tick in re.findall(r">([0-9.]+)</text>", drawn)}
+    assert {60.0, 200.0} <= ticks  # renders
+    assert {6.0, 14.0} <= ticks  # gains
 
 
 def test_faults_are_counted_by_arm_and_shown(tmp_path: Path) -> None:
