@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
+from support.effort import lines_run, peak_bytes
 
 from bigpe.agents import evidence
 from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
@@ -268,16 +268,9 @@ def test_the_equations_agree_with_the_dense_ones() -> None:
         assert gap == pytest.approx(restricted(*ratios) - restricted(*other), abs=1e-8)
 
 
-def test_tabulating_grows_with_the_run_about_linearly() -> None:
-    def seconds(count: int) -> float:
-        effects = {f"q{i}": 0.0 for i in range(300)}
-        pairs = world(2, effects, count=count, prompts=200, arms=40, per_rewrite=8)
-        times: list[float] = []
-        for _ in range(3):
-            start = time.process_time()
-            tabulate(pairs)
-            times.append(time.process_time() - start)
-        return min(times)
-
-    # Four times the pairs: quadratic work would take 16 times as long.
-    assert seconds(4000) < 10 * seconds(1000)
+def test_work_and_memory_of_tabulating_grow_with_the_run_about_linearly() -> None:
+    effects = {f"q{i}": 0.0 for i in range(300)}
+    pairs = world(2, effects, count=4000, prompts=200, arms=40, per_rewrite=8)
+    tabulate(pairs)  # the terms of a prompt are found once
+    for effort in (lines_run, peak_bytes):
+        assert effort(lambda: tabulate(pairs)) < 5 * effort(lambda: tabulate(pairs[:1000]))

@@ -1,13 +1,14 @@
-"""Diagnostics' view of a run: quick over a long one, and the nearest known instruction."""
+"""Diagnostics' view of a run: as quick late in a long one, and the nearest known instruction."""
 
 from __future__ import annotations
 
 import random
-import time
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.effort import lines_run
 
+from bigpe.agents.diagnostics import WINDOW
 from bigpe.agents.diversity import Sayings, content, distance
 from bigpe.agents.messages import (
     ArmPulled,
@@ -65,15 +66,14 @@ def a_run(rounds: int) -> list[Message]:
     return said
 
 
-def test_folding_a_run_grows_with_it_far_less_than_quadratically() -> None:
-    def seconds(rounds: int) -> float:
-        said = a_run(rounds)
-        times: list[float] = []
-        for _ in range(3):
-            start = time.process_time()
-            RoundHistory(said)
-            times.append(time.process_time() - start)
-        return min(times)
+def test_a_long_run_costs_the_same_each_round() -> None:
+    window, more = WINDOW // 4, 2 * WINDOW
+    said = a_run(more + 2 * window)
+    history = RoundHistory(said[: 3 * more])
 
-    # Four times the rounds: quadratic work would take 16 times as long.
-    assert seconds(2000) < 10 * seconds(500)
+    def work(messages: list[Message]) -> int:
+        return lines_run(lambda: [history.add(message) for message in messages])
+
+    first = work(said[3 * more : 3 * (more + window)])
+    second = work(said[3 * (more + window) :])
+    assert first > 1000 and abs(second - first) < 0.01 * first
