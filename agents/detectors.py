@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy.special import fdtrc, ndtri, stdtr
 
 Rows = NDArray[Any]
 
@@ -76,7 +74,7 @@ def spread_scores(squares: Rows, df: Rows) -> Rows:
     ratio = (squares / np.maximum(df, 1)) / np.maximum(
         before_squares / np.maximum(before_df, 1), 1e-30
     )
-    scores = -normal.ppf(fisher.sf(ratio, np.maximum(df, 1), np.maximum(before_df, 1)))
+    scores = -ndtri(fdtrc(np.maximum(df, 1), np.maximum(before_df, 1), ratio))
     return np.where(usable, np.clip(scores, -CLIP, CLIP), np.nan)
 
 
@@ -129,5 +127,5 @@ def _own(members: NDArray[np.bool_], values: Rows, arms: NDArray[np.int_]) -> Ro
 
 def _normal_of_t(t: Rows, df: Rows) -> Rows:
     """The normal score of a Student's t value; from the small tail, which keeps its digits."""
-    size = -normal.ppf(student.sf(np.abs(t), df))
+    size = -ndtri(stdtr(df, -np.abs(t)))
     return np.clip(np.sign(t) * size, -CLIP, CLIP)

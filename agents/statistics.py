@@ -10,10 +10,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # scipy.stats is loaded when it is used: a second that most commands need not wait
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, permutation_test
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.95
 """Confidence of an interval where none is named."""
@@ -95,12 +94,12 @@ def exact_sum(parts: Sequence[float], value: float) -> tuple[float, ...]:
 @lru_cache(maxsize=4096)
 def student_quantile(level: float, df: float) -> float:
     """Half-width of the central `level` of Student's t with `df` > 0, in standard errors."""
-    return float(student.ppf(0.5 + level / 2, df))
+    return float(stdtrit(df, 0.5 + level / 2))
 
 
 def normal_quantile(level: float) -> float:
     """Half-width of the central `level` of the standard normal: 1.96 for 0.95."""
-    return float(normal.ppf(0.5 + level / 2))
+    return float(ndtri(0.5 + level / 2))
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
@@ -269,7 +268,7 @@ def bca_interval(
         return None, None
     if max(values) - min(values) <= TIE:
         return values[0], values[0]
-    found = bootstrap(
+    found = scipy.stats.bootstrap(
         (np.array(values),),
         np.mean,
         n_resamples=RESAMPLES,
@@ -291,7 +290,7 @@ def sign_flip_p(values: Sequence[float], *, seed: int = 0) -> float | None:
     def statistic(sample: NDArray[Any], axis: int) -> NDArray[Any]:
         return np.mean(sample, axis=axis)
 
-    found = permutation_test(
+    found = scipy.stats.permutation_test(
         (np.array(values),),
         statistic,
         permutation_type="samples",
@@ -317,7 +316,9 @@ def share_interval(successes: int, n: int, *, level: float = LEVEL) -> Interval 
     """A share and its Wilson score interval (Wilson 1927); None for no trials."""
     if not n:
         return None
-    bounds = binomtest(successes, n).proportion_ci(confidence_level=level, method="wilson")
+    bounds = scipy.stats.binomtest(successes, n).proportion_ci(
+        confidence_level=level, method="wilson"
+    )
     return Interval(successes / n, float(bounds.low), float(bounds.high))
 
 

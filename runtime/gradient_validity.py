@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scipy.stats import spearmanr
+import scipy
 
 from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import AnyMessage, CritiqueRequested, Gradient, GradientsComputed
@@ -134,7 +134,7 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
         return None
     told, known = ([pair[side] for pair in pairs] for side in (0, 1))
-    result: Any = spearmanr(told, known)
+    result: Any = scipy.stats.spearmanr(told, known)
     return float(result.statistic)
 
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
-import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
-import openai
 from autogen_core import CancellationToken, Image
 from autogen_core.models import (
     AssistantMessage,
@@ -22,17 +17,15 @@ from autogen_core.models import (
     UserMessage,
 )
 from PIL import Image as Pictures
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bigpe.services.effects import Memo
 from bigpe.services.errors import (
     BigpeError,
     ConfigError,
-    GivenUpError,
     LlmError,
     LostWorkerError,
     ServiceError,
-    TransientLlmError,
     UnusableAnswerError,
 )
 from bigpe.services.priority_gate import PriorityGate
@@ -45,14 +38,6 @@ TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
 """Loading a component imports its provider, which runs code; others must be allowed by name."""
 LONGEST_ANSWER = 64 * 1024
 """Characters; a longer answer is unusable."""
-NOT_A_COMPLETION = (
-    openai.APIResponseValidationError,
-    json.JSONDecodeError,
-    AttributeError,
-    IndexError,
-    TypeError,
-)
-"""What the OpenAI client raises when a server answers with anything else than it should."""
 
 
 class Turn(Value):
@@ -129,18 +114,12 @@ def load_client(config: LlmConfig) -> ChatCompletionClient:
         raise ConfigError(
             f"[llm] provider {config.provider!r} cannot be loaded: {error}"
         ) from error
-    except (ValueError, TypeError, KeyError, openai.OpenAIError) as error:
-        raise ConfigError(
-            f"[llm] {config.provider} refuses its config: {_refusal(error)}"
-        ) from error
+    except Exception as error:
+        from bigpe.services.llm_failures import refusal
 
-
-def _refusal(error: Exception) -> str:
-    """What pydantic says shows its input, and the key is in it."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        if (told := refusal(error)) is None:
+            raise
+        raise ConfigError(f"[llm] {config.provider} refuses its config: {told}") from error
 
 
 def _secrets(config: LlmConfig) -> dict[str, str]:
@@ -280,57 +259,17 @@ class LlmService:
         return arguments
 
     def _explain(self, error: Exception) -> ServiceError:
-        if isinstance(error, LlmError | GivenUpError | LostWorkerError):
-            return error
+        # It knows the openai package, which takes as long to import as the rest of a command.
+        from bigpe.services.llm_failures import explain
+
         where = str(self._config.config.get("base_url", self._config.provider))
         told = self._without_key(_storable(str(error)))
-        if isinstance(error, openai.APITimeoutError | TimeoutError):
-            return TransientLlmError(
-                f"{where}: no answer in {self._config.timeout_s:g} s; if it is slow, "
-                "raise timeout_s"
-            )
-        if isinstance(error, openai.APIStatusError):
-            return _explain_status(where, error.status_code, told, error.response.headers)
-        if isinstance(error, NOT_A_COMPLETION):
-            return LlmError(
-                f"{where}: its answer is no chat completion ({type(error).__name__}: "
-                f"{told[:300]}); check base_url"
-            )
-        if isinstance(error, openai.APIConnectionError):
-            return TransientLlmError(f"{where}: no connection ({told}); is the server running?")
-        if isinstance(error, BigpeError):
-            kind = TransientLlmError if error.transient else LlmError
-            return kind(told)
-        return LlmError(f"{where}: {type(error).__name__}: {told}")
+        return explain(error, where=where, told=told, limit_s=self._config.timeout_s)
 
     def _without_key(self, told: str) -> str:
         """Some servers repeat the key that they refuse, and failures are kept."""
         key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
         return told.replace(key, "***") if key else told
-
-
-def _explain_status(where: str, code: int, told: str, headers: Mapping[str, str]) -> LlmError:
-    said = f"{where}: HTTP {code}: {told[:300]}"
-    if code == 429 or code >= 500:
-        remedy = "lower [run] concurrency" if code == 429 else "look at the server's log"
-        return TransientLlmError(
-            f"{said}; if it stays so, {remedy}", retry_after_s=_retry_after(headers)
-        )
-    remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
-    return LlmError(f"{said}; {remedy.get(code, 'check the model and its settings')}")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `Retry-After`, a number or a date (RFC 9110); None if it is neither."""
-    told = headers.get("retry-after", "")
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(told).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _storable(text: str) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import bigpe
 from bigpe.services.errors import BigpeError
@@ -16,38 +17,39 @@ from bigpe.services.errors import BigpeError
 # anything loads numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-COMMANDS: dict[str, str] = {
-    "init": "init:init",
-    "config": "config:config",
-    "demo": "demo:demo",
-    "run": "run:run",
-    "resume": "run:resume",
-    "fork": "run:fork",
-    "status": "status:status",
-    "costs": "costs:costs",
-    "stop": "status:stop",
-    "refine": "refine:refine",
-    "inspect": "inspect:inspect",
-    "view": "view:view",
-    "export": "export:export",
-    "publish": "publish:publish",
-    "rate": "rate:rate",
-    "sheet": "sheet:sheet",
-    "experiment": "experiment:experiment",
-    "report": "report:report",
-    "evaluate": "evaluate:evaluate",
-    "plan": "plan:plan",
-    "prompts": "prompts:prompts",
-    "models": "models:models",
-    "roles": "plugins:roles",
-    "policies": "plugins:policies",
-    "renderers": "plugins:renderers",
-    "scorers": "plugins:scorers",
-    "safety": "plugins:safety",
-    "serve": "serve:serve",
-    "gc": "gc:gc",
-    "doctor": "doctor:doctor",
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init:init", "Write a commented bigpe.toml to edit."),
+    "config": ("config:config", "Check and explain a project's configuration."),
+    "demo": ("demo:demo", "A whole run on the embedded models, with a contact sheet."),
+    "run": ("run:run", "Start a run by bigpe.toml, or go on with it."),
+    "resume": ("run:resume", "Go on with a run that was paused, killed or stopped."),
+    "fork": ("run:fork", "Start a run from another one's settings."),
+    "status": ("status:status", "Show a project's runs, and what ails them."),
+    "costs": ("costs:costs", "Show what a run asked of its models, and what was paid."),
+    "stop": ("status:stop", "Pause a run that another process writes."),
+    "refine": ("refine:refine", "Rewrite prompts under an instruction."),
+    "inspect": ("inspect:inspect", "Read a run's transcript, from prompts to scores."),
+    "view": ("view:view", "Show a run in the browser."),
+    "export": ("export:export", "Write a run as a page, JSON lines, Parquet or for a tracker."),
+    "publish": ("publish:publish", "Hand on a run's instruction with its evaluation."),
+    "rate": ("rate:rate", "Ask a person which of two pictures they prefer, blind."),
+    "sheet": ("sheet:sheet", "Draw a contact sheet on test prompts, same seeds."),
+    "experiment": ("experiment:experiment", "Run an experiment's grid and write its table."),
+    "report": ("report:report", "Write one HTML page of all experiments that have run."),
+    "evaluate": ("evaluate:evaluate", "Judge a run on test prompts, which it has never seen."),
+    "plan": ("plan:plan", "Say how many prompts and renders a comparison needs."),
+    "prompts": ("prompts:prompts", "The project's database of professional prompts."),
+    "models": ("models:models", "The models that bigpe knows by name."),
+    "roles": ("plugins:roles", "The roles that [roles.NAME] class may name."),
+    "policies": ("plugins:policies", "The policies that [policy] name may name."),
+    "renderers": ("plugins:renderers", "The renderers that [render] backend may name."),
+    "scorers": ("plugins:scorers", "The scorers that [score] backend may name."),
+    "safety": ("plugins:safety", "The safety that [constraints] safety may name."),
+    "serve": ("serve:serve", "Serve the project's renderer or scorer to runs elsewhere."),
+    "gc": ("gc:gc", "Remove pictures that nothing refers to."),
+    "doctor": ("doctor:doctor", "Check this machine and project, and say what is missing."),
 }
+"""Where each command is, and the line about it in `bigpe --help`; one that fits in 80 columns."""
 
 
 class LazyGroup(click.Group):
@@ -61,9 +63,20 @@ class LazyGroup(click.Group):
         """The command, or None."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: Any = getattr(import_module(f"bigpe.runtime.cli.{module}"), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands with a line about each, of which none is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As quick, for who waits with a finger on the tab key."""
+        begun = [pair for pair in COMMANDS.items() if pair[0].startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=line) for name, (_, line) in begun), *options]
 
 
 EXAMPLES = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_it_is_a_command() -> None:
     assert "Examples:" in done.stdout and "\x1b" not in done.stdout
     for name in COMMANDS:
         assert f"\n  {name} " in done.stdout
+    assert not re.search(r"\w\.\.\.$", done.stdout, re.M), "a line about a command is cut"
+
+
+def loaded_by(words: str, at: Path) -> set[str]:
+    """The modules that a command imports, by its end."""
+    told = subprocess.run(
+        [sys.executable, "-P", "-X", "importtime", "-m", "bigpe", *words.split()],
+        cwd=at, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+
+
+@pytest.mark.parametrize("words", ["--help", "status --help", "inspect --help", "config check"])
+def test_what_only_reads_waits_for_no_heavy_library(project: Path, words: str) -> None:
+    loaded = loaded_by(words, project)
+    heavy = {"torch", "diffusers", "openai", "scipy.stats"} & loaded
+    assert not heavy
+    assert ("bigpe.runtime.config" in loaded) == (words != "--help")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
