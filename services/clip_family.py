@@ -22,7 +22,7 @@ from cachetools import LRUCache
 from bigpe.services import packed_linear
 from bigpe.services.blobs import BlobStore
 from bigpe.services.clip_scoring import load_scoring
-from bigpe.services.diffusers_backend import pick_device
+from bigpe.services.devices import pick_device
 from bigpe.services.errors import BigpeError, ScoreError
 from bigpe.services.fingerprints import folder_fingerprint
 from bigpe.services.packed_linear import pack_linears

@@ -17,6 +17,7 @@ from PIL import Image as Pictures
 
 from bigpe.services import embedded
 from bigpe.services.blobs import BlobStore
+from bigpe.services.devices import pick_device, pick_dtype
 from bigpe.services.errors import BigpeError, ConfigError, RenderError
 from bigpe.services.fingerprints import folder_fingerprint
 from bigpe.services.render import RenderConfig
@@ -25,7 +26,6 @@ from bigpe.services.values import Json, digest
 diffusers: Any = _diffusers  # its names are made at import time, which type checkers cannot see
 NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http"}
 """Settings that a picture does not depend on."""
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class DiffusersBackend:
@@ -161,24 +161,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _failure(text: str) -> Json:
     return {"error": text, "kind": "RenderError"}
-
-
-def pick_device(wanted: str) -> str:
-    """The device; ConfigError when a device that was asked for is not there."""
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('device = "cuda", but torch finds no CUDA device; use "auto" or "cpu"')
-    return wanted
-
-
-def pick_dtype(wanted: str, device: str) -> torch.dtype:
-    """The number type: float16 on a GPU, float32 on a CPU unless another was asked for."""
-    if wanted == "auto":
-        return torch.float16 if device == "cuda" else torch.float32
-    return DTYPES[wanted]
 
 
 def _place(model: str) -> str:
