@@ -121,7 +121,13 @@ def test_a_limit_raised_too_little_changes_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGTERM, signal.SIGINT)]
+    "signals",
+    [
+        (signal.SIGINT,),
+        (signal.SIGTERM,),
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGINT),
+    ],
 )
 def test_a_signal_pauses_a_second_one_stops_and_resume_needs_no_flags(
     free: Path, tmp_path: Path, signals: tuple[signal.Signals, ...]

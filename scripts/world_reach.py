@@ -1,0 +1,101 @@
+"""What a rewriter gains that knows the embedded world's taste: what the race's gains stand against.
+
+    python scripts/world_reach.py > docs/figures/reach.jsonl
+
+It appends the same words to every prompt: of each attribute (light, style, framing, five scalars)
+the name of the value that is liked most, the attribute with the largest effect first. How many it
+appends is chosen on bench-dev; that many are judged on bench-final, by the race's test prompts and
+run seeds. No method may know these words, and one that fits its words to the prompt could gain
+more: it is a mark to read gains by, not a bound. Done again, everything is read from the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))  # under `python -P`, as make has it
+
+from bench_peers import base_config  # noqa: E402
+from embedded import world  # noqa: E402
+from figures import say  # noqa: E402
+from peers.task import SEEDS, Bench, load_task  # noqa: E402
+from world_truth import effects  # noqa: E402
+
+from bigpe.agents.statistics import mean, mean_interval  # noqa: E402
+from bigpe.runtime.evaluation import Treatment, gains_by_prompt, measure  # noqa: E402
+from bigpe.runtime.project import Project  # noqa: E402
+from bigpe.runtime.stack import Services, open_services  # noqa: E402
+from bigpe.services.effects import Effects  # noqa: E402
+from bigpe.services.store import Store  # noqa: E402
+
+TABLES = (world.LIGHTS, world.STYLES, world.FRAMINGS)
+TUNED_ON = 0
+"""The run seed of bench-dev that says how many words to append."""
+
+
+def liked_words() -> list[str]:
+    """The first word of each attribute's most liked value, the largest effect first."""
+    known = effects()
+    firsts = [[terms[0] for terms in table.values()] for table in TABLES]
+    firsts += [[world.HIGH[name][0], world.LOW[name][0]] for name in world.SCALAR_TASTE]
+    best = [max(words, key=lambda word: known[word]) for words in firsts]
+    return sorted(best, key=lambda word: -known[word])
+
+
+async def gain(services: Services, bench: Bench, seed: int, words: Sequence[str]) -> float:
+    """Mean held-out gain of the words, score x 100, over the bench's test prompts."""
+    prompts = load_task(bench, seed, 0).test
+    texts = {prompt: ", ".join([prompt, *words]) for prompt in prompts}
+    treatment = Treatment(name="knows the taste", kind="texts", texts=texts)
+    found = gains_by_prompt(await measure(services, treatment, prompts, seed=seed))
+    value = 100 * mean([mean(gains) for gains in found.values()])
+    print(f"bench-{bench}, run seed {seed}: {value:+.2f} {', '.join(words)}", file=sys.stderr)
+    return value
+
+
+async def work(folder: Path) -> None:
+    words = liked_words()
+    project = Project(folder)
+    async with Store(folder / "bigpe.db") as store:
+        memo = Effects(store)
+        async with open_services(base_config(), project, memo, memo, run="reach") as services:
+            dev = [
+                await gain(services, "dev", TUNED_ON, words[:count])
+                for count in range(1, len(words) + 1)
+            ]
+            for count, value in enumerate(dev, 1):
+                how = f"bench-dev, run seed {TUNED_ON}: {', '.join(words[:count])}"
+                say(f"reach_dev_{count}", round(value, 2), unit="score x 100", n=1, how=how)
+            chosen = words[: 1 + dev.index(max(dev))]
+            final = [await gain(services, "final", seed, chosen) for seed in SEEDS["final"]]
+    told = mean_interval(final)
+    assert told.lo is not None and told.hi is not None, "ten run seeds have an interval"
+    say(
+        "reach_final",
+        round(told.mean, 2),
+        unit="score x 100",
+        n=len(final),
+        lo=round(told.lo, 2),
+        hi=round(told.hi, 2),
+        how=f"bench-final, the race's run seeds and test prompts: {', '.join(chosen)}; "
+        f"by run seed {', '.join(f'{value:+.2f}' for value in final)}",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--project", type=Path, default=ROOT / "build" / "reach")
+    folder: Path = parser.parse_args().project
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(work(folder))
+
+
+if __name__ == "__main__":
+    main()
