@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+
+import scipy
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))  # under `python -P`, as make has it
@@ -28,23 +32,28 @@ from world_truth import effects  # noqa: E402
 
 from bigpe.agents.statistics import mean, mean_interval  # noqa: E402
 from bigpe.runtime.evaluation import Treatment, gains_by_prompt, measure  # noqa: E402
+from bigpe.runtime.experiment_cells import read_cells  # noqa: E402
+from bigpe.runtime.experiment_tables import BEST  # noqa: E402
 from bigpe.runtime.project import Project  # noqa: E402
 from bigpe.runtime.stack import Services, open_services  # noqa: E402
 from bigpe.services.effects import Effects  # noqa: E402
 from bigpe.services.store import Store  # noqa: E402
 
+CELLS = ROOT / "docs" / "results" / "cells" / "peers-final.jsonl"
 TABLES = (world.LIGHTS, world.STYLES, world.FRAMINGS)
 TUNED_ON = 0
 """The run seed of bench-dev that says how many words to append."""
+FEWEST_RUNS = 10
+"""Of a method at a budget, for a word about its instructions."""
 
 
-def liked_words() -> list[str]:
-    """The first word of each attribute's most liked value, the largest effect first."""
+def liked() -> list[tuple[str, ...]]:
+    """The words of each attribute's most liked value, the largest effect first."""
     known = effects()
-    firsts = [[terms[0] for terms in table.values()] for table in TABLES]
-    firsts += [[world.HIGH[name][0], world.LOW[name][0]] for name in world.SCALAR_TASTE]
-    best = [max(words, key=lambda word: known[word]) for words in firsts]
-    return sorted(best, key=lambda word: -known[word])
+    attributes = [list(table.values()) for table in TABLES]
+    attributes += [[world.HIGH[name], world.LOW[name]] for name in world.SCALAR_TASTE]
+    best = [max(values, key=lambda words: known[words[0]]) for values in attributes]
+    return sorted(best, key=lambda words: -known[words[0]])
 
 
 async def gain(services: Services, bench: Bench, seed: int, words: Sequence[str]) -> float:
@@ -59,7 +68,7 @@ async def gain(services: Services, bench: Bench, seed: int, words: Sequence[str]
 
 
 async def work(folder: Path) -> None:
-    words = liked_words()
+    words = [names[0] for names in liked()]
     project = Project(folder)
     async with Store(folder / "bigpe.db") as store:
         memo = Effects(store)
@@ -73,18 +82,39 @@ async def work(folder: Path) -> None:
                 say(f"reach_dev_{count}", round(value, 2), unit="score x 100", n=1, how=how)
             chosen = words[: 1 + dev.index(max(dev))]
             final = [await gain(services, "final", seed, chosen) for seed in SEEDS["final"]]
-    told = mean_interval(final)
-    assert told.lo is not None and told.hi is not None, "ten run seeds have an interval"
-    say(
+    say_mean(
         "reach_final",
-        round(told.mean, 2),
+        final,
         unit="score x 100",
-        n=len(final),
-        lo=round(told.lo, 2),
-        hi=round(told.hi, 2),
         how=f"bench-final, the race's run seeds and test prompts: {', '.join(chosen)}; "
         f"by run seed {', '.join(f'{value:+.2f}' for value in final)}",
     )
+
+
+def say_mean(figure: str, values: Sequence[float], *, unit: str, how: str) -> None:
+    """Their mean and its 95% interval, Student's t."""
+    told = mean_interval(values)
+    assert told.lo is not None and told.hi is not None, "too few for an interval"
+    lo, value, hi = (round(end, 2) for end in (told.lo, told.mean, told.hi))
+    say(figure, value, unit=unit, n=len(values), lo=lo, hi=hi, how=how)
+
+
+def say_named() -> None:
+    """How many of the liked attributes the race's instructions name."""
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for cell in read_cells(CELLS):
+        text = cell.instruction.lower()
+        count = sum(any(re.search(rf"\b{word}\b", text) for word in names) for names in liked())
+        found[cell.arm].append((count, mean([*cell.gains[BEST].values()])))
+    for arm, runs in sorted(found.items()):
+        if len(runs) < FEWEST_RUNS:
+            continue
+        counts, gains = zip(*runs, strict=True)
+        rank = float(scipy.stats.spearmanr(counts, gains).statistic)
+        how = (
+            f"of {len(liked())}, named by its instructions; rank correlation with gain {rank:+.2f}"
+        )
+        say_mean(f"liked_named_{arm}", counts, unit="attributes", how=how)
 
 
 def main() -> None:
@@ -95,6 +125,7 @@ def main() -> None:
     folder: Path = parser.parse_args().project
     folder.mkdir(parents=True, exist_ok=True)
     asyncio.run(work(folder))
+    say_named()
 
 
 if __name__ == "__main__":
