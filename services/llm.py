@@ -115,7 +115,7 @@ def load_client(config: LlmConfig) -> ChatCompletionClient:
             f"[llm] provider {config.provider!r} cannot be loaded: {error}"
         ) from error
     except Exception as error:
-        from bigpe.services.llm_failures import refusal
+        from bigpe.services.llm_failures import refusal  # here: see LlmService._explain
 
         if (told := refusal(error)) is None:
             raise
