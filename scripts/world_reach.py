@@ -107,9 +107,9 @@ def say_named() -> None:
         count = sum(any(re.search(rf"\b{word}\b", text) for word in names) for names in liked())
         found[cell.arm].append((count, mean([*cell.gains[BEST].values()])))
     for arm, runs in sorted(found.items()):
-        if len(runs) < FEWEST_RUNS:
-            continue
         counts, gains = zip(*runs, strict=True)
+        if len(runs) < FEWEST_RUNS or len(set(counts)) == 1:  # best-of-n hands in no words
+            continue
         rank = float(scipy.stats.spearmanr(counts, gains).statistic)
         how = (
             f"of {len(liked())}, named by its instructions; rank correlation with gain {rank:+.2f}"
