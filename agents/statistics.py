@@ -322,6 +322,15 @@ def share_interval(successes: int, n: int, *, level: float = LEVEL) -> Interval 
     return Interval(successes / n, float(bounds.low), float(bounds.high))
 
 
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's, in [-1, 1]; None where it is not defined: few pairs (< 3), or no variation."""
+    if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
+        return None
+    one, other = ([pair[side] for pair in pairs] for side in (0, 1))
+    result: Any = scipy.stats.spearmanr(one, other)
+    return float(result.statistic)
+
+
 def cohen_kappa(ratings: Sequence[tuple[str, str]]) -> float | None:
     """Agreement of two judges beyond chance (Cohen 1960): 1 all, 0 as by chance.
 

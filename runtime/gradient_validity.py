@@ -12,13 +12,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import scipy
+from typing import NamedTuple
 
 from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import AnyMessage, CritiqueRequested, Gradient, GradientsComputed
-from bigpe.agents.statistics import cohen_kappa
+from bigpe.agents.statistics import cohen_kappa, rank_correlation
 from bigpe.agents.terms import contains_term, words
 from bigpe.services.errors import ConfigError, StoreError
 
@@ -102,7 +100,9 @@ def row_validity(
         "evidence rows judged": float(len(judged)),
         "evidence rows claimed": float(len(claimed)),
         "evidence precision": _share([_agrees(row.effect, effect) for row, effect in claimed]),
-        "evidence rank correlation": _spearman([(row.effect, effect) for row, effect in judged]),
+        "evidence rank correlation": rank_correlation(
+            [(row.effect, effect) for row, effect in judged]
+        ),
     }
 
 
@@ -117,7 +117,7 @@ def claim_validity(claims: Iterable[Claim], truth: Mapping[str, float]) -> dict[
     return {
         "citations judged": float(len(cited)),
         "citation precision": _share([_agrees(told, effect) for told, effect in cited]),
-        "citation rank correlation": _spearman(cited),
+        "citation rank correlation": rank_correlation(cited),
     }
 
 
@@ -127,15 +127,6 @@ def _agrees(told: float, effect: float) -> bool:
 
 def _share(verdicts: Sequence[bool]) -> float | None:
     return sum(verdicts) / len(verdicts) if verdicts else None
-
-
-def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """None where it is not defined: fewer than three pairs, or no variation."""
-    if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
-        return None
-    told, known = ([pair[side] for pair in pairs] for side in (0, 1))
-    result: Any = scipy.stats.spearmanr(told, known)
-    return float(result.statistic)
 
 
 def claims_of(messages: Iterable[AnyMessage]) -> list[Claim]:

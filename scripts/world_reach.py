@@ -7,19 +7,17 @@ the name of the value that is liked most, the attribute with the largest effect 
 appends is chosen on bench-dev; that many are judged on bench-final, by the race's test prompts and
 run seeds. No method may know these words, and one that fits its words to the prompt could gain
 more: it is a mark to read gains by, not a bound. Done again, everything is read from the project.
+Then it counts, in the race's cells, how many of these attributes each method's instructions name.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-
-import scipy
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))  # under `python -P`, as make has it
@@ -30,7 +28,8 @@ from figures import say  # noqa: E402
 from peers.task import SEEDS, Bench, load_task  # noqa: E402
 from world_truth import effects  # noqa: E402
 
-from bigpe.agents.statistics import mean, mean_interval  # noqa: E402
+from bigpe.agents.statistics import mean, mean_interval, rank_correlation  # noqa: E402
+from bigpe.agents.terms import contains_term  # noqa: E402
 from bigpe.runtime.evaluation import Treatment, gains_by_prompt, measure  # noqa: E402
 from bigpe.runtime.experiment_cells import read_cells  # noqa: E402
 from bigpe.runtime.experiment_tables import BEST  # noqa: E402
@@ -101,20 +100,18 @@ def say_mean(figure: str, values: Sequence[float], *, unit: str, how: str) -> No
 
 def say_named() -> None:
     """How many of the liked attributes the race's instructions name."""
+    attributes = liked()
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for cell in read_cells(CELLS):
-        text = cell.instruction.lower()
-        count = sum(any(re.search(rf"\b{word}\b", text) for word in names) for names in liked())
-        found[cell.arm].append((count, mean([*cell.gains[BEST].values()])))
+        named = [any(contains_term(cell.instruction, word) for word in a) for a in attributes]
+        found[cell.arm].append((sum(named), mean([*cell.gains[BEST].values()])))
     for arm, runs in sorted(found.items()):
-        counts, gains = zip(*runs, strict=True)
-        if len(runs) < FEWEST_RUNS or len(set(counts)) == 1:  # best-of-n hands in no words
+        rank = rank_correlation(runs)
+        if len(runs) < FEWEST_RUNS or rank is None:  # best-of-n hands in no words
             continue
-        rank = float(scipy.stats.spearmanr(counts, gains).statistic)
-        how = (
-            f"of {len(liked())}, named by its instructions; rank correlation with gain {rank:+.2f}"
-        )
-        say_mean(f"liked_named_{arm}", counts, unit="attributes", how=how)
+        how = f"of {len(attributes)}, named by its instructions; rank correlation with gain"
+        counts = [count for count, _ in runs]
+        say_mean(f"liked_named_{arm}", counts, unit="attributes", how=f"{how} {rank:+.2f}")
 
 
 def main() -> None:

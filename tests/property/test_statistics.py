@@ -22,6 +22,7 @@ from bigpe.agents.statistics import (
     paired_interval,
     paired_summary,
     pooled_squares,
+    rank_correlation,
     sign_flip_p,
     student_quantile,
 )
@@ -191,3 +192,11 @@ def test_holm_is_ordered_and_between_p_and_bonferroni(p_values: list[float]) -> 
 
 def test_holms_own_example() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=30, unique=True))
+def test_rank_correlation_asks_for_the_order_alone(values: list[int]) -> None:
+    assert rank_correlation([(x, x**3) for x in values]) == pytest.approx(1)
+    assert rank_correlation([(x, -x) for x in values]) == pytest.approx(-1)
+    assert rank_correlation([(x, 1) for x in values]) is None
+    assert rank_correlation([(x, x) for x in values[:2]]) is None
