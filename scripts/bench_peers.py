@@ -28,6 +28,7 @@ from peers import curves
 from peers.arena import Arena
 from peers.judge import best_of_n, heldout
 from peers.methods import METHODS, OUR_RUN, OURS, Entry, Place
+from peers.pairs import pairs_csv, pairs_markdown, pairs_of
 from peers.realise import realise
 from peers.server import PeerFailed
 from peers.task import (
@@ -257,7 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_table(name: str, cells: Sequence[Cell], folder: Path) -> None:
-    """The table as Markdown and CSV, and the curves of gain against renders."""
+    """The tables as Markdown and CSV, and the curves of gain against renders."""
+    pairs = pairs_of(curves.gains_of(cells))
+    (folder / f"{name}-pairs.md").write_text(pairs_markdown(pairs), "utf-8")
+    (folder / f"{name}-pairs.csv").write_text(pairs_csv(pairs), "utf-8")
     part = peers_part(name, cells)
     if part.table is not None:
         (folder / f"{name}.md").write_text(markdown(part.table), "utf-8")

@@ -36,6 +36,7 @@ from peers.judge import best_of_n, heldout  # noqa: E402
 from peers.ledger import RenderLedger, Spent  # noqa: E402
 from peers.meta import PromptEngineer  # noqa: E402
 from peers.methods import METHODS, Place  # noqa: E402
+from peers.pairs import pairs_csv, pairs_markdown, pairs_of  # noqa: E402
 from peers.realise import phrases_of, realise  # noqa: E402
 from peers.server import PeerFailed, race  # noqa: E402
 from peers.task import METHOD_RULES, SEEDS, bench_file, load_task  # noqa: E402
@@ -304,3 +305,25 @@ def test_a_ratio_is_taken_over_the_seeds_that_both_have() -> None:
     assert ratio.n == 2 and "never" in ratio.how
     apart = [cell("gepa", 400, 0, 1.0), cell("bigpe", 200, 1, 2.0)]
     assert "no run seed" in told(apart)["renders_ratio_to_gepa"].how
+
+
+def test_every_peer_is_paired_with_bigpe_at_each_budget_and_corrected_as_one_family() -> None:
+    cells = [cell("bigpe", budget, seed, 8.0 + seed) for budget in (50, 100) for seed in range(5)]
+    cells += [cell("opro", 100, seed, gain) for seed, gain in enumerate((1.0, 2.0, 4.0, 3.0, 2.0))]
+    cells += [cell("random", 50, seed, 8.0 + seed) for seed in range(3, 9)]
+    cells += [
+        cell("capo", 50, 0, 1.0),
+        cell("gepa", 400, 0, 1.0),
+    ]  # one run seed; no budget of ours
+    pairs = pairs_of(curves.gains_of(cells))
+    assert [(pair.peer, pair.budget, pair.seeds) for pair in pairs] == [
+        ("random", 50, 2),
+        ("opro", 100, 5),
+    ]
+    equal, ahead = pairs
+    assert (equal.difference.mean, equal.p_holm) == (0.0, 1.0)
+    # 7, 7, 6, 8, 10: t = 7.6 / (1.517 / sqrt(5)) = 11.2 at 4 degrees of freedom, p twice 0.00036.
+    assert ahead.difference.mean == pytest.approx(7.6)
+    assert ahead.p_holm == pytest.approx(2 * 0.000362, rel=0.01)
+    assert "| opro | 100 | 5 | +7.60 [+5.72, +9.48] | < 0.001 |" in pairs_markdown(pairs)
+    assert pairs_csv(pairs).splitlines()[1].startswith("random,50,2,0,0,0,1")

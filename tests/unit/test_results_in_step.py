@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,12 @@ from bigpe.runtime.experiment_cells import read_cells
 from bigpe.runtime.experiment_grids import EXPERIMENTS
 from bigpe.runtime.experiment_tables import csv_text, markdown, tabulate_cells
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from bench_peers import write_table  # noqa: E402
+
+RESULTS = ROOT / "docs" / "results"
 RUN = [name for name in EXPERIMENTS if (RESULTS / "cells" / f"{name}.jsonl").exists()]
 
 
@@ -36,3 +42,19 @@ def test_table_json_and_plot_stand_beside_the_cells(name: str) -> None:
 
 def test_there_are_results() -> None:
     assert {"baselines", "policies"} <= set(RUN)
+
+
+@pytest.mark.parametrize(("bench", "option"), [("dev", ""), ("final", " --bench final")])
+def test_the_races_tables_and_curves_stand_beside_its_cells(
+    bench: str, option: str, tmp_path: Path
+) -> None:
+    name = f"peers-{bench}"
+    write_table(name, read_cells(RESULTS / "cells" / f"{name}.jsonl"), tmp_path)
+    made = sorted(tmp_path.iterdir())
+    assert [path.suffix for path in made] == [".csv", ".md", ".csv", ".md", ".svg"]
+    for path in made:
+        if path.suffix != ".svg":  # its bytes are matplotlib's affair
+            shown = (RESULTS / path.name).read_text("utf-8")
+            assert shown == path.read_text("utf-8"), (
+                f"run: scripts/bench_peers.py --figures{option}"
+            )
