@@ -74,10 +74,17 @@ def _missing(ours: BySeed, theirs: BySeed) -> str:
 
 
 def _ratio(curves: Curves) -> Figure:
-    """The share of GEPA's 400 renders that bigpe needs for GEPA's gain, over the seeds of both."""
+    """The share of GEPA's 400 renders that bigpe needs for GEPA's gain, over the seeds of both.
+
+    Looked for up to the 200 renders that are compared with GEPA's 400; fewer seeds may have run on.
+    """
     name, unit = "renders_ratio_to_gepa", "share of 400 renders"
     theirs = curves.get(THEIRS, {})
-    ours = {budget: found for (method, budget), found in curves.items() if method == OURS[0]}
+    ours = {
+        budget: found
+        for (method, budget), found in curves.items()
+        if method == OURS[0] and budget <= OURS[1]
+    }
     if not theirs or not ours:
         return Figure(name, None, unit, 0, None, None, _missing(ours.get(OURS[1], {}), theirs))
     shared = sorted(theirs.keys() & set.intersection(*(set(found) for found in ours.values())))
@@ -94,7 +101,7 @@ def _ratio(curves: Curves) -> Figure:
     reached = renders_to_reach(curve, target.mean)
     how = f"renders at which bigpe's mean gain passes gepa@400's ({_told(target)}), interpolated"
     if reached is None:
-        return Figure(name, None, unit, len(shared), None, None, f"null: never; {how}")
+        return Figure(name, None, unit, len(shared), None, None, f"null: never up to {OURS[1]} renders; {how}")
     return Figure(name, round(reached / THEIRS[1], 3), unit, len(shared), None, None, how)
 
 

@@ -281,7 +281,10 @@ def test_the_difference_is_paired_by_seed_and_the_ratio_interpolated() -> None:
     difference = found["bigpe200_minus_gepa400"]
     assert (difference.value, difference.lo, difference.hi) == pytest.approx((1.0, 1.0, 1.0))
     # GEPA's mean is 5.5; bigpe's is 5.0 at 100 and 6.5 at 200, so 5.5 at 133.3 renders.
-    assert found["renders_ratio_to_gepa"].value == pytest.approx(133.33 / 400, abs=1e-3)
+    ratio = found["renders_ratio_to_gepa"]
+    assert ratio.value == pytest.approx(133.33 / 400, abs=1e-3)
+    further = told([*cells, cell("bigpe", 400, 0, 9.0)])["renders_ratio_to_gepa"]
+    assert (further.value, further.n) == (ratio.value, ratio.n)  # one seed went on: no loss
 
 
 def test_a_ratio_to_nothing_is_null() -> None:
