@@ -101,7 +101,8 @@ def _ratio(curves: Curves) -> Figure:
     reached = renders_to_reach(curve, target.mean)
     how = f"renders at which bigpe's mean gain passes gepa@400's ({_told(target)}), interpolated"
     if reached is None:
-        return Figure(name, None, unit, len(shared), None, None, f"null: never up to {OURS[1]} renders; {how}")
+        never = f"null: never up to {OURS[1]} renders; {how}"
+        return Figure(name, None, unit, len(shared), None, None, never)
     return Figure(name, round(reached / THEIRS[1], 3), unit, len(shared), None, None, how)
 
 
