@@ -55,13 +55,18 @@ def figures(cells: Sequence[Cell]) -> list[Figure]:
 
 def _difference(curves: Curves) -> Figure:
     ours, theirs = curves.get(OURS, {}), curves.get(THEIRS, {})
-    shared = sorted(ours.keys() & theirs.keys())
+    apart = differences(ours, theirs)
     name = "bigpe200_minus_gepa400"
-    if not shared:
+    if not apart:
         return Figure(name, None, POINTS, 0, None, None, _missing(ours, theirs))
-    found = mean_interval([ours[seed] - theirs[seed] for seed in shared])
+    found = mean_interval(apart)
     how = "held-out gain of bigpe at 200 renders less GEPA at 400, paired over run seeds; 95% t"
-    return Figure(name, found.mean, POINTS, len(shared), found.lo, found.hi, how)
+    return Figure(name, found.mean, POINTS, len(apart), found.lo, found.hi, how)
+
+
+def differences(ours: BySeed, theirs: BySeed) -> list[float]:
+    """Ours less theirs, of each run seed that both have run."""
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
 def _missing(ours: BySeed, theirs: BySeed) -> str:
@@ -95,11 +100,11 @@ def _ratio(curves: Curves) -> Figure:
         how = "null: one run seed has no interval"
         return Figure(name, None, unit, len(shared), None, None, how)
     if target.lo <= 0 <= target.hi:
-        how = f"null: the interval of gepa@400's own gain includes 0 ({_told(target)})"
+        how = f"null: the interval of gepa@400's own gain includes 0 ({told(target)})"
         return Figure(name, None, unit, len(shared), None, None, how)
     curve = {budget: mean([found[seed] for seed in shared]) for budget, found in ours.items()}
     reached = renders_to_reach(curve, target.mean)
-    how = f"renders at which bigpe's mean gain passes gepa@400's ({_told(target)}), interpolated"
+    how = f"renders at which bigpe's mean gain passes gepa@400's ({told(target)}), interpolated"
     if reached is None:
         never = f"null: never up to {OURS[1]} renders; {how}"
         return Figure(name, None, unit, len(shared), None, None, never)
@@ -138,7 +143,8 @@ def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
     return Figure(name, found.mean, POINTS, len(by_seed), found.lo, found.hi, how)
 
 
-def _told(found: Interval) -> str:
+def told(found: Interval) -> str:
+    """A mean and its bounds, as a table or a sentence shows them."""
     if found.lo is None or found.hi is None:
         return f"{found.mean:+.2f}, one seed"
     return f"{found.mean:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"

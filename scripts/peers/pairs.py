@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scipy.stats import ttest_1samp
 
 from bigpe.agents.statistics import Interval, holm, mean_interval
-from peers.curves import OURS, Curves
+from peers.curves import OURS, Curves, differences, told
 
 COLUMNS = ("peer", "renders", "seeds", "difference", "lo", "hi", "p_holm")
 
@@ -33,10 +33,9 @@ def pairs_of(curves: Curves) -> list[Pair]:
     """Of every budget and peer that share two run seeds or more with bigpe."""
     found: list[tuple[str, int, list[float]]] = []
     for (peer, budget), theirs in sorted(curves.items(), key=lambda item: (item[0][1], item[0][0])):
-        ours = curves.get((OURS[0], budget), {})
-        shared = sorted(ours.keys() & theirs.keys())
-        if peer != OURS[0] and len(shared) > 1:
-            found.append((peer, budget, [ours[seed] - theirs[seed] for seed in shared]))
+        apart = differences(curves.get((OURS[0], budget), {}), theirs)
+        if peer != OURS[0] and len(apart) > 1:
+            found.append((peer, budget, apart))
     p_values = [_p(apart) for _, _, apart in found]
     return [
         Pair(peer, budget, len(apart), mean_interval(apart), p_holm)
@@ -51,10 +50,9 @@ def pairs_markdown(pairs: Sequence[Pair]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for pair in pairs:
-        centre, lo, hi = pair.difference
-        told = f"{centre:+.2f} [{lo:+.2f}, {hi:+.2f}]"
         p = "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}"
-        lines.append(f"| {pair.peer} | {pair.budget} | {pair.seeds} | {told} | {p} |")
+        difference = told(pair.difference)
+        lines.append(f"| {pair.peer} | {pair.budget} | {pair.seeds} | {difference} | {p} |")
     return "\n".join([*lines, ""])
 
 
