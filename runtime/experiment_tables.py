@@ -222,8 +222,8 @@ def markdown(table: ExperimentTable) -> str:
                 [
                     _escaped(row.condition),
                     str(row.seeds),
-                    _told(row.gain, row.lo, row.hi),
-                    _told(row.difference, row.difference_lo, row.difference_hi),
+                    told(row.gain, row.lo, row.hi),
+                    told(row.difference, row.difference_lo, row.difference_hi),
                     *(
                         "-" if n is None else f"{n:.0f}"
                         for n in (row.renders, row.tokens, row.seconds)
@@ -242,10 +242,18 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _told(centre: float | None, lo: float | None, hi: float | None) -> str:
+def told(
+    centre: float | None,
+    lo: float | None,
+    hi: float | None,
+    scale: float = 1.0,
+    absent: str = "-",
+) -> str:
+    """A mean with its bounds, each times `scale`; `absent` where there is none."""
     if centre is None:
-        return "-"
-    return f"{centre:+.2f}" if lo is None or hi is None else f"{centre:+.2f} [{lo:+.2f}, {hi:+.2f}]"
+        return absent
+    said = f"{scale * centre:+.2f}"
+    return said if lo is None or hi is None else f"{said} [{scale * lo:+.2f}, {scale * hi:+.2f}]"
 
 
 def csv_text(table: ExperimentTable) -> str:
@@ -254,6 +262,6 @@ def csv_text(table: ExperimentTable) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in table.rows:
-        told = row.model_dump()
-        writer.writerow([told[name] for name in COLUMNS])
+        values = row.model_dump()
+        writer.writerow([values[name] for name in COLUMNS])
     return buffer.getvalue()

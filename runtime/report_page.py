@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from bigpe.runtime.experiment_tables import (
     fault_rows,
     figure_rows,
     tabulate_cells,
+    told,
 )
 from bigpe.services.errors import ConfigError
 
@@ -118,16 +120,9 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["told"] = _told
+    environment.filters["told"] = partial(told, absent="–")
     environment.filters["count_told"] = _count_told
     return environment
-
-
-def _told(centre: float | None, lo: float | None, hi: float | None, scale: float = 1.0) -> str:
-    if centre is None:
-        return "–"
-    said = f"{scale * centre:+.2f}"
-    return said if lo is None or hi is None else f"{said} [{scale * lo:+.2f}, {scale * hi:+.2f}]"
 
 
 def _count_told(count: float | None) -> str:

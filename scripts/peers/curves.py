@@ -96,19 +96,22 @@ def _ratio(curves: Curves) -> Figure:
     if not shared:
         return Figure(name, None, unit, 0, None, None, "no run seed has them all")
     target = mean_interval([theirs[seed] for seed in shared])
-    if target.lo is None or target.hi is None:
-        how = "null: one run seed has no interval"
-        return Figure(name, None, unit, len(shared), None, None, how)
-    if target.lo <= 0 <= target.hi:
-        how = f"null: the interval of gepa@400's own gain includes 0 ({told(target)})"
-        return Figure(name, None, unit, len(shared), None, None, how)
     curve = {budget: mean([found[seed] for seed in shared]) for budget, found in ours.items()}
-    reached = renders_to_reach(curve, target.mean)
+    share, how = _share_to_reach(curve, target)
+    return Figure(name, share, unit, len(shared), None, None, how)
+
+
+def _share_to_reach(curve: Mapping[int, float], target: Interval) -> tuple[float | None, str]:
+    """At which share of GEPA's renders `curve` passes `target`, and how; or why there is none."""
+    if target.lo is None or target.hi is None:
+        return None, "null: one run seed has no interval"
+    if target.lo <= 0 <= target.hi:
+        return None, f"null: the interval of gepa@400's own gain includes 0 ({told(target)})"
     how = f"renders at which bigpe's mean gain passes gepa@400's ({told(target)}), interpolated"
+    reached = renders_to_reach(curve, target.mean)
     if reached is None:
-        never = f"null: never up to {OURS[1]} renders; {how}"
-        return Figure(name, None, unit, len(shared), None, None, never)
-    return Figure(name, round(reached / THEIRS[1], 3), unit, len(shared), None, None, how)
+        return None, f"null: never up to {OURS[1]} renders; {how}"
+    return round(reached / THEIRS[1], 3), how
 
 
 def renders_to_reach(curve: Mapping[int, float], target: float) -> float | None:
