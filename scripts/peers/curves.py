@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.statistics import Interval, mean, mean_interval
+from bigpe.runtime import experiment_tables
 from bigpe.runtime.experiment_cells import Cell, newest
-from bigpe.runtime.experiment_tables import BEST
 
 POINTS = "score x 100"
 NAMES = {
@@ -42,7 +42,7 @@ def gains_of(cells: Sequence[Cell]) -> Curves:
     """Each run's mean held-out gain."""
     found: Curves = defaultdict(dict)
     for cell in newest(cells):
-        gains = list(cell.gains[BEST].values())
+        gains = list(cell.gains[experiment_tables.BEST].values())
         found[cell.series, cell.budget][cell.seed] = 100 * mean(gains)
     return dict(found)
 
@@ -148,6 +148,5 @@ def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
 
 def told(found: Interval) -> str:
     """A mean and its bounds, as a table or a sentence shows them."""
-    if found.lo is None or found.hi is None:
-        return f"{found.mean:+.2f}, one seed"
-    return f"{found.mean:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"
+    said = experiment_tables.told(*found)
+    return f"{said}, one seed" if found.lo is None or found.hi is None else said
