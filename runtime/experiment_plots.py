@@ -78,7 +78,12 @@ def _lines(axes: Any, rows: Sequence[TableRow], axis: str) -> None:
     axes.set_ylabel("held-out gain (score x 100)")
     axes.axhline(0, color="#999999", linewidth=0.8)
     if any(series):
-        axes.legend(frameon=False)
+        _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    """Beside the plot: eight curves leave no room among them."""
+    axes.figure.legend(frameon=False, loc="outside right center")
 
 
 def _dots(axes: Any, rows: Sequence[TableRow]) -> None:
@@ -127,7 +132,7 @@ def curves_svg(cells: Sequence[Cell], name: str, *, label: str) -> str | None:
         )
     axes.set_xlabel("round")
     axes.set_ylabel(label)
-    axes.legend(frameon=False)
+    _legend(axes)
     return _svg(plt, figure, f"Plot: {label} by round, {', '.join(curves)}")
 
 
