@@ -25,9 +25,10 @@ RULES = 3
 """Raised when a method, its settings or the judging changes: earlier cells then do not count.
 
 bigpe's own search has rules of its own, `bigpe.agents.rules.RULES`."""
-METHOD_RULES = {"capo": 1}
+METHOD_RULES = {"capo": 2}
 """The same for one method: cells of the others still count. CAPO 1: a run that ends within its
-first step hands in the best that it has scored (no run of the others had ended so)."""
+first step hands in the best that it has scored (no run of the others had ended so). CAPO 2: a
+population of four and races of one block at every budget, so that it makes steps at all."""
 PEERS_VALIDATION = 8
 INITIAL = 10
 """Initial instructions that population methods may start from; EvoPrompt's paper has ten."""
