@@ -115,10 +115,13 @@ def _drop_torn_line(descriptor: int) -> None:
 
 
 def newest(cells: Iterable[Cell]) -> list[Cell]:
-    """One cell for each configuration and seed, the latest told, of the latest rules alone.
+    """One cell for each arm and seed, the latest told, of the latest rules alone.
 
-    So nothing that is made from cells mixes two versions of the loop.
+    Of an arm run under several configurations (another budget, say) the latest counts. So nothing
+    that is made from cells mixes two versions of the loop, or two settings of an arm.
     """
     known = list(cells)
     rules = max((cell.rules for cell in known), default=0)
-    return list({cell.key: cell for cell in known if cell.rules == rules}.values())
+    kept = {cell.key: cell for cell in known if cell.rules == rules}.values()
+    latest = {cell.arm: cell.config for cell in sorted(kept, key=lambda cell: cell.finished)}
+    return [cell for cell in kept if latest[cell.arm] == cell.config]

@@ -81,11 +81,8 @@ class _Group(Value):
 def tabulate_cells(
     experiment: str, reference: str, cells: Sequence[Cell], order: Sequence[str] = ()
 ) -> ExperimentTable:
-    """The table of an experiment; `order` of the arms, those it does not name come last.
-
-    Of an arm run under several configurations (another budget, say) the latest counts.
-    """
-    kept = _of_latest_configurations(newest(cells))
+    """The table of an experiment; `order` of the arms, those it does not name come last."""
+    kept = newest(cells)
     groups = _groups(kept, order)
     base = next((group.by_seed for group in groups if group.condition == reference), {})
     return ExperimentTable(
@@ -96,12 +93,6 @@ def tabulate_cells(
         budgets=tuple(sorted({cell.budget for cell in kept})),
         commits=tuple(sorted({cell.commit for cell in kept if cell.commit})),
     )
-
-
-def _of_latest_configurations(cells: Iterable[Cell]) -> list[Cell]:
-    listed = list(cells)
-    latest = {cell.arm: cell.config for cell in sorted(listed, key=lambda cell: cell.finished)}
-    return [cell for cell in listed if latest[cell.arm] == cell.config]
 
 
 def _groups(cells: Sequence[Cell], order: Sequence[str]) -> list[_Group]:

@@ -31,7 +31,7 @@ from world_truth import effects  # noqa: E402
 from bigpe.agents.statistics import mean, mean_interval, rank_correlation  # noqa: E402
 from bigpe.agents.terms import contains_term  # noqa: E402
 from bigpe.runtime.evaluation import Treatment, gains_by_prompt, measure  # noqa: E402
-from bigpe.runtime.experiment_cells import read_cells  # noqa: E402
+from bigpe.runtime.experiment_cells import newest, read_cells  # noqa: E402
 from bigpe.runtime.experiment_tables import BEST  # noqa: E402
 from bigpe.runtime.project import Project  # noqa: E402
 from bigpe.runtime.stack import Services, open_services  # noqa: E402
@@ -102,7 +102,7 @@ def say_named() -> None:
     """How many of the liked attributes the race's instructions name."""
     attributes = liked()
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for cell in read_cells(CELLS):
+    for cell in newest(read_cells(CELLS)):
         named = [any(contains_term(cell.instruction, word) for word in a) for a in attributes]
         found[cell.arm].append((sum(named), mean([*cell.gains[BEST].values()])))
     for arm, runs in sorted(found.items()):

@@ -310,6 +310,16 @@ def test_a_ratio_is_taken_over_the_seeds_that_both_have() -> None:
     assert "no run seed" in told(apart)["renders_ratio_to_gepa"].how
 
 
+def test_cells_of_a_method_that_was_set_anew_do_not_count() -> None:
+    """Of the old setting three run seeds, of the new one two: they are not one curve."""
+    old = [cell("capo", 50, seed, 1.0) for seed in range(3)]
+    new = [
+        cell("capo", 50, seed, 9.0).model_copy(update={"config": "anew", "finished": 1.0})
+        for seed in range(2)
+    ]
+    assert curves.gains_of([*new, *old])["capo", 50] == pytest.approx({0: 9.0, 1: 9.0})
+
+
 def test_every_peer_is_paired_with_bigpe_at_each_budget_and_corrected_as_one_family() -> None:
     cells = [cell("bigpe", budget, seed, 8.0 + seed) for budget in (50, 100) for seed in range(5)]
     cells += [cell("opro", 100, seed, gain) for seed, gain in enumerate((1.0, 2.0, 4.0, 3.0, 2.0))]
