@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from bigpe.agents.budget import Usage, of_role, refusal
-from bigpe.agents.messages import CampaignPlan, Message
+from bigpe.agents.campaign_plan import CampaignPlan
+from bigpe.agents.messages import Message
 from bigpe.agents.rounds import Pictures, Round
 from bigpe.agents.snapshots import Keys
 from bigpe.services.values import LlmUsage

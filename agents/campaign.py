@@ -20,12 +20,12 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
+from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR
 from bigpe.agents.campaign_state import CampaignState
 from bigpe.agents.draws import image_seed, pilot_prompts
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Answer, Refused, speaker_of
 from bigpe.agents.messages import (
-    BUILT_IN_AUTHOR,
     AnyMessage,
     GradientsComputed,
     ImageScored,

@@ -9,11 +9,12 @@ from functools import cached_property
 from bigpe.agents.account import Account
 from bigpe.agents.attendance import Attendance
 from bigpe.agents.budget import Usage
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.comparisons import Comparisons
 from bigpe.agents.draws import Draws
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Gates
-from bigpe.agents.messages import CampaignPlan, RunStarted, RunStopped
+from bigpe.agents.messages import RunStarted, RunStopped
 from bigpe.agents.outlook import Outlook
 from bigpe.agents.pilot import Pilot
 from bigpe.agents.policies import Policy, PolicyConfig, make_policy

@@ -12,7 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from bigpe.agents.messages import CampaignPlan, RewriteTask
+from bigpe.agents.campaign_plan import CampaignPlan
+from bigpe.agents.messages import RewriteTask
 from bigpe.agents.snapshots import ByTuple
 from bigpe.services.values import Instruction, derive_seed
 

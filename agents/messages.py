@@ -11,61 +11,13 @@ from pydantic import Field, TypeAdapter
 
 from bigpe.agents import role_messages as roles
 from bigpe.agents.budget import Limits, Prices, Usage
+from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.message_base import Message
-from bigpe.agents.rules import RULES
 from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
 
-BUILT_IN_AUTHOR = "gradient"
-"""The gradient calculator's name among the authors of gradients."""
 Purpose = Literal["pilot", "naive", "rewrite", "professional"]
 """Why a picture is painted: to learn the noise, or as one side of a paired comparison."""
-
-
-class SeedInstruction(Value):
-    """An instruction that the pool starts with, and the name that people see."""
-
-    name: str
-    instruction: Instruction
-
-
-class CampaignPlan(Value):
-    """All inputs of a run's decisions, frozen when it starts, so that resuming needs no files."""
-
-    rounds: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    """Naive prompts a pull."""
-    seeds_per_prompt: int = Field(ge=1)
-    """Pictures a prompt and pull."""
-    concurrency: int = Field(ge=1)
-    """Pulls in flight, at most."""
-    seed: int
-    policy: Json
-    pool_size: int = Field(ge=2)
-    pilot_prompts: int = Field(ge=2)
-    """Prompts painted twice before the first pull, to learn the noise of a gain."""
-    patience: int = Field(ge=0)
-    """Stop after so many rounds without a better best instruction; 0: never."""
-    limits: Limits = Limits()
-    prices: Prices = Prices()
-    improvements: int = Field(ge=1)
-    """Gradients a round."""
-    train: tuple[str, ...] = Field(min_length=1)
-    """Naive prompts that pulls draw from; never validation or test prompts."""
-    professional: dict[str, str]
-    """For naive prompts that have one: the professional prompt of the same subject."""
-    instructions: tuple[SeedInstruction, ...] = Field(min_length=2)
-    gates: tuple[roles.GateRule, ...] = ()
-    contributors: tuple[str, ...] = ()
-    """Further authors of gradients."""
-    observers: tuple[str, ...] = ()
-    rules: int = Field(default=1, ge=1, le=RULES)
-    """See `agents.rules`; plans by the first did not say so."""
-
-    @property
-    def authors(self) -> tuple[str, ...]:
-        """All who write gradients, the built-in one first, then by name."""
-        return (BUILT_IN_AUTHOR, *sorted(self.contributors))
 
 
 class RewriteTask(Value):

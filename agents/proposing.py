@@ -22,7 +22,7 @@ from bigpe.agents.messages import Gradient
 from bigpe.agents.terms import contains_term, one_line, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.llm import Asks, LlmRequest, Turn, few_shot
 from bigpe.services.values import (
     Exemplar,
     Instruction,
@@ -339,12 +339,7 @@ def _request(
     seed: int,
 ) -> LlmRequest:
     text = template("modifier")
-    turns = [Turn(role="system", text=text.system)]
-    for example in text.examples:
-        turns += [
-            Turn(role="user", text=example.user),
-            Turn(role="assistant", text=example.assistant),
-        ]
+    turns = few_shot(text.system, text.examples)
     lines = [f"professional: {one_line(prompt)[:240]}" for prompt in professional[:SHOWN]]
     lines += [f"improvement: {one_line(gradient.improvement)}", f"present: {recipe.base}."]
     # Last, because a small model goes by what it read last.

@@ -10,7 +10,7 @@ from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.terms import one_line, subject_kept, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.llm import Asks, LlmRequest, Turn, few_shot
 from bigpe.services.values import Instruction, LlmUsage, Value, derive_seed
 
 ATTEMPTS = 3
@@ -47,10 +47,8 @@ def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRe
     None: what the model does when it is told nothing but its role.
     """
     system = template("generator").system_with(instruction=instruction.text if instruction else "")
-    turns = [Turn(role="system", text=system)]
-    for exemplar in instruction.exemplars if instruction else ():
-        turns.append(Turn(role="user", text=exemplar.naive))
-        turns.append(Turn(role="assistant", text=exemplar.rewrite))
+    shown = instruction.exemplars if instruction else ()
+    turns = few_shot(system, [(exemplar.naive, exemplar.rewrite) for exemplar in shown])
     turns.append(Turn(role="user", text=naive))
     return LlmRequest(
         turns=tuple(turns),

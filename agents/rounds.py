@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from bigpe.agents import proposing, rewriting, wording
 from bigpe.agents.budget import Usage, of_role
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
 from bigpe.agents.messages import (
     AnyMessage,
     ArmPulled,
-    CampaignPlan,
     CritiqueRequested,
     Gradient,
     GradientsComputed,

@@ -18,7 +18,7 @@ from bigpe.agents.evidence import Z95, EvidenceRow, Pair
 from bigpe.agents.terms import contains_term, one_line, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.llm import Asks, LlmRequest, Turn, few_shot
 from bigpe.services.values import Instruction, Json, LlmUsage, Value, derive_seed
 
 CANDIDATES = 2
@@ -215,12 +215,7 @@ def _request(
     pictures: Sequence[str],
 ) -> LlmRequest:
     text = template("gradient")
-    turns = [Turn(role="system", text=text.system)]
-    for example in text.examples:
-        turns += [
-            Turn(role="user", text=example.user),
-            Turn(role="assistant", text=example.assistant),
-        ]
+    turns = few_shot(text.system, text.examples)
     sides = (("best", best), ("worst", worst), ("professional", professional))
     lines = [f"{side}: {one_line(pair.rewrite)[:240]}" for side, pair in sides if pair is not None]
     lines += [f'{row.id} "{row.term}": {100 * row.effect:+.2f}' for row in rows]

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from bigpe.agents.budget import Usage
 from bigpe.agents.campaign import CHANGEABLE
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.gating import judged
 from bigpe.agents.messages import (
     AnyMessage,
     ArmPulled,
-    CampaignPlan,
     Gradient,
     GradientsComputed,
     InstructionsProposed,

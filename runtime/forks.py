@@ -6,7 +6,7 @@ depends on. Nothing else is shared; both runs can go on.
 
 from __future__ import annotations
 
-from bigpe.agents.messages import SeedInstruction
+from bigpe.agents.campaign_plan import SeedInstruction
 from bigpe.runtime.history import replayed_campaign
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from autogen_core import AgentRuntime
 
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import CampaignPlan
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.plugin_roles import (
     ContributorActor,

@@ -6,7 +6,8 @@ import structlog
 from pydantic import ValidationError
 
 from bigpe.agents.campaign import Campaign
-from bigpe.agents.messages import CampaignPlan, ImageScored, RunStarted, parse_message
+from bigpe.agents.campaign_plan import CampaignPlan
+from bigpe.agents.messages import ImageScored, RunStarted, parse_message
 from bigpe.agents.snapshots import fold_version
 from bigpe.runtime.config import BigpeConfig
 from bigpe.services.errors import ConfigError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bigpe.agents.messages import CampaignPlan, SeedInstruction
+from bigpe.agents.campaign_plan import CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
 from bigpe.agents.rules import RULES
 from bigpe.agents.terms import subject_kept

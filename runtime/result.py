@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bigpe.agents.messages import BUILT_IN_AUTHOR, CampaignPlan
+from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.pool import PoolRow
 from bigpe.runtime.transcript import points
 

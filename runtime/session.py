@@ -21,15 +21,10 @@ from typing import Any
 import structlog
 
 import bigpe
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import (
-    CampaignPlan,
-    Message,
-    RunStopped,
-    StopRequested,
-    start_run,
-)
+from bigpe.agents.messages import Message, RunStopped, StopRequested, start_run
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool, PoolRow
 from bigpe.agents.role import RetryRule, UnhandledMessageError

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import CampaignPlan, Message, PlanChanged, RunStarted, start_run
+from bigpe.agents.messages import Message, PlanChanged, RunStarted, start_run
 from bigpe.agents.role_messages import RolesChanged
 from bigpe.runtime.changes import Change, compare, require_allowed
 from bigpe.runtime.config import BigpeConfig, check_config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from autogen_core import CancellationToken, Image
@@ -59,6 +59,14 @@ class LlmRequest(Value):
     answer_schema: Json | None = None
     """JSON schema of the answer, for models that keep to one."""
     stop: tuple[str, ...] = ()
+
+
+def few_shot(system: str, examples: Iterable[tuple[str, str]]) -> list[Turn]:
+    """How a request begins: the system text, then each (user, assistant) example as two turns."""
+    turns = [Turn(role="system", text=system)]
+    for user, assistant in examples:
+        turns += [Turn(role="user", text=user), Turn(role="assistant", text=assistant)]
+    return turns
 
 
 class LlmConfig(BaseModel):

@@ -276,13 +276,14 @@ def show(chosen: Experiment, path: Path, *, plot: bool, as_json: bool) -> int:
     cells = read_cells(path)
     if not cells:
         raise ConfigError(f"no cell of {chosen.name} has run yet ({path})")
+    figures = figure_rows(cells)
     table = tabulate_cells(chosen.name, chosen.reference, cells, [arm.label for arm in chosen.arms])
     result = {
         "question": chosen.question,
         **table.model_dump(mode="json"),
         "figures": [
             {"figure": name, "runs": runs, "value": i.mean, "lo": i.lo, "hi": i.hi}
-            for name, runs, i in figure_rows(cells)
+            for name, runs, i in figures
         ],
         "faults": [row.model_dump(mode="json") for row in fault_rows(cells)],
     }
@@ -291,7 +292,7 @@ def show(chosen: Experiment, path: Path, *, plot: bool, as_json: bool) -> int:
         print_json(result)
         return 0
     click.echo(f"{chosen.question}\n\n{markdown(table)}")
-    for name, runs, interval in figure_rows(cells):
+    for name, runs, interval in figures:
         bounds = "" if interval.lo is None else f" [{interval.lo:.3f}, {interval.hi:.3f}]"
         click.echo(f"{name}: {interval.mean:.3f}{bounds} ({runs} runs)")
     return 0

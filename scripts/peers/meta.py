@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from bigpe.agents.terms import contains_term, one_line, words
 from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.llm import Asks, LlmRequest, Turn, few_shot
 from bigpe.services.values import LlmUsage, derive_seed
 from peers.realise import LONGEST_PHRASE, MOST_PHRASES, phrases_of
 from peers.task import told_of
@@ -128,10 +128,8 @@ def _brief(text: str, shown: Sequence[str]) -> _Brief:
 
 
 def _request(text: str, shown: Sequence[str], brief: _Brief, seed: int) -> LlmRequest:
-    turns = [Turn(role="system", text=SYSTEM)]
-    for user, instruction in EXAMPLES:
-        turns.append(Turn(role="user", text=user))
-        turns.append(Turn(role="assistant", text=json.dumps({"instruction": instruction})))
+    answers = [(user, json.dumps({"instruction": instruction})) for user, instruction in EXAMPLES]
+    turns = few_shot(SYSTEM, answers)
     lines = [text[-LONGEST_ASK:]]
     lines += [f"professional: {one_line(prompt)[:LONGEST_PROFESSIONAL]}" for prompt in shown]
     # Last, because a small model goes by what it read last.

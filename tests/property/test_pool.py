@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import random
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pools import SCALE, Trace, play, seeds
 
 from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
 from bigpe.agents.pool import Pool, PoolDelta
@@ -19,102 +17,7 @@ from bigpe.agents.rules import GROWTH, RULES
 from bigpe.services.values import Instruction
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
-SCALE = 0.01
 UCB1 = make_policy(PolicyConfig())
-
-
-def seeds(count: int = 2) -> list[Instruction]:
-    return [Instruction(text=f"seed {i}") for i in range(count)]
-
-
-@dataclass
-class Trace:
-    """What a simulated run did."""
-
-    pool: Pool
-    pulls: list[str] = field(default_factory=list[str])
-    repeats: int = 0
-    """Pulls of an arm that had been pulled before."""
-    deltas: list[PoolDelta] = field(default_factory=list[PoolDelta])
-    sizes: list[int] = field(default_factory=list[int])
-    longest_block: int = 0
-    """Rounds in a row in which the growth rule let a newcomer in and the pool did not."""
-    leaders_lost: int = 0
-    told: list[object] = field(default_factory=list[object])
-    """All that decisions and people read of the pool after each round."""
-    remembered: list[int] = field(default_factory=list[int])
-
-
-def play(
-    *,
-    name: str = "ucb1",
-    size: int = 4,
-    rounds: int = 40,
-    batch: int = 3,
-    flight: int = 1,
-    spread: float = 0.02,
-    noise: float = 0.01,
-    loss: float = 0.0,
-    seed: int = 0,
-    again: int = 0,
-    steps: float = 0.0,
-    watched: bool = False,
-) -> Trace:
-    """A run as the campaign does it: pull t is chosen after t - `flight` are settled.
-
-    `again`: instructions that may be proposed, all new ones if 0; `steps`: gains are multiples of
-    it, so that many are equal.
-    """
-    nature = random.Random(seed)
-    policy = make_policy(PolicyConfig(name=name))
-    pool = Pool(seeds(), size=size, paper=name == "paper")
-    trace = Trace(pool)
-    worth: dict[str, float] = {}
-    flying: deque[tuple[int, str]] = deque()
-    blocked = 0
-    for index in range(1, rounds + flight):
-        if index <= rounds:
-            arm = policy.select(pool.arms(), SCALE, selection_rng(seed, index))
-            trace.repeats += arm in trace.pulls
-            trace.pulls.append(arm)
-            pool.start_pull(arm, index, batch)
-            flying.append((index, arm))
-        if index < flight:
-            continue
-        done, arm = flying.popleft()
-        centre = worth.setdefault(arm, nature.gauss(0, spread))
-        gains = [(f"p{nature.randrange(30)}", nature.gauss(centre, noise)) for _ in range(batch)]
-        if steps:
-            gains = [(naive, steps * round(gain / steps)) for naive, gain in gains]
-        pool.finish_pull(arm, done, gains if nature.random() >= loss else [])
-        child = Instruction(text=f"child {done} of {arm[:6]}")
-        if again:
-            child = Instruction(text=f"child {nature.randrange(again)}")
-        pool.propose(child, parent=arm, round=done, gradient_mid="m", improvement=f"more {done}")
-        leader = leader_of(pool)
-        ever = 2 + sum(len(delta.admitted) for delta in trace.deltas)
-        delta = pool.settle(policy, SCALE)
-        trace.deltas.append(delta)
-        trace.sizes.append(len(pool.living()))
-        trace.remembered.append(len(pool.rows()))
-        if watched:
-            told = (pool.best(), pool.best_basis(), pool.memory(), pool.noise(), pool.arms())
-            trace.told.append(told)
-        trace.leaders_lost += leader in {gone for gone, why in delta.retired if "room" in why}
-        due = ever < math.ceil(GROWTH[RULES] * math.sqrt(done + 1))
-        blocked = blocked + 1 if due and not delta.admitted else 0
-        trace.longest_block = max(trace.longest_block, blocked)
-    return trace
-
-
-def leader_of(pool: Pool) -> str:
-    """The living arm with the highest lower bound, else mean."""
-    rows = [row for row in pool.rows() if row.state == "living"]
-    bounded = [(row.lo, row) for row in rows if row.lo is not None and row.gains > 1]
-    averaged = [(row.mean, row) for row in rows if row.mean is not None]
-    ranked = sorted(bounded or averaged, key=lambda known: -known[0])
-    return ranked[0][1].instruction.id if ranked else ""
-
 
 RUNS = {
     "size": st.integers(2, 6),

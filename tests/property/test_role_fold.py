@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.campaigns import answer, bodies, drive, plan
 
 from bigpe.agents.campaign import Campaign
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.gating import items_of
 from bigpe.agents.messages import (
-    CampaignPlan,
     CritiqueRequested,
     Gradient,
     GradientsComputed,

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 
 from bigpe.agents.campaign import CHANGEABLE, Campaign
+from bigpe.agents.campaign_plan import CampaignPlan, SeedInstruction
 from bigpe.agents.messages import (
-    CampaignPlan,
     CritiqueRequested,
     Gradient,
     GradientsComputed,
@@ -21,7 +21,6 @@ from bigpe.agents.messages import (
     RenderRequested,
     RewriteRequested,
     Rewritten,
-    SeedInstruction,
     start_run,
 )
 from bigpe.agents.rules import RULES

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
-from bigpe.agents.messages import CampaignPlan
+from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.runtime.evaluation import PLAIN, measure
 from bigpe.services.errors import ConfigError, HeldOutError, StoreError
 from bigpe.services.store import SEALED, Store
