@@ -78,7 +78,7 @@ class Guest(Role):
         self._llm.begin(clock)
         try:
             return await self._thread.call(wanted, clock)
-        except Exception:
+        except Exception:  # never kept: raised again, or its better cause is
             if self._llm.fatal is not None:
                 raise self._llm.fatal from None
             raise

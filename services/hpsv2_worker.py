@@ -37,13 +37,13 @@ def import_package() -> Any:
     turtle.forward = None
     sys.modules["turtle"] = turtle
     try:
-        import torchvision  # noqa: F401  # type: ignore[import-not-found]
+        import torchvision  # noqa: F401  # type: ignore[import-not-found]  # its environment only
     except RuntimeError:
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         fakes = "torchvision._meta_registrations"
         sys.modules[fakes] = types.ModuleType(fakes)
-    from hpsv2 import img_score  # type: ignore[import-not-found]
+    from hpsv2 import img_score  # type: ignore[import-not-found]  # its environment only
 
     return img_score
 
@@ -61,7 +61,7 @@ class Hpsv2:
 
     def _make_model(self, architecture: dict[str, Any] | None) -> None:
         """What `initialize_model` does, without the base weights."""
-        from hpsv2.src.open_clip import factory  # type: ignore[import-not-found]
+        from hpsv2.src.open_clip import factory  # type: ignore[import-not-found]  # its environment only
 
         if architecture is not None:
             factory._MODEL_CONFIGS["ViT-H-14"] = architecture
@@ -91,7 +91,7 @@ class Hpsv2:
 
     def tokenize(self, prompts: list[str]) -> dict[str, Any]:
         """The ids that the package makes, 77 each."""
-        from hpsv2.src.open_clip import tokenize  # type: ignore[import-not-found]
+        from hpsv2.src.open_clip import tokenize  # type: ignore[import-not-found]  # its environment only
 
         return {"ids": tokenize(prompts).tolist()}
 

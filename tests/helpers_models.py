@@ -129,10 +129,10 @@ def make_pipeline(folder: Path, *, broken: float | None = None) -> Path:
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
         unet=unet,
-        vae=vae,  # type: ignore[arg-type]
+        vae=vae,
         scheduler=DDIMScheduler(),
-        safety_checker=None,  # type: ignore[arg-type]
-        feature_extractor=None,  # type: ignore[arg-type]
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)

@@ -97,7 +97,7 @@ def _train_tokenizer(
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    captions = [world.caption(world.Scene(**f), rng, filler) for f in facts]  # type: ignore[arg-type]
+    captions = [world.caption(world.Scene(**f), rng, filler) for f in facts]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         min_frequency=2,

@@ -74,9 +74,9 @@ def test_the_comfyui_node(source: str) -> None:
 
 def test_the_a1111_script(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host = ModuleType("modules.scripts")
-    host.Script, host.AlwaysVisible = type("Script", (), {}), object()  # type: ignore[attr-defined]
+    host.Script, host.AlwaysVisible = type("Script", (), {}), object()
     package = ModuleType("modules")
-    package.scripts = host  # type: ignore[attr-defined]
+    package.scripts = host
     for name, module in (
         ("modules", package), ("modules.scripts", host), ("gradio", ModuleType("gradio"))
     ):  # fmt: skip

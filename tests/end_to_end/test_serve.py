@@ -60,7 +60,7 @@ async def test_a_worker_paints_as_a_run_would_itself(
         await renderer.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
-    process.stdout.close()  # type: ignore[union-attr]
+    process.stdout.close()
     left = [name for name in os.listdir(tmp_path) if name.startswith("bigpe-worker-")]
     assert left == [], "a worker leaves nothing behind"
 

@@ -31,7 +31,7 @@ async def run(
     wanted = config_for(server.url, timeout_s=timeout_s)
     size = {"run": {**CONFIG["run"], "rounds": rounds}}
     whole = size | {"llm": {"default": wanted.model_dump()}}
-    async with open_fake(folder, whole, llm=load_client(wanted)) as session:  # type: ignore[arg-type]
+    async with open_fake(folder, whole, llm=load_client(wanted)) as session:
         async for _ in session.run():
             pass
         assert session.coordinator.campaign.stopped is not None

@@ -178,7 +178,7 @@ def test_raising_a_limit_gives_the_run_that_had_it_from_the_start(
     kept = [m for m in (*said, *more) if not isinstance(m, RunStopped)]
     assert bodies(kept) == bodies([m for m in asked if not isinstance(m, RunStopped)])
     assert len(bodies([*said, *more])) == len(said) + len(more), "no message id is used twice"
-    assert stopped.stopped.reason == free.stopped.reason  # type: ignore[union-attr]
+    assert stopped.stopped.reason == free.stopped.reason
 
 
 @given(concurrency=st.integers(1, 4), orders=st.tuples(st.integers(), st.integers()))

@@ -203,7 +203,7 @@ def test_the_committed_simulation_meets_the_bars() -> None:
 def test_a_small_simulation_agrees_with_the_committed_one() -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        import simulate_diagnostics  # type: ignore[import-not-found]
+        import simulate_diagnostics
     finally:
         sys.path.pop(0)
     told = {f["figure"]: f for f in map(json.loads, GOLDEN.read_text("utf-8").splitlines())}
