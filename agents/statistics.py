@@ -312,6 +312,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def student_p(differences: Sequence[float]) -> float:
+    """Two-sided p of Student's t test that the mean of two or more differences is 0.
+
+    1 for differences of nothing at all, where the test divides by 0.
+    """
+    return float(scipy.stats.ttest_1samp(differences, 0.0).pvalue) if any(differences) else 1.0
+
+
 def share_interval(successes: int, n: int, *, level: float = LEVEL) -> Interval | None:
     """A share and its Wilson score interval (Wilson 1927); None for no trials."""
     if not n:

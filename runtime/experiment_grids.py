@@ -47,6 +47,11 @@ class Experiment(Value):
     axis: str = ""
     """What the plot's x is."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the arms, in the order of the tables."""
+        return tuple(arm.label for arm in self.arms)
+
 
 def _policies() -> tuple[GridArm, ...]:
     names = (*PAPER_POLICIES, *FURTHER_POLICIES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bigpe.agents.statistics import Interval, mean, mean_interval
 from bigpe.runtime.experiment_cells import Cell, newest
@@ -203,30 +203,24 @@ def markdown(table: ExperimentTable) -> str:
         "tokens",
         "seconds",
     )
-    lines = [
-        _line([_escaped(name) for name in head]),
-        _line(["---", *["---:"] * (len(head) - 1)]),
+    rows = [
+        [
+            row.condition,
+            str(row.seeds),
+            told(row.gain, row.lo, row.hi),
+            told(row.difference, row.difference_lo, row.difference_hi),
+            *("-" if n is None else f"{n:.0f}" for n in (row.renders, row.tokens, row.seconds)),
+        ]
+        for row in table.rows
     ]
-    for row in table.rows:
-        lines.append(
-            _line(
-                [
-                    _escaped(row.condition),
-                    str(row.seeds),
-                    told(row.gain, row.lo, row.hi),
-                    told(row.difference, row.difference_lo, row.difference_hi),
-                    *(
-                        "-" if n is None else f"{n:.0f}"
-                        for n in (row.renders, row.tokens, row.seconds)
-                    ),
-                ]
-            )
-        )
-    return "\n".join(lines) + "\n"
+    return markdown_table(head, rows)
 
 
-def _line(parts: Iterable[str]) -> str:
-    return f"| {' | '.join(parts)} |"
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, quoted, with all columns but the first to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    lines = [map(_escaped, head), rule, *(map(_escaped, row) for row in rows)]
+    return "".join(f"| {' | '.join(parts)} |\n" for parts in lines)
 
 
 def _escaped(text: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bigpe.runtime.experiment_cells import Cell, newest, read_cells
+from bigpe.runtime.experiment_contrasts import further_tables
 from bigpe.runtime.experiment_grids import EXPERIMENTS, Experiment
 from bigpe.runtime.experiment_plots import curves_svg, gains_svg
 from bigpe.runtime.experiment_tables import (
@@ -44,6 +45,8 @@ class Part(NamedTuple):
     """What makes it."""
     table: ExperimentTable | None
     """None: no cell has run yet."""
+    further: list[list[list[str]]]
+    """Tables of texts, their heads first: what the grid says line by line."""
     figures: list[tuple[str, int, Any]]
     faults: list[FaultRow]
     plots: list[str]
@@ -53,17 +56,20 @@ class Part(NamedTuple):
 
 def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True) -> Part:
     """What the page shows of an experiment."""
-    order = [arm.label for arm in experiment.arms]
+    order = experiment.labels
     table = tabulate_cells(experiment.name, experiment.reference, cells, order) if cells else None
     command = f"bigpe experiment {experiment.name}"
     axis = experiment.axis
-    return _part(experiment.name, experiment.question, command, table, cells, axis, plots)
+    part = _part(experiment.name, experiment.question, command, table, cells, axis, plots)
+    return part._replace(further=further_tables(cells, order))
 
 
-def peers_part(name: str, cells: Sequence[Cell], *, plots: bool = True) -> Part:
+def peers_part(
+    name: str, cells: Sequence[Cell], *, reference: str = PEERS_REFERENCE, plots: bool = True
+) -> Part:
     """What the page shows of a race against other optimisers; `name`: one of `PEERS`."""
     order = [cell.arm for cell in sorted(cells, key=lambda cell: (cell.series, cell.x or 0))]
-    table = tabulate_cells(name, PEERS_REFERENCE, cells, order) if cells else None
+    table = tabulate_cells(name, reference, cells, order) if cells else None
     bench = "" if name == "peers-dev" else " --bench final"
     command = f"scripts/bench_peers.py{bench}"
     return _part(name, PEERS[name], command, table, cells, PEERS_AXIS, plots)
@@ -79,14 +85,14 @@ def _part(
     plots: bool,
 ) -> Part:
     if table is None:
-        return Part(name, question, command, None, [], [], [], [])
+        return Part(name, question, command, None, [], [], [], [], [])
     drawn: list[str] = []
     if plots:
         drawn.append(gains_svg(table, axis=axis))
         diversity = curves_svg(cells, "diversity", label="pool diversity")
         drawn += [diversity] if diversity else []
     figures, faults = figure_rows(cells), fault_rows(cells)
-    return Part(name, question, command, table, figures, faults, drawn, newest(cells)[-5:])
+    return Part(name, question, command, table, [], figures, faults, drawn, newest(cells)[-5:])
 
 
 def report_html(folder: Path) -> str:

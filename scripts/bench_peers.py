@@ -3,6 +3,7 @@
     .venv/bin/python -P scripts/bench_peers.py                     bench-dev, what is still missing
     .venv/bin/python -P scripts/bench_peers.py --bench final       the published figure
     .venv/bin/python -P scripts/bench_peers.py --figures           figures of what has run
+    .venv/bin/python -P scripts/bench_peers.py --less gepa@400     all that has run, less one of it
     .venv/bin/python -P scripts/bench_peers.py --quick             plumbing: one seed, 30 renders
 
 Every finished (method, budget, run seed) is one line of docs/results/cells/peers-BENCH.jsonl and
@@ -47,7 +48,7 @@ import bigpe
 from bigpe.agents import rules
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
-from bigpe.runtime.experiment_tables import BEST, csv_text, markdown
+from bigpe.runtime.experiment_tables import BEST, ExperimentTable, csv_text, markdown
 from bigpe.runtime.experiments import commit_of
 from bigpe.runtime.lending import Stopwatches, open_models
 from bigpe.runtime.plan import seed_instructions
@@ -236,6 +237,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--jobs", type=int, default=1, help="seeds side by side, on one set of models"
     )
     parser.add_argument("--figures", action="store_true", help="only tell what has run")
+    parser.add_argument(
+        "--less", metavar="ARM", help="only compare what has run with ARM, gepa@400 say"
+    )
     parser.add_argument("--quick", action="store_true", help="one seed, 30 renders, to build/")
     options = parser.parse_args(arguments)
     options.seeds = options.seeds or list(SEEDS[options.bench])
@@ -248,6 +252,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     cells = options.cells or RESULTS / "cells" / f"peers-{options.bench}.jsonl"
+    if options.less:
+        print(markdown(table_less(options.less, f"peers-{options.bench}", read_cells(cells))))
+        return
     if not options.figures:
         asyncio.run(run_all(options, cells, base_config()))
     known = read_cells(cells)
@@ -255,6 +262,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_table(f"peers-{options.bench}", known, cells.parent.parent)
     for figure in curves.figures(known):
         say(**figure._asdict())
+
+
+def table_less(arm: str, name: str, cells: Sequence[Cell]) -> ExperimentTable:
+    """Every method at every budget less `arm`, paired by run seed; exits where that has no runs."""
+    table = peers_part(name, cells, reference=arm, plots=False).table
+    conditions = [row.condition for row in table.rows] if table else []
+    if table is None or arm not in conditions:
+        print(f"--less {arm}: no such runs; there are: {', '.join(conditions)}", file=sys.stderr)
+        raise SystemExit(2)
+    return table
 
 
 def write_table(name: str, cells: Sequence[Cell], folder: Path) -> None:

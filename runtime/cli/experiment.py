@@ -23,6 +23,11 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.run import PAUSED, with_changes
 from bigpe.runtime.config import load_config
 from bigpe.runtime.experiment_cells import DEFAULT_FOLDER, Cell, read_cells
+from bigpe.runtime.experiment_contrasts import (
+    contrasts,
+    further_tables,
+    trends,
+)
 from bigpe.runtime.experiment_grids import (
     EXPERIMENTS,
     Experiment,
@@ -31,10 +36,12 @@ from bigpe.runtime.experiment_grids import (
 )
 from bigpe.runtime.experiment_measures import Judging, claims_of_runs
 from bigpe.runtime.experiment_tables import (
+    ExperimentTable,
     csv_text,
     fault_rows,
     figure_rows,
     markdown,
+    markdown_table,
     tabulate_cells,
 )
 from bigpe.runtime.experiments import Grid, Progress, forecast, run_grid
@@ -64,6 +71,7 @@ Examples:
   bigpe experiment gradient-validity -p lab --worksheet claims.csv
   bigpe experiment gradient-validity --ratings ann.csv ben.csv
   bigpe experiment exploration --table        the table again, without running anything
+  bigpe experiment baselines --table --reference "LLM without instruction"
 """
 )
 @click.argument("name")
@@ -102,6 +110,9 @@ Examples:
 @click.option("--max-minutes", default=0.0, type=click.FloatRange(0), help="Begin no cell after.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take; run nothing.")
 @click.option("--table", "only_table", is_flag=True, help="Show the table of what has run.")
+@click.option(
+    "--reference", metavar="CONDITION", help="With --table: what the others are compared with."
+)
 @click.option("--plot/--no-plot", default=True, show_default=True)
 @json_option
 def experiment(
@@ -121,6 +132,7 @@ def experiment(
     max_minutes: float,
     dry_run: bool,
     only_table: bool,
+    reference: str | None,
     plot: bool,
     as_json: bool,
 ) -> None:
@@ -134,6 +146,10 @@ def experiment(
     path = folder / f"{chosen.name}.jsonl"
     if ratings:
         raise SystemExit(tell_agreement(*ratings, as_json=as_json))
+    if reference and not only_table:
+        raise ConfigError("--reference says how --table compares: give both")
+    if only_table and (reference or only):
+        raise SystemExit(show_part(chosen, path, only, reference, as_json=as_json))
     if only_table:
         raise SystemExit(show(chosen, path, plot=plot, as_json=as_json))
     place = Project(project)
@@ -273,26 +289,68 @@ def tell_agreement(one: Path, other: Path, *, as_json: bool) -> int:
 
 def show(chosen: Experiment, path: Path, *, plot: bool, as_json: bool) -> int:
     """Write table, JSON and plot beside the cells and print the table; the exit code."""
+    cells = _cells(chosen, path)
+    table = _table(chosen, cells, chosen.reference)
+    result = _result(chosen, cells, table)
+    _write(chosen, cells, path.parent.parent, markdown(table), csv_text(table), result, plot)
+    return _print(chosen, cells, table, result, as_json=as_json)
+
+
+def show_part(
+    chosen: Experiment, path: Path, only: tuple[str, ...], reference: str | None, *, as_json: bool
+) -> int:
+    """Print the table of some arms, or against another reference; no file is written."""
+    labels = {arm.label for arm in chosen_arms(chosen, only)}
+    cells = [cell for cell in _cells(chosen, path) if cell.arm in labels]
+    table = _table(chosen, cells, reference or chosen.reference)
+    conditions = [row.condition for row in table.rows]
+    if reference and reference not in conditions:
+        raise ConfigError(
+            f"--reference {reference!r}: the table of {chosen.name} has no such condition; "
+            f"it has: {'; '.join(conditions)}"
+        )
+    return _print(chosen, cells, table, _result(chosen, cells, table), as_json=as_json)
+
+
+def _cells(chosen: Experiment, path: Path) -> list[Cell]:
     cells = read_cells(path)
     if not cells:
         raise ConfigError(f"no cell of {chosen.name} has run yet ({path})")
-    figures = figure_rows(cells)
-    table = tabulate_cells(chosen.name, chosen.reference, cells, [arm.label for arm in chosen.arms])
-    result = {
+    return cells
+
+
+def _table(chosen: Experiment, cells: list[Cell], reference: str) -> ExperimentTable:
+    return tabulate_cells(chosen.name, reference, cells, chosen.labels)
+
+
+def _result(chosen: Experiment, cells: list[Cell], table: ExperimentTable) -> dict[str, Any]:
+    return {
         "question": chosen.question,
         **table.model_dump(mode="json"),
+        "contrasts": [one.model_dump(mode="json") for one in contrasts(cells, chosen.labels)],
+        "trends": [one.model_dump(mode="json") for one in trends(cells, chosen.labels)],
         "figures": [
             {"figure": name, "runs": runs, "value": i.mean, "lo": i.lo, "hi": i.hi}
-            for name, runs, i in figures
+            for name, runs, i in figure_rows(cells)
         ],
         "faults": [row.model_dump(mode="json") for row in fault_rows(cells)],
     }
-    _write(chosen, cells, path.parent.parent, markdown(table), csv_text(table), result, plot)
+
+
+def _print(
+    chosen: Experiment,
+    cells: list[Cell],
+    table: ExperimentTable,
+    result: dict[str, Any],
+    *,
+    as_json: bool,
+) -> int:
     if as_json:
         print_json(result)
         return 0
-    click.echo(f"{chosen.question}\n\n{markdown(table)}")
-    for name, runs, interval in figures:
+    further = [markdown_table(head, rows) for head, *rows in further_tables(cells, chosen.labels)]
+    click.echo("\n".join([f"{chosen.question}\n", markdown(table), *further]))
+    for name, runs, interval in figure_rows(cells):
         bounds = "" if interval.lo is None else f" [{interval.lo:.3f}, {interval.hi:.3f}]"
         click.echo(f"{name}: {interval.mean:.3f}{bounds} ({runs} runs)")
     return 0

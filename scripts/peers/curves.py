@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bigpe.agents.statistics import Interval, mean, mean_interval
 from bigpe.runtime import experiment_tables
 from bigpe.runtime.experiment_cells import Cell, newest
+from bigpe.runtime.experiment_contrasts import differences
 
 POINTS = "score x 100"
 NAMES = {
@@ -62,11 +63,6 @@ def _difference(curves: Curves) -> Figure:
     found = mean_interval(apart)
     how = "held-out gain of bigpe at 200 renders less GEPA at 400, paired over run seeds; 95% t"
     return Figure(name, found.mean, POINTS, len(apart), found.lo, found.hi, how)
-
-
-def differences(ours: BySeed, theirs: BySeed) -> list[float]:
-    """Ours less theirs, of each run seed that both have run."""
-    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
 def _missing(ours: BySeed, theirs: BySeed) -> str:

@@ -11,10 +11,9 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy.stats import ttest_1samp
-
-from bigpe.agents.statistics import Interval, holm, mean_interval
-from peers.curves import OURS, Curves, differences, told
+from bigpe.agents.statistics import Interval, holm, mean_interval, student_p
+from bigpe.runtime.experiment_contrasts import differences
+from peers.curves import OURS, Curves, told
 
 COLUMNS = ("peer", "renders", "seeds", "difference", "lo", "hi", "p_holm")
 
@@ -36,7 +35,7 @@ def pairs_of(curves: Curves) -> list[Pair]:
         apart = differences(curves.get((OURS[0], budget), {}), theirs)
         if peer != OURS[0] and len(apart) > 1:
             found.append((peer, budget, apart))
-    p_values = [_p(apart) for _, _, apart in found]
+    p_values = [student_p(apart) for _, _, apart in found]
     return [
         Pair(peer, budget, len(apart), mean_interval(apart), p_holm)
         for (peer, budget, apart), p_holm in zip(found, holm(p_values), strict=True)
@@ -67,8 +66,3 @@ def pairs_csv(pairs: Sequence[Pair]) -> str:
             [pair.peer, pair.budget, pair.seeds, *(f"{number:.6g}" for number in numbers)]
         )
     return out.getvalue()
-
-
-def _p(apart: Sequence[float]) -> float:
-    """Of no difference at all it is 1, where the test divides by nothing."""
-    return float(ttest_1samp(apart, 0.0).pvalue) if any(apart) else 1.0

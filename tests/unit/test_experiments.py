@@ -181,7 +181,7 @@ async def test_transfer_learns_from_no_held_out_subject(tmp_path: Path) -> None:
 
 def test_every_grid_makes_valid_configurations() -> None:
     for experiment in EXPERIMENTS.values():
-        labels = [arm.label for arm in experiment.arms]
+        labels = experiment.labels
         assert len(set(labels)) == len(labels)
         for arm in experiment.arms:
             made = arm_config(BigpeConfig(), arm, seed=3, renders=200)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bigpe.runtime.experiment_cells import read_cells
+from bigpe.runtime.experiment_contrasts import contrasts, trends
 from bigpe.runtime.experiment_grids import EXPERIMENTS
 from bigpe.runtime.experiment_tables import csv_text, markdown, tabulate_cells
 
@@ -27,8 +28,7 @@ def test_table_json_and_plot_stand_beside_the_cells(name: str) -> None:
     remedy = f"run: bigpe experiment {name} --table --cells docs/results/cells"
     chosen = EXPERIMENTS[name]
     cells = read_cells(RESULTS / "cells" / f"{name}.jsonl")
-    order = [arm.label for arm in chosen.arms]
-    table = tabulate_cells(name, chosen.reference, cells, order)
+    table = tabulate_cells(name, chosen.reference, cells, chosen.labels)
     assert (RESULTS / f"{name}.md").read_text("utf-8") == markdown(table), remedy
     assert (RESULTS / f"{name}.csv").read_text("utf-8") == csv_text(table), remedy
     told = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
@@ -36,6 +36,8 @@ def test_table_json_and_plot_stand_beside_the_cells(name: str) -> None:
     assert {key: told[key] for key in ("rows", "cells", "commits")} == {
         key: table.model_dump(mode="json")[key] for key in ("rows", "cells", "commits")
     }, remedy
+    for key, made in (("contrasts", contrasts), ("trends", trends)):
+        assert told[key] == [one.model_dump(mode="json") for one in made(cells, chosen.labels)]
     plot = ElementTree.fromstring((RESULTS / f"{name}.svg").read_text("utf-8"))
     assert plot.tag.endswith("svg") and len(list(plot.iter())) > 20, remedy
 
