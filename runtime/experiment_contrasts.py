@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from bigpe.agents.statistics import Interval, holm, mean, mean_interval, student_p
-from bigpe.runtime.experiment_cells import Cell, newest
-from bigpe.runtime.experiment_tables import BEST, told
+from bigpe.runtime.experiment_cells import Cell
+from bigpe.runtime.experiment_tables import BEST, in_order, told
 from bigpe.services.values import Value
 
 Line = dict[float, dict[int, float]]
@@ -144,9 +144,8 @@ def trends(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[Trend]:
 
 def lines_of(cells: Sequence[Cell], order: Sequence[str] = ()) -> dict[str, Line]:
     """The gains of the instructions that runs returned, by line, in the order of the arms."""
-    place = {label: index for index, label in enumerate(order)}
     lines: dict[str, Line] = defaultdict(lambda: defaultdict(dict))
-    for cell in sorted(newest(cells), key=lambda c: (place.get(c.arm, len(place)), c.arm, c.seed)):
+    for cell in in_order(cells, order):
         if cell.x is not None and (gains := cell.gains.get(BEST)):
             lines[cell.series][cell.x][cell.seed] = 100 * mean(list(gains.values()))
     return {name: dict(line) for name, line in lines.items()}
@@ -186,18 +185,20 @@ def further_tables(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[lis
 
 
 def contrast_table(found: Sequence[Contrast]) -> list[list[str]]:
-    """A head, then a row a line with a column an x; empty where there is nothing to compare."""
+    """A head, then a row an x with a column a line; empty where there is nothing to compare."""
     if not found:
         return []
-    xs: list[float | None] = [*sorted({one.x for one in found if one.x is not None}), None]
-    if all(one.x is not None for one in found):
-        xs.remove(None)
+    others = list(dict.fromkeys(one.other for one in found))
+    xs: list[float | None] = [*sorted({one.x for one in found if one.x is not None})]
+    if any(one.x is None for one in found):
+        xs.append(None)
     by_place = {(one.other, one.x): one for one in found}
     return [
-        [f"{found[0].line} less", *("over all" if x is None else f"at {x:g}" for x in xs)],
+        [f"{found[0].line} less", *others],
         *(
-            [other, *(_cell(by_place.get((other, x))) for x in xs)]
-            for other in dict.fromkeys(one.other for one in found)
+            ["over all" if x is None else f"at {x:g}"]
+            + [_cell(by_place.get((other, x))) for other in others]
+            for x in xs
         ),
     ]
 

@@ -9,7 +9,7 @@ import html
 import io
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bigpe.agents.statistics import mean
 from bigpe.runtime.experiment_cells import Cell, newest
@@ -81,9 +81,12 @@ def _lines(axes: Any, rows: Sequence[TableRow], axis: str) -> None:
         _legend(axes)
 
 
-def _legend(axes: Any) -> None:
-    """Beside the plot: eight curves leave no room among them."""
-    axes.figure.legend(frameon=False, loc="outside right center")
+def _legend(axes: Any, title: str = "") -> None:
+    """Beside the plot, of one of its panels: eight curves leave no room among them."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(
+        handles, labels, title=title or None, frameon=False, loc="outside right center"
+    )
 
 
 def _dots(axes: Any, rows: Sequence[TableRow]) -> None:
@@ -110,30 +113,74 @@ def _whiskers(rows: Sequence[TableRow]) -> list[list[float]]:
     ]
 
 
-def curves_svg(cells: Sequence[Cell], name: str, *, label: str) -> str | None:
-    """The mean over run seeds of a curve that the cells tell, a line an arm; None without any."""
+def curves_svg(cells: Sequence[Cell], name: str, *, label: str, axis: str = "") -> str | None:
+    """The mean over run seeds of a curve that the cells tell, a line an arm; None without any.
+
+    A grid with several lines on its axis has a panel for each: in one, nobody tells 24 arms apart.
+    """
+    arms = _arms(cells, name)
+    if not arms:
+        return None
+    plt = _pyplot()
+    series = sorted({arm.series for arm in arms})
+    panelled = len(series) > 1 and len(arms) > len(series)
+    panels = [[arm for arm in arms if arm.series == one] for one in series] if panelled else [arms]
+    rows, columns = -(-len(panels) // 2), min(2, len(panels))
+    figure, places = plt.subplots(
+        rows,
+        columns,
+        figsize=(WIDTH, 3.6 if rows == 1 else 2.6 * rows),
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    styles = sorted({arm.x or 0.0 for arm in arms})
+    for axes, members in zip(places.flat, panels, strict=False):
+        if panelled:
+            axes.set_title(members[0].series, fontsize=10)
+        for index, arm in enumerate(members):
+            told = f"{arm.x or 0.0:g}" if panelled else _short(arm.label)
+            _curve(axes, arm.points, told, styles.index(arm.x or 0.0) if panelled else index)
+    figure.supxlabel("round", fontsize=10)
+    figure.supylabel(label, fontsize=10)
+    _legend(max(places.flat, key=lambda axes: len(axes.lines)), title=axis if panelled else "")
+    return _svg(plt, figure, f"Plot: {label} by round, {', '.join(arm.label for arm in arms)}")
+
+
+def _curve(axes: Any, points: Sequence[tuple[float, float]], told: str, style: int) -> None:
+    axes.plot(
+        [x for x, _ in points],
+        [y for _, y in points],
+        label=told,
+        color=COLOURS[style % len(COLOURS)],
+        marker=MARKERS[style % len(MARKERS)],
+        markevery=max(1, len(points) // 8),
+    )
+
+
+class _Arm(NamedTuple):
+    """A line of `curves_svg`."""
+
+    label: str
+    series: str
+    x: float | None
+    points: list[tuple[float, float]]
+
+
+def _arms(cells: Sequence[Cell], name: str) -> list[_Arm]:
+    """By their place on the axis where they have one, else as they were told."""
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
+    first: dict[str, Cell] = {}
     for cell in newest(cells):
         if points := cell.curves.get(name):
             curves[cell.arm].append(points)
-    if not curves:
-        return None
-    plt = _pyplot()
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
-    for index, (arm, found) in enumerate(curves.items()):
-        averaged = _averaged(found)
-        axes.plot(
-            [x for x, _ in averaged],
-            [y for _, y in averaged],
-            label=_short(arm),
-            color=COLOURS[index % len(COLOURS)],
-            marker=MARKERS[index % len(MARKERS)],
-            markevery=max(1, len(averaged) // 8),
-        )
-    axes.set_xlabel("round")
-    axes.set_ylabel(label)
-    _legend(axes)
-    return _svg(plt, figure, f"Plot: {label} by round, {', '.join(curves)}")
+            first.setdefault(cell.arm, cell)
+    arms = [
+        _Arm(label, first[label].series, first[label].x, _averaged(found))
+        for label, found in curves.items()
+    ]
+    return sorted(arms, key=lambda arm: (arm.series, arm.x or 0.0))
 
 
 def _averaged(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:

@@ -82,8 +82,8 @@ def tabulate_cells(
     experiment: str, reference: str, cells: Sequence[Cell], order: Sequence[str] = ()
 ) -> ExperimentTable:
     """The table of an experiment; `order` of the arms, those it does not name come last."""
-    kept = newest(cells)
-    groups = _groups(kept, order)
+    kept = in_order(cells, order)
+    groups = _groups(kept)
     base = next((group.by_seed for group in groups if group.condition == reference), {})
     return ExperimentTable(
         experiment=experiment,
@@ -95,11 +95,18 @@ def tabulate_cells(
     )
 
 
-def _groups(cells: Sequence[Cell], order: Sequence[str]) -> list[_Group]:
-    """By arm, and by condition where more is measured than the best instruction."""
+def in_order(cells: Sequence[Cell], order: Sequence[str]) -> list[Cell]:
+    """The newest cells, by arm as `order` names them and by run seed; other arms come last."""
     place = {label: index for index, label in enumerate(order)}
+    return sorted(
+        newest(cells), key=lambda cell: (place.get(cell.arm, len(place)), cell.arm, cell.seed)
+    )
+
+
+def _groups(cells: Sequence[Cell]) -> list[_Group]:
+    """By arm, and by condition where more is measured than the best instruction."""
     by_arm: dict[str, list[Cell]] = defaultdict(list)
-    for cell in sorted(cells, key=lambda c: (place.get(c.arm, len(place)), c.arm, c.seed)):
+    for cell in cells:
         by_arm[cell.arm].append(cell)
     groups: list[_Group] = []
     for arm, members in by_arm.items():
@@ -178,10 +185,10 @@ class FaultRow(Value):
     faults: dict[str, int]
 
 
-def fault_rows(cells: Sequence[Cell]) -> list[FaultRow]:
+def fault_rows(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[FaultRow]:
     """A row for each arm with runs that diagnostics have looked at."""
     looked: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-    for cell in newest(cells):
+    for cell in in_order(cells, order):
         if cell.faults is not None:
             looked[cell.arm].append(cell.faults)
     return [

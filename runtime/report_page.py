@@ -60,7 +60,7 @@ def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True
     table = tabulate_cells(experiment.name, experiment.reference, cells, order) if cells else None
     command = f"bigpe experiment {experiment.name}"
     axis = experiment.axis
-    part = _part(experiment.name, experiment.question, command, table, cells, axis, plots)
+    part = _part(experiment.name, experiment.question, command, table, cells, order, axis, plots)
     return part._replace(further=further_tables(cells, order))
 
 
@@ -72,7 +72,7 @@ def peers_part(
     table = tabulate_cells(name, reference, cells, order) if cells else None
     bench = "" if name == "peers-dev" else " --bench final"
     command = f"scripts/bench_peers.py{bench}"
-    return _part(name, PEERS[name], command, table, cells, PEERS_AXIS, plots)
+    return _part(name, PEERS[name], command, table, cells, order, PEERS_AXIS, plots)
 
 
 def _part(
@@ -81,6 +81,7 @@ def _part(
     command: str,
     table: ExperimentTable | None,
     cells: Sequence[Cell],
+    order: Sequence[str],
     axis: str,
     plots: bool,
 ) -> Part:
@@ -89,9 +90,9 @@ def _part(
     drawn: list[str] = []
     if plots:
         drawn.append(gains_svg(table, axis=axis))
-        diversity = curves_svg(cells, "diversity", label="pool diversity")
+        diversity = curves_svg(cells, "diversity", label="pool diversity", axis=axis)
         drawn += [diversity] if diversity else []
-    figures, faults = figure_rows(cells), fault_rows(cells)
+    figures, faults = figure_rows(cells), fault_rows(cells, order)
     return Part(name, question, command, table, [], figures, faults, drawn, newest(cells)[-5:])
 
 

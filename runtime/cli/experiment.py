@@ -333,7 +333,7 @@ def _result(chosen: Experiment, cells: list[Cell], table: ExperimentTable) -> di
             {"figure": name, "runs": runs, "value": i.mean, "lo": i.lo, "hi": i.hi}
             for name, runs, i in figure_rows(cells)
         ],
-        "faults": [row.model_dump(mode="json") for row in fault_rows(cells)],
+        "faults": [row.model_dump(mode="json") for row in fault_rows(cells, chosen.labels)],
     }
 
 

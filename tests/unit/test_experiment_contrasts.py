@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy.stats import linregress, ttest_rel
 from bigpe.agents.statistics import holm, student_p
 from bigpe.runtime.experiment_cells import Cell, append_cell
 from bigpe.runtime.experiment_contrasts import contrasts, further_tables, trends
+from bigpe.runtime.experiment_plots import curves_svg
 from bigpe.runtime.experiment_tables import BEST, markdown_table
 from bigpe.runtime.report_page import report_html
 
@@ -130,7 +132,7 @@ def test_names_cannot_break_the_table() -> None:
     [[head, *rows]] = further_tables(cells(odd))
     assert head[0] == "a | b\n<i> less"
     first, *_ = markdown_table(head, rows).splitlines()
-    assert first == r"| a \| b &lt;i> less | at 1 |"
+    assert first == r"| a \| b &lt;i> less | c |"
 
 
 def test_the_page_shows_them(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
         append_cell(tmp_path / "batch-size.jsonl", cell)
     page = report_html(tmp_path)
     assert "ucb1 less" in page and "each doubling" in page
-    assert f"<td>{further_tables(cells(), ORDER)[0][1][2]}</td>" in page
+    assert f"<td>{further_tables(cells(), ORDER)[0][2][1]}</td>" in page
 
 
 def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -180,3 +182,12 @@ def test_a_reference_needs_the_table(tmp_path: Path) -> None:
         check=False,
     )
     assert alone.returncode == 2 and "give both" in alone.stderr
+
+
+def test_many_arms_have_a_panel_a_line() -> None:
+    told = cells(curves={"diversity": [(1.0, 0.4), (2.0, 0.3)]})
+    drawn = curves_svg(told, "diversity", label="d", axis="naive prompts a batch") or ""
+    texts = re.findall(r">([^<>]+)</text>", drawn)
+    assert {"ucb1", "greedy", "naive prompts a batch"} <= set(texts)
+    assert [text for text in texts if text in {"1", "2", "5"}][-3:] == ["1", "2", "5"]  # one legend
+    assert len(re.findall(r'id="axes_\d+"', drawn)) == 2
