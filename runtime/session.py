@@ -350,13 +350,22 @@ class Session:
         if self._clock is not None:
             with contextlib.suppress(BigpeError):
                 await self._clock.note()
-        with contextlib.suppress(asyncio.TimeoutError):
+        idle = True
+        try:
             await asyncio.wait_for(self._journal.drained(), STOP_WAIT_S)
+        except TimeoutError:
+            idle = False
         await self._guests.close()
         if self._journal.broken.done():
             self._journal.broken.exception()
         else:
             self._journal.broken.cancel()
+        await self._stop_actors(idle=idle)
+
+    async def _stop_actors(self, *, idle: bool) -> None:
+        """End the runtime; `idle`: no step is under way, so what it still holds ends at once."""
+        # stop() forgets its queue at once, and a handler that ends a moment later raises for it.
+        stop = self._runtime.stop_when_idle if idle else self._runtime.stop
         # Either it was never started, or its error was told already, through the journal.
-        with contextlib.suppress(RuntimeError, UnhandledMessageError):
-            await self._runtime.stop()
+        with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
+            await asyncio.wait_for(stop(), STOP_WAIT_S)
