@@ -178,10 +178,9 @@ def _slopes(line: Line) -> dict[int, float]:
     }
 
 
-def further_tables(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[list[list[str]]]:
-    """Contrasts and trends as tables of texts, their heads first; none where a grid has none."""
-    found = (contrast_table(contrasts(cells, order)), trend_table(trends(cells, order)))
-    return [table for table in found if table]
+def further_tables(contrasts: Sequence[Contrast], trends: Sequence[Trend]) -> list[list[list[str]]]:
+    """Both as tables of texts, their heads first; none where a grid has none."""
+    return [table for table in (contrast_table(contrasts), trend_table(trends)) if table]
 
 
 def contrast_table(found: Sequence[Contrast]) -> list[list[str]]:

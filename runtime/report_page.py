@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bigpe.runtime.experiment_cells import Cell, newest, read_cells
-from bigpe.runtime.experiment_contrasts import further_tables
+from bigpe.runtime.experiment_contrasts import contrasts, further_tables, trends
 from bigpe.runtime.experiment_grids import EXPERIMENTS, Experiment
 from bigpe.runtime.experiment_plots import curves_svg, gains_svg
 from bigpe.runtime.experiment_tables import (
@@ -54,25 +54,34 @@ class Part(NamedTuple):
     """Runs whose instructions are shown."""
 
 
-def part_of(experiment: Experiment, cells: Sequence[Cell], *, plots: bool = True) -> Part:
+def part_of(experiment: Experiment, cells: Sequence[Cell]) -> Part:
     """What the page shows of an experiment."""
     order = experiment.labels
     table = tabulate_cells(experiment.name, experiment.reference, cells, order) if cells else None
     command = f"bigpe experiment {experiment.name}"
-    axis = experiment.axis
-    part = _part(experiment.name, experiment.question, command, table, cells, order, axis, plots)
-    return part._replace(further=further_tables(cells, order))
+    part = _part(
+        experiment.name, experiment.question, command, table, cells, order, experiment.axis
+    )
+    return part._replace(further=further_tables(contrasts(cells, order), trends(cells, order)))
 
 
-def peers_part(
-    name: str, cells: Sequence[Cell], *, reference: str = PEERS_REFERENCE, plots: bool = True
-) -> Part:
+def peers_part(name: str, cells: Sequence[Cell]) -> Part:
     """What the page shows of a race against other optimisers; `name`: one of `PEERS`."""
-    order = [cell.arm for cell in sorted(cells, key=lambda cell: (cell.series, cell.x or 0))]
-    table = tabulate_cells(name, reference, cells, order) if cells else None
+    table = peers_table(name, cells) if cells else None
     bench = "" if name == "peers-dev" else " --bench final"
     command = f"scripts/bench_peers.py{bench}"
-    return _part(name, PEERS[name], command, table, cells, order, PEERS_AXIS, plots)
+    return _part(name, PEERS[name], command, table, cells, _entries(cells), PEERS_AXIS)
+
+
+def peers_table(
+    name: str, cells: Sequence[Cell], reference: str = PEERS_REFERENCE
+) -> ExperimentTable:
+    """Every method at every budget, compared with the entry `reference`."""
+    return tabulate_cells(name, reference, cells, _entries(cells))
+
+
+def _entries(cells: Sequence[Cell]) -> list[str]:
+    return [cell.arm for cell in sorted(cells, key=lambda cell: (cell.series, cell.x or 0))]
 
 
 def _part(
@@ -83,17 +92,18 @@ def _part(
     cells: Sequence[Cell],
     order: Sequence[str],
     axis: str,
-    plots: bool,
 ) -> Part:
     if table is None:
         return Part(name, question, command, None, [], [], [], [], [])
-    drawn: list[str] = []
-    if plots:
-        drawn.append(gains_svg(table, axis=axis))
-        diversity = curves_svg(cells, "diversity", label="pool diversity", axis=axis)
-        drawn += [diversity] if diversity else []
     figures, faults = figure_rows(cells), fault_rows(cells, order)
-    return Part(name, question, command, table, [], figures, faults, drawn, newest(cells)[-5:])
+    plots = plots_of(table, cells, axis)
+    return Part(name, question, command, table, [], figures, faults, plots, newest(cells)[-5:])
+
+
+def plots_of(table: ExperimentTable, cells: Sequence[Cell], axis: str) -> list[str]:
+    """The table as a plot, then the pool's diversity where cells tell it."""
+    diversity = curves_svg(cells, "diversity", label="pool diversity", axis=axis)
+    return [gains_svg(table, axis=axis), *([diversity] if diversity else [])]
 
 
 def report_html(folder: Path) -> str:

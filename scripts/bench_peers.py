@@ -53,7 +53,7 @@ from bigpe.runtime.experiments import commit_of
 from bigpe.runtime.lending import Stopwatches, open_models
 from bigpe.runtime.plan import seed_instructions
 from bigpe.runtime.project import Project
-from bigpe.runtime.report_page import peers_part
+from bigpe.runtime.report_page import peers_part, peers_table
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
 from bigpe.services.held_out import SplitMemo
@@ -266,9 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table_less(arm: str, name: str, cells: Sequence[Cell]) -> ExperimentTable:
     """Every method at every budget less `arm`, paired by run seed; exits where that has no runs."""
-    table = peers_part(name, cells, reference=arm, plots=False).table
-    conditions = [row.condition for row in table.rows] if table else []
-    if table is None or arm not in conditions:
+    table = peers_table(name, cells, arm)
+    conditions = [row.condition for row in table.rows]
+    if arm not in conditions:
         print(f"--less {arm}: no such runs; there are: {', '.join(conditions)}", file=sys.stderr)
         raise SystemExit(2)
     return table

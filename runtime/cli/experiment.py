@@ -8,11 +8,12 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.text import Text
 
+from bigpe.agents.statistics import Interval
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -24,6 +25,8 @@ from bigpe.runtime.cli.run import PAUSED, with_changes
 from bigpe.runtime.config import load_config
 from bigpe.runtime.experiment_cells import DEFAULT_FOLDER, Cell, read_cells
 from bigpe.runtime.experiment_contrasts import (
+    Contrast,
+    Trend,
     contrasts,
     further_tables,
     trends,
@@ -37,6 +40,7 @@ from bigpe.runtime.experiment_grids import (
 from bigpe.runtime.experiment_measures import Judging, claims_of_runs
 from bigpe.runtime.experiment_tables import (
     ExperimentTable,
+    FaultRow,
     csv_text,
     fault_rows,
     figure_rows,
@@ -49,7 +53,7 @@ from bigpe.runtime.gradient_validity import agreement, read_truth, read_verdicts
 from bigpe.runtime.lending import Stopwatches, open_models
 from bigpe.runtime.plan import naive_set
 from bigpe.runtime.project import Project
-from bigpe.runtime.report_page import part_of
+from bigpe.runtime.report_page import plots_of
 from bigpe.runtime.telemetry import configure_logging
 from bigpe.services.errors import ConfigError, StoreError
 
@@ -290,10 +294,10 @@ def tell_agreement(one: Path, other: Path, *, as_json: bool) -> int:
 def show(chosen: Experiment, path: Path, *, plot: bool, as_json: bool) -> int:
     """Write table, JSON and plot beside the cells and print the table; the exit code."""
     cells = _cells(chosen, path)
-    table = _table(chosen, cells, chosen.reference)
-    result = _result(chosen, cells, table)
-    _write(chosen, cells, path.parent.parent, markdown(table), csv_text(table), result, plot)
-    return _print(chosen, cells, table, result, as_json=as_json)
+    shown = _shown(chosen, cells, chosen.reference)
+    plots = plots_of(shown.table, cells, chosen.axis) if plot else []
+    _write(chosen, path.parent.parent, shown, plots)
+    return _print(chosen, shown, as_json=as_json)
 
 
 def show_part(
@@ -302,14 +306,24 @@ def show_part(
     """Print the table of some arms, or against another reference; no file is written."""
     labels = {arm.label for arm in chosen_arms(chosen, only)}
     cells = [cell for cell in _cells(chosen, path) if cell.arm in labels]
-    table = _table(chosen, cells, reference or chosen.reference)
-    conditions = [row.condition for row in table.rows]
+    shown = _shown(chosen, cells, reference or chosen.reference)
+    conditions = [row.condition for row in shown.table.rows]
     if reference and reference not in conditions:
         raise ConfigError(
             f"--reference {reference!r}: the table of {chosen.name} has no such condition; "
             f"it has: {'; '.join(conditions)}"
         )
-    return _print(chosen, cells, table, _result(chosen, cells, table), as_json=as_json)
+    return _print(chosen, shown, as_json=as_json)
+
+
+class _Shown(NamedTuple):
+    """All that is told of an experiment's cells."""
+
+    table: ExperimentTable
+    contrasts: list[Contrast]
+    trends: list[Trend]
+    figures: list[tuple[str, int, Interval]]
+    faults: list[FaultRow]
 
 
 def _cells(chosen: Experiment, path: Path) -> list[Cell]:
@@ -319,58 +333,51 @@ def _cells(chosen: Experiment, path: Path) -> list[Cell]:
     return cells
 
 
-def _table(chosen: Experiment, cells: list[Cell], reference: str) -> ExperimentTable:
-    return tabulate_cells(chosen.name, reference, cells, chosen.labels)
+def _shown(chosen: Experiment, cells: list[Cell], reference: str) -> _Shown:
+    return _Shown(
+        tabulate_cells(chosen.name, reference, cells, chosen.labels),
+        contrasts(cells, chosen.labels),
+        trends(cells, chosen.labels),
+        figure_rows(cells),
+        fault_rows(cells, chosen.labels),
+    )
 
 
-def _result(chosen: Experiment, cells: list[Cell], table: ExperimentTable) -> dict[str, Any]:
+def _json(chosen: Experiment, shown: _Shown) -> dict[str, Any]:
     return {
         "question": chosen.question,
-        **table.model_dump(mode="json"),
-        "contrasts": [one.model_dump(mode="json") for one in contrasts(cells, chosen.labels)],
-        "trends": [one.model_dump(mode="json") for one in trends(cells, chosen.labels)],
+        **shown.table.model_dump(mode="json"),
+        "contrasts": [one.model_dump(mode="json") for one in shown.contrasts],
+        "trends": [one.model_dump(mode="json") for one in shown.trends],
         "figures": [
             {"figure": name, "runs": runs, "value": i.mean, "lo": i.lo, "hi": i.hi}
-            for name, runs, i in figure_rows(cells)
+            for name, runs, i in shown.figures
         ],
-        "faults": [row.model_dump(mode="json") for row in fault_rows(cells, chosen.labels)],
+        "faults": [row.model_dump(mode="json") for row in shown.faults],
     }
 
 
-def _print(
-    chosen: Experiment,
-    cells: list[Cell],
-    table: ExperimentTable,
-    result: dict[str, Any],
-    *,
-    as_json: bool,
-) -> int:
+def _print(chosen: Experiment, shown: _Shown, *, as_json: bool) -> int:
     if as_json:
-        print_json(result)
+        print_json(_json(chosen, shown))
         return 0
-    further = [markdown_table(head, rows) for head, *rows in further_tables(cells, chosen.labels)]
-    click.echo("\n".join([f"{chosen.question}\n", markdown(table), *further]))
-    for name, runs, interval in figure_rows(cells):
+    further = further_tables(shown.contrasts, shown.trends)
+    tables = [markdown(shown.table), *(markdown_table(head, rows) for head, *rows in further)]
+    click.echo("\n".join([f"{chosen.question}\n", *tables]))
+    for name, runs, interval in shown.figures:
         bounds = "" if interval.lo is None else f" [{interval.lo:.3f}, {interval.hi:.3f}]"
         click.echo(f"{name}: {interval.mean:.3f}{bounds} ({runs} runs)")
     return 0
 
 
-def _write(
-    chosen: Experiment,
-    cells: list[Cell],
-    folder: Path,
-    table: str,
-    comma: str,
-    result: dict[str, Any],
-    plot: bool,
-) -> None:
+def _write(chosen: Experiment, folder: Path, shown: _Shown, plots: list[str]) -> None:
+    told = json.dumps(_json(chosen, shown), indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{chosen.name}.md").write_text(table, encoding="utf-8")
-        (folder / f"{chosen.name}.csv").write_text(comma, encoding="utf-8")
-        (folder / f"{chosen.name}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-        for number, svg in enumerate(part_of(chosen, cells, plots=plot).plots):
+        (folder / f"{chosen.name}.md").write_text(markdown(shown.table), encoding="utf-8")
+        (folder / f"{chosen.name}.csv").write_text(csv_text(shown.table), encoding="utf-8")
+        (folder / f"{chosen.name}.json").write_text(told, encoding="utf-8")
+        for number, svg in enumerate(plots):
             suffix = "" if number == 0 else f"-{number + 1}"
             (folder / f"{chosen.name}{suffix}.svg").write_text(svg, encoding="utf-8")
     except OSError as error:

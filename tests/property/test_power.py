@@ -95,7 +95,7 @@ def test_the_committed_simulation_of_plans_keeps_their_promise() -> None:
 def test_a_small_simulation_of_plans_agrees_with_the_committed_one() -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        import simulate_plan  # type: ignore[import-not-found]
+        import simulate_plan
     finally:
         sys.path.pop(0)
     told = figures()

@@ -127,7 +127,7 @@ def test_the_committed_simulation_covers_at_every_stopping_rule() -> None:
 def test_a_small_simulation_agrees_with_the_committed_one() -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        import simulate_coverage  # type: ignore[import-not-found]
+        import simulate_coverage
     finally:
         sys.path.pop(0)
     golden = {figure["figure"]: figure["value"] for figure in figures()}

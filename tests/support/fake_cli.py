@@ -149,7 +149,7 @@ class _SmallDatabase(sqlite3.Connection):
 if __name__ == "__main__":
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
-    Session.open = _open_on_fakes  # type: ignore[method-assign, assignment]
+    Session.open = _open_on_fakes
     commands: Any = import_module("bigpe.runtime.cli.evaluate")
     commands.open_evaluated = _open_evaluated_on_fakes
     main()

@@ -85,7 +85,7 @@ async def test_a_refused_rewrite_is_asked_for_again_and_then_the_naive_prompt_st
 
 def row(id: str, term: str, effect: float) -> EvidenceRow:
     told = {"kind": "term", "lo": effect - 0.001, "hi": effect + 0.001, "n": 12, "arms": 3}
-    return EvidenceRow(**told, id=id, term=term, effect=effect, confounded=False)  # type: ignore[arg-type]
+    return EvidenceRow(**told, id=id, term=term, effect=effect, confounded=False)
 
 
 async def proposed(

@@ -58,6 +58,10 @@ def cells(gains: dict[tuple[str, int], tuple[float, ...]] = GAINS, **rest: Any) 
     ]
 
 
+def tables(told: list[Cell], order: tuple[str, ...] = ()) -> list[list[list[str]]]:
+    return further_tables(contrasts(told, order), trends(told, order))
+
+
 def test_lines_are_compared_at_equal_x_by_run_seed() -> None:
     *found, over_all = contrasts(cells(), ORDER)
     assert [(one.line, one.other, one.x, one.seeds) for one in found] == [
@@ -115,12 +119,12 @@ def test_a_seed_that_lacks_an_arm_counts_where_it_has_both() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_left_out(gains: dict[tuple[str, int], Any]) -> None:
-    assert further_tables(cells(gains)) == []
+    assert tables(cells(gains)) == []
 
 
 def test_failed_measures_are_no_gain_of_nothing() -> None:
     unmeasured = [cell.model_copy(update={"gains": {}}) for cell in cells()]
-    assert further_tables(unmeasured) == []
+    assert tables(unmeasured) == []
 
 
 def test_p_of_no_difference_is_one() -> None:
@@ -129,7 +133,7 @@ def test_p_of_no_difference_is_one() -> None:
 
 def test_names_cannot_break_the_table() -> None:
     odd = {("a | b\n<i>", 1): (0.1, 0.2), ("c", 1): (0.1, 0.3)}
-    [[head, *rows]] = further_tables(cells(odd))
+    [[head, *rows]] = tables(cells(odd))
     assert head[0] == "a | b\n<i> less"
     first, *_ = markdown_table(head, rows).splitlines()
     assert first == r"| a \| b &lt;i> less | c |"
@@ -140,7 +144,7 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
         append_cell(tmp_path / "batch-size.jsonl", cell)
     page = report_html(tmp_path)
     assert "ucb1 less" in page and "each doubling" in page
-    assert f"<td>{further_tables(cells(), ORDER)[0][2][1]}</td>" in page
+    assert f"<td>{tables(cells(), ORDER)[0][2][1]}</td>" in page
 
 
 def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

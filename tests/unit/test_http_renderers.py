@@ -89,7 +89,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest.fixture
 def server(bench: Bench) -> Iterator[OpenAiServer]:
-    return bench.serve(OpenAiServer())  # type: ignore[return-value]
+    return bench.serve(OpenAiServer())
 
 
 async def paint(renderer: Renderer, prompt: str = "a fox", seed: int = 7) -> Image:

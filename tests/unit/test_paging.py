@@ -66,12 +66,12 @@ async def test_pages_follow_each_other_both_ways(
         await filled(store)
         forward: list[str] = []
         after = 0
-        while rows := await page(store, "a", after=after, limit=limit, **chosen):  # type: ignore[arg-type]
+        while rows := await page(store, "a", after=after, limit=limit, **chosen):
             forward += [row["mid"] for row in rows]
             after = rows[-1]["seq"]
         backward: list[str] = []
         before = NEWEST
-        while rows := await page(store, "a", before=before, limit=limit, **chosen):  # type: ignore[arg-type]
+        while rows := await page(store, "a", before=before, limit=limit, **chosen):
             backward = [row["mid"] for row in rows] + backward
             before = rows[0]["seq"]
     assert forward == backward == wanted("a", chosen)

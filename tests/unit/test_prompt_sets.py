@@ -34,7 +34,7 @@ def mean_ratio() -> float:
 
 @pytest.mark.parametrize(("name", "least"), [("world", 200), ("general", 100)])
 def test_there_are_enough_naive_prompts_and_no_two_say_the_same(name: str, least: int) -> None:
-    prompts = naive_prompts(name)  # type: ignore[arg-type]
+    prompts = naive_prompts(name)
     assert len(prompts) >= least
     assert len({normal_form(prompt) for prompt in prompts}) == len(prompts)
     assert all(1 <= len(prompt.split()) <= 8 for prompt in prompts)

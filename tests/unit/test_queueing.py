@@ -36,7 +36,7 @@ class Doubler:
 
 def queue_of(double: Doubler, **settings: float) -> BatchQueue[int, int]:
     chosen = {"max_batch": 4, "max_wait_s": 0.01, **settings}
-    return BatchQueue(double, **chosen)  # type: ignore[arg-type]
+    return BatchQueue(double, **chosen)
 
 
 async def filled(
