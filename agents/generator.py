@@ -21,8 +21,9 @@ from bigpe.agents.messages import (
     StepFailed,
 )
 from bigpe.agents.rewriting import Asks, rewrite
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
 from bigpe.services.errors import STOPS_RUN, BigpeError, LostWorkerError
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import Instruction, LlmUsage
 
 

@@ -11,9 +11,10 @@ from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import CritiqueRequested, Gradient, GradientsComputed, Message
 from bigpe.agents.rewriting import Asks
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
 from bigpe.agents.wording import focus_rows, word_gradient
 from bigpe.services.values import LlmUsage, derive_seed
+from bigpe.services.retrying import RetryRule
 
 
 class GradientCalculator(Role):

@@ -18,8 +18,9 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.proposing import Proposal, propose
 from bigpe.agents.rewriting import Asks
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
 from bigpe.services.values import LlmUsage, derive_seed
+from bigpe.services.retrying import RetryRule
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first, at most so many."""
