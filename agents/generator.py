@@ -122,7 +122,7 @@ class Generator(Role):
             fallback=done.fallback,
             attempts=done.attempts,
         )
-        turn = llm_turn(message, self.name, place, done.turns, done.usage)
+        turn = llm_turn(message, self.name, place, done.turns, done.usage, done.effect_keys)
         return _Done(rewritten, turn, done.usage)
 
 

@@ -13,8 +13,8 @@ from bigpe.agents.messages import CritiqueRequested, Gradient, GradientsComputed
 from bigpe.agents.rewriting import Asks
 from bigpe.agents.role import Role
 from bigpe.agents.wording import focus_rows, word_gradient
-from bigpe.services.values import LlmUsage, derive_seed
 from bigpe.services.retrying import RetryRule
+from bigpe.services.values import LlmUsage, derive_seed
 
 
 class GradientCalculator(Role):
@@ -70,7 +70,8 @@ class GradientCalculator(Role):
                     dropped_citations=worded.dropped_citations,
                 )
             )
-            said.append(llm_turn(message, self.name, str(index), worded.turns, worded.usage))
+            exchange = (worded.turns, worded.usage, worded.effect_keys)
+            said.append(llm_turn(message, self.name, str(index), *exchange))
         return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
 
     def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:

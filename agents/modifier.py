@@ -19,8 +19,8 @@ from bigpe.agents.messages import (
 from bigpe.agents.proposing import Proposal, propose
 from bigpe.agents.rewriting import Asks
 from bigpe.agents.role import Role
-from bigpe.services.values import LlmUsage, derive_seed
 from bigpe.services.retrying import RetryRule
+from bigpe.services.values import LlmUsage, derive_seed
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first, at most so many."""
@@ -86,10 +86,13 @@ class InstructionModifier(Role):
                 )
             else:
                 refused.append(
-                    RefusedProposal(improvement=gradient.improvement, reasons=outcome.reasons)
+                    RefusedProposal(
+                        improvement=gradient.improvement, code=outcome.code, reasons=outcome.reasons
+                    )
                 )
             usage += outcome.usage
-            said.append(llm_turn(message, self.name, str(index), outcome.turns, outcome.usage))
+            exchange = (outcome.turns, outcome.usage, outcome.effect_keys)
+            said.append(llm_turn(message, self.name, str(index), *exchange))
         answer = InstructionsProposed.make(
             message,
             parent_instruction=message.instruction.id,

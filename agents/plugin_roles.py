@@ -105,7 +105,7 @@ class Guest(Role):
 
     def _turns(self, message: Message) -> list[Message]:
         return [
-            llm_turn(message, self.name, f"{message.mid}/{index}", exchange.turns, exchange.usage)
+            llm_turn(message, self.name, f"{message.mid}/{index}", *exchange)
             for index, exchange in enumerate(self._llm.exchanges)
         ]
 
