@@ -11,14 +11,14 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz
 
 from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.evidence import TINY, Z95, EvidenceRow, Pair
-from bigpe.agents.messages import Gradient
+from bigpe.agents.messages import Gradient, RefusalCode
 from bigpe.agents.terms import contains_term, one_line, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
@@ -69,14 +69,27 @@ class Proposal(Value):
     """True when the computed text was used, not the model's."""
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class Rejection(Value):
-    """No valid instruction came of a gradient."""
+    """The reasons why no valid instruction follows from a gradient."""
 
+    code: RefusalCode
+    """"near-copy" when any candidate was one, else "invalid"."""
     reasons: tuple[str, ...]
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
+
+
+class _Fault(NamedTuple):
+    """Why a candidate is refused."""
+
+    code: RefusalCode
+    text: str
 
 
 class _Answer(BaseModel):
@@ -128,10 +141,11 @@ async def propose(
     subjects = _subjects_of([*batch_prompts, *professional[:SHOWN]], recipe)
     composed = Instruction(text=recipe.text(), exemplars=exemplars)
     faults = [f for f in (_fault(composed, recipe, living, subjects, constraints),) if f]
-    if faults and faults[0].startswith("a near-copy"):
-        return Rejection(reasons=tuple(faults))  # other words would not make it another instruction
+    if faults and faults[0].code == "near-copy":
+        return _rejection(faults)  # other words would not make it another instruction
     turns: tuple[Turn, ...] = ()
     usage = LlmUsage()
+    keys: tuple[str, ...] = ()
     for index in range(CANDIDATES):
         request = _request(gradient, recipe, professional, derive_seed(seed, "proposal", index))
         try:
@@ -142,18 +156,32 @@ async def propose(
             continue
         turns = (*request.turns, Turn(role="assistant", text=answer.text))
         usage += answer.usage
+        keys += (answer.effect_key,)
         text = _parse(answer.text)
         if text is None:
-            faults.append("the model's answer was no instruction")
+            faults.append(_Fault("invalid", "the model's answer was no instruction"))
             continue
         worded = Instruction(text=text, exemplars=exemplars)
         fault = _fault(worded, recipe, living, subjects, constraints)
         if fault is None:
-            return Proposal(instruction=worded, composed=False, turns=turns, usage=usage)
+            return Proposal(
+                instruction=worded, composed=False, turns=turns, usage=usage, effect_keys=keys
+            )
         faults.append(fault)
     if _fault(composed, recipe, living, subjects, constraints) is None:
-        return Proposal(instruction=composed, composed=True, turns=turns, usage=usage)
-    return Rejection(reasons=tuple(faults), turns=turns, usage=usage)
+        return Proposal(
+            instruction=composed, composed=True, turns=turns, usage=usage, effect_keys=keys
+        )
+    return _rejection(faults, turns=turns, usage=usage, effect_keys=keys)
+
+
+def _rejection(faults: Sequence[_Fault], **exchange: Any) -> Rejection:
+    near_copy = any(fault.code == "near-copy" for fault in faults)
+    return Rejection(
+        code="near-copy" if near_copy else "invalid",
+        reasons=tuple(fault.text for fault in faults),
+        **exchange,
+    )
 
 
 # -- what it must contain -------------------------------------------------------------------------
@@ -298,6 +326,20 @@ def _fault(
     living: Sequence[Instruction],
     subjects: frozenset[str],
     constraints: Constraints,
+) -> _Fault | None:
+    if fault := _invalid(candidate, recipe, subjects, constraints):
+        return _Fault("invalid", fault)
+    for other in living:
+        if _near_copy(candidate, other):
+            return _Fault("near-copy", f"a near-copy of {other.id[:8]}")
+    return None
+
+
+def _invalid(
+    candidate: Instruction,
+    recipe: _Recipe,
+    subjects: frozenset[str],
+    constraints: Constraints,
 ) -> str | None:
     if fault := constraints.fault_of_instruction(candidate):
         return fault
@@ -312,9 +354,6 @@ def _fault(
     named = sorted(subjects & set(words(candidate.text)))
     if named:
         return f"it names subjects of the prompts it saw ({', '.join(named)})"
-    for other in living:
-        if _near_copy(candidate, other):
-            return f"a near-copy of {other.id[:8]}"
     return None
 
 
