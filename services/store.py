@@ -36,6 +36,12 @@ WAL_KEPT_BYTES = 16 * 1024 * 1024
 """To which the write-ahead log shrinks again after a reader stayed long and let it grow."""
 MAX_GROUP = 256
 """Transactions that may share one commit."""
+MESSAGE_COLUMNS = "seq, mid, type, sender, parent, round, body, ts, tokens, ms"
+PAGE_WAYS = {
+    "after": {"beyond": "> :after", "direction": "ASC"},
+    "before": {"beyond": "< :before", "direction": "DESC"},
+}
+"""How a query whose name has a `*` pages forward and backward through a transcript."""
 SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect", "vote"})
 """Tables of what is known of held-out prompts; whoever optimises may not even read them."""
 UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
@@ -43,13 +49,17 @@ UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
 
 
 def load_queries(text: str) -> dict[str, str]:
-    """The named statements of a queries file: `-- name: NAME` starts each."""
+    """The named statements of a queries file, expanded as the head of queries.sql describes."""
     queries: dict[str, str] = {}
     for block in text.split("-- name: ")[1:]:
-        name, _, sql = block.partition("\n")
-        if name.strip() in queries:
-            raise StoreError(f"queries.sql names {name.strip()!r} twice")
-        queries[name.strip()] = sql.strip()
+        pattern, _, sql = block.partition("\n")
+        for way, words in PAGE_WAYS.items():
+            name = pattern.strip().replace("*", way)
+            if name in queries:
+                raise StoreError(f"queries.sql names {name!r} twice")
+            queries[name] = sql.strip().format(columns=MESSAGE_COLUMNS, **words)
+            if "*" not in pattern:
+                break
     return queries
 
 
