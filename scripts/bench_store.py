@@ -65,6 +65,7 @@ from bigpe.services.values import digest
 
 ACTORS = {"RenderRequested": "painter", "ScoreRequested": "scorer", "ImageScored": "counter"}
 IN_FLIGHT = 64
+RESUMES = 7
 
 
 def paint(message: RenderRequested) -> list[Message]:
@@ -292,8 +293,8 @@ async def history(quick: bool) -> None:
                 await make_history(folder, messages)
             seconds = time.perf_counter() - start
             print(f"{messages} messages made in {seconds:.0f} s", file=sys.stderr)
-        opened = [await opening(folders[1]) for _ in range(7)]
-        pairs = [(await resuming(folders[0]), await resuming(folders[1])) for _ in range(7)]
+        opened = [await opening(folders[1]) for _ in range(RESUMES)]
+        pairs = [(await resuming(folders[0]), await resuming(folders[1])) for _ in range(RESUMES)]
     say(
         "open_million_seconds", round(statistics.median(opened), 4), unit="s", n=len(opened),
         lo=round(min(opened), 4), hi=round(max(opened), 4),

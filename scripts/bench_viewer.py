@@ -40,6 +40,7 @@ from bigpe.runtime.run_reader import RunReader  # noqa: E402
 from bigpe.runtime.viewer.rate import RatePages, Rater  # noqa: E402
 from bigpe.runtime.viewer.web import LocalServer  # noqa: E402
 from bigpe.services.store import Store  # noqa: E402
+from bigpe.services.values import digest  # noqa: E402
 
 WORK = ROOT / "build" / "bench_viewer"
 CONFIG: dict[str, Any] = {"run": {"rounds": 40, "batch_size": 5, "pilot_prompts": 3, "seed": 3}}
@@ -93,7 +94,8 @@ def make_long(short: Path, messages: int) -> Path:
 def later(row: tuple[Any, ...], copy: int, rounds: int) -> tuple[Any, ...]:
     """A message as it would be said so many rounds later."""
     mid, run, kind, sender, parent, round, body, *rest = row
-    new_mid, new_parent = f"{copy:06x}{mid[6:]}", f"{copy:06x}{parent[6:]}"
+    # The copy's number comes first: random ids would make the index slow to build.
+    new_mid, new_parent = (f"{copy:06x}{digest(old)[:26]}" for old in (mid, parent))
     body = body.replace(mid, new_mid).replace(parent, new_parent)
     body = body.replace(f'"round":{round},', f'"round":{round + rounds},', 1)
     return (new_mid, run, kind, sender, new_parent, round + rounds, body, *rest)

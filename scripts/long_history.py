@@ -26,6 +26,8 @@ from bigpe.services.store import Store
 
 TAIL = 200
 """Messages that the coordinator handled after its snapshot: within one interval of snapshots."""
+SPARE_ROUNDS = 100
+"""Rounds of the plan after the history: every resume of a benchmark uses up a few of them."""
 RUN = {"rounds": 40, "batch_size": 5, "pilot_prompts": 5, "seed": 3}
 CHANGING = 35
 """Copies whose rounds change the pool. Some 5 sqrt(t) instructions enter in t rounds: in a million
@@ -58,7 +60,9 @@ def fold_of(rounds: int) -> Fold:
     heard: list[Message] = []
     campaign = Campaign()
     naive = tuple(f"a thing{index} in a place{index % 7}" for index in range(150))
-    wanted = plan(rounds=rounds, batch_size=5, concurrency=2, pool_size=8, train=naive)
+    wanted = plan(
+        rounds=rounds + SPARE_ROUNDS, batch_size=5, concurrency=2, pool_size=8, train=naive
+    )
     waiting: list[Message] = [start_run("main", wanted)]
     order = random.Random(1)
 

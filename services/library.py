@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bigpe.prompts.library import professional_prompts
 from bigpe.services.retrieval import deduplicate, fts_query
-from bigpe.services.store import Store
+from bigpe.services.store import Store, many
 
 
 class SearchedPrompts(Protocol):
@@ -35,7 +35,7 @@ class PromptLibrary:
     async def add(self, prompts: Iterable[str], *, source: str, license: str) -> None:
         """Add prompts in one transaction; those that are there already stay as they are."""
         rows = [{"text": text, "source": source, "license": license} for text in prompts]
-        await self._store.write([("add_professional", row) for row in rows])
+        await self._store.write([many("add_professionals", rows)])
 
     async def add_packaged(self) -> None:
         """Add the prompts that come with bigpe."""
@@ -43,7 +43,7 @@ class PromptLibrary:
             {"text": prompt.text, "source": prompt.source, "license": prompt.license}
             for prompt in professional_prompts()
         ]
-        await self._store.write([("add_professional", row) for row in rows])
+        await self._store.write([many("add_professionals", rows)])
 
     async def counts(self) -> list[tuple[str, str, int]]:
         """(source, licence, number of prompts) of what is there."""

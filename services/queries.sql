@@ -1,4 +1,8 @@
 -- Every statement of the store, by name. Parameters are always bound, never formatted in.
+--
+-- The loader (store.load_queries) replaces {columns} by the columns of a message. A name with a *
+-- stands for two queries: `after` pages forward, `before` backward; {beyond} is the condition on
+-- seq and {direction} the order.
 
 -- name: add_run
 INSERT INTO run(name, created, config, version) VALUES (:name, :created, :config, :version)
@@ -115,57 +119,31 @@ SELECT done, state FROM snapshot WHERE run = :run AND actor = :actor AND version
 
 -- Pages of a transcript; see paging.py. INDEXED BY: without statistics SQLite may pick another.
 
--- name: messages_after
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+-- name: messages_*
+SELECT {columns}
 FROM message INDEXED BY message_by_run
-WHERE run = :run AND seq > :after
-ORDER BY seq LIMIT :limit;
+WHERE run = :run AND seq {beyond}
+ORDER BY seq {direction} LIMIT :limit;
 
--- name: messages_before
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
-FROM message INDEXED BY message_by_run
-WHERE run = :run AND seq < :before
-ORDER BY seq DESC LIMIT :limit;
-
--- name: messages_after_by_type
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+-- name: messages_*_by_type
+SELECT {columns}
 FROM message INDEXED BY message_by_type
-WHERE run = :run AND type = :type AND seq > :after
+WHERE run = :run AND type = :type AND seq {beyond}
   AND (:sender IS NULL OR sender = :sender)
-ORDER BY seq LIMIT :limit;
+ORDER BY seq {direction} LIMIT :limit;
 
--- name: messages_before_by_type
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
-FROM message INDEXED BY message_by_type
-WHERE run = :run AND type = :type AND seq < :before
-  AND (:sender IS NULL OR sender = :sender)
-ORDER BY seq DESC LIMIT :limit;
-
--- name: messages_after_by_round
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+-- name: messages_*_by_round
+SELECT {columns}
 FROM message INDEXED BY message_by_round
-WHERE run = :run AND round = :round AND seq > :after
+WHERE run = :run AND round = :round AND seq {beyond}
   AND (:type IS NULL OR type = :type) AND (:sender IS NULL OR sender = :sender)
-ORDER BY seq LIMIT :limit;
+ORDER BY seq {direction} LIMIT :limit;
 
--- name: messages_before_by_round
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
-FROM message INDEXED BY message_by_round
-WHERE run = :run AND round = :round AND seq < :before
-  AND (:type IS NULL OR type = :type) AND (:sender IS NULL OR sender = :sender)
-ORDER BY seq DESC LIMIT :limit;
-
--- name: messages_after_by_sender
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+-- name: messages_*_by_sender
+SELECT {columns}
 FROM message INDEXED BY message_by_sender
-WHERE run = :run AND sender = :sender AND seq > :after
-ORDER BY seq LIMIT :limit;
-
--- name: messages_before_by_sender
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
-FROM message INDEXED BY message_by_sender
-WHERE run = :run AND sender = :sender AND seq < :before
-ORDER BY seq DESC LIMIT :limit;
+WHERE run = :run AND sender = :sender AND seq {beyond}
+ORDER BY seq {direction} LIMIT :limit;
 
 -- name: count_messages
 SELECT type, sum(n) AS n, sum(tokens) AS tokens FROM tally
@@ -269,8 +247,11 @@ UNION ALL SELECT body FROM evaluation_report
 UNION ALL SELECT state FROM snapshot
 UNION ALL SELECT first_image || ' ' || second_image FROM vote;
 
--- name: add_professional
-INSERT INTO professional(text, source, license) VALUES (:text, :source, :license)
+-- name: add_professionals
+INSERT INTO professional(text, source, license)
+SELECT json_extract(value, '$.text'), json_extract(value, '$.source'),
+  json_extract(value, '$.license')
+FROM json_each(:rows) WHERE true ORDER BY key
 ON CONFLICT(text) DO NOTHING;
 
 -- name: count_professional
@@ -306,19 +287,19 @@ WHERE run = :run AND type = 'PoolChanged' AND seq <= :upto
 ORDER BY seq;
 
 -- name: message_by_mid
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
+SELECT {columns} FROM message
 WHERE run = :run AND mid = :mid;
 
 -- name: message_by_start
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
+SELECT {columns} FROM message
 WHERE +run = :run AND mid >= :start AND mid < :end ORDER BY mid LIMIT :limit;
 
 -- name: message_by_seq
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message
+SELECT {columns} FROM message
 WHERE run = :run AND seq = :seq;
 
 -- name: consequences
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message INDEXED BY message_by_parent
+SELECT {columns} FROM message INDEXED BY message_by_parent
 WHERE run = :run AND parent = :mid AND seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: effect_by_key
@@ -328,21 +309,13 @@ SELECT key, request, result, ms, ts FROM effect WHERE key = :key;
 SELECT (SELECT min(seq) FROM message WHERE run = :run) AS first,
   (SELECT max(seq) FROM message WHERE run = :run) AS last;
 
--- name: search_after
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
+-- name: search_*
+SELECT {columns}
 FROM message INDEXED BY message_by_run
 WHERE run = :run AND seq BETWEEN :lowest AND :highest
   AND (:type IS NULL OR type = :type) AND (:round IS NULL OR round = :round)
   AND (:sender IS NULL OR sender = :sender) AND (:pattern IS NULL OR body LIKE :pattern)
-ORDER BY seq ASC LIMIT :limit;
-
--- name: search_before
-SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms
-FROM message INDEXED BY message_by_run
-WHERE run = :run AND seq BETWEEN :lowest AND :highest
-  AND (:type IS NULL OR type = :type) AND (:round IS NULL OR round = :round)
-  AND (:sender IS NULL OR sender = :sender) AND (:pattern IS NULL OR body LIKE :pattern)
-ORDER BY seq DESC LIMIT :limit;
+ORDER BY seq {direction} LIMIT :limit;
 
 -- name: put_vote
 INSERT INTO vote(run, rater, first, second, source, prompt, seed, first_image, second_image,

@@ -4,26 +4,28 @@ The transcript is also the outbox. A message and the deliveries it owes commit i
 with the mark that its cause was handled; only then is it published. So whatever instant the
 process dies at, the file says which deliveries are still open, and nothing else has to be known.
 
-One writer connection a process, on a thread of its own. Writes queue up and share commits (group
-commit): each caller's statements are a savepoint, so that a bad one fails alone. Readers use a
-connection and thread of their own and, because of WAL, neither block the writer nor wait for it.
+SQLite is reached through aiosqlite only. The writer connection commits the writes that wait as one
+group. When a group fails, each write of it runs again in a savepoint, so that a bad write fails
+alone. The reader connection neither blocks the writer nor waits for it, because of WAL.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import aiosqlite
 
 from bigpe.services import migrations
-from bigpe.services.errors import BigpeError, StoreError
-from bigpe.services.group_thread import GroupThread
+from bigpe.services.batching import GroupQueue
+from bigpe.services.errors import StoreError
 
 Params = Mapping[str, Any]
 Statement = tuple[str, Params]
@@ -34,6 +36,12 @@ WAL_KEPT_BYTES = 16 * 1024 * 1024
 """To which the write-ahead log shrinks again after a reader stayed long and let it grow."""
 MAX_GROUP = 256
 """Transactions that may share one commit."""
+MESSAGE_COLUMNS = "seq, mid, type, sender, parent, round, body, ts, tokens, ms"
+PAGE_WAYS = {
+    "after": {"beyond": "> :after", "direction": "ASC"},
+    "before": {"beyond": "< :before", "direction": "DESC"},
+}
+"""How a query whose name has a `*` pages forward and backward through a transcript."""
 SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect", "vote"})
 """Tables of what is known of held-out prompts; whoever optimises may not even read them."""
 UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
@@ -41,13 +49,17 @@ UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
 
 
 def load_queries(text: str) -> dict[str, str]:
-    """The named statements of a queries file: `-- name: NAME` starts each."""
+    """The named statements of a queries file, expanded as the head of queries.sql describes."""
     queries: dict[str, str] = {}
     for block in text.split("-- name: ")[1:]:
-        name, _, sql = block.partition("\n")
-        if name.strip() in queries:
-            raise StoreError(f"queries.sql names {name.strip()!r} twice")
-        queries[name.strip()] = sql.strip()
+        pattern, _, sql = block.partition("\n")
+        for way, words in PAGE_WAYS.items():
+            name = pattern.strip().replace("*", way)
+            if name in queries:
+                raise StoreError(f"queries.sql names {name!r} twice")
+            queries[name] = sql.strip().format(columns=MESSAGE_COLUMNS, **words)
+            if "*" not in pattern:
+                break
     return queries
 
 
@@ -58,11 +70,6 @@ def many(query: str, rows: Sequence[Params], **shared: object) -> Statement:
     """One statement for all rows, which the query takes as JSON; `shared` is the same of all."""
     # Not ASCII: what SQLite cannot hold is to be refused, not to come in as an escape.
     return (query, {"rows": json.dumps(rows, ensure_ascii=False), **shared})
-
-
-class _Read(NamedTuple):
-    query: str
-    params: Params
 
 
 class Store:
@@ -81,23 +88,17 @@ class Store:
         self._read_only = read_only
         self._sealed = sealed
         self._durability: Durability = durability
-        self._reader: sqlite3.Connection | None = None
-        self._writer: sqlite3.Connection | None = None
-        self._reads: GroupThread[_Read, list[sqlite3.Row]] | None = None
-        self._writes: GroupThread[Sequence[Statement], list[int]] | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._writes: GroupQueue[Sequence[Statement], list[int]] | None = None
+        self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Store:
-        try:
-            await asyncio.to_thread(self._open)
-        except sqlite3.Error as error:
-            await self.close()
-            raise self._explain(error) from error
-        except BigpeError:
-            await self.close()
-            raise
-        if self._writer is not None:
-            self._writes = GroupThread(self._commit, name="store-writer", max_group=MAX_GROUP)
-        self._reads = GroupThread(self._fetch, name="store-reader", max_group=MAX_GROUP)
+        async with contextlib.AsyncExitStack() as opened:
+            try:
+                await self._open(opened)
+            except sqlite3.Error as error:
+                raise self._explain(error) from error
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
@@ -109,38 +110,25 @@ class Store:
         await self.close()
 
     async def close(self) -> None:
-        """Commit what is queued and close; a second call does nothing."""
-        threads, self._reads, self._writes = (self._reads, self._writes), None, None
-        for thread in threads:
-            if thread is not None:
-                await thread.close()
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                await asyncio.to_thread(connection.close)
-        self._reader = self._writer = None
+        """Commit the writes in the queue and close; a second call does nothing."""
+        self._reader = self._writes = None
+        await self._opened.aclose()
 
     # -- reading ------------------------------------------------------------------------------
 
     async def rows(self, query: str, /, **params: Any) -> list[sqlite3.Row]:
         """All rows of the named query."""
-        if self._reads is None:
+        if self._reader is None:
             raise StoreError(f"{self.path} is not open")
-        return await self._reads.do(_Read(query, params))
+        try:
+            return list(await self._reader.execute_fetchall(QUERIES[query], params))
+        except UNWRITABLE as error:
+            raise self._explain(error) from error
 
     async def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         """The first row of the named query, or None."""
         found = await self.rows(query, **params)
         return found[0] if found else None
-
-    def _fetch(self, reads: Sequence[_Read]) -> list[list[sqlite3.Row] | Exception]:
-        """On the reader's thread."""
-        answers: list[list[sqlite3.Row] | Exception] = []
-        for query, params in reads:
-            try:
-                answers.append(_live(self._reader).execute(QUERIES[query], params).fetchall())
-            except UNWRITABLE as error:
-                answers.append(self._explain(error))
-        return answers
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -153,54 +141,64 @@ class Store:
         if self._writes is None:
             why = "open for reading only" if self._read_only else "not open"
             raise StoreError(f"{self.path} is {why}")
-        return await self._writes.do(list(statements))
+        return await self._writes.submit(list(statements))
 
-    def _commit(self, jobs: Sequence[Sequence[Statement]]) -> Sequence[list[int] | Exception]:
-        """On the writer's thread: one transaction. Only if a job fails, a savepoint each."""
-        connection = _live(self._writer)
+    async def _commit(
+        self, writer: aiosqlite.Connection, jobs: Sequence[Sequence[Statement]]
+    ) -> Sequence[list[int] | Exception]:
+        """Run the jobs in one transaction. When one fails, run each in a savepoint."""
         for run_jobs in (_run_together, self._run_apart):
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                await writer.execute("BEGIN IMMEDIATE")
             except UNWRITABLE as error:
-                # No job is to blame, and the lock was waited for long enough already.
+                # No job is to blame, and a retry would wait for the lock twice.
                 return [self._explain(error) for _ in jobs]
             try:
-                answers = run_jobs(jobs, connection)
-                connection.execute("COMMIT")
+                answers = await run_jobs(writer, jobs)
+                await writer.execute("COMMIT")
                 return answers
             except UNWRITABLE as error:
-                if connection.in_transaction:
-                    connection.rollback()
+                if writer.in_transaction:
+                    await writer.rollback()
                 failure = error
         return [self._explain(failure) for _ in jobs]
 
-    def _run_apart(
-        self, jobs: Sequence[Sequence[Statement]], connection: sqlite3.Connection
+    async def _run_apart(
+        self, writer: aiosqlite.Connection, jobs: Sequence[Sequence[Statement]]
     ) -> Sequence[list[int] | Exception]:
         answers: list[list[int] | Exception] = []
         for job in jobs:
-            connection.execute("SAVEPOINT job")
+            await writer.execute("SAVEPOINT job")
             try:
-                answers += _run_together([job], connection)
+                answers += await _run_together(writer, [job])
             except UNWRITABLE as error:
-                if not connection.in_transaction:
-                    raise  # SQLite gave up the whole transaction (disk full): nobody committed
-                connection.execute("ROLLBACK TO job")
+                if not writer.in_transaction:
+                    raise  # SQLite rolled the transaction back (disk full): all jobs failed
+                await writer.execute("ROLLBACK TO job")
                 answers.append(self._explain(error))
-            connection.execute("RELEASE job")
+            await writer.execute("RELEASE job")
         return answers
 
     # -- opening ------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        if not self._read_only:
-            self._writer = self._connect(writable=True)
-            self._prepare(self._writer)
-        self._reader = self._connect(writable=False)
-        self._migrate_for_reading(self._reader)
-        self._seal()
+    async def _open(self, opened: contextlib.AsyncExitStack) -> None:
+        writer = None if self._read_only else await self._connect(opened, writable=True)
+        if writer is not None:
+            await self._prepare(writer)
+        reader = await self._connect(opened, writable=False)
+        await self._migrate_for_reading(reader)
+        if self._sealed:
+            for connection in (reader, writer):
+                if connection is not None:
+                    await connection.set_authorizer(_refuse_sealed)
+        if writer is not None:
+            self._writes = GroupQueue(partial(self._commit, writer), max_group=MAX_GROUP)
+            opened.push_async_callback(self._writes.close)
+        self._reader = reader
 
-    def _connect(self, *, writable: bool) -> sqlite3.Connection:
+    async def _connect(
+        self, opened: contextlib.AsyncExitStack, *, writable: bool
+    ) -> aiosqlite.Connection:
         if writable:
             self._make_folder()
         mode = "rwc" if writable else "ro"
@@ -208,21 +206,16 @@ class Store:
             raise StoreError(
                 f"there is no project database at {self.path}; start with `bigpe init`"
             )
-        connection = sqlite3.connect(
-            f"{self.path.resolve().as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,  # each is used by one thread at a time
+        connection = await opened.enter_async_context(
+            aiosqlite.connect(
+                f"{self.path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                timeout=BUSY_TIMEOUT_MS / 1000,
+            )
         )
         connection.row_factory = sqlite3.Row
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         return connection
-
-    def _seal(self) -> None:
-        if self._sealed:
-            for connection in (self._reader, self._writer):
-                if connection is not None:
-                    connection.set_authorizer(_refuse_sealed)
 
     def _make_folder(self) -> None:
         try:
@@ -233,43 +226,40 @@ class Store:
                 "choose a folder that you may write"
             ) from error
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        version = self._check_version(connection)
+    async def _prepare(self, connection: aiosqlite.Connection) -> None:
+        version = await self._check_version(connection)
+        await self._tune(connection)
         if version == migrations.VERSION:
-            self._tune(connection)
             return
-        self._tune(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        # Another process may have migrated between the look and the lock.
-        version = _user_version(connection)
+        await connection.execute("BEGIN IMMEDIATE")
+        # Another process may have migrated before the lock was taken.
+        version = await _user_version(connection)
         if 0 < version < migrations.VERSION:
-            self._back_up(version)
+            await self._back_up(version)
         for step in migrations.STEPS[version:]:
             for statement in step:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {max(version, migrations.VERSION)}")
-        connection.execute("COMMIT")
+                await connection.execute(statement)
+        version = max(version, migrations.VERSION)
+        await connection.execute(f"PRAGMA user_version = {version}")
+        await connection.execute("COMMIT")
 
-    def _migrate_for_reading(self, reader: sqlite3.Connection) -> None:
-        """The queries are of the newest schema, so what an older bigpe wrote is migrated first."""
-        if 0 < self._check_version(reader) < migrations.VERSION:
-            connection = self._connect(writable=True)
-            try:
-                self._prepare(connection)
-            finally:
-                connection.close()
+    async def _migrate_for_reading(self, reader: aiosqlite.Connection) -> None:
+        """Migrate a file of an older bigpe: the queries need the newest schema."""
+        if 0 < await self._check_version(reader) < migrations.VERSION:
+            async with contextlib.AsyncExitStack() as opened:
+                await self._prepare(await self._connect(opened, writable=True))
 
-    def _back_up(self, version: int) -> None:
-        """Copy what is committed, the write-ahead log included; whole or not at all."""
+    async def _back_up(self, version: int) -> None:
+        """Copy what is committed, the write-ahead log included; the copy is whole or absent."""
         copy = self.path.with_name(f"{self.path.name}.v{version}.bak")
         unfinished = copy.with_suffix(".tmp")
         try:
             unfinished.unlink(missing_ok=True)
-            with (
-                contextlib.closing(sqlite3.connect(self.path)) as source,
-                contextlib.closing(sqlite3.connect(unfinished)) as target,
+            async with (
+                aiosqlite.connect(self.path) as source,
+                aiosqlite.connect(unfinished) as target,
             ):
-                source.backup(target)
+                await source.backup(target)
             unfinished.replace(copy)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
@@ -277,15 +267,19 @@ class Store:
                 f"{copy.name} beside it. Nothing was changed"
             ) from error
 
-    def _tune(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+    async def _tune(self, connection: aiosqlite.Connection) -> None:
         level = "FULL" if self._durability == "full" else "NORMAL"
-        connection.execute(f"PRAGMA synchronous = {level}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+        for setting in (
+            "journal_mode = WAL",
+            f"synchronous = {level}",
+            "foreign_keys = ON",
+            f"journal_size_limit = {WAL_KEPT_BYTES}",
+        ):
+            # Fetched, so that no statement stays open on the connection.
+            await connection.execute_fetchall(f"PRAGMA {setting}")
 
-    def _check_version(self, connection: sqlite3.Connection) -> int:
-        version = _user_version(connection)
+    async def _check_version(self, connection: aiosqlite.Connection) -> int:
+        version = await _user_version(connection)
         if version > migrations.VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer bigpe (schema {version}, this one knows "
@@ -316,19 +310,15 @@ def _refuse_sealed(action: int, first: str | None, second: str | None, *_: str |
     return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 
 
-def _run_together(
-    jobs: Sequence[Sequence[Statement]], connection: sqlite3.Connection
+async def _run_together(
+    writer: aiosqlite.Connection, jobs: Sequence[Sequence[Statement]]
 ) -> Sequence[list[int] | Exception]:
     return [
-        [max(0, connection.execute(QUERIES[query], params).rowcount) for query, params in job]
+        [max(0, (await writer.execute(QUERIES[query], params)).rowcount) for query, params in job]
         for job in jobs
     ]
 
 
-def _live(connection: sqlite3.Connection | None) -> sqlite3.Connection:
-    assert connection is not None, "its thread ends before it is closed"
-    return connection
-
-
-def _user_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+async def _user_version(connection: aiosqlite.Connection) -> int:
+    ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
+    return int(version)

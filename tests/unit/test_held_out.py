@@ -12,7 +12,7 @@ from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.runtime.evaluation import PLAIN, measure
 from bigpe.services.errors import ConfigError, HeldOutError, StoreError
-from bigpe.services.store import SEALED, Store
+from bigpe.services.store import QUERIES, SEALED, Store
 from bigpe.services.values import ScoreRequest
 
 SHORT = {"run": {**CONFIG["run"], "rounds": 3}}
@@ -76,21 +76,22 @@ WAYS_IN = (
 
 
 @pytest.mark.parametrize("table", sorted(SEALED))
-async def test_sqlite_itself_refuses_the_tables(tmp_path: Path, table: str) -> None:
+async def test_sqlite_itself_refuses_the_tables(
+    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Store(tmp_path / "p.db", sealed=True) as store:
-        for connection, refusal in (
-            (store._writer, "not authorized|prohibited"),
-            (store._reader, "not authorized|prohibited|readonly"),
-        ):
-            assert connection is not None
-            for sql in WAYS_IN:
-                with pytest.raises(sqlite3.DatabaseError, match=refusal):
-                    connection.execute(sql.format(table=table)).fetchall()
-                    # A view is refused when it is read, at the latest.
-                    connection.execute("SELECT * FROM spy").fetchall()
+        for sql in WAYS_IN:
+            monkeypatch.setitem(QUERIES, "way in", sql.format(table=table))
+            # A view is refused when it is read, at the latest.
+            monkeypatch.setitem(QUERIES, "view", "SELECT * FROM spy")
+            with pytest.raises(StoreError, match="not authorized|prohibited"):
+                await store.write([("way in", {}), ("view", {})])
+            with pytest.raises(StoreError, match="not authorized|prohibited|readonly"):
+                await store.rows("way in")
+                await store.rows("view")
     async with Store(tmp_path / "p.db") as store:
-        assert store._reader is not None
-        assert store._reader.execute(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608
+        monkeypatch.setitem(QUERIES, "count", f"SELECT count(*) FROM {table}")  # noqa: S608
+        assert await store.rows("count")
 
 
 async def test_named_queries_are_refused_and_the_message_says_why(judged: Path) -> None:

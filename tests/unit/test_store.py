@@ -159,11 +159,21 @@ def test_queries_have_unique_names() -> None:
         load_queries("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;")
 
 
+def test_a_query_with_a_star_pages_both_ways() -> None:
+    found = load_queries(
+        "-- name: page_*\nSELECT {columns} FROM message WHERE seq {beyond} ORDER BY seq {direction}"
+    )
+    assert set(found) == {"page_after", "page_before"}
+    assert found["page_after"].endswith("WHERE seq > :after ORDER BY seq ASC")
+    assert found["page_before"].endswith("WHERE seq < :before ORDER BY seq DESC")
+    assert found["page_after"].startswith("SELECT seq, mid,")
+
+
 async def test_professional_prompts_are_searched_by_word_stem(tmp_path: Path) -> None:
     async with Store(tmp_path / "p.db") as store:
         for text in ("castles at dusk", "a teapot"):
             row = {"text": text, "source": "test", "license": "CC0-1.0"}
-            await store.write([("add_professional", row)])
+            await store.write([many("add_professionals", [row])])
         found = await store.rows("search_professional", query='"castle"', limit=5)
     assert [r["text"] for r in found] == ["castles at dusk"]
 
