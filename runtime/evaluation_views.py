@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, SequenceLine
 from bigpe.runtime.evaluation import DISTRACTORS
-from bigpe.runtime.transcript import points
+from bigpe.runtime.formatting import points
 
 HEADINGS = (
     "treatment",

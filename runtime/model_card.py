@@ -7,8 +7,8 @@ import re
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from bigpe.runtime.comparison import Difference
+from bigpe.runtime.formatting import points
 from bigpe.runtime.published import HeldOut, Published
-from bigpe.runtime.transcript import points
 
 TAGS = ["bigpe", "prompt-rewriting", "text-to-image"]
 

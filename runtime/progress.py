@@ -24,8 +24,8 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.expectation import amounts, told_end, told_use, within_minutes
+from bigpe.runtime.formatting import points, quote
 from bigpe.runtime.session import Session
-from bigpe.runtime.transcript import points, quote
 
 
 class RunView:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.pool import PoolRow
-from bigpe.runtime.transcript import points
+from bigpe.runtime.formatting import points
 
 
 def result_json(

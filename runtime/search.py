@@ -1,36 +1,38 @@
-"""Finding messages in a transcript of any length, a page at a time.
+"""Finds messages in a transcript of any length, page by page.
 
-A page is found by its place (the sequence number after or before which it lies), never by counting,
-and a search looks at a bounded stretch before it answers: with what it found and how far it came.
-Nothing is indexed for it: an index of every word said would cost each commit of the run more than
-it is worth to the few who search (docs/decisions/0014).
+A page begins at a sequence number, so no rows are counted. A search reads a bounded stretch, then
+answers with what it found and how far it came. There is no full-text index: it would slow each
+commit of the run more than it helps the few searches (docs/decisions/0014).
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from pydantic import ValidationError
 
 from bigpe.agents.messages import AnyMessage, parse_message
 from bigpe.services.errors import ConfigError
-from bigpe.services.paging import NEWEST, PAGE, page
+from bigpe.services.paging import PAGE, page
 from bigpe.services.store import Store
 
 QUIET_KINDS = ("RenderRequested", "ScoreRequested", "ImageRendered", "LlmTurn")
-"""Left out of the short transcript: each is told by its consequence."""
+"""Left out of the short transcript: a consequence of each says the same."""
 SESSION = "session"
-"""Who says what no actor says."""
+"""The sender of messages that no actor sends."""
 STRETCH = 20_000
-"""Rows that a search looks at in one go."""
+"""Sequence numbers that a search covers in one go."""
 CANDIDATES = 500
+"""Rows that the database returns of a stretch, at most."""
 SECONDS = 0.25
-"""A search answers after about so long."""
+"""Time after which a search answers."""
 ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 """Of messages, instructions and pictures."""
 SHORTEST_ID = 6
@@ -52,7 +54,7 @@ class Row(NamedTuple):
     """Unix time, seconds."""
     tokens: int
     ms: float
-    """How long the step took that said it."""
+    """Duration of the step that sent it."""
 
     @property
     def message(self) -> AnyMessage | None:
@@ -72,106 +74,172 @@ class Wanted(NamedTuple):
     text: str = ""
     """Part of any text in the message, whatever the case."""
     quiet: bool = False
-    """Without the kinds that are told by their consequence, unless `kind` asks for one."""
+    """Without the quiet kinds, unless `kind` or `text` asks for more."""
+
+    def accepts(self, row: Row) -> bool:
+        """Whether a row that the database selects by kind, round and sender is wanted."""
+        if self.text:
+            return has_text(row.body, self.text)
+        return self.kind is not None or not self.quiet or row.kind not in QUIET_KINDS
+
+
+class Cursor(NamedTuple):
+    """The place where a search begins, and its direction."""
+
+    seq: int = 0
+    """The message with this sequence number is not searched itself."""
+    backward: bool = False
+
+    @classmethod
+    def after(cls, seq: int) -> Cursor:
+        """Forward from a sequence number."""
+        return cls(seq)
+
+    @classmethod
+    def before(cls, seq: int) -> Cursor:
+        """Backward from a sequence number."""
+        return cls(seq, backward=True)
+
+
+START = Cursor()
 
 
 class Page(NamedTuple):
-    """What was found, in transcript order."""
+    """What a search finds, in transcript order."""
 
     rows: list[Row]
+    first: int
+    """The search covers the sequence numbers from here"""
+    last: int
+    """to here."""
     more: bool
-    """Whether there may be more in the direction of the search."""
+    """Whether messages are left in the direction of the search."""
+
+    @property
+    def older(self) -> Cursor:
+        """Where the page above begins."""
+        return Cursor.before(self.first)
+
+    @property
+    def newer(self) -> Cursor:
+        """Where the page below begins."""
+        return Cursor.after(self.last)
+
+
+class Stretch(NamedTuple):
+    """Rows that were read in one go, in the direction of the search."""
+
+    rows: list[Row]
     reached: int
-    """Up to which sequence number was searched: where to go on."""
+    """The sequence number up to which everything was read."""
 
 
 async def find(
     store: Store,
     run: str,
     wanted: Wanted,
+    cursor: Cursor = START,
     *,
-    after: int = 0,
-    before: int | None = None,
     limit: int = 100,
     seconds: float | None = SECONDS,
 ) -> Page:
-    """The first `limit` wanted messages after `after`, or the last ones before `before`.
+    """The `limit` wanted messages that come next from the cursor on.
 
-    `seconds`: stop searching after about so long (None: never) and say how far it came.
+    `seconds`: time after which the search stops (None: never). The page says how far it came.
     """
     until = None if seconds is None else time.monotonic() + seconds
     if wanted.sender == SESSION:
         wanted = wanted._replace(sender="")
     ends = await store.one("ends_of_run", run=run)
-    first, last = (ends["first"] or 0, ends["last"] or 0) if ends else (0, 0)
-    found: list[Row] = []
-    at = max(after, first - 1) if before is None else min(before, last + 1)
-    while at < last if before is None else at > first:
-        look = _search if wanted.text else _turn_pages
-        rows, at = await look(store, run, wanted, at, before is not None, limit - len(found))
-        found += rows
-        if len(found) >= limit or (until is not None and time.monotonic() > until):
-            break
-    more = at < last if before is None else at > first
-    return Page(found if before is None else found[::-1], more, at)
+    oldest, newest = (ends["first"] or 0, ends["last"] or 0) if ends else (0, 0)
+    if cursor.backward:
+        start = min(cursor.seq, newest + 1)
+        stretches = read_backward(store, run, wanted, start, oldest)
+    else:
+        start = max(cursor.seq, oldest - 1)
+        stretches = read_forward(store, run, wanted, start, newest)
+    rows: list[Row] = []
+    reached = start
+    async with aclosing(stretches):
+        async for stretch in stretches:
+            rows += islice(filter(wanted.accepts, stretch.rows), limit - len(rows))
+            reached = stretch.reached if len(rows) < limit else rows[-1].seq
+            if len(rows) >= limit or (until is not None and time.monotonic() > until):
+                break
+    if cursor.backward:
+        return Page(rows[::-1], reached, start - 1, more=reached > oldest)
+    return Page(rows, start + 1, reached, more=reached < newest)
 
 
 async def every(store: Store, run: str, wanted: Wanted) -> AsyncIterator[Row]:
-    """All wanted messages in transcript order, read a page at a time."""
-    after, more = 0, True
+    """All wanted messages in transcript order, read page by page."""
+    cursor, more = START, True
     while more:
-        found = await find(store, run, wanted, after=after, limit=PAGE, seconds=None)
+        found = await find(store, run, wanted, cursor, limit=PAGE, seconds=None)
         for row in found.rows:
             yield row
-        after, more = found.reached, found.more
+        cursor, more = found.newer, found.more
 
 
-async def _turn_pages(
-    store: Store, run: str, wanted: Wanted, at: int, backward: bool, limit: int
-) -> tuple[list[Row], int]:
-    """The next wanted messages from `at` on, in the direction of the search, and where they end."""
-    rows = await page(
-        store,
-        run,
-        after=at,
-        before=at if backward else None,
-        round=wanted.round,
-        type=wanted.kind,
-        sender=wanted.sender,
-    )
-    found = [as_row(row) for row in (rows[::-1] if backward else rows)]
-    quiet = wanted.quiet and wanted.kind is None
-    kept = [row for row in found if not (quiet and row.kind in QUIET_KINDS)][:limit]
-    if len(kept) == limit:
-        return kept, kept[-1].seq
-    if len(rows) == PAGE:
-        return kept, found[-1].seq
-    return kept, (0 if backward else NEWEST)
+async def read_forward(
+    store: Store, run: str, wanted: Wanted, after: int, newest: int
+) -> AsyncGenerator[Stretch]:
+    """The candidates after a sequence number up to the run's newest message."""
+    while after < newest:
+        if wanted.text:
+            upto = min(after + STRETCH, newest)
+            rows = await _candidates(store, run, wanted, "search_after", after + 1, upto)
+            full = len(rows) == CANDIDATES
+        else:
+            rows = await page(store, run, after=after, **_columns(wanted))
+            upto = max(newest, rows[-1]["seq"] if rows else 0)  # the run may go on meanwhile
+            full = len(rows) == PAGE
+        after = rows[-1]["seq"] if full else upto
+        yield Stretch([as_row(row) for row in rows], after)
 
 
-async def _search(
-    store: Store, run: str, wanted: Wanted, at: int, backward: bool, limit: int
-) -> tuple[list[Row], int]:
-    """Like `_turn_pages`, with a text: one stretch."""
-    lowest, highest = (at - STRETCH, at - 1) if backward else (at + 1, at + STRETCH)
-    rows = await store.rows(
-        f"search_{'before' if backward else 'after'}",
+async def read_backward(
+    store: Store, run: str, wanted: Wanted, before: int, oldest: int
+) -> AsyncGenerator[Stretch]:
+    """The candidates before a sequence number down to the run's oldest message."""
+    while before > oldest:
+        if wanted.text:
+            downto = max(before - STRETCH, oldest)
+            rows = await _candidates(store, run, wanted, "search_before", downto, before - 1)
+            full = len(rows) == CANDIDATES
+        else:
+            downto = oldest
+            rows = (await page(store, run, before=before, **_columns(wanted)))[::-1]
+            full = len(rows) == PAGE
+        before = rows[-1]["seq"] if full else downto
+        yield Stretch([as_row(row) for row in rows], before)
+
+
+class _Columns(TypedDict):
+    """What the database selects by; None means any."""
+
+    type: str | None
+    round: int | None
+    sender: str | None
+
+
+def _columns(wanted: Wanted) -> _Columns:
+    return {"type": wanted.kind, "round": wanted.round, "sender": wanted.sender}
+
+
+async def _candidates(
+    store: Store, run: str, wanted: Wanted, query: str, lowest: int, highest: int
+) -> list[sqlite3.Row]:
+    """The rows between two sequence numbers that may have the wanted text."""
+    return await store.rows(
+        query,
         run=run,
         lowest=lowest,
         highest=highest,
-        type=wanted.kind,
-        round=wanted.round,
-        sender=wanted.sender,
         pattern=pattern_of(wanted.text),
         limit=CANDIDATES,
+        **_columns(wanted),
     )
-    matching = (as_row(row) for row in rows if has_text(row["body"], wanted.text))
-    kept = list(islice(matching, limit))
-    if len(kept) == limit:
-        return kept, kept[-1].seq
-    if len(rows) == CANDIDATES:
-        return kept, rows[-1]["seq"]
-    return kept, (lowest if backward else highest)
 
 
 def as_row(row: Any) -> Row:
@@ -197,11 +265,14 @@ async def message_row(store: Store, run: str, mid: str) -> Row | None:
 
 
 async def message_like(store: Store, run: str, start: str) -> Row:
-    """The one message whose id begins so; ConfigError when there is none, or several."""
+    """The message whose id begins with `start`; ConfigError when there is none, or several."""
     rows = await store.rows("message_by_start", run=run, start=start, end=f"{start}g", limit=2)
     if len(rows) != 1:
-        told = "more than one message has an id that begins" if rows else "no message has an id"
-        raise ConfigError(f"{told} {start!r} in run {run!r}; `bigpe inspect --full` shows the ids")
+        problem = "more than one message has an id" if rows else "no message has an id"
+        raise ConfigError(
+            f"{problem} that begins with {start!r} in run {run!r}; "
+            "run `bigpe inspect --full` to see the ids"
+        )
     return as_row(rows[0])
 
 

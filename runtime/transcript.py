@@ -1,269 +1,369 @@
-"""A run's transcript, told so that a person can follow it from naive prompt to score."""
+"""What each kind of message says: one entry per kind, printed by terminal and pages alike."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+import json
+from functools import singledispatch
 
-from bigpe.agents.messages import (
-    AnyMessage,
-    ArmPulled,
-    CritiqueRequested,
-    GradientsComputed,
-    ImageRendered,
-    ImageScored,
-    InstructionsProposed,
-    LlmTurn,
-    PlanChanged,
-    PoolChanged,
-    PromptsRewritten,
-    ProposalRequested,
-    RenderRequested,
-    RewriteRequested,
-    RunStarted,
-    RunStopped,
-    ScoreRequested,
-    StepFailed,
-    StopRequested,
-    parse_message,
-)
-from bigpe.agents.role_messages import (
-    GateDecided,
-    Judgement,
-    ReviewRequested,
-    RoleReported,
-    RoleSaid,
-    RolesChanged,
+from bigpe.agents import messages, role_messages
+from bigpe.runtime.message_parts import (
+    LONGEST_CAUSE,
+    ChatTurns,
+    Description,
+    EvidenceTable,
+    Gain,
+    GainList,
+    ImageReference,
+    InstructionId,
+    Line,
+    Part,
+    Preformatted,
+    Quoted,
+    Score,
+    bad,
+    dim,
+    line,
+    lines,
+    strong,
 )
 from bigpe.runtime.search import Row
-from bigpe.services.paging import PAGE, page
-from bigpe.services.store import Store
 
 
-class Entry(NamedTuple):
-    """A transcript row."""
-
-    seq: int
-    sender: str
-    ts: float
-    """Unix time, seconds."""
-    tokens: int
-    ms: float
-    """How long the step took that said it."""
-    message: AnyMessage
-
-
-async def entries(
-    store: Store,
-    run: str,
-    *,
-    type: str | None = None,
-    round: int | None = None,
-    sender: str | None = None,
-    after: int = 0,
-) -> AsyncIterator[Entry]:
-    """The run's messages in the order they were stored, read a page at a time."""
-    while True:
-        rows = await page(store, run, after=after, type=type, round=round, sender=sender)
-        for row in rows:
-            yield Entry(
-                row["seq"],
-                row["sender"] or "session",
-                row["ts"],
-                row["tokens"],
-                row["ms"],
-                parse_message(row["body"]),
-            )
-        if len(rows) < PAGE:
-            return
-        after = rows[-1]["seq"]
-
-
-def quote(text: str, limit: int = 160) -> str:
-    """`text` in quotes on one line, cut at `limit` characters; control characters made visible."""
-    flat = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in flat)
-    return f'"{shown[: limit - 1]}…"' if len(shown) > limit else f'"{shown}"'
-
-
-def points(value: float) -> str:
-    """A gain on the display scale (score x 100), with its sign."""
-    return f"{100 * value:+.2f}"
-
-
-def describe_row(row: Row) -> list[str]:
-    """Like `describe`, of a stored message of any kind."""
+def describe_row(row: Row) -> Description:
+    """Like `describe`, for a stored message of any kind."""
     message = row.message
-    return describe(message) if message else [f"{row.kind}, which this version does not know"]
+    if message is not None:
+        return describe(message)
+    body = json.dumps(json.loads(row.body), indent=2, ensure_ascii=False)
+    headline = f"{row.kind}: this version of bigpe cannot read it"
+    return Description(line(headline), (Preformatted(body, "its JSON"),))
 
 
-def describe(message: AnyMessage) -> list[str]:
-    """What a message says, a headline and indented details."""
-    match message:
-        case RunStarted(plan=plan):
-            return [
-                f"run {message.run}: {plan.rounds} rounds of {plan.batch_size} prompts, policy "
-                f"{plan.policy.get('name')}, pool of {plan.pool_size}, seed {plan.seed}",
-                *(f"  seed instruction {quote(s.instruction.text)}" for s in plan.instructions),
-            ]
-        case PlanChanged():
-            limits = [f"{name}={value:,g}" for name, value in message.limits if value]
-            return [
-                f"the plan is changed: {message.rounds} rounds, {message.concurrency} at a time, "
-                f"budget {' '.join(limits) or 'without limits'}"
-            ]
-        case StopRequested():
-            return [f"asks to stop: {message.reason}"]
-        case RewriteRequested():
-            return [
-                f"rewrite {len(message.tasks)} prompts under {message.instruction.id[:8]} "
-                f"{quote(message.instruction.text)}",
-                *(f"  {quote(t.naive)} (image seed {t.image_seed})" for t in message.tasks),
-            ]
-        case PromptsRewritten():
-            return [f"rewrote {len(message.rewrites)} prompts", *_rewrites(message)]
-        case LlmTurn():
-            answer = str(message.chat[-1].get("content", "")) if message.chat else ""
-            used = f"{message.prompt_tokens}+{message.completion_tokens} tokens"
-            return [f"asked its language model ({used}): {quote(answer)}"]
-        case RenderRequested():
-            return [f"paint the {message.purpose} prompt {quote(message.prompt)}"]
-        case ImageRendered():
-            size = f"{message.image.width}x{message.image.height}"
-            cut = message.image.truncated_tokens
-            note = f", {max(cut.values())} tokens cut off" if cut else ""
-            return [
-                f"painted {message.purpose} {quote(message.prompt)} as "
-                f"{message.image.digest[:8]} ({size}{note})"
-            ]
-        case ScoreRequested():
-            return [f"score {message.image[:8]} against {quote(message.naive)}"]
-        case ImageScored():
-            unread = message.naive_truncated
-            note = f" ({unread} tokens of it cut off)" if unread else ""
-            return [
-                f"{100 * message.score:.2f} for {message.image[:8]}, the {message.purpose} "
-                f"picture of {quote(message.naive)}{note}"
-            ]
-        case ArmPulled():
-            return [f"pulled {message.instruction[:8]}", *_gains(message)]
-        case CritiqueRequested():
-            return ["what made the difference?", *_evidence(message)]
-        case GradientsComputed():
-            return [_count(len(message.gradients), "gradient"), *_gradients(message)]
-        case ProposalRequested():
-            return [f"turn {_count(len(message.gradients), 'gradient')} into instructions"]
-        case InstructionsProposed():
-            return [
-                f"proposed {_count(len(message.proposals), 'instruction')}",
-                *_proposals(message),
-            ]
-        case PoolChanged():
-            return [f"pool: best is {message.best[:8]}", *_pool(message)]
-        case RunStopped():
-            return [f"the run ends: {message.reason}; best is {message.best[:8]}"]
-        case RolesChanged():
-            return [f"observers: {', '.join(message.observers) or 'none any more'}"]
-        case RoleSaid():
-            used = message.usage.prompt_tokens, message.usage.completion_tokens
-            spent = f" ({used[0]}+{used[1]} tokens)" if message.usage.calls else ""
-            told = [f"  {line}" for text in message.texts for line in text.splitlines()]
-            return [f"on {message.about}{spent}{':' if told else ': nothing to say'}", *told]
-        case RoleReported():
-            return [f"used {_count(message.usage.calls, 'LLM call')} for round {message.round}"]
-        case ReviewRequested():
-            return [f"may this {message.subject.get('kind')} proceed, {message.role}?"]
-        case GateDecided():
-            return [_verdict(message), *(_judgement(j) for j in message.judgements)]
-        case StepFailed():
-            follow = "will be tried again" if message.will_retry else "given up"
-            of = f" of {quote(message.naive)}" if message.naive else ""
-            return [
-                f"{message.actor} failed at {message.step_kind}{of} (attempt {message.attempt}, "
-                f"{follow}): {message.error}: {quote(message.cause, 400)}"
-            ]
+@singledispatch
+def describe(message: messages.Message) -> Description:
+    """What a message says. Each kind has its entry below; a kind without one is shown as JSON."""
+    return Description(line(message.kind), (Preformatted(message.model_dump_json(indent=2)),))
+
+
+# -- the run --------------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.RunStarted) -> Description:
+    plan = message.plan
+    return Description(
+        line(
+            f"run {message.run}: {plan.rounds} rounds of {plan.batch_size} prompts, policy "
+            f"{plan.policy.get('name')}, pool of {plan.pool_size}, seed {plan.seed}"
+        ),
+        (
+            lines(
+                line("seed instruction ", dim(seed.name), " ", Quoted(seed.instruction.text))
+                for seed in plan.instructions
+            ),
+        ),
+    )
+
+
+@describe.register
+def _(message: messages.PlanChanged) -> Description:
+    limits = [f"{name}={value:,g}" for name, value in message.limits if value]
+    return Description(
+        line(
+            f"the plan is changed: {message.rounds} rounds, {message.concurrency} at a time, "
+            f"budget {' '.join(limits) or 'without limits'}"
+        )
+    )
+
+
+@describe.register
+def _(message: messages.StopRequested) -> Description:
+    return Description(line(f"requests a stop: {message.reason}"))
+
+
+@describe.register
+def _(message: messages.RunStopped) -> Description:
+    return Description(
+        line(f"the run ends: {message.reason}; best is ", InstructionId(message.best))
+    )
+
+
+@describe.register
+def _(message: messages.StepFailed) -> Description:
+    follow = "will be tried again" if message.will_retry else "given up"
+    naive = (" of ", Quoted(message.naive)) if message.naive else ()
+    details: list[Part] = [Preformatted(message.cause)]
+    if message.raw:
+        details.append(Preformatted(message.raw, "the model’s whole answer"))
+    return Description(
+        line(
+            bad(f"{message.actor} failed at {message.step_kind}"),
+            *naive,
+            bad(f" (attempt {message.attempt}, {follow}): {message.error}"),
+        ),
+        tuple(details),
+        gist=(": ", Quoted(message.cause, LONGEST_CAUSE)),
+    )
+
+
+# -- rewriting ------------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.RewriteRequested) -> Description:
+    text = Quoted(message.instruction.text)
+    return Description(
+        line(
+            f"rewrite {_count(len(message.tasks), 'prompt')} under ",
+            InstructionId(message.instruction.id),
+        ),
+        (
+            line(text),
+            lines(
+                line(Quoted(task.naive), dim(f" image seed {task.image_seed}"))
+                for task in message.tasks
+            ),
+        ),
+        gist=(" ", text),
+    )
+
+
+@describe.register
+def _(message: messages.PromptsRewritten) -> Description:
+    return Description(
+        line(f"rewrote {_count(len(message.rewrites), 'prompt')}"),
+        (lines(map(_rewrite, message.rewrites)),),
+    )
+
+
+def _rewrite(rewrite: messages.Rewritten) -> Line:
+    if rewrite.fallback:
+        return line(Quoted(rewrite.naive), bad(f" kept naive: {rewrite.fallback}"))
+    attempt = f", attempt {rewrite.attempts}" if rewrite.attempts > 1 else ""
+    naive = Quoted(rewrite.naive, style="dim")
+    return line(naive, dim(" -> "), Quoted(rewrite.text), dim(attempt))
+
+
+@describe.register
+def _(message: messages.LlmTurn) -> Description:
+    chat = ChatTurns(message.chat)
+    used = _tokens(message.prompt_tokens, message.completion_tokens)
+    return Description(
+        line(dim(f"asked its language model ({used})")),
+        (chat,),
+        gist=(": ", Quoted(chat.answer)),
+    )
+
+
+# -- images and scores ----------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.RenderRequested) -> Description:
+    prompt, seed = Quoted(message.prompt), dim(f" seed {message.seed}")
+    return Description(line(f"paint the {message.purpose} prompt ", prompt, seed), folds=True)
+
+
+@describe.register
+def _(message: messages.ImageRendered) -> Description:
+    image = message.image
+    cut = max(image.truncated_tokens.values(), default=0)
+    note = f", {cut} tokens cut off" if cut else ""
+    return Description(
+        line(
+            f"painted the {message.purpose} prompt ",
+            Quoted(message.prompt),
+            dim(f" as {image.digest[:8]} ({image.width}x{image.height}{note})"),
+        ),
+        (_image(message, image.digest, line(dim("naive "), Quoted(message.naive))),),
+        folds=True,
+    )
+
+
+@describe.register
+def _(message: messages.ScoreRequested) -> Description:
+    naive = Quoted(message.naive)
+    return Description(
+        line(f"score {message.image[:8]}, the {message.purpose} picture, against ", naive),
+        (_image(message, message.image, line(Quoted(message.prompt))),),
+        folds=True,
+    )
+
+
+@describe.register
+def _(message: messages.ImageScored) -> Description:
+    unread = message.naive_truncated
+    note = (bad(f" ({unread} tokens of it cut off)"),) if unread else ()
+    caption = [line(Quoted(message.prompt))]
+    if message.truncated:
+        caption.append(line(bad(f"{message.truncated} tokens of the prompt cut off")))
+    caption.append(line(dim(f"score x 100, by scorer {message.scorer[:8]}")))
+    return Description(
+        line(
+            Score(message.score),
+            f" for {message.image[:8]}, the {message.purpose} picture of ",
+            Quoted(message.naive),
+            *note,
+        ),
+        (_image(message, message.image, *caption, score=message.score),),
+        folds=True,
+    )
+
+
+def _image(
+    message: messages.ImageRendered | messages.ScoreRequested | messages.ImageScored,
+    digest: str,
+    *caption: Line,
+    score: float | None = None,
+) -> ImageReference:
+    label = line(message.purpose) if score is None else line(message.purpose, " ", Score(score))
+    seed = line(dim(f"seed {message.seed}"))
+    return ImageReference(
+        digest, f"{message.purpose}: {message.prompt}", label, caption=(*caption, seed)
+    )
+
+
+# -- what is learned ------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.ArmPulled) -> Description:
+    details: list[Part] = [GainList(message.gains)]
+    if message.gains and not message.teaches:
+        details.append(line(dim("no newcomer is due, so no gradient is asked for")))
+    if message.missing:
+        details.append(line(bad(f"{message.missing} comparisons are missing (a service failed)")))
+    return Description(line("pulled ", InstructionId(message.instruction)), tuple(details))
+
+
+@describe.register
+def _(message: messages.CritiqueRequested) -> Description:
+    sides = (
+        ("best", message.best),
+        ("worst", message.worst),
+        ("professional", message.professional),
+    )
+    return Description(
+        line("what made the difference under ", InstructionId(message.instruction.id), "?"),
+        (
+            EvidenceTable(message.rows),
+            lines(
+                line(dim(f"{side}: "), Gain(pair.gain), " ", Quoted(pair.rewrite))
+                for side, pair in sides
+                if pair
+            ),
+        ),
+    )
+
+
+@describe.register
+def _(message: messages.GradientsComputed) -> Description:
+    details = [row for gradient in message.gradients for row in _gradient(gradient)]
+    return Description(line(_count(len(message.gradients), "gradient")), tuple(details))
+
+
+def _gradient(gradient: messages.Gradient) -> list[Line]:
+    dropped = gradient.dropped_citations
+    source = "composed from the evidence" if gradient.composed else f"worded by {gradient.author}"
+    cites = f"; cites {', '.join(gradient.evidence) or 'nothing'}"
+    note = f"; {_count(dropped, 'citation')} dropped" if dropped else ""
+    return [
+        line(dim("inference: "), gradient.inference),
+        line(dim("improvement: "), strong(gradient.improvement)),
+        line(dim(f"{source}{cites}{note}")),
+    ]
+
+
+@describe.register
+def _(message: messages.ProposalRequested) -> Description:
+    return Description(
+        line(
+            f"turn {_count(len(message.gradients), 'gradient')} into instructions, from ",
+            InstructionId(message.instruction.id),
+        ),
+        tuple(line(strong(gradient.improvement)) for gradient in message.gradients),
+    )
+
+
+@describe.register
+def _(message: messages.InstructionsProposed) -> Description:
+    details = [part for proposal in message.proposals for part in _proposal(proposal)]
+    for refused in message.refused:
+        reasons = bad(f": {'; '.join(refused.reasons)}")
+        details.append(line(bad("refused "), Quoted(refused.improvement), reasons))
+    headline = line(f"proposed {_count(len(message.proposals), 'instruction')}")
+    return Description(headline, tuple(details))
+
+
+def _proposal(proposal: messages.ProposedInstruction) -> list[Part]:
+    instruction = proposal.instruction
+    source = "composed" if proposal.composed else "worded by the model"
+    return [
+        line(InstructionId(instruction.id), " ", Quoted(instruction.text, 300)),
+        line(dim(f"{source}, because "), strong(proposal.improvement)),
+        lines(
+            line(dim("e.g. "), Quoted(e.naive, 40), " -> ", Quoted(e.rewrite, 120))
+            for e in instruction.exemplars
+        ),
+    ]
+
+
+@describe.register
+def _(message: messages.PoolChanged) -> Description:
+    details = [line("+ ", InstructionId(i.id), " ", Quoted(i.text, 300)) for i in message.admitted]
+    details += [
+        line("- ", InstructionId(arm.instruction), f": {arm.reason}") for arm in message.retired
+    ]
+    if message.waiting:
+        details.append(line(dim(f"{message.waiting} waiting to enter")))
+    details.append(line(dim("noise of one gain: "), Score(message.sigma), dim(" (score x 100)")))
+    return Description(line("pool: best is ", InstructionId(message.best)), tuple(details))
+
+
+# -- plugins --------------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: role_messages.RolesChanged) -> Description:
+    return Description(line(f"observers: {', '.join(message.observers) or 'none'}"))
+
+
+@describe.register
+def _(message: role_messages.RoleSaid) -> Description:
+    used = message.usage
+    spent = f" ({_tokens(used.prompt_tokens, used.completion_tokens)})" if used.calls else ""
+    texts = [row for text in message.texts for row in text.splitlines()]
+    headline = f"on {message.about}{spent}: {'' if texts else 'no text'}".rstrip()
+    return Description(line(headline), (lines(map(line, texts)),))
+
+
+@describe.register
+def _(message: role_messages.RoleReported) -> Description:
+    calls = _count(message.usage.calls, "LLM call")
+    return Description(line(f"used {calls} for round {message.round}"))
+
+
+@describe.register
+def _(message: role_messages.ReviewRequested) -> Description:
+    return Description(line(f"may this {message.subject.get('kind')} proceed, {message.role}?"))
+
+
+@describe.register
+def _(message: role_messages.GateDecided) -> Description:
+    against = sum(judgement.verdict != "keep" for judgement in message.judgements)
+    verdict = f"objects to {_count(against, 'item')}" if against else "has no objection"
+    return Description(line(verdict), (lines(map(_judgement, message.judgements)),))
+
+
+def _judgement(judgement: role_messages.Judgement) -> Line:
+    new = (" ", Quoted(judgement.text)) if judgement.verdict == "amend" else ()
+    verdict = f"{judgement.verdict} item {judgement.item + 1}"
+    return line(verdict, *new, ": ", Quoted(judgement.reason))
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _verdict(message: GateDecided) -> str:
-    against = sum(judgement.verdict != "keep" for judgement in message.judgements)
-    return f"objects to {_count(against, 'item')}" if against else "has no objection"
-
-
-def _judgement(judgement: Judgement) -> str:
-    new = f" {quote(judgement.text)}" if judgement.verdict == "amend" else ""
-    return f"  {judgement.verdict} item {judgement.item + 1}{new}: {quote(judgement.reason)}"
-
-
-def _rewrites(message: PromptsRewritten) -> list[str]:
-    told: list[str] = []
-    for r in message.rewrites:
-        why = f" [fallback: {r.fallback}]" if r.fallback else ""
-        told.append(f"  {quote(r.naive)} -> {quote(r.text)}{why}")
-    return told
-
-
-def _gains(message: ArmPulled) -> list[str]:
-    told = [
-        f"  {points(g.gain):>7}  {quote(g.naive, 40)} -> {quote(g.rewrite, 90)}"
-        for g in message.gains
-    ]
-    if message.gains:
-        mean = sum(g.gain for g in message.gains) / len(message.gains)
-        told.append(f"  {points(mean):>7}  mean (score x 100)")
-    if message.gains and not message.teaches:
-        told.append("  no newcomer is due, so no gradient is asked for")
-    if message.missing:
-        told.append(f"  {message.missing} comparisons are missing (a service failed)")
-    return told
-
-
-def _evidence(message: CritiqueRequested) -> list[str]:
-    told = [
-        f"  {row.id} {row.kind} {quote(row.term, 40)}: {points(row.effect)} "
-        f"[{points(row.lo)}, {points(row.hi)}], n={row.n}, arms={row.arms}"
-        f"{', confounded' if row.confounded else ''}"
-        for row in message.rows
-    ]
-    sides = (
-        ("best", message.best),
-        ("worst", message.worst),
-        ("professional", message.professional),
-    )
-    told += [f"  {side}: {points(p.gain)} {quote(p.rewrite)}" for side, p in sides if p]
-    return told
-
-
-def _gradients(message: GradientsComputed) -> list[str]:
-    told: list[str] = []
-    for gradient in message.gradients:
-        how = "composed" if gradient.composed else f"worded by {gradient.author}"
-        told.append(f"  inference: {gradient.inference}")
-        told.append(f"  improvement: {gradient.improvement}")
-        told.append(f"  ({how}; cites {', '.join(gradient.evidence) or 'nothing'})")
-    return told
-
-
-def _proposals(message: InstructionsProposed) -> list[str]:
-    told: list[str] = []
-    for proposal in message.proposals:
-        told.append(f"  {proposal.instruction.id[:8]} {quote(proposal.instruction.text, 300)}")
-        told += [
-            f"    e.g. {quote(e.naive, 40)} -> {quote(e.rewrite, 120)}"
-            for e in proposal.instruction.exemplars
-        ]
-    for refused in message.refused:
-        told.append(f"  refused {quote(refused.improvement)}: {'; '.join(refused.reasons)}")
-    return told
-
-
-def _pool(message: PoolChanged) -> list[str]:
-    told = [f"  + {i.id[:8]} {quote(i.text, 300)}" for i in message.admitted]
-    told += [f"  - {arm.instruction[:8]}: {arm.reason}" for arm in message.retired]
-    if message.waiting:
-        told.append(f"  {message.waiting} waiting to enter")
-    told.append(f"  noise of one gain: {points(message.sigma).lstrip('+')} (score x 100)")
-    return told
+def _tokens(prompt: int, completion: int) -> str:
+    return f"{prompt:,} + {completion:,} tokens"

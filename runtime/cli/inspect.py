@@ -22,6 +22,7 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.llm_calls import paid_calls, replay
+from bigpe.runtime.message_parts import summary, terminal_lines
 from bigpe.runtime.records import all_rows
 from bigpe.runtime.result import result_json, result_table
 from bigpe.runtime.search import (
@@ -112,7 +113,7 @@ async def _tell_parent(store: Store, run: str, console: Console) -> None:
 
 
 def _show(console: Console, row: Row) -> None:
-    headline, *details = describe_row(row)
+    headline, *details = terminal_lines(describe_row(row))
     style = "red" if row.kind == "StepFailed" else "bold"
     label = Text(f"{row.round:>3} {row.sender:<12} ", style="cyan")
     label += Text(f"{row.mid[:8]} ", style="dim")
@@ -131,7 +132,7 @@ async def _show_one(console: Console, store: Store, run: str, start: str, as_jso
         parts = {
             "message": json.loads(row.body),
             "causes": [cause.mid for cause in led],
-            "consequences": [one.mid for one in followed],
+            "consequences": [consequence.mid for consequence in followed],
             "calls": [
                 {"request": json.loads(c.request), "answer": json.loads(c.answer)} for c in calls
             ],
@@ -142,7 +143,7 @@ async def _show_one(console: Console, store: Store, run: str, start: str, as_jso
     for title, rows in (("why it was said", led), ("what followed", followed)):
         console.print(Text(f"\n{title}", style="cyan"))
         for other in rows:
-            line = f"  {other.mid[:8]} {other.sender}: {describe_row(other)[0]}"
+            line = f"  {other.mid[:8]} {other.sender}: {summary(describe_row(other))}"
             console.print(Text(line), soft_wrap=True)
         if not rows:
             console.print("  nothing")

@@ -1,18 +1,23 @@
-"""The transcript: what the actors said to each other, and one message with all about it."""
+"""The pages of the transcript: the messages of a run, and a single message with its causes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from bigpe.agents.messages import AnyMessage, LlmTurn
+from bigpe.agents.messages import LlmTurn
 from bigpe.runtime.llm_calls import paid_calls
+from bigpe.runtime.message_parts import Description, summary
 from bigpe.runtime.search import (
+    SESSION,
+    Cursor,
+    Page,
     Row,
     Wanted,
     causes,
@@ -27,41 +32,36 @@ from bigpe.runtime.viewer.context import Context
 from bigpe.services.paging import NEWEST
 
 A_PAGE = 60
-SHOWN_CAUSES = 12
+MOST_CAUSES = 12
 SNIPPET = 90
-"""Characters shown on each side of what was searched for."""
-STRIPPED = ("RenderRequested", "ImageRendered", "ScoreRequested", "ImageScored")
-"""Said many times in a row: shown as a row."""
+"""Characters on each side of the text that is searched for."""
 
 
-class Said(NamedTuple):
-    """A message as it is shown."""
+class Entry(NamedTuple):
+    """A message and its description."""
 
     row: Row
-    message: AnyMessage | None
-    """None: of a kind that this version does not know; then its JSON is shown."""
-    headline: str
-    details: list[str]
+    description: Description
     snippet: str = ""
-    """Where the searched text stands, when a search was made."""
-
-
-class Strip(NamedTuple):
-    """Messages of one kind that follow one another, shown as one entry."""
-
-    members: list[Said]
+    """The searched text and what stands around it; empty without a search."""
 
     @property
-    def first(self) -> Row:
-        """The first one's row."""
-        return self.members[0].row
+    def summary(self) -> str:
+        """The description as a single line."""
+        return summary(self.description)
+
+
+class FoldedEntries(NamedTuple):
+    """Successive messages of the same kind and round, shown as a single entry."""
+
+    members: list[Entry]
 
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
     """The page: `type`, `round`, `actor`, `q`, `all` filter; `after` or `before` a place."""
-    asked = request.query_params
+    params = request.query_params
     filters = {
-        name: asked[name] for name in ("type", "round", "actor", "q", "all") if asked.get(name)
+        name: params[name] for name in ("type", "round", "actor", "q", "all") if params.get(name)
     }
     wanted = Wanted(
         kind=filters.get("type"),
@@ -70,56 +70,51 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
         text=filters.get("q", ""),
         quiet="all" not in filters,
     )
-    before = _number(asked.get("before"))
-    if asked.get("at") == "end":
-        before = NEWEST
-    after = _number(asked.get("after")) or 0
-    page = await find(context.store, context.run, wanted, after=after, before=before, limit=A_PAGE)
-    said = [tell(row, wanted.text) for row in page.rows]
+    cursor = _cursor(params)
+    page = await find(context.store, context.run, wanted, cursor, limit=A_PAGE)
+    older, newer = _neighbours(page, cursor)
     counts = await context.store.rows("count_messages_by_sender", run=context.run)
     return "transcript.html", {
         "here": "transcript",
         "filters": filters,
         "query": urlencode(filters),
-        "entries": strips(said),
-        "page": page,
-        "older": _older(page.rows, before, page.more, after, page.reached),
-        "newer": _newer(page.rows, before, page.more, page.reached),
+        "entries": folded([entry_of(row, wanted.text) for row in page.rows]),
+        "older": older,
+        "newer": newer,
+        "tail": page.last if newer is None else None,
         "kinds": sorted({row["type"] for row in counts}),
-        "actors": sorted({row["sender"] or "session" for row in counts}),
+        "actors": sorted({row["sender"] or SESSION for row in counts}),
         "searching": page.more and len(page.rows) < A_PAGE,
+        "reached": page.first if cursor.backward else page.last,
     }
 
 
-def _older(
-    rows: Sequence[Row], before: int | None, more: bool, after: int, reached: int
-) -> int | None:
-    """The `before` of the page above; None: this is the first."""
+def _cursor(params: Mapping[str, str]) -> Cursor:
+    """The place that the address names."""
+    if params.get("at") == "end":
+        return Cursor.before(NEWEST)
+    before = _number(params.get("before"))
     if before is not None:
-        if not more:
-            return None
-        return rows[0].seq if len(rows) == A_PAGE else reached
-    return after + 1 if after > 0 else None
+        return Cursor.before(before)
+    return Cursor.after(_number(params.get("after")) or 0)
 
 
-def _newer(rows: Sequence[Row], before: int | None, more: bool, reached: int) -> int | None:
-    """The `after` of the page below; None: this is the last."""
-    if before is not None:
-        return before - 1 if before < NEWEST else None
-    if not more:
-        return None
-    return rows[-1].seq if len(rows) == A_PAGE else reached
+def _neighbours(page: Page, cursor: Cursor) -> tuple[int | None, int | None]:
+    """The `before` of the page above and the `after` of the page below; None: there is none."""
+    if cursor.backward:
+        above, below = page.more, cursor.seq < NEWEST
+    else:
+        above, below = cursor.seq > 0, page.more
+    return (page.first if above else None, page.last if below else None)
 
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
 
 
-def tell(row: Row, text: str = "") -> Said:
-    """A row with its headline."""
-    message = row.message
-    headline, *details = describe_row(row)
-    return Said(row, message, headline, details, snippet(row.body, text) if text else "")
+def entry_of(row: Row, text: str = "") -> Entry:
+    """A stored message as it is shown; `text`: what is searched for."""
+    return Entry(row, describe_row(row), snippet(row.body, text) if text else "")
 
 
 def snippet(body: str, text: str) -> str:
@@ -133,21 +128,18 @@ def snippet(body: str, text: str) -> str:
     return ""
 
 
-def strips(said: Sequence[Said]) -> list[Said | Strip]:
-    """Requests and pictures that follow one another are put together."""
-    entries: list[Said | Strip] = []
-    for one in said:
-        last = entries[-1] if entries else None
-        if one.message is None or one.row.kind not in STRIPPED or one.snippet:
-            entries.append(one)
-        elif isinstance(last, Strip) and (last.first.kind, last.first.round) == (
-            one.row.kind,
-            one.row.round,
-        ):
-            last.members.append(one)
-        else:
-            entries.append(Strip([one]))
-    return entries
+def folded(entries: Sequence[Entry]) -> list[Entry | FoldedEntries]:
+    """The entries; successive ones of a kind that folds are put together by kind and round."""
+    shown: list[Entry | FoldedEntries] = []
+    for (_, _, folds), group in groupby(entries, _fold_key):
+        members = [*group]
+        shown += [FoldedEntries(members)] if folds else members
+    return shown
+
+
+def _fold_key(entry: Entry) -> tuple[str, int, bool]:
+    folds = entry.description.folds and not entry.snippet
+    return (entry.row.kind, entry.row.round, folds)
 
 
 # -- one message ------------------------------------------------------------------------------
@@ -163,7 +155,7 @@ async def required_message(context: Context, request: Request) -> Row:
 
 
 async def show_message(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
-    """The page of one message: causes, consequences, the model's exact request, raw JSON."""
+    """The page of a message: causes, consequences, the model's exact request, raw JSON."""
     row = await required_message(context, request)
     after = _number(request.query_params.get("after")) or 0
     led = await causes(context.store, context.run, row)
@@ -172,9 +164,9 @@ async def show_message(context: Context, request: Request) -> tuple[str, Mapping
     calls = await paid_calls(context.store, message) if isinstance(message, LlmTurn) else []
     return "message.html", {
         "here": "transcript",
-        "said": tell(row),
-        "causes": [tell(cause) for cause in led[:SHOWN_CAUSES]],
-        "consequences": [tell(one) for one in followed],
+        "entry": entry_of(row),
+        "causes": [entry_of(cause) for cause in led[:MOST_CAUSES]],
+        "consequences": [entry_of(consequence) for consequence in followed],
         "more_consequences": followed[-1].seq if len(followed) == A_PAGE else None,
         "calls": calls,
     }

@@ -8,6 +8,7 @@ from support.fakes import LIMIT
 from support.runs import open_fake
 
 from bigpe.agents.messages import ImageScored
+from bigpe.runtime.message_parts import summary
 from bigpe.runtime.transcript import describe
 
 ANIMALS = (
@@ -40,5 +41,5 @@ async def test_a_long_naive_prompt_is_noted(tmp_path: Path) -> None:
     cut = {message.naive in LONG: message.naive_truncated for message in scored}
     assert cut == {True: 31 - LIMIT, False: 0}
     for message in scored:
-        noted = f"({31 - LIMIT} tokens of it cut off)" in describe(message)[0]
+        noted = f"({31 - LIMIT} tokens of it cut off)" in summary(describe(message))
         assert noted == (message.naive in LONG)

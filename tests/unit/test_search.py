@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from support.runs import run_fake
 
 from bigpe.runtime import search
-from bigpe.runtime.search import Row, Wanted, causes, consequences, find, has_text, message_row
+from bigpe.runtime.search import (
+    Cursor,
+    Row,
+    Wanted,
+    causes,
+    consequences,
+    find,
+    has_text,
+    message_row,
+)
 from bigpe.services.paging import NEWEST
 from bigpe.services.store import QUERIES, Store
 
@@ -69,13 +78,13 @@ async def test_pages_hold_every_wanted_message_once_both_ways(
         page = await find(store, "main", wanted, limit=7, seconds=seconds)
         down += page.rows
         while page.more:
-            page = await find(store, "main", wanted, after=page.reached, limit=7, seconds=seconds)
+            page = await find(store, "main", wanted, page.newer, limit=7, seconds=seconds)
             down += page.rows
         up: list[Row] = []
-        page = await find(store, "main", wanted, before=NEWEST, limit=7, seconds=seconds)
+        page = await find(store, "main", wanted, Cursor.before(NEWEST), limit=7, seconds=seconds)
         up = page.rows + up
         while page.more:
-            page = await find(store, "main", wanted, before=page.reached, limit=7, seconds=seconds)
+            page = await find(store, "main", wanted, page.older, limit=7, seconds=seconds)
             up = page.rows + up
     assert down == up == [row for row in everything if fits(row, wanted)]
 

@@ -1,0 +1,19 @@
+"""How texts and figures are written for people."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    """`text` with control characters made visible."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def quote(text: str, limit: int = 160) -> str:
+    """`text` in quotes on one line, cut at `limit` characters; control characters made visible."""
+    flat = visible(" ".join(text.split()))
+    return f'"{flat[: limit - 1]}…"' if len(flat) > limit else f'"{flat}"'
+
+
+def points(value: float) -> str:
+    """A gain on the display scale (score x 100), with its sign."""
+    return f"{100 * value:+.2f}"
