@@ -58,7 +58,7 @@ def part_of(experiment: Experiment, cells: Sequence[Cell]) -> Part:
     """What the page shows of an experiment."""
     order = experiment.labels
     table = tabulate_cells(experiment.name, experiment.reference, cells, order) if cells else None
-    command = f"bigpe experiment {experiment.name}"
+    command = f"bigpe experiment run {experiment.name}"
     part = _part(
         experiment.name, experiment.question, command, table, cells, order, experiment.axis
     )
@@ -111,7 +111,7 @@ def report_html(folder: Path) -> str:
     found = {name: read_cells(folder / f"{name}.jsonl") for name in (*EXPERIMENTS, *PEERS)}
     if not any(found.values()):
         raise ConfigError(
-            f"there are no cells in {folder}; run `bigpe experiment baselines` first, "
+            f"there are no cells in {folder}; run `bigpe experiment run baselines` first, "
             "or name the folder with --cells"
         )
     parts = [part_of(EXPERIMENTS[name], found[name]) for name in EXPERIMENTS]

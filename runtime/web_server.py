@@ -1,35 +1,25 @@
-"""A web server that a command runs: tells when it is up, and ends in peace on Ctrl-C or SIGTERM."""
+"""A uvicorn server that a command runs: reports readiness and leaves signals to the command."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import signal
 import socket
 from collections.abc import Callable, Generator
 
 import uvicorn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class WebServer(uvicorn.Server):
-    """Leaves signals to its owner: uvicorn would raise them again and so skip the cleaning up."""
+    """Leaves signals to its owner: uvicorn would raise them again and so skip the clean-up.
+
+    The owner calls `stop` on a signal.
+    """
 
     up: Callable[[], None] | None = None
-    """Called once requests are answered."""
-
-    def end_on_signals(self) -> None:
-        """From now until the loop is closed, signals end the server, and nothing else of this task.
-
-        A cancellation while uvicorn starts or ends would show in its log as a failed application.
-        """
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self.stop)
+    """Called when the server answers requests."""
 
     def stop(self) -> None:
-        """End, the requests in flight first; at once if it has not begun."""
+        """End after the requests in flight; end at once before the start."""
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -38,7 +28,7 @@ class WebServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell so; a server that is to end already has nothing to tell."""
+        """Start, then call `up` unless the server was stopped before."""
         await super().startup(sockets)
         if self.up is not None and not self.should_exit:
             self.up()

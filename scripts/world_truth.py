@@ -1,4 +1,4 @@
-"""The known effects of the embedded world's terms, as `bigpe experiment --truth` reads them.
+"""The known effects of the embedded world's terms, as `bigpe experiment run --truth` reads them.
 
 Adding a term replaces what the prior would have drawn: the effect is the taste for what the term
 says less the mean taste under the prior, in the units of `world.utility` (logits).

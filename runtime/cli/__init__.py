@@ -1,4 +1,4 @@
-"""The command line: a file a command; this one only finds them and reports errors."""
+"""The command line: the table of commands, lazy imports and error reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("publish:publish", "Hand on a run's instruction with its evaluation."),
     "rate": ("rate:rate", "Ask a person which of two pictures they prefer, blind."),
     "sheet": ("sheet:sheet", "Draw a contact sheet on test prompts, same seeds."),
-    "experiment": ("experiment:experiment", "Run an experiment's grid and write its table."),
+    "experiment": ("experiment:experiment", "Run the grid of an experiment and print its table."),
     "report": ("report:report", "Write one HTML page of all experiments that have run."),
     "evaluate": ("evaluate:evaluate", "Judge a run on test prompts, which it has never seen."),
     "plan": ("plan:plan", "Say how many prompts and renders a comparison needs."),
@@ -49,34 +49,39 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("gc:gc", "Remove pictures that nothing refers to."),
     "doctor": ("doctor:doctor", "Check this machine and project, and say what is missing."),
 }
-"""Where each command is, and the line about it in `bigpe --help`; one that fits in 80 columns."""
+"""Name -> (dotted path in this package and attribute, line in `bigpe --help` of 80 columns)."""
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is used, so that `--help` is quick."""
+    """Imports the module of a command when the command is used, so that `--help` is quick."""
+
+    def __init__(self, *, table: dict[str, tuple[str, str]], **settings: Any) -> None:
+        """`table`: name -> ("module in this package:attribute", line of help)."""
+        super().__init__(**settings)
+        self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order that a user meets them."""
-        return list(COMMANDS)
+        """The commands in the order that a user meets them."""
+        return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._table:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: Any = getattr(import_module(f"bigpe.runtime.cli.{module}"), attribute)
+        module, _, attribute = self._table[cmd_name][0].partition(":")
+        command: Any = getattr(import_module(f"{__name__}.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands with a line about each, of which none is imported for it."""
+        """The commands with a line of help each, without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """As quick, for who waits with a finger on the tab key."""
-        begun = [pair for pair in COMMANDS.items() if pair[0].startswith(incomplete)]
+        """Shell completion without importing the command modules."""
+        matches = [pair for pair in self._table.items() if pair[0].startswith(incomplete)]
         options = click.Command.shell_complete(self, ctx, incomplete)
-        return [*(CompletionItem(name, help=line) for name, (_, line) in begun), *options]
+        return [*(CompletionItem(name, help=line) for name, (_, line) in matches), *options]
 
 
 EXAMPLES = """
@@ -91,7 +96,10 @@ Examples:
 
 
 @click.group(
-    cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    table=COMMANDS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(bigpe.__version__, prog_name="bigpe")
 def cli() -> None:

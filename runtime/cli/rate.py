@@ -19,6 +19,7 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
+from bigpe.runtime.cli.interrupts import call_on_signals
 from bigpe.runtime.cli.view import announce, port_option
 from bigpe.runtime.facts import RunFacts
 from bigpe.runtime.project import Project
@@ -111,7 +112,7 @@ async def _serve(
         question = await question_of(store, facts, run, first, second)
         pages = RatePages(Project(folder), store, Rater(run, name, question, limit))
         server = LocalServer(pages.app(), port=port, writable=True)
-        server.end_on_signals()
+        call_on_signals(server.stop)
         await server.serve(partial(_announce, server.url, question, as_json))
 
 

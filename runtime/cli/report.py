@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bigpe.runtime.cli.common import project_option
+from bigpe.runtime.cli.experiment import cells_option
 from bigpe.runtime.experiment_cells import DEFAULT_FOLDER
 from bigpe.runtime.report_page import report_html
 from bigpe.services.files import partial_file
@@ -21,11 +22,7 @@ Examples:
 """
 )
 @project_option
-@click.option(
-    "--cells",
-    type=click.Path(path_type=Path, file_okay=False),
-    help=f"Folder of the finished cells [default: {DEFAULT_FOLDER} in the project].",
-)
+@cells_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False))
 def report(project: Path, cells: Path | None, output: Path | None) -> None:
     """One self-contained HTML page of all experiments that have run.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.text import Text
 from bigpe.agents.messages import Message, RunStopped
 from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.cli.common import (
+    PAUSED,
     json_option,
     perform,
     print_json,
@@ -22,11 +22,13 @@ from bigpe.runtime.cli.common import (
     reading,
     require_run,
     run_argument,
+    set_option,
     stderr,
     stdout,
+    with_changes,
 )
 from bigpe.runtime.cli.interrupts import Interrupts
-from bigpe.runtime.config import BigpeConfig, check_config, load_config
+from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.health import history_of
 from bigpe.runtime.history import config_of
 from bigpe.runtime.meters import RunMeter
@@ -36,10 +38,7 @@ from bigpe.runtime.result import result_json, result_table
 from bigpe.runtime.session import Session
 from bigpe.runtime.telemetry import configure_logging
 from bigpe.runtime.tracing import Tracing
-from bigpe.services.errors import ConfigError
 
-PAUSED = 130
-"""Exit code of a run that Ctrl-C or SIGTERM paused, as shells expect."""
 FAILED = 1
 """Exit code of a run in which nothing could be compared."""
 EXIT_CODES = """
@@ -48,9 +47,6 @@ Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C or
 SIGTERM; 2 wrong usage or settings; 1 any other failure.
 """
 
-set_option = click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting."
-)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
 
 metrics_option = click.option(
@@ -185,28 +181,6 @@ async def settings_of(run: str, project: Path) -> BigpeConfig:
     return config
 
 
-def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
-    """`config` with `section.key=value` settings applied; values are TOML, or else text."""
-    raw: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
-    for change in changes:
-        path, sign, text = change.partition("=")
-        keys = path.strip().split(".")
-        if not sign or len(keys) < 2:
-            raise ConfigError(f"--set {change}: write it as section.key=value")
-        table = raw
-        for key in keys[:-1]:
-            table = table.setdefault(key, {})
-        table[keys[-1]] = _value(text)
-    return check_config(raw, where="--set") if changes else config
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 async def go(
     name: str,
     folder: Path,
@@ -223,7 +197,7 @@ async def go(
     with Interrupts(console) as interrupts:
         try:
             async with Session.open(name, config, project=folder, **(fork or {})) as session:
-                interrupts.pause_first(session)
+                interrupts.pause_first(session.pause, lambda: session.pausing)
                 for change in session.changes:
                     console.print(Text(str(change)))
                 if session.complete:

@@ -14,6 +14,7 @@ import click
 import uvicorn
 
 from bigpe.runtime.cli.common import json_option, perform, print_json, project_option
+from bigpe.runtime.cli.interrupts import call_on_signals
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.project import Project
 from bigpe.runtime.serve import KEY_BYTES, make_app
@@ -133,7 +134,7 @@ async def _serve(end: End, token: str, sock: socket.socket, *, as_json: bool) ->
         )
     )
     server.up = partial(_announce, end.kind, fingerprint, sock, as_json)
-    server.end_on_signals()
+    call_on_signals(server.stop)
     await server.serve([sock])
 
 

@@ -16,6 +16,7 @@ from bigpe.runtime.cli.common import (
     require_run,
     run_argument,
 )
+from bigpe.runtime.cli.interrupts import call_on_signals
 from bigpe.runtime.project import Project
 from bigpe.runtime.viewer.app import RunPages
 from bigpe.runtime.viewer.web import LocalServer
@@ -57,7 +58,7 @@ async def _serve(run: str, folder: Path, port: int, as_json: bool) -> None:
         pages = RunPages(Project(folder), store, run)
         server = LocalServer(pages.app(), port=port)
         pages.ending = lambda: server.ending
-        server.end_on_signals()
+        call_on_signals(server.stop)
         await server.serve(partial(announce, server.url, as_json))
 
 

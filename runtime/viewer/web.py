@@ -177,10 +177,6 @@ class LocalServer:
         """End soon; `serve` then returns."""
         self._server.stop()
 
-    def end_on_signals(self) -> None:
-        """From now on Ctrl-C or a signal to end is `stop`."""
-        self._server.end_on_signals()
-
     async def serve(self, up: Callable[[], None] | None = None) -> None:
         """Serve until it is stopped; `up` is called once pages are answered."""
         self._server.up = up

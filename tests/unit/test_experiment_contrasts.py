@@ -149,7 +149,7 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
 
 def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bigpe", "experiment", "batch-size", "--table", *options]
+        [sys.executable, "-m", "bigpe", "experiment", "table", "batch-size", *options]
         + ["--cells", str(folder / "cells")],
         capture_output=True,
         text=True,
@@ -177,15 +177,15 @@ def test_the_table_can_be_asked_for_a_part_and_another_reference(tmp_path: Path)
     assert json.loads((tmp_path / "batch-size.json").read_text())["trends"]
 
 
-def test_a_reference_needs_the_table(tmp_path: Path) -> None:
+def test_an_option_of_another_command_is_wrong_usage(tmp_path: Path) -> None:
     alone = subprocess.run(
-        [sys.executable, "-m", "bigpe", "experiment", "policies", "--reference", "ucb1"],
+        [sys.executable, "-m", "bigpe", "experiment", "run", "policies", "--reference", "ucb1"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         check=False,
     )
-    assert alone.returncode == 2 and "give both" in alone.stderr
+    assert alone.returncode == 2 and "--reference" in alone.stderr
 
 
 def test_many_arms_have_a_panel_a_line() -> None:

@@ -25,7 +25,7 @@ RUN = [name for name in EXPERIMENTS if (RESULTS / "cells" / f"{name}.jsonl").exi
 
 @pytest.mark.parametrize("name", RUN)
 def test_table_json_and_plot_stand_beside_the_cells(name: str) -> None:
-    remedy = f"run: bigpe experiment {name} --table --cells docs/results/cells"
+    remedy = f"run: bigpe experiment table {name} --cells docs/results/cells"
     chosen = EXPERIMENTS[name]
     cells = read_cells(RESULTS / "cells" / f"{name}.jsonl")
     table = tabulate_cells(name, chosen.reference, cells, chosen.labels)
