@@ -38,7 +38,7 @@ from bigpe.agents.terms import one_line
 from bigpe.agents.wording import citation_holds
 from bigpe.services.errors import BigpeError
 from bigpe.services.retrying import RetryRule
-from bigpe.services.values import LlmUsage
+from bigpe.services.values import LlmUsage, storable
 
 R = TypeVar("R")
 P = TypeVar("P", bound=PluginRole)
@@ -114,7 +114,7 @@ class Guest(Role):
         texts = [found] if isinstance(found, str) else found
         if not isinstance(texts, list | tuple) or not all(isinstance(t, str) for t in texts):
             raise RoleError(f"it returned a {type(found).__name__}, not text or a list of texts")
-        kept = [_storable(text) for text in texts if isinstance(text, str) and text.strip()]
+        kept = [storable(text) for text in texts if isinstance(text, str) and text.strip()]
         size = sum(map(len, kept))
         if len(kept) > self._limits.max_texts or size > self._limits.max_chars:
             raise RoleError(
@@ -234,10 +234,10 @@ class GateActor(Guest):
         for judgement in found:
             if not isinstance(judgement, Judgement) or not 0 <= judgement.item < count:
                 raise RoleError(f"{judgement!r} is no judgement of one of {count} items")
-            text = one_line(_storable(judgement.text))
+            text = one_line(storable(judgement.text))
             if judgement.verdict == "amend" and not text:
                 raise RoleError(f"it amends item {judgement.item} and gives no text")
-            update = {"text": text, "reason": one_line(_storable(judgement.reason))}
+            update = {"text": text, "reason": one_line(storable(judgement.reason))}
             checked.append(judgement.model_copy(update=update))
         self._texts([part for one in checked for part in (one.text + one.reason,) if part])
         return tuple(checked)
@@ -273,19 +273,14 @@ class ContributorActor(Guest):
         """A citation counts only if the improvement names its row's term and agrees with it."""
         if not isinstance(found, Gradient) or not found.improvement.strip():
             raise RoleError(f"{found!r} is no gradient with an improvement")
-        improvement = one_line(_storable(found.improvement))
+        improvement = one_line(storable(found.improvement))
         cited = [row for row in message.rows if row.id in found.evidence]
         valid = tuple(row.id for row in cited if citation_holds(improvement, row))
         return Gradient(
-            inference=one_line(_storable(found.inference)),
+            inference=one_line(storable(found.inference)),
             improvement=improvement,
             evidence=valid,
             composed=False,
             dropped_citations=len(found.evidence) - len(valid),
             author=self.name,
         )
-
-
-def _storable(text: str) -> str:
-    """Without halves of characters, which SQLite cannot hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, Self
@@ -12,11 +12,8 @@ from typing import Any, NamedTuple, NoReturn, Self
 from autogen_core import CancellationToken, Component
 from autogen_core.models import (
     AssistantMessage,
-    ChatCompletionClient,
     CreateResult,
     LLMMessage,
-    ModelFamily,
-    ModelInfo,
     RequestUsage,
     SystemMessage,
     UserMessage,
@@ -27,6 +24,7 @@ from bigpe.agents.plugins import RoleError
 from bigpe.agents.role_thread import WorkClock
 from bigpe.services.errors import BigpeError, LlmError, UnusableAnswerError
 from bigpe.services.llm import Asks, LlmRequest, Turn
+from bigpe.services.llm_base_client import BaseLlmClient
 from bigpe.services.values import Json, LlmAnswer, LlmUsage
 
 
@@ -106,17 +104,18 @@ class RoleClientConfig(BaseModel):
     """Nothing: the client is the one of the role that is being loaded."""
 
 
-class RoleClient(ChatCompletionClient, Component[RoleClientConfig]):
+class RoleClient(BaseLlmClient, Component[RoleClientConfig]):
     """The same as an AutoGen model client, for AgentChat agents. It takes text, and no tools."""
 
     component_type = "model"
     component_config_schema = RoleClientConfig
     component_provider_override = "bigpe.agents.role_llm.RoleClient"
+    context_tokens = 8192
 
     def __init__(self, llm: Asks, *, seed: int, temperature: float, max_tokens: int) -> None:
+        super().__init__()
         self._llm = llm
         self._settings: Json = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
-        self._used = RequestUsage(prompt_tokens=0, completion_tokens=0)
 
     async def create(
         self,
@@ -142,53 +141,11 @@ class RoleClient(ChatCompletionClient, Component[RoleClientConfig]):
             prompt_tokens=answer.usage.prompt_tokens,
             completion_tokens=answer.usage.completion_tokens,
         )
-        self._used = RequestUsage(
-            prompt_tokens=self._used.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=self._used.completion_tokens + usage.completion_tokens,
-        )
+        self._count(usage)
         return CreateResult(finish_reason="stop", content=answer.text, usage=usage, cached=False)
-
-    async def create_stream(
-        self, *args: Any, **kwargs: Any
-    ) -> AsyncGenerator[str | CreateResult, None]:
-        """The whole answer as one piece."""
-        yield await self.create(*args, **kwargs)
 
     async def close(self) -> None:
         """The service is its owner's to close."""
-
-    def actual_usage(self) -> RequestUsage:
-        """Of this client."""
-        return self._used
-
-    def total_usage(self) -> RequestUsage:
-        """Of this client."""
-        return self._used
-
-    def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
-        """An estimate: four characters a token."""
-        return sum(len(str(message.content)) for message in messages) // 4
-
-    def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
-        """Not known; enough for a few pages."""
-        return max(0, 8192 - self.count_tokens(messages))
-
-    @property
-    def capabilities(self) -> Any:
-        """As `model_info`; AutoGen's older name."""
-        return self.model_info
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """Text and JSON."""
-        return ModelInfo(
-            vision=False,
-            function_calling=False,
-            json_output=True,
-            structured_output=True,
-            family=ModelFamily.UNKNOWN,
-            multiple_system_messages=True,
-        )
 
     def _to_config(self) -> RoleClientConfig:
         return RoleClientConfig()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autogen_core import SingleThreadedAgentRuntime
+from opentelemetry.trace import NoOpTracerProvider
+
 from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.generator import Generator
 from bigpe.agents.gradient import GradientCalculator
@@ -41,6 +44,13 @@ CONSUMERS: Mapping[str, tuple[str, ...]] = {
 def kinds_for(actor: str) -> list[str]:
     """The kinds of message that are delivered to `actor`."""
     return [kind for kind, consumers in CONSUMERS.items() if actor in consumers]
+
+
+def quiet_runtime() -> SingleThreadedAgentRuntime:
+    """AutoGen's runtime without its own spans: it makes six for each delivery. See `tracing`."""
+    return SingleThreadedAgentRuntime(
+        tracer_provider=NoOpTracerProvider(), ignore_unhandled_exceptions=False
+    )
 
 
 def core_actors(

@@ -40,7 +40,7 @@ MAY_CHANGE: tuple[tuple[str, Verdict], ...] = (
     ("render.max_batch", "if the model is the same"),
     ("score.http.urls", "if the model is the same"),
     ("score.max_batch", "if the model is the same"),
-    ("pool.*", "if the model is the same"),
+    ("workers.*", "if the model is the same"),
 )
 """Where and how the work is done. What a model tells of itself decides where it may matter: the
 workers at another address must be of the same model, device and releases (see same_models)."""

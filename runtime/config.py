@@ -18,7 +18,7 @@ from bigpe.agents.plugin_config import RoleConfig
 from bigpe.agents.policies import PolicyConfig
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmConfig
-from bigpe.services.pooling import PoolConfig
+from bigpe.services.pooling import WorkersConfig
 from bigpe.services.render import RenderConfig
 from bigpe.services.score import ScoreSection
 
@@ -107,7 +107,7 @@ class BigpeConfig(Section):
     constraints: Constraints = Constraints()
     roles: dict[str, RoleConfig] = Field(default_factory=dict[str, RoleConfig])
     """`[roles.NAME]`: roles of other packages, and AgentChat agents."""
-    pool: PoolConfig = PoolConfig()
+    workers: WorkersConfig = WorkersConfig()
 
     @model_validator(mode="after")
     def _known_roles(self) -> BigpeConfig:

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from bigpe.agents.rewriting import rewrite
+from bigpe.runtime.evaluated_run import open_evaluated
+from bigpe.runtime.history import require_finished
+from bigpe.runtime.project import Project
 from bigpe.runtime.stack import Services
 from bigpe.services.files import partial_file
 from bigpe.services.values import Instruction, RenderRequest, ScoreRequest, derive_seed
@@ -36,6 +40,31 @@ class SheetRow(NamedTuple):
     naive: Cell
     first: Cell
     best: Cell
+
+
+async def make_sheet(run: str, folder: Path, *, prompts: int) -> Path:
+    """Draw and save the contact sheet of a finished run. Prints and returns its path."""
+    async with open_evaluated(run, project=folder) as opened:
+        require_finished(opened.campaign, run)
+        seed = opened.config.run.seed
+        # An order by hash: the first ones of the file are not special.
+        test = opened.prompts("test")
+        chosen = sorted(test, key=lambda naive: derive_seed(seed, "sheet", naive))[:prompts]
+        click.echo(f"painting {len(chosen)} test prompts three ways ...", err=True)
+        first = opened.campaign.plan.instructions[0].instruction
+        best = opened.campaign.pool.best().instruction
+        rows = await sheet_rows(opened.services, chosen, first=first, best=best, seed=seed)
+        titles = ("naive", f"first: {first.id[:8]}", f"best: {best.id[:8]}")
+        path = Project(folder).sheet(run)
+        save_sheet(draw_sheet(rows, opened.services, titles), path)
+        gains = [100 * (row.best.score - row.naive.score) for row in rows]
+        first_gains = [100 * (row.first.score - row.naive.score) for row in rows]
+        click.echo(
+            f"contact sheet: {path} (mean gain on {len(rows)} test prompts: "
+            f"best {sum(gains) / len(gains):+.2f}, "
+            f"first {sum(first_gains) / len(gains):+.2f}; score x 100)"
+        )
+        return path
 
 
 async def sheet_rows(

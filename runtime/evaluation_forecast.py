@@ -17,9 +17,9 @@ from bigpe.runtime.same_models import records_of
 from bigpe.runtime.selection import shortlist, unmeasured
 from bigpe.services.errors import BigpeError
 from bigpe.services.llm import LlmRequest, LlmService
-from bigpe.services.render import render_key
+from bigpe.services.model_service import call_key
 from bigpe.services.store import Store
-from bigpe.services.values import LlmAnswer, LlmUsage, Value
+from bigpe.services.values import LlmAnswer, LlmUsage, RenderRequest, Value
 
 MUCH_MORE = 2.0
 """Calls of the whole evaluation over those of the test part, from which a person must agree.
@@ -167,7 +167,8 @@ class _Counter:
         if (text, seed) in self._pictures:
             return False
         self._pictures.add((text, seed))
-        key = render_key(self._renderer, text, seed)
+        request = RenderRequest(prompt=text, seed=seed)
+        _, key = call_key("render", self._renderer, request)
         return await self._run.store.one("get_effect", key=key) is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, SequenceLine
 from bigpe.runtime.evaluation import DISTRACTORS
-from bigpe.runtime.formatting import points
+from bigpe.runtime.formatting import escape_markdown, points
 
 HEADINGS = (
     "treatment",
@@ -83,7 +82,7 @@ def markdown(report: Evaluation) -> str:
     parts.append(_grid(REWRITE_HEADINGS, [rewrite_cells(one) for one in report.compared]))
     if rows := _guard_rows(report):
         parts.append(_grid(("guard", "treatment", "gain", "95% interval", "verdict"), rows))
-    parts.append("\n".join(f"- {_plain(line)}" for line in sentences(report)) + "\n")
+    parts.append("\n".join(f"- {escape_markdown(line)}" for line in sentences(report)) + "\n")
     parts.append("## By prompt (gains, score x 100)\n")
     parts.append(_grid(_prompt_heading(report), _prompt_rows(report, len(report.lines))))
     return "\n".join(parts)
@@ -252,11 +251,6 @@ def _cost(report: Evaluation) -> str:
 
 
 def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(map(_plain, heading)) + " |", "|" + "---|" * len(heading)]
-    lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(escape_markdown, heading)) + " |", "|" + "---|" * len(heading)]
+    lines += ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    """Untrusted text that can neither end a cell nor become markup."""
-    return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", " ".join(text.split()))

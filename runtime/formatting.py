@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def visible(text: str) -> str:
     """`text` with control characters made visible."""
@@ -17,3 +19,8 @@ def quote(text: str, limit: int = 160) -> str:
 def points(value: float) -> str:
     """A gain on the display scale (score x 100), with its sign."""
     return f"{100 * value:+.2f}"
+
+
+def escape_markdown(text: str) -> str:
+    """Untrusted text that can neither end a table cell nor become markup, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", " ".join(text.split()))

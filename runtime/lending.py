@@ -1,31 +1,35 @@
-"""Models opened once and lent to many runs, with a stopwatch on each.
+"""Models that are opened once and shared by many runs, with a stopwatch on each.
 
-A session closes its models when it ends; a grid of a hundred short runs would load them a hundred
-times. A lent model stays open, and tells how long its calls really took: a run that finds most of
-its calls in the memo says nothing about that.
+A session closes its models when it ends: a grid of a hundred short runs would load them a hundred
+times. A shared model stays open and measures its own calls, because a run that finds most of its
+calls in the cache takes no time that a forecast could use.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autogen_core.models import ChatCompletionClient
+from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, ModelInfo
 
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
-from bigpe.services.backends import Workplace, open_renderer, open_scorer
+from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
 from bigpe.services.cores import process_cores
 from bigpe.services.files import partial_file
-from bigpe.services.llm import load_client
+from bigpe.services.fingerprints import Composed
+from bigpe.services.llm import class_name, load_client
+from bigpe.services.llm_base_client import BaseLlmClient
+from bigpe.services.queueing import Parallel, lanes_of
 from bigpe.services.render import Renderer
-from bigpe.services.score import Scorer
+from bigpe.services.score import Scorer, Sees
+from bigpe.services.values import Image, Json, RenderRequest, Score, ScoreRequest
 
 Kind = Literal["render", "score", "llm"]
 KINDS: tuple[Kind, ...] = ("render", "score", "llm")
@@ -33,34 +37,35 @@ KINDS: tuple[Kind, ...] = ("render", "score", "llm")
 
 @dataclass
 class Stopwatch:
-    """Time in which at least one call was under way, and how many items were asked for."""
+    """Time in which at least one call ran, and the number of items of all calls."""
 
     busy_s: float = 0.0
     items: int = 0
     _under_way: int = 0
     _since: float = 0.0
 
-    def start(self) -> None:
-        """A call begins."""
+    @contextmanager
+    def running(self, items: int) -> Generator[None]:
+        """Measure the block, a call of `items` items."""
         if not self._under_way:
             self._since = time.monotonic()
         self._under_way += 1
-
-    def stop(self, items: int) -> None:
-        """A call of so many items is over."""
-        self._under_way -= 1
-        self.items += items
-        if not self._under_way:
-            self.busy_s += time.monotonic() - self._since
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self.items += items
+            if not self._under_way:
+                self.busy_s += time.monotonic() - self._since
 
     @property
     def seconds(self) -> float | None:
-        """Seconds an item; None before the first."""
+        """Seconds per item; None before the first."""
         return self.busy_s / self.items if self.items else None
 
 
 class Stopwatches:
-    """A watch for each kind of model, kept in a project from one process to the next."""
+    """A stopwatch for each kind of model, stored in a file of the project."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,13 +77,13 @@ class Stopwatches:
                 self.of[kind] = Stopwatch(float(busy), int(items))
 
     def save(self) -> None:
-        """Remember what was measured."""
-        told = {kind: [watch.busy_s, watch.items] for kind, watch in self.of.items()}
+        """Write the measurements to the file."""
+        measured = {kind: [watch.busy_s, watch.items] for kind, watch in self.of.items()}
         with partial_file(self._path) as partial:
-            partial.write_text(json.dumps(told), encoding="utf-8")
+            partial.write_text(json.dumps(measured), encoding="utf-8")
 
     def cost(self, renders: float, scores: float, llm_calls: float) -> float | None:
-        """Seconds of so many calls one after the other; None while a rate is not known."""
+        """Seconds of that many calls one after the other; None until each rate is measured."""
         counts: dict[Kind, float] = {"render": renders, "score": scores, "llm": llm_calls}
         rates = {kind: watch.seconds for kind, watch in self.of.items()}
         total = 0.0
@@ -92,65 +97,147 @@ class Stopwatches:
 
 @dataclass(frozen=True)
 class Models:
-    """What runs share; whoever opened them closes them."""
+    """Models that several runs use. Who opened them closes them."""
 
     renderer: Renderer
     scorer: Scorer
     llms: Mapping[str, ChatCompletionClient]
-    """By role, "default" for the rest."""
+    """Clients by role; "default" is for all other roles."""
+
+
+class _Shared:
+    """A renderer or scorer that its owner closes, not its user."""
+
+    def __init__(self, model: Renderer | Scorer, watch: Stopwatch) -> None:
+        self.lanes = lanes_of(model)
+        self._model = model
+        self._watch = watch
+
+    async def open(self) -> str:
+        """See `Renderer.open` and `Scorer.open`."""
+        return await self._model.open()
+
+    @property
+    def made_of(self) -> Json:
+        """See `fingerprints.Composed`."""
+        return self._model.made_of if isinstance(self._model, Composed) else {}
+
+    async def close(self) -> None:
+        """Do nothing: the owner closes the model."""
+
+
+class _SharedRenderer(_Shared):
+    def __init__(self, renderer: Renderer, watch: Stopwatch) -> None:
+        super().__init__(renderer, watch)
+        self._renderer = renderer
+
+    async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
+        """See `Renderer.render`."""
+        with self._watch.running(len(requests)):
+            return await self._renderer.render(requests)
+
+
+class _SharedScorer(_Shared):
+    def __init__(self, scorer: Scorer, watch: Stopwatch) -> None:
+        super().__init__(scorer, watch)
+        self._scorer = scorer
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
+        """See `Scorer.score`."""
+        with self._watch.running(len(requests)):
+            return await self._scorer.score(requests)
+
+
+class _SharedImageScorer(_SharedScorer):
+    """A shared scorer that also computes image features."""
+
+    def __init__(self, scorer: Scorer, sees: Sees, watch: Stopwatch) -> None:
+        super().__init__(scorer, watch)
+        self._sees = sees
+
+    async def features(self, image: str) -> list[float]:
+        """See `Sees.features`."""
+        return await self._sees.features(image)
+
+
+class _SharedLlm(BaseLlmClient):
+    """A model client that its owner closes, not its user. It has the fingerprint of the client."""
+
+    lanes: int
+    """Only present if the client has it."""
+
+    def __init__(self, client: ChatCompletionClient, watch: Stopwatch) -> None:
+        super().__init__()
+        self.fingerprint: str | None = getattr(client, "fingerprint", None)
+        self.fingerprint_class = class_name(client)
+        if isinstance(client, Parallel):
+            self.lanes = client.lanes
+        self._client = client
+        self._watch = watch
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """See `ChatCompletionClient.model_info`."""
+        return self._client.model_info
+
+    async def create(
+        self, messages: Sequence[LLMMessage], *args: Any, **kwargs: Any
+    ) -> CreateResult:
+        """See `ChatCompletionClient.create`."""
+        with self._watch.running(1):
+            result = await self._client.create(messages, *args, **kwargs)
+        self._count(result.usage)
+        return result
+
+    async def close(self) -> None:
+        """Do nothing: the owner closes the client."""
 
 
 def lend(models: Models, watches: Stopwatches) -> Models:
-    """The same models, timed, whose `close` does nothing until the owner takes them back."""
-    _instrument(models.renderer, "render", watches.of["render"], len)
-    _instrument(models.scorer, "score", watches.of["score"], len)
-    for client in models.llms.values():
-        _instrument(client, "create", watches.of["llm"], lambda _: 1)
-    return models
+    """The same models, timed, with a `close` that does nothing. Shared models stay as they are."""
+    watch = watches.of["llm"]
+    clients = {id(client): client for client in models.llms.values()}
+    shared = {key: _share_llm(client, watch) for key, client in clients.items()}
+    return Models(
+        renderer=_share_renderer(models.renderer, watches.of["render"]),
+        scorer=_share_scorer(models.scorer, watches.of["score"]),
+        llms={role: shared[id(client)] for role, client in models.llms.items()},
+    )
 
 
-def _instrument(model: object, method: str, watch: Stopwatch, count: Callable[[Any], int]) -> None:
-    # On the instance: a wrapper would be another class, and a model's class is part of its
-    # fingerprint, so that nothing paid before would be found again.
-    own = vars(model)
-    if "close" in own:
-        return
-    call = getattr(model, method)
+def _share_renderer(renderer: Renderer, watch: Stopwatch) -> Renderer:
+    return renderer if isinstance(renderer, _Shared) else _SharedRenderer(renderer, watch)
 
-    async def timed(asked: Any, *args: Any, **kwargs: Any) -> Any:
-        watch.start()
-        try:
-            return await call(asked, *args, **kwargs)
-        finally:
-            watch.stop(count(asked))
 
-    async def stay_open() -> None:
-        """The owner closes it."""
+def _share_scorer(scorer: Scorer, watch: Stopwatch) -> Scorer:
+    if isinstance(scorer, _Shared):
+        return scorer
+    if isinstance(scorer, Sees):
+        return _SharedImageScorer(scorer, scorer, watch)
+    return _SharedScorer(scorer, watch)
 
-    own[method] = timed
-    own["close"] = stay_open
+
+def _share_llm(client: ChatCompletionClient, watch: Stopwatch) -> ChatCompletionClient:
+    return client if isinstance(client, _SharedLlm) else _SharedLlm(client, watch)
 
 
 @asynccontextmanager
 async def open_models(
     config: BigpeConfig, project: Project, watches: Stopwatches
 ) -> AsyncGenerator[Models]:
-    """The models of `config`, lent; their processes start with first use, end with the block."""
+    """The models of `config`, shared. Their processes start at first use and end with the block."""
     blobs = BlobStore(project.images)
 
-    def workplace(worker: str) -> Workplace:
+    def context(worker: str) -> ServiceContext:
         log_path = project.worker_log("experiment", worker)
-        return Workplace(blobs, project.folder, log_path, cores=process_cores())
+        return ServiceContext(blobs, project.folder, log_path, cores=process_cores())
 
-    renderer = open_renderer(config.render, workplace("render"))
-    scorer = open_scorer(config.score, workplace("score"))
-    llms = {role: load_client(config.llm_for(role)) for role in {"default", *config.llm}}
     async with AsyncExitStack() as stack:
-        owned: list[Any] = [renderer, scorer, *llms.values()]
-        for model in owned:
-            stack.push_async_callback(_end, type(model).close, model)
+        renderer = open_renderer(config.render, context("render"))
+        stack.push_async_callback(renderer.close)
+        scorer = open_scorer(config.score, context("score"))
+        stack.push_async_callback(scorer.close)
+        llms = {role: load_client(config.llm_for(role)) for role in {"default", *config.llm}}
+        for client in llms.values():
+            stack.push_async_callback(client.close)
         yield lend(Models(renderer, scorer, llms), watches)
-
-
-async def _end(close: Callable[[Any], Awaitable[None]], model: object) -> None:
-    await close(model)

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 import bigpe
 from bigpe.services.errors import BigpeError, DataError
-from bigpe.services.serving import MOST_ITEMS, End
+from bigpe.services.serving import MOST_ITEMS, WorkerEndpoint
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of one request."""
@@ -40,7 +40,7 @@ KEY_BYTES = 16
 class Meter:
     """What the worker has done, for Prometheus."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, endpoint: WorkerEndpoint[Any, Any]) -> None:
         self.registry = CollectorRegistry()
         own = self.registry
         labels = ["kind", "result"]
@@ -49,7 +49,7 @@ class Meter:
             "bigpe_worker_request_seconds", "Time of one request", ["kind"], registry=own
         )
         waiting = Gauge("bigpe_worker_waiting_items", "Items in the queue", ["kind"], registry=own)
-        waiting.labels(end.kind).set_function(lambda: end.waiting)
+        waiting.labels(endpoint.kind).set_function(lambda: endpoint.waiting)
 
     def count(self, kind: str, answer: dict[str, Any], start: float) -> None:
         """Note one answered request."""
@@ -58,9 +58,9 @@ class Meter:
             self.items.labels(kind, "failed" if "error" in item else "done").inc()
 
 
-def make_app(end: End, token: str) -> Starlette:
+def make_app(endpoint: WorkerEndpoint[Any, Any], token: str) -> Starlette:
     """The ASGI application; its lifespan loads the model and frees it."""
-    meter = Meter(end)
+    meter = Meter(endpoint)
     expected = f"Bearer {token}".encode()
 
     def guarded(
@@ -83,20 +83,20 @@ def make_app(end: End, token: str) -> Starlette:
     async def health(request: Request) -> Response:
         return JSONResponse(
             {
-                "kind": end.kind,
-                "fingerprint": await end.open(),
+                "kind": endpoint.kind,
+                "fingerprint": await endpoint.open(),
                 "version": bigpe.__version__,
-                "waiting": end.waiting,
+                "waiting": endpoint.waiting,
             }
         )
 
     async def work(request: Request) -> Response:
-        if end.waiting > MOST_WAITING:
+        if endpoint.waiting > MOST_WAITING:
             busy = {"Retry-After": str(BUSY_S)}
-            return _refuse(503, f"{end.waiting} items wait already", busy)
+            return _refuse(503, f"{endpoint.waiting} items wait already", busy)
         start = time.monotonic()
-        answer = await end.handle(_parsed(await _body(request)))
-        meter.count(end.kind, answer, start)
+        answer = await endpoint.handle(_parsed(await _body(request)))
+        meter.count(endpoint.kind, answer, start)
         return JSONResponse(answer)
 
     async def metrics(request: Request) -> Response:
@@ -107,12 +107,12 @@ def make_app(end: End, token: str) -> Starlette:
         try:
             yield
         finally:
-            await end.close()
+            await endpoint.close()
 
     return Starlette(
         routes=[
             Route("/v1/health", guarded(health)),
-            Route(f"/v1/{end.kind}", guarded(work), methods=["POST"]),
+            Route(f"/v1/{endpoint.kind}", guarded(work), methods=["POST"]),
             Route("/metrics", guarded(metrics)),
         ],
         lifespan=lifespan,

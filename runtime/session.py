@@ -28,7 +28,7 @@ from bigpe.agents.messages import Message, RunStopped, StopRequested, start_run
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool, PoolRow
 from bigpe.agents.role import UnhandledMessageError
-from bigpe.runtime.cast import CONSUMERS, core_actors, kinds_for
+from bigpe.runtime.cast import CONSUMERS, core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.changes import Change
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.forks import best_of, require_forkable
@@ -42,7 +42,6 @@ from bigpe.runtime.run_clock import RunClock
 from bigpe.runtime.same_models import noted, records_now, require_same_models
 from bigpe.runtime.settling import Settlement, changes_by, config_for
 from bigpe.runtime.stack import Services, open_services
-from bigpe.runtime.tracing import quiet_runtime
 from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo

@@ -12,7 +12,7 @@ from autogen_core.models import ChatCompletionClient
 from bigpe.agents.constraints import NONE, Constraints
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.project import Project
-from bigpe.services.backends import Workplace, open_renderer, open_scorer
+from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
 from bigpe.services.cores import process_cores
 from bigpe.services.effects import Effects, Memo
@@ -64,22 +64,22 @@ async def open_services(
     """
     blobs = BlobStore(project.images)
 
-    def workplace(worker: str) -> Workplace:
+    def context(worker: str) -> ServiceContext:
         log_path = project.worker_log(run, worker)
-        return Workplace(blobs, project.folder, log_path, config.pool, process_cores())
+        return ServiceContext(blobs, project.folder, log_path, config.workers, process_cores())
 
     async with AsyncExitStack() as stack:
-        painter = renderer or open_renderer(config.render, workplace("render"))
+        painter = renderer or open_renderer(config.render, context("render"))
         stack.push_async_callback(painter.close)
         render = RenderService(painter, effects, blobs, config.render)
         stack.push_async_callback(render.close)
-        judge = scorer or open_scorer(config.score, workplace("score"))
+        judge = scorer or open_scorer(config.score, context("score"))
         stack.push_async_callback(judge.close)
         score = ScoreService(judge, scores, config.score)
         stack.push_async_callback(score.close)
         seconds: dict[str, ScoreService] = {}
         for guard in config.score.guard:
-            place = workplace(f"guard-{guard.name}")
+            place = context(f"guard-{guard.name}")
             second = (guards or {}).get(guard.name) or open_scorer(guard, place)
             stack.push_async_callback(second.close)
             seconds[guard.name] = ScoreService(second, scores, guard)

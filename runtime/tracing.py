@@ -10,7 +10,6 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from autogen_core import SingleThreadedAgentRuntime
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
@@ -102,13 +101,6 @@ class RoundTracer:
         if not message.will_retry:
             span.set_status(Status(StatusCode.ERROR, message.error))
             self._steps.pop(message.step).end()
-
-
-def quiet_runtime() -> SingleThreadedAgentRuntime:
-    """AutoGen's runtime without spans of its own, six for each delivery: these here tell more."""
-    return SingleThreadedAgentRuntime(
-        tracer_provider=trace.NoOpTracerProvider(), ignore_unhandled_exceptions=False
-    )
 
 
 class Tracing:

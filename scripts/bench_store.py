@@ -54,11 +54,11 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.role import Role
+from bigpe.runtime.cast import quiet_runtime
 from bigpe.runtime.cli.common import perform
 from bigpe.runtime.cli.run import earlier_rounds
 from bigpe.runtime.history import COORDINATOR
 from bigpe.runtime.progress import RunView
-from bigpe.runtime.tracing import quiet_runtime
 from bigpe.services.paging import NEWEST, page
 from bigpe.services.store import Store
 from bigpe.services.values import digest

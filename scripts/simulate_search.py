@@ -53,9 +53,8 @@ from bigpe.runtime import experiment_tables
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.library import NoPrompts, SearchedPrompts
+from bigpe.services.library import NoPrompts, SearchedPrompts, deduplicate, fts_query
 from bigpe.services.llm import LlmAnswer, LlmRequest
-from bigpe.services.retrieval import deduplicate, fts_query
 from bigpe.services.values import Instruction, derive_seed, digest
 
 KEPT = 0.93

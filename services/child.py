@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bigpe.services import errors
 from bigpe.services.errors import (
     BigpeError,
     GivenUpError,
@@ -21,7 +20,7 @@ from bigpe.services.errors import (
     ServiceError,
     StoreError,
     TransientServiceError,
-    UnusableAnswerError,
+    error_from_json,
 )
 from bigpe.services.retrying import backoff_s
 from bigpe.services.values import Json
@@ -107,7 +106,7 @@ class Child:
                 await self._kill()
                 raise
             if "error" in answer and answer["error"].get("lost"):
-                raise await self._lost(f"failed for good ({answer['error']['message']})")
+                raise await self._lost(f"failed for good ({answer['error']['error']})")
             self._deaths = 0
             return _result(answer)
 
@@ -166,13 +165,13 @@ class Child:
         try:
             answer = await self._exchange(self._config, self._start_timeout_s)
             if "error" in answer and answer["error"].get("lost"):
-                raise await self._lost(f"failed to start ({answer['error']['message']})")
+                raise await self._lost(f"failed to start ({answer['error']['error']})")
             if "error" in answer and not answer["error"]["transient"]:
                 self._refusal = answer
             _result(answer)
             if self._vet is not None:
-                asked = {"method": "fingerprint", "payload": {}}
-                self._vet(_result(await self._exchange(asked, self._start_timeout_s)))
+                request = {"method": "fingerprint", "payload": {}}
+                self._vet(_result(await self._exchange(request, self._start_timeout_s)))
             self.start_s = time.monotonic() - since
         except asyncio.CancelledError:
             await self._kill()
@@ -240,8 +239,8 @@ class Child:
                     log = None
 
     def _last_words(self) -> str:
-        said = f"its last line: {self._tail[-1][:300]}" if self._tail else "it said nothing"
-        return f"{said}; its log: {self._log_path}" if self._log_path else said
+        text = f"its last line: {self._tail[-1][:300]}" if self._tail else "it said nothing"
+        return f"{text}; its log: {self._log_path}" if self._log_path else text
 
 
 def _append(path: Path, text: str) -> None:
@@ -269,11 +268,6 @@ def _result(answer: Json) -> Json:
     if "error" not in answer:
         result: Json = answer["result"]
         return result
-    told: Json = answer["error"]
-    message = str(told["message"])
-    if told["type"] == UnusableAnswerError.__name__:
-        raise UnusableAnswerError(message, str(told.get("raw", "")))
-    kind = getattr(errors, str(told["type"]), None) if told["type"] else None
-    if isinstance(kind, type) and issubclass(kind, BigpeError):
-        raise kind(message)
-    raise (TransientServiceError if told["transient"] else ServiceError)(message)
+    failure: Json = answer["error"]
+    default = TransientServiceError if failure["transient"] else ServiceError
+    raise error_from_json(failure, default)

@@ -22,7 +22,7 @@ from cachetools import LRUCache
 from bigpe.services import packed_linear
 from bigpe.services.blobs import BlobStore
 from bigpe.services.clip_scoring import load_scoring
-from bigpe.services.devices import pick_device
+from bigpe.services.devices import pick_device, pick_dtype
 from bigpe.services.errors import BigpeError, ScoreError
 from bigpe.services.fingerprints import folder_fingerprint
 from bigpe.services.packed_linear import pack_linears
@@ -46,7 +46,7 @@ class ClipBackend:
         self._device = pick_device(config.device)
         torch.set_num_threads(config.threads)
         self._scoring = load_scoring(config.model)
-        self._dtype = _dtype(config, self._device)
+        self._dtype = pick_dtype(config.dtype, self._device)
         self._model = self._scoring.model.to(self._device, self._dtype)
         packed = self._device == "cpu" and pack_linears(self._model)
         self._products = packed_linear.TOLD if packed else "torch"
@@ -81,7 +81,7 @@ class ClipBackend:
         """What the fingerprint is a digest of."""
         return {
             "weights": folder_fingerprint(self._scoring.folder),
-            **self._scoring.told,
+            **self._scoring.fingerprint_inputs,
             "device": self._device,
             "dtype": str(self._dtype),
             "rows": self._rows,
@@ -136,8 +136,8 @@ class ClipBackend:
         """One forward, always of `_rows` rows: the last batch is filled up with black."""
         side = self._scoring.side
         pixels = torch.zeros(self._rows, 3, side, side)
-        for row, (_, one) in enumerate(ready):
-            pixels[row] = one[0]
+        for row, (_, pixels_of_image) in enumerate(ready):
+            pixels[row] = pixels_of_image[0]
         try:
             features = self._see(pixels.to(self._device, self._dtype)).cpu()
         except torch.OutOfMemoryError as error:
@@ -185,17 +185,6 @@ class ClipBackend:
             kept = (self._scoring.text_features(ids).cpu(), tokens.cut)
             self._texts[prompt] = kept
         return kept
-
-
-def _dtype(config: ScoreConfig, device: str) -> torch.dtype:
-    """Half precision pays on CUDA only; on CPUs it is many times slower than float32."""
-    named: dict[str, torch.dtype] = {
-        "auto": torch.float16 if device == "cuda" else torch.float32,
-        "float32": torch.float32,
-        "float16": torch.float16,
-        "bfloat16": torch.bfloat16,
-    }
-    return named[config.dtype]
 
 
 def _bytes(feature: torch.Tensor) -> int:

@@ -28,7 +28,7 @@ RESAMPLING = {2: "bilinear", 3: "bicubic"}
 class Preprocess(Protocol):
     """Makes the model's input of a picture."""
 
-    told: str
+    description: str
     """Names all that the input depends on, but for the folder's files."""
 
     def __call__(self, picture: Pictures.Image) -> torch.Tensor:
@@ -45,9 +45,9 @@ def levels_of(picture: Pictures.Image) -> torch.Tensor:
 class OnFloats:
     """Steps on the picture's levels as floats: no rounding to whole colour levels in between."""
 
-    def __init__(self, steps: Callable[[torch.Tensor], torch.Tensor], told: str) -> None:
+    def __init__(self, steps: Callable[[torch.Tensor], torch.Tensor], description: str) -> None:
         self._steps = steps
-        self.told = told
+        self.description = description
 
     def __call__(self, picture: Pictures.Image) -> torch.Tensor:
         """See `Preprocess`."""
@@ -72,7 +72,7 @@ class ShortestSideCrop:
         self._rounded = rounded
         self._mean, self._std = _channels(MEAN), _channels(STD)
         how = "rounded" if rounded else "floored"
-        self.told = f"shortest side {side}, Pillow {PIL.__version__} bicubic, crop {how}"
+        self.description = f"shortest side {side}, Pillow {PIL.__version__} bicubic, crop {how}"
 
     def __call__(self, picture: Pictures.Image) -> torch.Tensor:
         """See `Preprocess`."""
@@ -109,13 +109,13 @@ class FolderPreprocess(NamedTuple):
     std: torch.Tensor
 
     @classmethod
-    def read(cls, told: Json) -> FolderPreprocess:
+    def read(cls, settings: Json) -> FolderPreprocess:
         """From the file's content; KeyError or ValueError when it says what is not known here."""
-        size = told.get("size") if told.get("do_resize", True) else {}
+        size = settings.get("size") if settings.get("do_resize", True) else {}
         size = {"shortest_edge": size} if isinstance(size, int) else dict(size or {})
-        crop = told.get("crop_size") if told.get("do_center_crop", True) else None
+        crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
         crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-        resample = int(told.get("resample", 3))
+        resample = int(settings.get("resample", 3))
         if resample not in RESAMPLING:
             raise ValueError(f"resample = {resample} is not one of {sorted(RESAMPLING)}")
         return cls(
@@ -123,8 +123,8 @@ class FolderPreprocess(NamedTuple):
             exact=(size["height"], size["width"]) if "height" in size else None,
             crop=(crop["height"], crop["width"]) if crop else None,
             resampling=RESAMPLING[resample],
-            mean=_channels(told["image_mean"]),
-            std=_channels(told["image_std"]),
+            mean=_channels(settings["image_mean"]),
+            std=_channels(settings["image_std"]),
         )
 
     def __call__(self, picture: torch.Tensor) -> torch.Tensor:
@@ -146,16 +146,16 @@ class FolderPreprocess(NamedTuple):
 def official_preprocess(kind: Preprocessing, side: int) -> Preprocess:
     """A named scorer's preprocessing, to `side` x `side` pixels."""
     if kind == "longest-side-pad":
-        told = f"longest side {side}, padded, bicubic on floats, antialias, clip mean"
-        return OnFloats(LongestSidePad(side), told)
+        description = f"longest side {side}, padded, bicubic on floats, antialias, clip mean"
+        return OnFloats(LongestSidePad(side), description)
     return ShortestSideCrop(side, rounded=kind == "shortest-side-crop-rounded")
 
 
 def folder_preprocess(folder: Path) -> Preprocess:
     """What a model folder says; OSError, KeyError or ValueError when that is not usable."""
     processor: Any = transformers.CLIPImageProcessor
-    told, _ = processor.get_image_processor_dict(str(folder))
-    return OnFloats(FolderPreprocess.read(told), "as the folder says, on floats, antialias")
+    settings, _ = processor.get_image_processor_dict(str(folder))
+    return OnFloats(FolderPreprocess.read(settings), "as the folder says, on floats, antialias")
 
 
 def _channels(values: Any) -> torch.Tensor:

@@ -38,7 +38,7 @@ class ClipScoring(NamedTuple):
     preprocess: Preprocess
     encode: Callable[[str], list[int]]
     """A prompt's token ids, start and end included, uncut."""
-    tokens_told: str
+    tokenizer_name: str
     """Names all that the ids depend on, but for the folder's files."""
     formula: Formula = "cosine"
     prefix: str = ""
@@ -50,11 +50,11 @@ class ClipScoring(NamedTuple):
         return int(self.model.config.vision_config.image_size)
 
     @property
-    def told(self) -> Json:
-        """What a score depends on beside weights, device and releases."""
+    def fingerprint_inputs(self) -> Json:
+        """What a score depends on besides weights, device and releases."""
         return {
-            "preprocess": self.preprocess.told,
-            "tokens": self.tokens_told,
+            "preprocess": self.preprocess.description,
+            "tokens": self.tokenizer_name,
             "formula": self.formula,
             "prefix": self.prefix,
         }
@@ -129,21 +129,21 @@ def _folder(name: str) -> Path:
 def _scoring(folder: Path, model: Any) -> ClipScoring:
     if not (folder / NOTE).is_file():
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
-        encode, told = _encoder(tokenizer), "as the folder says"
-        return ClipScoring(folder, model, folder_preprocess(folder), encode, told)
+        encode, tokenizer_name = _encoder(tokenizer), "as the folder says"
+        return ClipScoring(folder, model, folder_preprocess(folder), encode, tokenizer_name)
     note: Json = json.loads((folder / NOTE).read_text("utf-8"))
     side = int(model.config.vision_config.image_size)
     if note["tokenizer"] == "open_clip":
         encode = open_clip_tokenizer.encode
-        told = f"open_clip, {open_clip_tokenizer.releases()}"
+        tokenizer_name = f"open_clip, {open_clip_tokenizer.releases()}"
     else:
-        encode, told = _encoder(_clip_tokenizer()), "transformers CLIPTokenizer"
+        encode, tokenizer_name = _encoder(_clip_tokenizer()), "transformers CLIPTokenizer"
     return ClipScoring(
         folder,
         model,
         official_preprocess(note["preprocess"], side),
         encode,
-        told,
+        tokenizer_name,
         note["formula"],
         note["prefix"],
     )

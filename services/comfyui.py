@@ -113,26 +113,26 @@ class ComfyUi:
                 return await self._look(job)
         except TimeoutError as error:
             await self._forget(job)
-            told = f"{self._client.url}: no picture in {timeout_s:g} s"
-            raise TransientServiceError(told) from error
+            message = f"{self._client.url}: no picture in {timeout_s:g} s"
+            raise TransientServiceError(message) from error
         except asyncio.CancelledError:
             await self._forget(job)
             raise
 
     async def _look(self, job: str) -> Json:
-        pause, looks, known = FIRST_LOOK_S, 0, True
+        pause, looks, queued = FIRST_LOOK_S, 0, True
         while True:
             entry = told_in(await self._client.get_json(f"/history/{job}"), job)
             if isinstance(entry, dict):
                 return entry
-            if not known:
+            if not queued:
                 raise TransientServiceError(
                     f"{self._client.url} has lost the picture: was it started again?"
                 )
             looks += 1
             if looks % LOOKS_PER_QUEUE == 0:
                 # Asked before the history: what leaves the queue in between is there already.
-                known = job in json.dumps(await self._client.get_json("/queue"))
+                queued = job in json.dumps(await self._client.get_json("/queue"))
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, LONGEST_LOOK_S)
 

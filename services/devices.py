@@ -1,4 +1,4 @@
-"""Where models compute, and with which numbers; of PyTorch alone, for every model process."""
+"""Selects the torch device and the number type of a model process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def pick_device(wanted: str) -> str:
-    """The device; ConfigError when a device that was asked for is not there."""
+    """The name of the torch device. ConfigError when `wanted` is "cuda" and torch finds none."""
     if wanted == "auto":
         if torch.cuda.is_available():
             return "cuda"
@@ -21,7 +21,7 @@ def pick_device(wanted: str) -> str:
 
 
 def pick_dtype(wanted: str, device: str) -> torch.dtype:
-    """The number type: float16 on a GPU, float32 on a CPU unless another was asked for."""
+    """The number type. "auto": float16 on CUDA; float32 elsewhere, where half precision is slow."""
     if wanted == "auto":
         return torch.float16 if device == "cuda" else torch.float32
     return DTYPES[wanted]

@@ -78,16 +78,16 @@ class DiffusersBackend:
         """Paint a batch; one that does not fit in memory is halved, down to single pictures."""
         try:
             pictures = self._forward(items)
-            return [self._keep(item, one) for item, one in zip(items, pictures, strict=True)]
+            return [self._keep(*pair) for pair in zip(items, pictures, strict=True)]
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            told = str(error) or type(error).__name__
+            text = str(error) or type(error).__name__
         # Out here, because the error holds the frames, and they hold the memory.
         torch.cuda.empty_cache()
         if len(items) == 1:
             remedy = "lower [render] size, or use a smaller dtype"
-            return [_failure(f"out of memory for one picture: {told}; {remedy}")]
+            return [_failure(f"out of memory for one picture: {text}; {remedy}")]
         half = len(items) // 2
         return self._paint(items[:half]) + self._paint(items[half:])
 
@@ -153,9 +153,9 @@ class DiffusersBackend:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Only CUDA has an exception class of its own for it."""
-    told = str(error)
+    text = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "MPS backend out of memory" in told or "DefaultCPUAllocator: can't allocate" in told
+        "MPS backend out of memory" in text or "DefaultCPUAllocator: can't allocate" in text
     )
 
 

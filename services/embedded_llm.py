@@ -1,25 +1,18 @@
-"""SmolLM2-135M in a process of its own, as an AutoGen model client component.
+"""SmolLM2-135M in a separate process, as an AutoGen model client component.
 
-It writes in the manner of examples and keeps to a JSON schema; it does not follow instructions
-or reason. That is why an instruction carries exemplars, and why evidence is computed.
+The model imitates examples and keeps to a JSON schema. It does not follow instructions or reason:
+so an instruction carries exemplars, and evidence is computed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from autogen_core import CancellationToken, Component
-from autogen_core.models import (
-    ChatCompletionClient,
-    CreateResult,
-    LLMMessage,
-    ModelFamily,
-    ModelInfo,
-    RequestUsage,
-)
+from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel, ConfigDict
 
@@ -28,6 +21,7 @@ from bigpe.services.children import Children
 from bigpe.services.cores import process_cores, processes_for
 from bigpe.services.errors import ConfigError
 from bigpe.services.fingerprints import file_fingerprint
+from bigpe.services.llm_base_client import BaseLlmClient
 from bigpe.services.models import SMOLLM2_SHA256, smollm2_path
 from bigpe.services.values import Json
 
@@ -35,7 +29,6 @@ BACKEND = "bigpe.services.smollm_backend:open_backend"
 PER_CALL = ("seed", "temperature", "max_tokens", "stop", "repeat_penalty", "response_format")
 DEFAULTS: Json = {"seed": 0, "temperature": 0.7, "max_tokens": 64, "repeat_penalty": 1.0}
 CONTEXT_TOKENS = 2048
-CHARACTERS_A_TOKEN = 4
 
 
 class EmbeddedLlmConfig(BaseModel):
@@ -44,34 +37,36 @@ class EmbeddedLlmConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     path: str | None = None
-    """Another GGUF file; default: the one in the user's cache."""
+    """Path of another GGUF file; None: the file in the user's cache."""
     threads: int = 1
-    """CPU threads of a process. One: two would wait for each other where the picture model shares
-    their cores, and there are as many processes as there is work for."""
+    """CPU threads of each process. Two threads would wait for each other, because the renderer
+    shares their cores; more requests start more processes instead."""
     timeout_s: float = 120.0
-    """For one answer; then the process is ended. In bigpe.toml: `[llm.NAME] timeout_s`."""
+    """Time limit of one answer, seconds; then the process ends. In bigpe.toml it is
+    `[llm.NAME] timeout_s`."""
 
 
-class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
-    """The embedded LLM: a process from the first request on, more when one is not enough."""
+class EmbeddedLlmClient(BaseLlmClient, Component[EmbeddedLlmConfig]):
+    """The embedded LLM: one process from the first request on, more under load."""
 
     component_type = "model"
     component_config_schema = EmbeddedLlmConfig
     component_provider_override = "bigpe.services.embedded_llm.EmbeddedLlmClient"
+    context_tokens = CONTEXT_TOKENS
 
     def __init__(self, config: EmbeddedLlmConfig | None = None) -> None:
-        """ConfigError when the weights are not here."""
+        """ConfigError when the weights are not on this machine."""
+        super().__init__()
         self._config = config or EmbeddedLlmConfig()
         path = smollm2_path() if self._config.path is None else _own_weights(self._config.path)
         self.fingerprint = SMOLLM2_SHA256 if self._config.path is None else file_fingerprint(path)
         settings = {"path": str(path), "threads": self._config.threads, "context": CONTEXT_TOKENS}
         self.lanes = processes_for(self._config.threads, process_cores())
-        """Requests that it answers side by side."""
+        """Requests that are answered at the same time."""
         limit = self._config.timeout_s
         self._children = Children(
             lambda: Child(BACKEND, settings, name="embedded LLM", call_timeout_s=limit), self.lanes
         )
-        self._usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
 
     async def create(
         self,
@@ -102,10 +97,7 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
             prompt_tokens=int(used.get("prompt_tokens", 0)),
             completion_tokens=int(used.get("completion_tokens", 0)),
         )
-        self._usage = RequestUsage(
-            prompt_tokens=self._usage.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=self._usage.completion_tokens + usage.completion_tokens,
-        )
+        self._count(usage)
         return CreateResult(
             finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
             content=str(choice["message"].get("content") or ""),
@@ -113,68 +105,9 @@ class EmbeddedLlmClient(ChatCompletionClient, Component[EmbeddedLlmConfig]):
             cached=False,
         )
 
-    async def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: Tool | Literal["auto", "required", "none"] = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = {},
-        cancellation_token: CancellationToken | None = None,
-    ) -> AsyncGenerator[str | CreateResult, None]:
-        """The answer as one piece, then the result: answers are a line long."""
-        result = await self.create(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
-        )
-        yield str(result.content)
-        yield result
-
     async def close(self) -> None:
         """End the model's processes."""
         await self._children.close()
-
-    def actual_usage(self) -> RequestUsage:
-        """Tokens used so far."""
-        return self._usage
-
-    def total_usage(self) -> RequestUsage:
-        """Tokens used so far."""
-        return self._usage
-
-    def count_tokens(
-        self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()
-    ) -> int:
-        """An estimate, without asking the model."""
-        return sum(len(str(m.content)) // CHARACTERS_A_TOKEN + 4 for m in messages)
-
-    def remaining_tokens(
-        self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()
-    ) -> int:
-        """What is left of the context, estimated."""
-        return CONTEXT_TOKENS - self.count_tokens(messages, tools=tools)
-
-    @property
-    def capabilities(self) -> Any:
-        """The older name of `model_info`."""
-        return self.model_info
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """What the model can do."""
-        return ModelInfo(
-            vision=False,
-            function_calling=False,
-            json_output=True,
-            structured_output=True,
-            family=ModelFamily.UNKNOWN,
-            multiple_system_messages=True,
-        )
 
     def _to_config(self) -> EmbeddedLlmConfig:
         return self._config

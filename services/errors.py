@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bigpe.services.values import ONE_CALL, LlmUsage
+from collections.abc import Mapping
+from typing import Any
+
+from bigpe.services.values import ONE_CALL, Json, LlmUsage
 
 
 class BigpeError(Exception):
@@ -102,3 +105,28 @@ class ScoreError(ServiceError):
 
 STOPS_RUN = (StoreError, ConfigError, GivenUpError)
 """The run cannot go on as it is: its open steps stay open, and resuming takes them up again."""
+
+
+def error_to_json(error: BigpeError) -> Json:
+    """The error as it travels between processes; `error_from_json` reads it."""
+    return {"error": str(error), "kind": type(error).__name__}
+
+
+def error_from_json(
+    item: Mapping[str, Any],
+    default: type[BigpeError],
+    *,
+    family: type[BigpeError] = BigpeError,
+) -> BigpeError:
+    """The error that another process reports in `item`.
+
+    Its class is the class that "kind" names if that is one of `family`, else `default`. "raw" is
+    the language model's answer, which only UnusableAnswerError has.
+    """
+    message = str(item["error"])
+    named: Any = globals().get(str(item.get("kind")))
+    if named is UnusableAnswerError:
+        return UnusableAnswerError(message, str(item["raw"])) if "raw" in item else default(message)
+    usable = isinstance(named, type) and issubclass(named, family)
+    error: BigpeError = named(message) if usable else default(message)
+    return error

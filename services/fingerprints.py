@@ -40,9 +40,9 @@ class SameModel:
         """Empty until it is told."""
         self.made_of: Json = {}
 
-    def vet(self, told: Json) -> None:
+    def vet(self, answer: Json) -> None:
         """Of a process that was started. ConfigError when it has become another model."""
-        fingerprint, made_of = str(told["fingerprint"]), told.get("made_of", {})
+        fingerprint, made_of = str(answer["fingerprint"]), answer.get("made_of", {})
         if not self.fingerprint:
             self.fingerprint, self.made_of = fingerprint, made_of
         elif fingerprint != self.fingerprint:

@@ -14,12 +14,12 @@ from typing import Any
 
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
+from bigpe.services.cores import thread_env
 from bigpe.services.errors import BigpeError, ScoreError
 from bigpe.services.fingerprints import file_fingerprint
 from bigpe.services.hpsv2_environment import find_python
 from bigpe.services.official_scorers import find_checkpoint
 from bigpe.services.open_clip.tokenizer import tokens_of
-from bigpe.services.render import thread_env
 from bigpe.services.score import ScoreConfig
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 
@@ -67,7 +67,7 @@ class Hpsv2PackageScorer:
     async def open(self) -> str:
         """See `Scorer.open`: a digest of the checkpoint and of the package's releases."""
         if not self._fingerprint:
-            told = await self._child.call("versions", {})
+            answer = await self._child.call("versions", {})
             checkpoint = await asyncio.to_thread(file_fingerprint, self._checkpoint)
             self._fingerprint = digest(
                 {
@@ -75,7 +75,7 @@ class Hpsv2PackageScorer:
                     "checkpoint": checkpoint,
                     "architecture": self._architecture,
                     "device": self._config.device,
-                    **told,
+                    **answer,
                 }
             )
         return self._fingerprint
@@ -95,12 +95,12 @@ class Hpsv2PackageScorer:
         wanted = [item for item in items if "error" not in item]
         answers = iter((await self._child.call("score", {"items": wanted}))["items"])
         for request, item in zip(requests, items, strict=True):
-            told = item if "error" in item else next(answers)
-            if "error" in told:
-                found.append(ScoreError(f"picture {request.image[:8]}: {told['error']}"))
+            answer = item if "error" in item else next(answers)
+            if "error" in answer:
+                found.append(ScoreError(f"picture {request.image[:8]}: {answer['error']}"))
                 continue
             cut = tokens_of(request.prompt, LIMIT).cut
-            value = float(told["value"])
+            value = float(answer["value"])
             found.append(Score(value=value, fingerprint=fingerprint, truncated_tokens=cut))
         return found
 

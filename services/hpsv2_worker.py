@@ -115,9 +115,9 @@ def _version(name: str) -> str:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """As `bigpe.services.child` reads it; nothing that the package raises mends by itself."""
-    told = f"{type(error).__name__}: {error}"[:500]
-    return {"error": {"type": "ScoreError", "message": told, "transient": False}}
+    """The failure of a call, as `bigpe.services.child` reads it. No retry can help."""
+    message = f"{type(error).__name__}: {error}"[:500]
+    return {"error": {"error": message, "kind": "ScoreError", "transient": False}}
 
 
 def _read_lines(lines: queue.Queue[str]) -> None:

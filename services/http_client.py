@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -151,12 +152,12 @@ class HttpClient:
                 else:
                     raise self._error(f"{self.url}: more than {MOST_REDIRECTS} redirects")
         except (TimeoutError, httpx2.TimeoutException) as error:
-            told = f"{self.url}: no answer in {self._timeout_s:g} s"
-            raise TransientServiceError(told) from error
+            text = f"{self.url}: no answer in {self._timeout_s:g} s"
+            raise TransientServiceError(text) from error
         except httpx2.HTTPError as error:
-            told = self._without_key(str(error) or type(error).__name__)
+            text = self._without_key(str(error) or type(error).__name__)
             raise TransientServiceError(
-                f"{self.url}: no connection ({told}); is the server running?"
+                f"{self.url}: no connection ({text}); is the server running?"
             ) from error
         if not 200 <= status < 300:
             raise self._refusal(status, data)
@@ -172,7 +173,8 @@ class HttpClient:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._error(f"{self.url}: compressed answers are refused")
             if "Retry-After" in response.headers and response.status_code in (429, 503):
-                pause = pause_s(response.headers["Retry-After"], datetime.now(UTC))
+                wait = retry_after_s(response.headers["Retry-After"], datetime.now(UTC)) or 0.0
+                pause = min(wait, LONGEST_PAUSE_S)
                 self._not_before = max(self._not_before, time.monotonic() + pause)
             data = bytearray()
             async for chunk in response.aiter_raw():
@@ -206,10 +208,10 @@ class HttpClient:
 
     def _refusal(self, status: int, data: bytes) -> ServiceError:
         words = self._without_key(data.decode("utf-8", "replace"))[:SHOWN]
-        said = f"{self.url}: HTTP {status}: {words}"
+        description = f"{self.url}: HTTP {status}: {words}"
         if status in BUSY or status >= 500:
-            return TransientServiceError(said)
-        return self._error(f"{said}; {REMEDIES.get(status, 'check the settings')}")
+            return TransientServiceError(description)
+        return self._error(f"{description}; {REMEDIES.get(status, 'check the settings')}")
 
     def _parse(self, path: str, data: bytes) -> Any:
         try:
@@ -220,24 +222,22 @@ class HttpClient:
                 "service's own"
             ) from error
 
-    def _without_key(self, told: str) -> str:
+    def _without_key(self, text: str) -> str:
         """Some servers repeat the key that they refuse, and failures are kept."""
-        return told.replace(self._secret, "***") if self._secret else told
+        return text.replace(self._secret, "***") if self._secret else text
 
 
-def pause_s(retry_after: str, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3), at most `LONGEST_PAUSE_S`."""
-    told = retry_after.strip()
-    if told.isascii() and told.isdigit():
-        wanted = float(told)
-    else:
+def retry_after_s(header: str, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3); None if unreadable."""
+    try:
+        seconds = float(header)
+    except ValueError:
         try:
-            when = parsedate_to_datetime(told)
+            date = parsedate_to_datetime(header)
         except ValueError:
-            return 0.0
-        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-        wanted = (aware - now).total_seconds()
-    return min(max(wanted, 0.0), LONGEST_PAUSE_S)
+            return None
+        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _origin(url: httpx2.URL) -> str:

@@ -109,17 +109,17 @@ class HttpPool:
             *(self._health(member) for member in self._members), return_exceptions=True
         )
         prints: dict[str, str] = {}
-        for member, told in zip(self._members, found, strict=True):
-            if isinstance(told, TransientServiceError):
+        for member, result in zip(self._members, found, strict=True):
+            if isinstance(result, TransientServiceError):
                 member.rest()
-            elif isinstance(told, BaseException):
-                raise told
+            elif isinstance(result, BaseException):
+                raise result
             else:
-                prints[member.client.url] = told
+                prints[member.client.url] = result
         if not prints:
-            raise next(told for told in found if isinstance(told, BaseException))
+            raise next(result for result in found if isinstance(result, BaseException))
         if len(set(prints.values())) > 1:
-            each = ", ".join(f"{url}: {told[:8]}" for url, told in prints.items())
+            each = ", ".join(f"{url}: {result[:8]}" for url, result in prints.items())
             raise ConfigError(
                 f"the {self._kind} workers differ ({each}), and their results cannot be compared; "
                 "start them with equal settings, models, devices and releases"
@@ -128,14 +128,14 @@ class HttpPool:
 
     async def _health(self, member: _Member) -> str:
         """The worker's fingerprint; ConfigError when it is no worker of this kind."""
-        told = await member.probe.get_json("/v1/health")
-        kind = told.get("kind") if isinstance(told, dict) else None
+        health = await member.probe.get_json("/v1/health")
+        kind = health.get("kind") if isinstance(health, dict) else None
         if kind != self._kind:
             raise ConfigError(
                 f"{member.client.url} is no {self._kind} worker of bigpe"
                 + (f", but a {kind} worker" if kind in ("render", "score") else "")
             )
-        return str(told["fingerprint"])
+        return str(health["fingerprint"])
 
     async def _choose(self, tried: Sequence[_Member], deadline: float) -> _Member:
         """A worker that is well, or the first that is well again before the deadline."""
@@ -163,8 +163,8 @@ class HttpPool:
 
     async def _ask(self, member: _Member, payload: Json) -> Json:
         answer: Any = await member.client.post_json(f"/v1/{self._kind}", payload)
-        told = answer.get("fingerprint") if isinstance(answer, dict) else None
-        self._require_same(member, str(told))
+        fingerprint = answer.get("fingerprint") if isinstance(answer, dict) else None
+        self._require_same(member, str(fingerprint))
         member.failures = 0
         result: Json = answer
         return result

@@ -70,13 +70,13 @@ class HttpRenderer:
         """See `Renderer.open`: a digest of the settings and of what the service tells."""
         async with self._opening:
             if not self._fingerprint:
-                told = {key: getattr(self._config, key) for key in self._api.uses}
+                settings = {key: getattr(self._config, key) for key in self._api.uses}
                 self._fingerprint = digest(
                     {
                         "backend": self._config.backend,
                         "extra": self._config.http.extra,
                         "send_seed": self._config.http.send_seed,
-                        "settings": told,
+                        "settings": settings,
                         "service": await self._api.identity(),
                     }
                 )

@@ -31,7 +31,7 @@ from bigpe.services.errors import (
 from bigpe.services.priority_gate import PriorityGate
 from bigpe.services.queueing import lanes_of
 from bigpe.services.spending import current_spender, note_answered, note_lost
-from bigpe.services.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest
+from bigpe.services.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 
 EMBEDDED = "bigpe.services.embedded_llm.EmbeddedLlmClient"
 TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
@@ -125,9 +125,9 @@ def load_client(config: LlmConfig) -> ChatCompletionClient:
     except Exception as error:
         from bigpe.services.llm_failures import refusal  # here: see LlmService._explain
 
-        if (told := refusal(error)) is None:
+        if (text := refusal(error)) is None:
             raise
-        raise ConfigError(f"[llm] {config.provider} refuses its config: {told}") from error
+        raise ConfigError(f"[llm] {config.provider} refuses its config: {text}") from error
 
 
 def _secrets(config: LlmConfig) -> dict[str, str]:
@@ -150,11 +150,22 @@ def _limits(config: LlmConfig) -> dict[str, Any]:
     return {"timeout": config.timeout_s, "max_retries": 0}
 
 
+def class_name(client: ChatCompletionClient) -> str:
+    """The name of the client's class in fingerprints.
+
+    A wrapper has an attribute `fingerprint_class`, the name of the class that it wraps.
+    """
+    return getattr(client, "fingerprint_class", type(client).__qualname__)
+
+
 def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
-    """What an answer depends on besides the request: the model, never the key."""
+    """A digest of what an answer depends on besides the request: the model, never the key.
+
+    A client with weights of its own has an attribute `fingerprint`, their digest.
+    """
     own = getattr(client, "fingerprint", None)
     public = config.model_dump(mode="json", exclude={"api_key_env", "concurrency", "timeout_s"})
-    return digest({"client": type(client).__qualname__, "config": public, "model": own})
+    return digest({"client": class_name(client), "config": public, "model": own})
 
 
 class LlmService:
@@ -230,7 +241,7 @@ class LlmService:
             prompt_tokens=result.usage.prompt_tokens,
             completion_tokens=result.usage.completion_tokens,
         )
-        text = _storable(result.content) if isinstance(result.content, str) else ""
+        text = storable(result.content) if isinstance(result.content, str) else ""
         if not text.strip():
             raw = str(result.content)
             raise UnusableAnswerError("the model answered with no text", raw=raw, usage=usage)
@@ -272,13 +283,13 @@ class LlmService:
         from bigpe.services.llm_failures import explain
 
         where = str(self._config.config.get("base_url", self._config.provider))
-        told = self._without_key(_storable(str(error)))
-        return explain(error, where=where, told=told, limit_s=self._config.timeout_s)
+        text = self._without_key(storable(str(error)))
+        return explain(error, where=where, text=text, limit_s=self._config.timeout_s)
 
-    def _without_key(self, told: str) -> str:
+    def _without_key(self, text: str) -> str:
         """Some servers repeat the key that they refuse, and failures are kept."""
         key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
-        return told.replace(key, "***") if key else told
+        return text.replace(key, "***") if key else text
 
 
 def _body(request: LlmRequest) -> Json:
@@ -286,13 +297,8 @@ def _body(request: LlmRequest) -> Json:
     body = request.model_dump(mode="json")
     for turn in body["turns"]:
         if not turn["images"]:
-            del turn["images"]  # requests without pictures keep the keys of older projects
+            del turn["images"]  # requests without images keep the keys of older projects
     return body
-
-
-def _storable(text: str) -> str:
-    """`text` without halves of characters, which JSON can say and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _messages(turns: Sequence[Turn], show: Callable[[str], Image]) -> list[LLMMessage]:

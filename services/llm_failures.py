@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 
 import openai
 from pydantic import ValidationError
@@ -19,6 +17,7 @@ from bigpe.services.errors import (
     ServiceError,
     TransientLlmError,
 )
+from bigpe.services.http_client import retry_after_s
 
 NOT_A_COMPLETION = (
     openai.APIResponseValidationError,
@@ -36,14 +35,14 @@ def refusal(error: Exception) -> str | None:
         # What pydantic says shows its input, and the key is in it.
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-    known = (ValueError, TypeError, KeyError, openai.OpenAIError)
-    return str(error) if isinstance(error, known) else None
+    refusals = (ValueError, TypeError, KeyError, openai.OpenAIError)
+    return str(error) if isinstance(error, refusals) else None
 
 
-def explain(error: Exception, *, where: str, told: str, limit_s: float) -> ServiceError:
+def explain(error: Exception, *, where: str, text: str, limit_s: float) -> ServiceError:
     """The failed call as one of ours; transient when asking again may help.
 
-    `where`: the server or the client; `told`: what the error says, without the key; `limit_s`: the
+    `where`: the server or the client; `text`: the error's message, without the key; `limit_s`: the
     seconds that the call had.
     """
     if isinstance(error, LlmError | GivenUpError | LostWorkerError):
@@ -53,39 +52,27 @@ def explain(error: Exception, *, where: str, told: str, limit_s: float) -> Servi
             f"{where}: no answer in {limit_s:g} s; if it is slow, raise timeout_s"
         )
     if isinstance(error, openai.APIStatusError):
-        return _explain_status(where, error.status_code, told, error.response.headers)
+        return _explain_status(where, error.status_code, text, error.response.headers)
     if isinstance(error, NOT_A_COMPLETION):
         return LlmError(
             f"{where}: its answer is no chat completion ({type(error).__name__}: "
-            f"{told[:300]}); check base_url"
+            f"{text[:300]}); check base_url"
         )
     if isinstance(error, openai.APIConnectionError):
-        return TransientLlmError(f"{where}: no connection ({told}); is the server running?")
+        return TransientLlmError(f"{where}: no connection ({text}); is the server running?")
     if isinstance(error, BigpeError):
         kind = TransientLlmError if error.transient else LlmError
-        return kind(told)
-    return LlmError(f"{where}: {type(error).__name__}: {told}")
+        return kind(text)
+    return LlmError(f"{where}: {type(error).__name__}: {text}")
 
 
-def _explain_status(where: str, code: int, told: str, headers: Mapping[str, str]) -> LlmError:
-    said = f"{where}: HTTP {code}: {told[:300]}"
+def _explain_status(where: str, code: int, text: str, headers: Mapping[str, str]) -> LlmError:
+    description = f"{where}: HTTP {code}: {text[:300]}"
     if code == 429 or code >= 500:
         remedy = "lower [run] concurrency" if code == 429 else "look at the server's log"
         return TransientLlmError(
-            f"{said}; if it stays so, {remedy}", retry_after_s=_retry_after(headers)
+            f"{description}; if it stays so, {remedy}",
+            retry_after_s=retry_after_s(headers.get("retry-after", ""), datetime.now(UTC)),
         )
     remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
-    return LlmError(f"{said}; {remedy.get(code, 'check the model and its settings')}")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `Retry-After`, a number or a date (RFC 9110); None if it is neither."""
-    told = headers.get("retry-after", "")
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(told).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    return LlmError(f"{description}; {remedy.get(code, 'check the model and its settings')}")

@@ -10,7 +10,7 @@ Whoever installed the package trusted it; a name in a configuration loads nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple
 
@@ -46,16 +46,16 @@ def offered(kind: Kind) -> dict[str, EntryPoint]:
     return found
 
 
-def known(kind: Kind, builtin: Mapping[str, str]) -> list[str]:
+def names(kind: Kind, builtin: Collection[str]) -> list[str]:
     """All names that the configuration may use, built in or installed, sorted."""
     return sorted({*builtin, *offered(kind)})
 
 
-def require_known(kind: Kind, name: str, builtin: Mapping[str, str]) -> str:
-    """`name`; ValueError, naming those there are, when it is neither built in nor installed."""
+def require_known(kind: Kind, name: str, builtin: Collection[str]) -> str:
+    """`name`. ValueError, which lists the names, if it is neither built in nor installed."""
     if name not in builtin and name not in offered(kind):
         raise ValueError(
-            f"there is no {name!r} among the {kind}; use one of {', '.join(known(kind, builtin))}, "
+            f"there is no {name!r} among the {kind}; use one of {', '.join(names(kind, builtin))}, "
             "or install the package that brings it"
         )
     return name
@@ -109,10 +109,10 @@ def rows(kind: Kind, builtin: Mapping[str, str]) -> list[PluginRow]:
 
 def _summary(kind: Kind, name: str) -> str:
     try:
-        told = str(getattr(load(kind, name), "__doc__", None) or "")
+        text = str(getattr(load(kind, name), "__doc__", None) or "")
     except ConfigError as error:
         return str(error)
-    lines = told.strip().splitlines()
+    lines = text.strip().splitlines()
     return lines[0].strip() if lines else "(it says nothing about itself)"
 
 

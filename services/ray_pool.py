@@ -1,7 +1,7 @@
-"""Workers as Ray actors: started when there is work, ended when there is none, replaced when lost.
+"""Workers as Ray actors: started while there is work, ended when idle, replaced when lost.
 
-Ray places the actors and moves bytes; what is asked and answered is `serving`'s protocol, as over
-HTTP. The run's process alone writes the journal, so an actor may die at any time.
+Ray places the actors and moves bytes. Requests and answers have the form of `serving`, as over
+HTTP. Only the run's process writes the journal, so an actor may die at any time.
 """
 
 from __future__ import annotations
@@ -21,66 +21,67 @@ from typing import Any
 
 import structlog
 
-from bigpe.services import errors
 from bigpe.services.errors import (
     BigpeError,
     ConfigError,
     GivenUpError,
     LostWorkerError,
     ServiceError,
+    error_from_json,
+    error_to_json,
 )
-from bigpe.services.pooling import WorkersConfig
-from bigpe.services.serving import End
+from bigpe.services.pooling import WorkerScalingConfig
+from bigpe.services.serving import WorkerEndpoint
 from bigpe.services.values import Json
 
 log = structlog.get_logger("bigpe.workers")
 
 LOSSES_PER_CALL = 2
-"""After so many lost workers, the call itself may be to blame."""
+"""Lost workers after which a call fails: the call itself may be the cause."""
 MOST_LOSSES = 8
-"""In a row, over all calls: the run stops, and can be resumed."""
+"""Workers lost in a row, over all calls, after which the run stops. It can be resumed."""
 START_TIMEOUT_S = 600.0
 HEALTH_S = 10.0
-"""How often idle workers are asked whether they are well."""
+"""Interval of the health checks of idle workers."""
 HEALTH_TIMEOUT_S = 60.0
-"""How long they may take: a busy machine is no dead one."""
+"""Time limit of a health check. It is long, because a busy machine is slow to answer."""
 CLOSE_S = 5.0
 
 
 class Actor:
-    """What runs in an actor's process: one end of the protocol in a folder of its own."""
+    """What runs in an actor's process: a worker endpoint with its own folder."""
 
-    def __init__(self, make: Callable[[Path], End]) -> None:
+    def __init__(self, make: Callable[[Path], WorkerEndpoint[Any, Any]]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bigpe-worker-"))
         self._make = make
-        self._end: End | None = None
+        self._endpoint: WorkerEndpoint[Any, Any] | None = None
 
     async def open(self) -> Json:
-        """The fingerprint, or why there is none."""
-        return await _told(self._open())
+        """The fingerprint, or the error."""
+        return await _answer(self._open())
 
     async def handle(self, payload: Json) -> Json:
-        """See `End.handle`; a failure of the whole call is an answer, too."""
-        assert self._end is not None, "open() comes first"
-        return await _told(self._end.handle(payload))
+        """See `WorkerEndpoint.handle`; an error of the whole call is returned as an answer."""
+        assert self._endpoint is not None, "open() comes first"
+        return await _answer(self._endpoint.handle(payload))
 
     async def close(self) -> None:
         """Free the model and the folder."""
-        if self._end is not None:
-            await self._end.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _open(self) -> Json:
-        if self._end is None:
-            self._end = self._make(self._folder)
-        return {"fingerprint": await self._end.open()}
+        if self._endpoint is None:
+            self._endpoint = self._make(self._folder)
+        return {"fingerprint": await self._endpoint.open()}
 
 
-async def _told(work: Coroutine[Any, Any, Json]) -> Json:
+async def _answer(work: Coroutine[Any, Any, Json]) -> Json:
     try:
         return await work
     except BigpeError as error:
-        return {"failure": str(error), "kind": type(error).__name__}
+        return error_to_json(error)
 
 
 @dataclass(eq=False)
@@ -98,8 +99,8 @@ class RayPool:
     def __init__(
         self,
         kind: str,
-        make: Callable[[Path], End],
-        config: WorkersConfig,
+        make: Callable[[Path], WorkerEndpoint[Any, Any]],
+        config: WorkerScalingConfig,
         *,
         address: str | None,
         call_timeout_s: float,
@@ -183,8 +184,8 @@ class RayPool:
         options = {"num_cpus": self._config.cpus, "num_gpus": self._config.gpus, "max_restarts": 0}
         worker = _Worker(self._ray.remote(**options)(Actor).remote(self._make))
         try:
-            told = _result(await self._answer(worker, "open", None, START_TIMEOUT_S))
-            self._require_same(str(told["fingerprint"]))
+            opened = _result(await self._answer(worker, "open", None, START_TIMEOUT_S))
+            self._require_same(str(opened["fingerprint"]))
         except BaseException:
             self._ray.kill(worker.actor)
             raise
@@ -305,8 +306,8 @@ class RayPool:
         except self._ray.exceptions.RayError as error:
             # The first line says what happened, the last one what the actor raised.
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            told = lines[0][:200] + (f" ... {lines[-1][:200]}" if len(lines) > 1 else "")
-            raise LostWorkerError(f"a {self._kind} worker is lost: {told}") from error
+            text = lines[0][:200] + (f" ... {lines[-1][:200]}" if len(lines) > 1 else "")
+            raise LostWorkerError(f"a {self._kind} worker is lost: {text}") from error
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -330,17 +331,16 @@ class RayPool:
         for name, each in (("CPU", self._config.cpus), ("GPU", self._config.gpus)):
             if each * self._config.min > there.get(name, 0.0):
                 raise ConfigError(
-                    f"[pool.{self._kind}] min = {self._config.min} workers of {each:g} {name} each "
-                    f"do not fit: this machine has {there.get(name, 0.0):g}"
+                    f"[workers.{self._kind}] min = {self._config.min} workers of {each:g} {name} "
+                    f"each do not fit: this machine has {there.get(name, 0.0):g}"
                 )
 
 
 def _result(answer: Json) -> Json:
-    """A whole call's answer; its failure is raised as the class it had in the actor."""
-    if "failure" not in answer:
-        return answer
-    kind: Any = getattr(errors, str(answer["kind"]), ServiceError)
-    raise kind(str(answer["failure"]))
+    """The answer of a whole call; a failure is raised as the class it had in the actor."""
+    if "error" in answer:
+        raise error_from_json(answer, ServiceError)
+    return answer
 
 
 _users = 0
@@ -360,7 +360,9 @@ def _connect_once(address: str | None) -> tuple[Any, bool]:
     try:
         import ray  # optional, and slow to import
     except ImportError as error:
-        raise ConfigError("[pool] backend = \"ray\" needs Ray: pip install 'bigpe[ray]'") from error
+        raise ConfigError(
+            "[workers] backend = \"ray\" needs Ray: pip install 'bigpe[ray]'"
+        ) from error
     if _users == 0 and ray.is_initialized():
         return ray, False  # the caller's own connection, and the caller's to end
     if _users == 0:
@@ -368,7 +370,7 @@ def _connect_once(address: str | None) -> tuple[Any, bool]:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise ConfigError(f"[pool] address = {address!r}: no Ray there: {error}") from error
+            raise ConfigError(f"[workers] address = {address!r}: no Ray there: {error}") from error
     _users += 1
     return ray, True
 

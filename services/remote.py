@@ -1,134 +1,114 @@
-"""Renderer and scorer on bigpe's own workers, wherever those are: see `serving` for what they say.
-
-A picture is kept under the digest of the bytes that came, so a worker cannot send one under the
-name of another; it must be a PNG of sane size, and is kept byte for byte, as the worker made it.
-"""
+"""Renderer and scorer that run on bigpe's own workers, over HTTP or in Ray actors."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import BigpeError, RenderError, ScoreError, ServiceError
-from bigpe.services.pictures import decode
-from bigpe.services.serving import failure_of, from_wire
+from bigpe.services.errors import BigpeError, ServiceError, error_from_json
 from bigpe.services.values import Image, Json, RenderRequest, Score, ScoreRequest
+from bigpe.services.wire_format import Images, ItemFormat, RenderItems, ScoreItems
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Pool(Protocol):
-    """Some workers of one kind and one fingerprint."""
+    """Workers of one kind with one fingerprint."""
 
     lanes: int
-    """Batches that they take at a time, all together."""
+    """Batches that all workers together take at the same time."""
 
     async def open(self) -> str:
-        """Reach or start the workers; returns their fingerprint. ConfigError when they differ."""
+        """Reach or start the workers; returns their fingerprint. ConfigError if they differ."""
         ...
 
     async def call(self, payload: Json) -> Json:
-        """One worker's answer. TransientServiceError when none could give it."""
+        """The answer of one worker. TransientServiceError if no worker could give it."""
         ...
 
     async def close(self) -> None:
-        """Let the workers go."""
+        """Release the workers."""
         ...
 
 
-class RemoteRenderer:
-    """See `Renderer`."""
+class RemoteModel(Generic[Req, Res]):
+    """A renderer or scorer on a pool of workers."""
 
-    def __init__(self, pool: Pool, blobs: BlobStore) -> None:
+    def __init__(self, pool: Pool, items: ItemFormat[Req, Res]) -> None:
         self.lanes = pool.lanes
         self._pool = pool
-        self._blobs = blobs
+        self._items = items
 
     async def open(self) -> str:
-        """See `Renderer.open`: the workers' own fingerprint, wherever they are."""
+        """Reach or start the workers; returns the fingerprint that all of them have."""
         return await self._pool.open()
+
+    async def close(self) -> None:
+        """Release the workers."""
+        await self._pool.close()
+
+    async def _call(self, requests: Sequence[Req]) -> Sequence[Res | Exception]:
+        """A result or an error for each request, in order."""
+        written = await self._each(self._items.write_request, requests)
+        sent = [item for item in written if not isinstance(item, Exception)]
+        received: list[Json] = []
+        if sent:
+            answer = await self._pool.call({"items": sent})
+            received = answered(answer, len(sent), self._items.error)
+        results = iter(await self._each(self._read, received))
+        return [item if isinstance(item, Exception) else next(results) for item in written]
+
+    async def _each(self, work: Callable[[A], B], values: Sequence[A]) -> Sequence[B | BigpeError]:
+        """`work` on each value, in threads; an error is that value's result."""
+
+        def attempt(value: A) -> B | BigpeError:
+            try:
+                return work(value)
+            except ValidationError as error:
+                count = error.error_count()
+                return self._items.error(f"the worker's answer is malformed: {count} faults")
+            except BigpeError as error:
+                return error
+
+        return await asyncio.gather(*(asyncio.to_thread(attempt, value) for value in values))
+
+    def _read(self, item: Json) -> Res:
+        if "error" in item:
+            # A worker may fail the item, but not stop the run.
+            raise error_from_json(item, self._items.error, family=ServiceError)
+        return self._items.read_result(item)
+
+
+class RemoteRenderer(RemoteModel[RenderRequest, Image]):
+    """A renderer on workers. See `Renderer`."""
+
+    def __init__(self, pool: Pool, images: Images) -> None:
+        super().__init__(pool, RenderItems(images))
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """See `Renderer.render`."""
-        wanted = [{"prompt": request.prompt, "seed": request.seed} for request in requests]
-        answers = answered(await self._pool.call({"items": wanted}), len(wanted), RenderError)
-        return await asyncio.gather(*(asyncio.to_thread(self._keep, item) for item in answers))
-
-    async def close(self) -> None:
-        """Let the workers go."""
-        await self._pool.close()
-
-    def _keep(self, item: Json) -> Image | Exception:
-        if (failure := failure_of(item, RenderError)) is not None:
-            return failure
-        try:
-            png = from_wire(item.get("png"))
-            shown = decode(png, "the worker's picture", formats=("PNG",), error=RenderError)
-            image = Image(
-                digest=hashlib.sha256(png).hexdigest(),
-                width=shown.width,
-                height=shown.height,
-                truncated_tokens=item.get("truncated_tokens", {}),
-            )
-            self._blobs.put(png)
-            return image
-        except ValidationError as error:
-            return RenderError(f"the worker's answer is malformed: {error.error_count()} faults")
-        except BigpeError as error:
-            return error
+        return await self._call(requests)
 
 
-class RemoteScorer:
-    """See `Scorer`."""
+class RemoteScorer(RemoteModel[ScoreRequest, Score]):
+    """A scorer on workers. See `Scorer`."""
 
-    def __init__(self, pool: Pool, blobs: BlobStore) -> None:
-        self.lanes = pool.lanes
-        self._pool = pool
-        self._blobs = blobs
-
-    async def open(self) -> str:
-        """See `Scorer.open`: the workers' own fingerprint, wherever they are."""
-        return await self._pool.open()
+    def __init__(self, pool: Pool, images: Images) -> None:
+        super().__init__(pool, ScoreItems(images))
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
         """See `Scorer.score`."""
-        read = [asyncio.to_thread(self._item, request) for request in requests]
-        items = await asyncio.gather(*read)
-        wanted = [item for item in items if not isinstance(item, Exception)]
-        told = iter(
-            answered(await self._pool.call({"items": wanted}), len(wanted), ScoreError)
-            if wanted
-            else ()
-        )
-        return [item if isinstance(item, Exception) else _score(next(told)) for item in items]
-
-    async def close(self) -> None:
-        """Let the workers go."""
-        await self._pool.close()
-
-    def _item(self, request: ScoreRequest) -> Json | BigpeError:
-        try:
-            png = self._blobs.read(request.image)
-        except BigpeError as error:
-            return ScoreError(str(error))
-        return {"prompt": request.prompt, "png": base64.b64encode(png).decode()}
-
-
-def _score(item: Json) -> Score | Exception:
-    if (failure := failure_of(item, ScoreError)) is not None:
-        return failure
-    try:
-        return Score.model_validate(item)
-    except ValidationError as error:
-        return ScoreError(f"the worker's answer is malformed: {error.error_count()} faults")
+        return await self._call(requests)
 
 
 def answered(answer: Any, count: int, error: type[ServiceError]) -> list[Json]:
-    """The items of a worker's answer; `error` unless there is one for each that was sent."""
+    """The items of a worker's answer. Raises `error` unless there are `count` objects."""
     items = answer.get("items") if isinstance(answer, dict) else None
     if not isinstance(items, list) or len(items) != count:
         raise error("the worker's answer does not hold an item for each that was sent")

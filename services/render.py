@@ -1,10 +1,10 @@
-"""The render service: pictures by a text-to-image model, each painted once, in a process apart."""
+"""The render service: a text-to-image model in a separate process, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -12,56 +12,43 @@ from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.children import Children
-from bigpe.services.cores import processes_for
+from bigpe.services.cores import processes_for, thread_env
 from bigpe.services.effects import Memo
-from bigpe.services.errors import (
-    BigpeError,
-    RenderError,
-    StoreError,
-    TransientServiceError,
-)
+from bigpe.services.errors import RenderError, error_from_json
 from bigpe.services.fingerprints import SameModel
 from bigpe.services.http_client import HttpConfig
-from bigpe.services.queueing import BatchQueue, lanes_of
-from bigpe.services.spending import Timed, timed
-from bigpe.services.values import Image, Json, RenderRequest, digest
+from bigpe.services.model_service import ModelService
+from bigpe.services.values import Image, Json, RenderRequest
 
 BACKEND = "bigpe.services.diffusers_backend:open_backend"
-BACKENDS = {
-    "diffusers": "a diffusers pipeline in a process of its own",
-    "openai-images": "a server with OpenAI's Images API",
-    "a1111": "AUTOMATIC1111's web UI, or what imitates it",
-    "comfyui": "a ComfyUI server and your workflow",
-    "bigpe": "workers started by `bigpe serve render`",
-}
-"""The built-in renderers, each in a line."""
-MAX_WAIT_S = 0.02
+BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
+"""Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
 
 
 class PictureServiceConfig(HttpConfig):
-    """`[render.http]`: a picture service."""
+    """`[render.http]`: an HTTP service that renders images."""
 
     extra: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Further fields of every request, as the service names them."""
+    """Further fields that are added to every request, by the service's own names."""
     send_seed: bool = False
-    """Whether an "openai-images" server takes a seed; OpenAI's own refuses it."""
+    """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
     workflow: str | None = None
-    """Of "comfyui": a workflow in API format, in the project's folder."""
+    """Path of the ComfyUI workflow (API format), relative to the project's folder."""
 
 
 class RenderConfig(BaseModel):
-    """`[render]`: the text-to-image model. SDXL-Turbo and the embedded one differ only here."""
+    """`[render]`: the text-to-image model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: str = "diffusers"
-    """One of `bigpe renderers list`; services are described in `[render.http]`."""
+    """A name that `bigpe renderers list` prints. `[render.http]` configures HTTP services."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """`[render.options]`: for a renderer of another package."""
+    """`[render.options]`: settings of a renderer of another package."""
     model: str = "embedded"
-    """"embedded", a folder, or a hub id; a service's own name of a model."""
+    """"embedded", a folder, a hub id, or the name of a model of an HTTP service."""
     revision: str | None = None
-    """Of a hub id: a commit, so that the model cannot change under a run."""
+    """Commit of a hub id, which keeps the model of a run from changing."""
     variant: str | None = None
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -69,16 +56,17 @@ class RenderConfig(BaseModel):
     guidance: float = Field(default=3.0, ge=0.0, le=100.0)
     """Guidance scale; 0 for SDXL-Turbo."""
     size: int | None = Field(default=None, ge=8, le=4096)
-    """Width and height, pixels; None: the model's own."""
+    """Width and height, pixels; None: the model's default."""
     negative_prompt: str | None = None
     scheduler: str | None = None
-    """A diffusers scheduler's class name, to replace the model's."""
+    """Class name of a diffusers scheduler, which replaces the model's scheduler."""
     timestep_spacing: Literal["leading", "linspace", "trailing"] | None = None
     vae: str | None = None
     """A folder or hub id of another VAE."""
     max_batch: int = Field(default=4, ge=1, le=256)
     deterministic: bool | None = None
-    """Paint one at a time, so that a picture cannot depend on its company; None: on CPU only."""
+    """Whether to render images one by one, so that an image never depends on its batch.
+    None: on a CPU only."""
     threads: int = Field(default=2, ge=1, le=512)
     """CPU threads of the model's process."""
     call_timeout_s: float = Field(default=600.0, gt=0)
@@ -86,22 +74,22 @@ class RenderConfig(BaseModel):
 
     @field_validator("backend")
     @classmethod
-    def _known(cls, name: str) -> str:
-        return plugins.require_known("renderers", name, BACKENDS)
+    def _existing(cls, name: str) -> str:
+        return plugins.require_known("renderers", name, get_args(BuiltinRenderer))
 
 
 class Renderer(Protocol):
-    """Paints batches."""
+    """Renders batches of images."""
 
     async def open(self) -> str:
-        """Load the model; returns its fingerprint: a digest of all that a result depends on.
+        """Load the model; returns its fingerprint, a digest of everything a result depends on.
 
-        ConfigError when it cannot be loaded. A second call returns at once.
+        Raises ConfigError if the model cannot be loaded. A second call returns at once.
         """
         ...
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
-        """A picture or a failure for each request, in order."""
+        """An image or an error for each request, in order."""
         ...
 
     async def close(self) -> None:
@@ -110,7 +98,7 @@ class Renderer(Protocol):
 
 
 class DiffusersRenderer:
-    """A diffusers pipeline in a process of its own; the embedded one in several."""
+    """A diffusers pipeline in a separate process, or in several for the embedded pipeline."""
 
     def __init__(
         self,
@@ -120,8 +108,9 @@ class DiffusersRenderer:
         log_path: Path | None = None,
         cores: int = 1,
     ) -> None:
-        """`cores`: how many the embedded pipeline may use. Its products are small: a second thread
-        gains nothing, a second process doubles the pictures. Others are too large to load twice."""
+        """`cores`: CPU cores that the embedded pipeline may use. Its matrices are small: a second
+        thread gains nothing, a second process doubles the images per second. Other pipelines are
+        too large to load twice."""
         settings = config.model_dump(mode="json")
         self.lanes = processes_for(config.threads, cores) if config.model == "embedded" else 1
         self._model = SameModel("renderer", "Pictures")
@@ -143,7 +132,7 @@ class DiffusersRenderer:
         if not self._model.fingerprint:
             await self._children.call("fingerprint", {})
             if self.made_of.get("settings", {}).get("device", "cpu") != "cpu":
-                self._children.most = 1  # a GPU is full with one
+                self._children.most = 1  # one process fills a GPU
         return self._model.fingerprint
 
     @property
@@ -162,70 +151,24 @@ class DiffusersRenderer:
         await self._children.close()
 
 
-def thread_env(threads: int) -> dict[str, str]:
-    """Environment of a torch process: pinned threads that sleep when they have nothing to do."""
-    count = str(threads)
-    return {
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
 def _image(item: Json) -> Image | Exception:
-    if "error" not in item:
-        return Image.model_validate(item)
-    kinds: dict[str, type[BigpeError]] = {
-        "StoreError": StoreError,
-        "TransientServiceError": TransientServiceError,
-    }
-    return kinds.get(str(item["kind"]), RenderError)(str(item["error"]))
+    return error_from_json(item, RenderError) if "error" in item else Image.model_validate(item)
 
 
-def render_key(fingerprint: str, prompt: str, seed: int) -> str:
-    """Key of the stored picture; `fingerprint` is that of the renderer."""
-    return digest(
-        {"op": "render", "version": 1, "model": fingerprint, "prompt": prompt, "seed": seed}
-    )
+class RenderService(ModelService[Renderer, RenderRequest, Image]):
+    """A renderer behind a queue and the call cache: equal requests are rendered once."""
 
-
-class RenderService:
-    """A renderer behind queue and memo: equal requests are painted once."""
+    kind = "render"
 
     def __init__(
         self, renderer: Renderer, memo: Memo, blobs: BlobStore, config: RenderConfig
     ) -> None:
-        self.backend = renderer
-        self._memo = memo
+        super().__init__(renderer, renderer.render, Image, memo, config.max_batch)
         self._blobs = blobs
-        self.queue: BatchQueue[RenderRequest, Timed[Image]] = BatchQueue(
-            timed(renderer.render),
-            max_batch=config.max_batch,
-            max_wait_s=MAX_WAIT_S,
-            lanes=lanes_of(renderer),
-        )
 
     async def render(self, request: RenderRequest) -> Image:
-        """The picture, in the blob store. RenderError; StoreError when it cannot be kept."""
-        fingerprint = await self.backend.open()
-        body: Json = {"prompt": request.prompt, "seed": request.seed}
-        key = render_key(fingerprint, request.prompt, request.seed)
+        """The image, in the blob store. RenderError; StoreError when it cannot be stored."""
+        return await self.call(request)
 
-        async def paint() -> Json:
-            painted = await self.queue.submit(request, request.priority)
-            return painted.note().model_dump(mode="json")
-
-        stored = await self._memo.run(key, "render", body, paint, valid=self._is_there)
-        return Image.model_validate(stored)
-
-    def _is_there(self, stored: Json) -> bool:
+    def _is_valid(self, stored: Json) -> bool:
         return self._blobs.has(str(stored["digest"]))
-
-    async def open(self) -> str:
-        """Load the model now instead of at the first request; returns its fingerprint."""
-        return await self.backend.open()
-
-    async def close(self) -> None:
-        """Stop the queue; the renderer is its owner's to close."""
-        await self.queue.close()

@@ -1,32 +1,27 @@
-"""The scorer service: how well a picture suits its naive prompt, each pair scored once."""
+"""The scorer service: a preference model in a separate process, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bigpe.services import plugins
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
+from bigpe.services.cores import thread_env
 from bigpe.services.effects import Memo
-from bigpe.services.errors import ScoreError
+from bigpe.services.errors import ScoreError, error_from_json
 from bigpe.services.fingerprints import SameModel
 from bigpe.services.http_client import HttpConfig
-from bigpe.services.queueing import BatchQueue, lanes_of
-from bigpe.services.render import MAX_WAIT_S, thread_env
-from bigpe.services.spending import Timed, timed
+from bigpe.services.model_service import ModelService
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 
 BACKEND = "bigpe.services.clip_family:open_backend"
-BACKENDS = {
-    "clip": "a CLIP-family model in a process of its own",
-    "bigpe": "workers started by `bigpe serve score`",
-    "hpsv2-package": "the official hpsv2 package in its own environment",
-}
-"""The built-in scorers, each in a line."""
+BuiltinScorer = Literal["clip", "bigpe", "hpsv2-package"]
+"""Names of the built-in scorers; `backends.SCORERS` describes and opens them."""
 
 
 class ScoreConfig(BaseModel):
@@ -35,40 +30,40 @@ class ScoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: str = "clip"
-    """"clip": bigpe's own; "hpsv2-package": the official package (`bigpe doctor --setup-hpsv2`);
-    or another one of `bigpe scorers list`."""
+    """A name that `bigpe scorers list` prints."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """`[score.options]`: for a scorer of another package."""
+    """`[score.options]`: settings of a scorer of another package."""
     model: str = "embedded"
     """"embedded", "embedded-guard", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or the path of a
     CLIPModel folder."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Of the weights; "auto": float16 on CUDA, float32 elsewhere. The cosine is always float32."""
+    """Number type of the weights. "auto": float16 on CUDA, float32 elsewhere. The cosine is always
+    computed in float32."""
     compile: bool = False
-    """Whether torch.compile works on the image encoder: slow to start, faster on CUDA."""
+    """Whether to compile the image encoder with torch.compile: a slower start, faster on CUDA."""
     max_batch: int = Field(default=8, ge=1, le=1024)
     threads: int = Field(default=2, ge=1, le=512)
     call_timeout_s: float = Field(default=600.0, gt=0)
     http: HttpConfig = HttpConfig()
-    """`[score.http]`: bigpe's own workers."""
+    """`[score.http]`: workers that `bigpe serve score` starts."""
 
     @field_validator("backend")
     @classmethod
-    def _known(cls, name: str) -> str:
-        return plugins.require_known("scorers", name, BACKENDS)
+    def _existing(cls, name: str) -> str:
+        return plugins.require_known("scorers", name, get_args(BuiltinScorer))
 
 
 class GuardConfig(ScoreConfig):
-    """`[[score.guard]]`: a second scorer, which never steers a run but judges what it found."""
+    """`[[score.guard]]`: a second scorer. It never steers a run, but checks its result."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     veto: bool = False
-    """Whether an instruction that this scorer finds worse than the naive prompts cannot be best."""
+    """Whether an instruction that this scorer rates below the naive prompts cannot be best."""
 
 
 class ScoreSection(ScoreConfig):
-    """`[score]` with its guards."""
+    """`[score]`: the scorer and its guards."""
 
     guard: tuple[GuardConfig, ...] = ()
 
@@ -89,14 +84,14 @@ class Scorer(Protocol):
     """Scores batches."""
 
     async def open(self) -> str:
-        """Load the model; returns its fingerprint: a digest of all that a result depends on.
+        """Load the model; returns its fingerprint, a digest of everything a result depends on.
 
-        ConfigError when it cannot be loaded. A second call returns at once.
+        Raises ConfigError if the model cannot be loaded. A second call returns at once.
         """
         ...
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
-        """A score or a failure for each request, in order."""
+        """A score or an error for each request, in order."""
         ...
 
     async def close(self) -> None:
@@ -106,15 +101,15 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Sees(Protocol):
-    """A scorer that also tells what it sees in a picture, whatever the prompt."""
+    """A scorer that also computes image features, which do not depend on the prompt."""
 
     async def features(self, image: str) -> list[float]:
-        """Of length 1; ScoreError when there are none."""
+        """The features, a vector of length 1. ScoreError when there are none."""
         ...
 
 
 def require_same_scorer(earlier: str, now: str) -> None:
-    """ScoreError unless the fingerprints are equal: other scores must not be compared."""
+    """Raise ScoreError unless the fingerprints are equal: other scores are not comparable."""
     if earlier != now:
         raise ScoreError(
             f"the scorer has changed: earlier scores are of {earlier[:8]}, new ones of {now[:8]}, "
@@ -124,7 +119,7 @@ def require_same_scorer(earlier: str, now: str) -> None:
 
 
 class ClipScorer:
-    """A CLIP-family scorer in a child process."""
+    """A CLIP-family scorer in a separate process."""
 
     def __init__(
         self, config: ScoreConfig, blobs: BlobStore, *, log_path: Path | None = None
@@ -156,7 +151,7 @@ class ClipScorer:
         items = [{"image": request.image, "prompt": request.prompt} for request in requests]
         answer = await self._child.call("score", {"items": items})
         return [
-            ScoreError(str(item["error"])) if "error" in item else Score.model_validate(item)
+            error_from_json(item, ScoreError) if "error" in item else Score.model_validate(item)
             for item in answer["items"]
         ]
 
@@ -164,7 +159,7 @@ class ClipScorer:
         """See `Sees.features`."""
         answer = await self._child.call("features", {"image": image})
         if "error" in answer:
-            raise ScoreError(str(answer["error"]))
+            raise error_from_json(answer, ScoreError)
         return [float(value) for value in answer["features"]]
 
     async def close(self) -> None:
@@ -172,48 +167,36 @@ class ClipScorer:
         await self._child.close()
 
 
-class ScoreService:
-    """A scorer behind queue and memo: equal pairs are scored once."""
+class ScoreService(ModelService[Scorer, ScoreRequest, Score]):
+    """A scorer behind a queue and the call cache: equal pairs are scored once."""
+
+    kind = "score"
 
     def __init__(self, scorer: Scorer, memo: Memo, config: ScoreConfig) -> None:
-        self.backend = scorer
-        self._memo = memo
-        self.queue: BatchQueue[ScoreRequest, Timed[Score]] = BatchQueue(
-            timed(scorer.score),
-            max_batch=config.max_batch,
-            max_wait_s=MAX_WAIT_S,
-            lanes=lanes_of(scorer),
-        )
+        super().__init__(scorer, scorer.score, Score, memo, config.max_batch)
 
     async def score(self, request: ScoreRequest) -> Score:
-        """The score of the picture against the prompt. ScoreError when there is none."""
-        fingerprint = await self.backend.open()
-        body: Json = {"image": request.image, "prompt": request.prompt}
-        key = digest({"op": "score", "version": 1, "model": fingerprint, **body})
+        """The score of the image for the prompt. ScoreError when there is none."""
+        return await self.call(request)
 
-        async def judge() -> Json:
-            judged = await self.queue.submit(request, request.priority)
-            score = judged.note()
-            # Not every scorer vets what answers after a restart.
-            require_same_scorer(fingerprint, score.fingerprint)
-            return score.model_dump(mode="json")
-
-        return Score.model_validate(await self._memo.run(key, "score", body, judge))
+    def _check(self, result: Score, fingerprint: str) -> None:
+        # Not every scorer checks its fingerprint after a restart.
+        require_same_scorer(fingerprint, result.fingerprint)
 
     @property
     def sees(self) -> bool:
-        """Whether the scorer tells features of pictures."""
+        """Whether the scorer computes image features."""
         return isinstance(self.backend, Sees)
 
     async def features(self, request: ScoreRequest) -> list[float]:
-        """What the scorer sees in the picture, as a vector of length 1; each is looked at once.
+        """The image's features, a vector of length 1; each image is encoded once.
 
-        The prompt decides nothing but where the result is kept (see `held_out`). ScoreError when
-        there is none, or when the scorer tells of none (`sees`).
+        The prompt decides only where the result is stored (see `held_out`). ScoreError when there
+        are none, or when the scorer computes none (`sees`).
         """
         scorer = self.backend
         if not isinstance(scorer, Sees):
-            raise ScoreError("this scorer tells nothing of a picture but its score")
+            raise ScoreError("this scorer computes no image features; set a scorer that does")
         body: Json = {"image": request.image, "prompt": request.prompt}
         fingerprint = await self.backend.open()
         key = digest({"op": "see", "version": 1, "model": fingerprint, "image": request.image})
@@ -222,11 +205,3 @@ class ScoreService:
             return {"features": await scorer.features(request.image)}
 
         return (await self._memo.run(key, "see", body, look))["features"]
-
-    async def open(self) -> str:
-        """Load the model now instead of at the first request; returns its fingerprint."""
-        return await self.backend.open()
-
-    async def close(self) -> None:
-        """Stop the queue; the scorer is its owner's to close."""
-        await self.queue.close()

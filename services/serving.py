@@ -1,211 +1,141 @@
-"""A worker's side of bigpe's own protocol: a renderer or scorer that serves runs elsewhere.
+"""The worker's side of bigpe's own protocol: serves a renderer or a scorer to runs elsewhere.
 
-Requests and answers are JSON; pictures travel inside them as base64 PNG and are named by the
-digest of their bytes at both ends. What was painted or scored a moment ago is remembered, so that
-a caller who lost the answer does not make it be paid again.
+    request  {"items": [...]}   ->   {"fingerprint": ..., "items": [...]}
 
-    render  {"items": [{"prompt", "seed"}]}  ->  {"items": [{"png", "truncated_tokens"}, ...]}
-    score   {"items": [{"prompt", "png"}]}   ->  {"items": [Score's fields, ...]}
-
-An item that failed is {"error", "kind"} instead; every answer carries the model's "fingerprint".
+`wire_format` describes the items. A worker remembers its recent results: a run that lost an answer
+asks again, and nothing is computed twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
+import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import ValidationError
-
-from bigpe.services import errors
 from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import RecentMemo
-from bigpe.services.errors import STOPS_RUN, BigpeError, DataError, ServiceError
-from bigpe.services.pictures import decode
+from bigpe.services.errors import STOPS_RUN, BigpeError, DataError, ServiceError, error_to_json
+from bigpe.services.model_service import ModelRequest, ModelService
 from bigpe.services.render import RenderConfig, Renderer, RenderService
 from bigpe.services.score import ScoreConfig, Scorer, ScoreService
-from bigpe.services.values import Json, RenderRequest, ScoreRequest
+from bigpe.services.values import Image, Json, RenderRequest, Score, ScoreRequest, Value
+from bigpe.services.wire_format import ItemFormat, RenderItems, ScoreItems
 
 MOST_ITEMS = 256
-"""Of one request."""
+"""Items of one request."""
 RECENT = 1024
-"""Pictures and results that a worker keeps, for callers who ask again."""
+"""Images and results that a worker keeps for repeated requests."""
 
-
-class End(Protocol):
-    """What a worker serves."""
-
-    @property
-    def kind(self) -> str:
-        """ "render" or "score": what it answers."""
-        ...
-
-    async def open(self) -> str:
-        """Load the model; returns its fingerprint."""
-        ...
-
-    async def handle(self, payload: Json) -> Json:
-        """Answer one request; DataError for one that is malformed."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Items in the queue."""
-        ...
-
-    async def close(self) -> None:
-        """Free the model."""
-        ...
+Req = TypeVar("Req", bound=ModelRequest)
+Res = TypeVar("Res", bound=Value)
 
 
 class RecentBlobs:
-    """A folder of pictures in which only the last ones used stay."""
+    """A folder of images that keeps only the most recently used. Threads may share it."""
 
     def __init__(self, folder: Path, limit: int = RECENT) -> None:
-        """`limit`: more than are ever in use at a time."""
+        """`limit`: more than are ever in use at the same time."""
         self.store = BlobStore(folder)
         self._limit = limit
         self._order: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
 
     def put(self, png: bytes) -> str:
-        """Keep a picture; returns its digest."""
+        """Store an image; returns its digest."""
         name = self.store.put(png)
         self.touch(name)
         return name
 
+    def read(self, name: str) -> bytes:
+        """The image of a digest, which counts as a use of it."""
+        self.touch(name)
+        return self.store.read(name)
+
     def touch(self, name: str) -> None:
-        """Note a use; the picture unused for longest goes."""
-        self._order[name] = None
-        self._order.move_to_end(name)
-        while len(self._order) > self._limit:
-            oldest, _ = self._order.popitem(last=False)
-            self.store.path(oldest).unlink(missing_ok=True)
+        """Record a use, and delete the image whose last use is longest ago."""
+        with self._lock:
+            self._order[name] = None
+            self._order.move_to_end(name)
+            while len(self._order) > self._limit:
+                oldest, _ = self._order.popitem(last=False)
+                self.store.path(oldest).unlink(missing_ok=True)
 
 
-class RenderEnd:
-    """Serves a renderer."""
+class WorkerEndpoint(Generic[Req, Res]):
+    """Serves one renderer or scorer: over HTTP (`bigpe serve`) or as a Ray actor."""
 
-    kind = "render"
+    def __init__(self, service: ModelService[Any, Req, Res], items: ItemFormat[Req, Res]) -> None:
+        """The endpoint owns the service and its model: `close` ends both."""
+        self._service = service
+        self._items = items
 
-    def __init__(self, renderer: Renderer, blobs: RecentBlobs, config: RenderConfig) -> None:
-        self._renderer = renderer
-        self._blobs = blobs
-        self._service = RenderService(renderer, RecentMemo(RECENT), blobs.store, config)
+    @property
+    def kind(self) -> Literal["render", "score"]:
+        """What it answers."""
+        return self._service.kind
 
     @property
     def waiting(self) -> int:
-        """See `End.waiting`."""
+        """Items in the queue."""
         return self._service.queue.depth
 
     async def open(self) -> str:
-        """See `End.open`."""
-        return await self._renderer.open()
+        """Load the model; returns its fingerprint."""
+        return await self._service.open()
 
     async def handle(self, payload: Json) -> Json:
-        """See `End.handle`."""
-        wanted = [_request(RenderRequest, item) for item in _items(payload)]
-        items = await asyncio.gather(*(_told(self._paint(request)) for request in wanted))
+        """Answer one request. DataError if it is malformed: then no item is computed."""
+        requests = await asyncio.gather(*(self._read(item) for item in _items_of(payload)))
+        items = await asyncio.gather(*(self._answer(request) for request in requests))
         return {"fingerprint": await self.open(), "items": items}
 
     async def close(self) -> None:
-        """See `End.close`."""
+        """Free the model."""
         await self._service.close()
-        await self._renderer.close()
+        await self._service.backend.close()
 
-    async def _paint(self, request: RenderRequest) -> Json:
-        image = await self._service.render(request)
-        self._blobs.touch(image.digest)
-        png = await asyncio.to_thread(self._blobs.store.read, image.digest)
-        return {"png": base64.b64encode(png).decode(), "truncated_tokens": image.truncated_tokens}
+    async def _read(self, item: Json) -> Req | ServiceError:
+        try:
+            return await asyncio.to_thread(self._items.read_request, item)
+        except ServiceError as error:
+            return error
 
-
-class ScoreEnd:
-    """Serves a scorer."""
-
-    kind = "score"
-
-    def __init__(self, scorer: Scorer, blobs: RecentBlobs, config: ScoreConfig) -> None:
-        self._scorer = scorer
-        self._blobs = blobs
-        self._service = ScoreService(scorer, RecentMemo(RECENT), config)
-
-    @property
-    def waiting(self) -> int:
-        """See `End.waiting`."""
-        return self._service.queue.depth
-
-    async def open(self) -> str:
-        """See `End.open`."""
-        return await self._scorer.open()
-
-    async def handle(self, payload: Json) -> Json:
-        """See `End.handle`."""
-        items = _items(payload)
-        scored = await asyncio.gather(*(_told(self._score(item)) for item in items))
-        return {"fingerprint": await self.open(), "items": scored}
-
-    async def close(self) -> None:
-        """See `End.close`."""
-        await self._service.close()
-        await self._scorer.close()
-
-    async def _score(self, item: Json) -> Json:
-        png = from_wire(item.get("png"))
-        await asyncio.to_thread(decode, png, "the picture", formats=("PNG",))
-        name = await asyncio.to_thread(self._blobs.put, png)
-        request = _request(ScoreRequest, {"image": name, "prompt": item.get("prompt")})
-        return (await self._service.score(request)).model_dump(mode="json")
+    async def _answer(self, request: Req | ServiceError) -> Json:
+        """The item's answer. A failure is the item's own, unless the worker cannot go on."""
+        if isinstance(request, ServiceError):
+            return error_to_json(request)
+        try:
+            result = await self._service.call(request)
+            return await asyncio.to_thread(self._items.write_result, result)
+        except STOPS_RUN:
+            raise
+        except BigpeError as error:
+            return error_to_json(error)
 
 
-def from_wire(text: Any) -> bytes:
-    """The bytes of a base64 text; DataError for anything else."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise DataError('"png" must be the base64 text of a PNG file') from error
+def render_endpoint(
+    renderer: Renderer, blobs: RecentBlobs, config: RenderConfig
+) -> WorkerEndpoint[RenderRequest, Image]:
+    """An endpoint that serves `renderer`, which stores its images in `blobs`."""
+    service = RenderService(renderer, RecentMemo(RECENT), blobs.store, config)
+    return WorkerEndpoint(service, RenderItems(blobs))
 
 
-def failure_of(item: Json, default: type[ServiceError]) -> BigpeError | None:
-    """The failure that an answered item tells, as the class it had at the worker; None if none."""
-    if "error" not in item:
-        return None
-    kind: Any = getattr(errors, str(item.get("kind")), None)
-    if not (isinstance(kind, type) and issubclass(kind, ServiceError)):
-        kind = default
-    try:
-        return kind(str(item["error"]))
-    except TypeError:  # a class that wants more than a message
-        return default(str(item["error"]))
+def score_endpoint(
+    scorer: Scorer, blobs: RecentBlobs, config: ScoreConfig
+) -> WorkerEndpoint[ScoreRequest, Score]:
+    """An endpoint that serves `scorer`, which reads its images from `blobs`."""
+    service = ScoreService(scorer, RecentMemo(RECENT), config)
+    return WorkerEndpoint(service, ScoreItems(blobs))
 
 
-async def _told(work: Awaitable[Json]) -> Json:
-    """The item's answer. Its failure is its own; a full disk, say, is the worker's."""
-    try:
-        return await work
-    except STOPS_RUN:
-        raise
-    except BigpeError as error:
-        return {"error": str(error), "kind": type(error).__name__}
-
-
-def _items(payload: Json) -> Sequence[Json]:
+def _items_of(payload: Json) -> Sequence[Json]:
     items = payload.get("items")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise DataError('"items" must be a list of objects')
     if not 0 < len(items) <= MOST_ITEMS:
         raise DataError(f'"items" must hold 1 to {MOST_ITEMS} objects, got {len(items)}')
     return items
-
-
-def _request(kind: Any, item: Json) -> Any:
-    try:
-        return kind.model_validate(item)
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        raise DataError(f"an item is wrong: {told}") from error

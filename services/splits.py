@@ -32,7 +32,9 @@ FEWEST_GROUPS = 5
 """Below so many different prompts no split is honest: all are train."""
 _ROWS = 256
 """Normal forms compared with all others in one step; bounds the memory."""
-_SMALL = frozenset("a an the of in on at by near to with and or picture image photo".split())
+SMALL_WORDS = frozenset("a an the of in on at by near to with and or".split())
+"""English words that say nothing about what a prompt is about."""
+_IGNORED = SMALL_WORDS | {"picture", "image", "photo"}
 
 
 class Splits(NamedTuple):
@@ -59,7 +61,7 @@ def normal_form(prompt: str) -> str:
     """
     text = unicodedata.normalize("NFKC", prompt).casefold()
     words = set(re.findall(r"\w+", text))
-    return " ".join(sorted(words - _SMALL or words)) or text.strip()
+    return " ".join(sorted(words - _IGNORED or words)) or text.strip()
 
 
 def assign(
@@ -135,8 +137,8 @@ def _groups(prompts: Sequence[str]) -> list[_Group]:
             index = leader[index]
         return index
 
-    for one, other in _near_pairs(forms):
-        leader[find(one)] = find(other)
+    for first, second in _near_pairs(forms):
+        leader[find(first)] = find(second)
     together: dict[int, list[str]] = defaultdict(list)
     for index, form in enumerate(forms):
         together[find(index)].append(form)

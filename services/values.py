@@ -33,6 +33,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def storable(text: str) -> str:
+    """`text` without lone surrogates, which neither UTF-8 nor SQLite can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def derive_seed(*parts: Any) -> int:
     """A seed in [0, 2**31) that depends on nothing but `parts`."""
     return int(digest(list(parts))[:8], 16) & 0x7FFFFFFF

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import IO, Any, Protocol
 
-from bigpe.services.errors import BigpeError
+from bigpe.services.errors import BigpeError, UnusableAnswerError, error_to_json
 from bigpe.services.values import Json
 
 LOST_DEVICE = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS|NCCL) error\b", re.IGNORECASE)
@@ -50,14 +50,11 @@ def _read_lines(source: IO[str], lines: queue.Queue[str]) -> None:
 
 
 def _failure(error: Exception) -> Json:
-    told: Json = {
-        "type": type(error).__name__ if isinstance(error, BigpeError) else "",
-        "message": str(error) if isinstance(error, BigpeError) else _name(error),
-        "transient": isinstance(error, BigpeError) and error.transient,
-        "lost": not isinstance(error, BigpeError) and LOST_DEVICE.search(str(error)) is not None,
-    }
-    raw = getattr(error, "raw", None)
-    return {"error": told | ({"raw": raw} if isinstance(raw, str) else {})}
+    if not isinstance(error, BigpeError):
+        lost = LOST_DEVICE.search(str(error)) is not None
+        return {"error": {"error": _name(error), "kind": "", "transient": False, "lost": lost}}
+    raw = {"raw": error.raw} if isinstance(error, UnusableAnswerError) else {}
+    return {"error": {**error_to_json(error), "transient": error.transient, "lost": False, **raw}}
 
 
 def _name(error: Exception) -> str:

@@ -9,8 +9,8 @@ import click
 from bigpe.runtime.cli.common import DEFAULT_RUN, perform
 from bigpe.runtime.cli.init import offer_models, write_config
 from bigpe.runtime.cli.run import go
-from bigpe.runtime.cli.sheet import make_sheet
 from bigpe.runtime.config import load_config
+from bigpe.runtime.contact_sheet import make_sheet
 from bigpe.runtime.project import Project
 
 

@@ -17,8 +17,10 @@ from bigpe.runtime.cli.common import (
     run_argument,
 )
 from bigpe.runtime.export import write_comparisons, write_messages, write_page
+from bigpe.runtime.mlflow_tracker import to_mlflow
 from bigpe.runtime.project import Project
-from bigpe.runtime.trackers import Tracked, to_mlflow, to_wandb, tracked
+from bigpe.runtime.trackers import Tracked, tracked
+from bigpe.runtime.wandb_tracker import to_wandb
 
 TRACKERS = ("mlflow", "wandb")
 FORMS = ("html", "jsonl", "parquet")

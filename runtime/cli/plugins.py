@@ -10,9 +10,8 @@ from rich.text import Text
 
 from bigpe.agents.policies import POLICIES
 from bigpe.runtime.cli.common import json_option, print_json, stdout
+from bigpe.services.backends import RENDERERS, SCORERS
 from bigpe.services.plugins import Kind, rows
-from bigpe.services.render import BACKENDS as RENDERERS
-from bigpe.services.score import BACKENDS as SCORERS
 
 
 def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
@@ -42,6 +41,8 @@ def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
 
 roles = _group("roles", {}, "[roles.NAME] class")
 policies = _group("policies", POLICIES, "[policy] name")
-renderers = _group("renderers", RENDERERS, "[render] backend")
-scorers = _group("scorers", SCORERS, "[score] backend")
+renderers = _group(
+    "renderers", {name: row.summary for name, row in RENDERERS.items()}, "[render] backend"
+)
+scorers = _group("scorers", {name: row.summary for name, row in SCORERS.items()}, "[score] backend")
 safety = _group("safety", {}, "[constraints] safety")

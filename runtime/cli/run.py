@@ -83,7 +83,7 @@ def run(
 
     Budgets, rounds, patience, concurrency and prices may differ from those that a run began with:
     they take effect, and a run that such a limit stopped goes on. Time-outs, addresses of workers
-    and [pool] may differ, too. Settings that results depend on need a fork.
+    and [workers] may differ, too. Settings that results depend on need a fork.
 
     Ctrl-C finishes what is in flight and stops; a second Ctrl-C stops at once. Nothing that was
     stored is lost, and the next `run` or `resume` goes on.

@@ -8,7 +8,7 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import click
 import uvicorn
@@ -20,9 +20,9 @@ from bigpe.runtime.project import Project
 from bigpe.runtime.serve import KEY_BYTES, make_app
 from bigpe.runtime.telemetry import configure_logging
 from bigpe.runtime.web_server import WebServer
-from bigpe.services.backends import open_end
+from bigpe.services.backends import open_endpoint
 from bigpe.services.errors import ConfigError
-from bigpe.services.serving import End
+from bigpe.services.serving import WorkerEndpoint
 
 GRACE_S = 10
 """How long requests in flight may take to end once the worker is asked to stop."""
@@ -77,8 +77,8 @@ def serve(
     configure_logging()
     wanted = {"render": 8700, "score": 8701}[kind] if port is None else port
     with TemporaryDirectory(prefix="bigpe-worker-") as folder, _listen(host, wanted) as sock:
-        end = _end(kind, config, project, Path(folder))
-        perform(_serve(end, token, sock, as_json=as_json))
+        endpoint = _endpoint(kind, config, project, Path(folder))
+        perform(_serve(endpoint, token, sock, as_json=as_json))
 
 
 def _token(name: str) -> str:
@@ -107,33 +107,37 @@ def _listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _end(kind: str, config: BigpeConfig, project: Path, work: Path) -> End:
+def _endpoint(
+    kind: str, config: BigpeConfig, project: Path, work: Path
+) -> WorkerEndpoint[Any, Any]:
     settings = config.render if kind == "render" else config.score
     if settings.backend == "bigpe":
         raise ConfigError(
             f'[{kind}] backend = "bigpe" asks workers, and cannot be served by one; give the '
             "worker a project of its own that names a model"
         )
-    return open_end(settings, project, work)
+    return open_endpoint(settings, project, work)
 
 
-async def _serve(end: End, token: str, sock: socket.socket, *, as_json: bool) -> None:
+async def _serve(
+    endpoint: WorkerEndpoint[Any, Any], token: str, sock: socket.socket, *, as_json: bool
+) -> None:
     """Load the model, say where it is served, and serve it until a signal."""
     try:
-        fingerprint = await end.open()
+        fingerprint = await endpoint.open()
     except BaseException:
-        await end.close()
+        await endpoint.close()
         raise
     server = WebServer(
         uvicorn.Config(
-            make_app(end, token),
+            make_app(endpoint, token),
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
     )
-    server.up = partial(_announce, end.kind, fingerprint, sock, as_json)
+    server.up = partial(_announce, endpoint.kind, fingerprint, sock, as_json)
     call_on_signals(server.stop)
     await server.serve([sock])
 

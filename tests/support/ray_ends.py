@@ -10,7 +10,7 @@ from typing import Any
 from bigpe.services.errors import ConfigError
 from bigpe.services.render import RenderConfig
 from bigpe.services.score import ScoreConfig
-from bigpe.services.serving import End, RecentBlobs, RenderEnd, ScoreEnd
+from bigpe.services.serving import RecentBlobs, WorkerEndpoint, render_endpoint, score_endpoint
 from bigpe.services.values import RenderRequest
 from support.fakes import FakeRenderer, FakeScorer
 
@@ -31,15 +31,17 @@ class Slow(FakeRenderer):
         return super()._one(request)
 
 
-def render_end(folder: Path, *, log: Path | None = None, delay_s: float = 0.0) -> End:
+def render_end(
+    folder: Path, *, log: Path | None = None, delay_s: float = 0.0
+) -> WorkerEndpoint[Any, Any]:
     blobs = RecentBlobs(folder / "images")
     renderer = Slow(blobs.store, log=log, delay_s=delay_s)
-    return RenderEnd(renderer, blobs, RenderConfig())
+    return render_endpoint(renderer, blobs, RenderConfig())
 
 
-def score_end(folder: Path) -> End:
+def score_end(folder: Path) -> WorkerEndpoint[Any, Any]:
     blobs = RecentBlobs(folder / "images")
-    return ScoreEnd(FakeScorer(blobs.store), blobs, ScoreConfig())
+    return score_endpoint(FakeScorer(blobs.store), blobs, ScoreConfig())
 
 
 class Refusing(FakeRenderer):
@@ -47,9 +49,9 @@ class Refusing(FakeRenderer):
         raise ConfigError("there is no such model")
 
 
-def refusing_end(folder: Path) -> End:
+def refusing_end(folder: Path) -> WorkerEndpoint[Any, Any]:
     blobs = RecentBlobs(folder / "images")
-    return RenderEnd(Refusing(blobs.store), blobs, RenderConfig())
+    return render_endpoint(Refusing(blobs.store), blobs, RenderConfig())
 
 
 class Different(FakeRenderer):
@@ -57,6 +59,6 @@ class Different(FakeRenderer):
         return f"of {os.getpid()}"
 
 
-def different_end(folder: Path) -> End:
+def different_end(folder: Path) -> WorkerEndpoint[Any, Any]:
     blobs = RecentBlobs(folder / "images")
-    return RenderEnd(Different(blobs.store), blobs, RenderConfig())
+    return render_endpoint(Different(blobs.store), blobs, RenderConfig())

@@ -7,13 +7,14 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from bigpe.runtime.serve import make_app
 from bigpe.services.render import RenderConfig
 from bigpe.services.score import ScoreConfig
-from bigpe.services.serving import End, RecentBlobs, RenderEnd, ScoreEnd
+from bigpe.services.serving import RecentBlobs, WorkerEndpoint, render_endpoint, score_endpoint
 from support.fakes import FakeRenderer, FakeScorer
 
 TOKEN = "a-token-of-the-tests-8f2c1e"
@@ -23,7 +24,7 @@ TOKEN_ENV = "BIGPE_TEST_WORKER_TOKEN"
 class WorkerServer:
     """Serves what `make` makes, until `stop`."""
 
-    def __init__(self, make: Callable[[], End], *, port: int = 0) -> None:
+    def __init__(self, make: Callable[[], WorkerEndpoint[Any, Any]], *, port: int = 0) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -52,10 +53,10 @@ class WorkerServer:
 def render_worker(folder: Path, *, log: Path | None = None, port: int = 0) -> WorkerServer:
     blobs = RecentBlobs(folder)
     renderer = FakeRenderer(blobs.store, log=log)
-    return WorkerServer(lambda: RenderEnd(renderer, blobs, RenderConfig()), port=port)
+    return WorkerServer(lambda: render_endpoint(renderer, blobs, RenderConfig()), port=port)
 
 
 def score_worker(folder: Path) -> WorkerServer:
     blobs = RecentBlobs(folder)
     scorer = FakeScorer(blobs.store)
-    return WorkerServer(lambda: ScoreEnd(scorer, blobs, ScoreConfig()))
+    return WorkerServer(lambda: score_endpoint(scorer, blobs, ScoreConfig()))

@@ -64,6 +64,12 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "bigpe.toml")
 
 
+def test_the_old_section_of_workers_is_an_unknown_key(tmp_path: Path) -> None:
+    (tmp_path / "bigpe.toml").write_text('[pool]\nbackend = "ray"\n')
+    with pytest.raises(ConfigError, match="line 1: unknown key 'pool'"):
+        load_config(tmp_path / "bigpe.toml")
+
+
 def test_the_differences_of_two_configurations_are_named() -> None:
     old = check_config({}, where="old")
     new = check_config({"run": {"rounds": 20}, "score": {"model": "x"}}, where="new")
@@ -108,8 +114,8 @@ def test_a_star_stands_for_one_part_of_a_key_and_at_the_end_for_the_rest() -> No
     assert matches("llm.*.timeout_s", "llm.default.timeout_s")
     # A setting of the model client itself, which its answers may depend on.
     assert not matches("llm.*.timeout_s", "llm.default.config.timeout_s")
-    assert matches("pool.*", "pool.render.max") and matches("pool.*", "pool.backend")
-    assert not matches("pool.*", "pool") and not matches("pool", "pool.backend")
+    assert matches("workers.*", "workers.render.max") and matches("workers.*", "workers.backend")
+    assert not matches("workers.*", "workers") and not matches("workers", "workers.backend")
 
 
 @given(st.integers(0, 20), st.sampled_from(["rounds", "seed", "batch_size"]))

@@ -20,13 +20,13 @@ from bigpe.runtime import serve
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services import http_pool
-from bigpe.services.backends import Workplace, open_renderer, open_scorer
+from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import RecentMemo
 from bigpe.services.errors import ConfigError, RenderError, TransientServiceError
 from bigpe.services.render import RenderConfig, Renderer
 from bigpe.services.score import ScoreConfig, Scorer
-from bigpe.services.serving import RecentBlobs, RenderEnd
+from bigpe.services.serving import RecentBlobs, render_endpoint
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
 
 Keep = Callable[[Any], Any]
@@ -50,13 +50,13 @@ def keep() -> Iterator[Keep]:
 def renderer_on(folder: Path, *urls: str, **settings: Any) -> Renderer:
     http = {"urls": urls, "api_key_env": TOKEN_ENV, **settings.pop("http", {})}
     raw = {"backend": "bigpe", "call_timeout_s": 10, "http": http, **settings}
-    place = Workplace(BlobStore(Project(folder).images), folder, folder / "log")
+    place = ServiceContext(BlobStore(Project(folder).images), folder, folder / "log")
     return open_renderer(RenderConfig.model_validate(raw), place)
 
 
 def scorer_on(folder: Path, *urls: str) -> Scorer:
     raw = {"backend": "bigpe", "http": {"urls": urls, "api_key_env": TOKEN_ENV}}
-    place = Workplace(BlobStore(Project(folder).images), folder, folder / "log")
+    place = ServiceContext(BlobStore(Project(folder).images), folder, folder / "log")
     return open_scorer(ScoreConfig.model_validate(raw), place)
 
 
@@ -135,7 +135,7 @@ async def test_workers_that_differ_are_refused(tmp_path: Path, keep: Keep) -> No
 
     blobs = RecentBlobs(tmp_path / "o")
     renders = keep(render_worker(tmp_path / "w"))
-    others = keep(WorkerServer(lambda: RenderEnd(Other(blobs.store), blobs, RenderConfig())))
+    others = keep(WorkerServer(lambda: render_endpoint(Other(blobs.store), blobs, RenderConfig())))
     scores = keep(score_worker(tmp_path / "s"))
     for urls, words in (
         ((renders.url, others.url), "the render workers differ .*fake-ren.*other-re"),

@@ -21,10 +21,10 @@ from support.runs import CONFIG, repeated_calls, run_fake, transcript
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services import ray_pool
-from bigpe.services.backends import Workplace, open_renderer
+from bigpe.services.backends import ServiceContext, open_renderer
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError, GivenUpError, LostWorkerError
-from bigpe.services.pooling import PoolConfig, WorkersConfig
+from bigpe.services.pooling import WorkerScalingConfig, WorkersConfig
 from bigpe.services.ray_pool import RayPool
 from bigpe.services.remote import RemoteRenderer, RemoteScorer
 from bigpe.services.render import RenderConfig
@@ -51,7 +51,7 @@ def ray() -> Iterator[None]:
 
 
 def pool_of(kind: str, make: Any, **settings: Any) -> RayPool:
-    config = WorkersConfig(**{"cpus": 0.25, **settings})
+    config = WorkerScalingConfig(**{"cpus": 0.25, **settings})
     return RayPool(kind, make, config, address=None, call_timeout_s=30)
 
 
@@ -153,8 +153,8 @@ async def test_the_embedded_model_paints_the_same_in_an_actor(tmp_path: Path) ->
     wanted = [RenderRequest(prompt="a red fox", seed=seed) for seed in (1, 2)]
     made: list[Any] = []
     for name in ("local", "ray"):
-        pool = PoolConfig.model_validate({"backend": name})
-        place = Workplace(BlobStore(tmp_path / name), tmp_path, tmp_path / "log", pool)
+        pool = WorkersConfig.model_validate({"backend": name})
+        place = ServiceContext(BlobStore(tmp_path / name), tmp_path, tmp_path / "log", pool)
         renderer = open_renderer(config, place)
         made.append((await renderer.open(), await renderer.render(wanted)))
         await renderer.close()
@@ -164,4 +164,4 @@ async def test_the_embedded_model_paints_the_same_in_an_actor(tmp_path: Path) ->
 def test_counts_are_checked() -> None:
     for wrong in ({"min": 3, "max": 2}, {"min": 0}, {"gpus": -1}, {"cpu": 1}):
         with pytest.raises(ValidationError):
-            WorkersConfig.model_validate(wrong)
+            WorkerScalingConfig.model_validate(wrong)

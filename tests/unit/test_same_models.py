@@ -27,7 +27,7 @@ ELSEWHERE: dict[str, Any] = {
         "http": {"urls": ["http://elsewhere:1"], "concurrency": 1, "max_mb": 1.0},
     },
     "score": {"call_timeout_s": 9.0, "max_batch": 1, "http": {"urls": ["http://elsewhere:2"]}},
-    "pool": {"address": "elsewhere:3", "render": {"max": 3}, "score": {"gpus": 0.5}},
+    "workers": {"address": "elsewhere:3", "render": {"max": 3}, "score": {"gpus": 0.5}},
 }
 """Another timeout, other addresses, smaller batches: everything but what results depend on."""
 
