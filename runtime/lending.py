@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, ModelInfo
 
@@ -26,11 +26,13 @@ from bigpe.services.files import partial_file
 from bigpe.services.fingerprints import Composed
 from bigpe.services.llm import class_name, load_client
 from bigpe.services.llm_base_client import BaseLlmClient
+from bigpe.services.model_service import Model
 from bigpe.services.queueing import Parallel, lanes_of
 from bigpe.services.render import Renderer
 from bigpe.services.score import Scorer, Sees
 from bigpe.services.values import Image, Json, RenderRequest, Score, ScoreRequest
 
+M = TypeVar("M", bound=Model)
 Kind = Literal["render", "score", "llm"]
 KINDS: tuple[Kind, ...] = ("render", "score", "llm")
 
@@ -105,10 +107,10 @@ class Models:
     """Clients by role; "default" is for all other roles."""
 
 
-class _Shared:
+class _Shared(Generic[M]):
     """A renderer or scorer that its owner closes, not its user."""
 
-    def __init__(self, model: Renderer | Scorer, watch: Stopwatch) -> None:
+    def __init__(self, model: M, watch: Stopwatch) -> None:
         self.lanes = lanes_of(model)
         self._model = model
         self._watch = watch
@@ -126,38 +128,24 @@ class _Shared:
         """Do nothing: the owner closes the model."""
 
 
-class _SharedRenderer(_Shared):
-    def __init__(self, renderer: Renderer, watch: Stopwatch) -> None:
-        super().__init__(renderer, watch)
-        self._renderer = renderer
-
+class _SharedRenderer(_Shared[Renderer]):
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
-        """See `Renderer.render`."""
         with self._watch.running(len(requests)):
-            return await self._renderer.render(requests)
+            return await self._model.render(requests)
 
 
-class _SharedScorer(_Shared):
-    def __init__(self, scorer: Scorer, watch: Stopwatch) -> None:
-        super().__init__(scorer, watch)
-        self._scorer = scorer
-
+class _SharedScorer(_Shared[Scorer]):
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
-        """See `Scorer.score`."""
         with self._watch.running(len(requests)):
-            return await self._scorer.score(requests)
+            return await self._model.score(requests)
 
 
 class _SharedImageScorer(_SharedScorer):
     """A shared scorer that also computes image features."""
 
-    def __init__(self, scorer: Scorer, sees: Sees, watch: Stopwatch) -> None:
-        super().__init__(scorer, watch)
-        self._sees = sees
-
     async def features(self, image: str) -> list[float]:
-        """See `Sees.features`."""
-        return await self._sees.features(image)
+        assert isinstance(self._model, Sees)
+        return await self._model.features(image)
 
 
 class _SharedLlm(BaseLlmClient):
@@ -177,13 +165,11 @@ class _SharedLlm(BaseLlmClient):
 
     @property
     def model_info(self) -> ModelInfo:
-        """See `ChatCompletionClient.model_info`."""
         return self._client.model_info
 
     async def create(
         self, messages: Sequence[LLMMessage], *args: Any, **kwargs: Any
     ) -> CreateResult:
-        """See `ChatCompletionClient.create`."""
         with self._watch.running(1):
             result = await self._client.create(messages, *args, **kwargs)
         self._count(result.usage)
@@ -194,31 +180,15 @@ class _SharedLlm(BaseLlmClient):
 
 
 def lend(models: Models, watches: Stopwatches) -> Models:
-    """The same models, timed, with a `close` that does nothing. Shared models stay as they are."""
-    watch = watches.of["llm"]
+    """The same models, timed, with a `close` that does nothing. Call it once for each model."""
     clients = {id(client): client for client in models.llms.values()}
-    shared = {key: _share_llm(client, watch) for key, client in clients.items()}
+    shared = {key: _SharedLlm(client, watches.of["llm"]) for key, client in clients.items()}
+    scorer = _SharedImageScorer if isinstance(models.scorer, Sees) else _SharedScorer
     return Models(
-        renderer=_share_renderer(models.renderer, watches.of["render"]),
-        scorer=_share_scorer(models.scorer, watches.of["score"]),
+        renderer=_SharedRenderer(models.renderer, watches.of["render"]),
+        scorer=scorer(models.scorer, watches.of["score"]),
         llms={role: shared[id(client)] for role, client in models.llms.items()},
     )
-
-
-def _share_renderer(renderer: Renderer, watch: Stopwatch) -> Renderer:
-    return renderer if isinstance(renderer, _Shared) else _SharedRenderer(renderer, watch)
-
-
-def _share_scorer(scorer: Scorer, watch: Stopwatch) -> Scorer:
-    if isinstance(scorer, _Shared):
-        return scorer
-    if isinstance(scorer, Sees):
-        return _SharedImageScorer(scorer, scorer, watch)
-    return _SharedScorer(scorer, watch)
-
-
-def _share_llm(client: ChatCompletionClient, watch: Stopwatch) -> ChatCompletionClient:
-    return client if isinstance(client, _SharedLlm) else _SharedLlm(client, watch)
 
 
 @asynccontextmanager

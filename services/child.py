@@ -1,4 +1,4 @@
-"""A supervised child process that answers calls: it may hang, die or be killed; the run goes on."""
+"""A supervised child process that answers calls. A run survives its crash, hang or kill."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from bigpe.services.retrying import backoff_s
 from bigpe.services.values import Json
 
 LINE_LIMIT = 128 * 1024 * 1024
-"""Bytes of the longest answer."""
+"""Largest answer, bytes."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 CLOSE_GRACE_S = 5.0
-"""How long a call in flight, and then the process, may take to end once it is being closed."""
+"""Time that `close` gives a call in flight, and then the process, to end."""
 TAIL_LINES = 20
 
 
 class Child:
-    """A worker process, started by its first call and again after it died."""
+    """A worker process. Its first call starts it; a call after its death starts it again."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Child:
         command: Sequence[str] = (),
         vet: Callable[[Json], None] | None = None,
     ) -> None:
-        """`factory` is "package.module:function"; `config` goes to it, but for its key "env",
-        whose entries become environment variables of the process.
+        """`factory` is "package.module:function". It gets `config` without the key "env", whose
+        entries become environment variables of the process.
 
-        `command` starts a program of its own in place of the factory; it speaks the lines of
-        `bigpe.services.worker`. `vet` is given what the process answers to the method "fingerprint"
-        each time it was started, and raises when that process must not be used.
+        `command` starts another program, which exchanges the same lines as
+        `bigpe.services.worker`. After each start, `vet` gets the answer to the method
+        "fingerprint" and raises an error if the process must not be used.
         """
         worker = (sys.executable, "-P", "-m", "bigpe.services.worker", factory)
         self._command = tuple(command) or worker
@@ -69,18 +69,18 @@ class Child:
         self._vet = vet
         self._deaths = 0
         self.start_s = 0.0
-        """How long the last start took, seconds; 0 before the first."""
+        """Duration of the last start, seconds; 0 before the first start."""
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._lock = asyncio.Lock()
         self._closed = False
         self._refusal: Json | None = None
-        """Why the backend could not be made, when another try will not mend it."""
+        """The error of the backend's start, if a retry cannot help."""
 
     @property
     def pid(self) -> int | None:
-        """The process now, or None."""
+        """The id of the current process, or None."""
         return self._process.pid if self._process else None
 
     async def open(self) -> None:
@@ -89,10 +89,10 @@ class Child:
             await self._be_there()
 
     async def call(self, method: str, payload: Json) -> Json:
-        """One call, one at a time.
+        """The result of one call. Calls run one at a time.
 
-        Raises what the backend raised; LostWorkerError when the process died, hung or lost its
-        device (the next call starts another); GivenUpError when it keeps dying; ServiceError when
+        Raises the error that the backend raised; LostWorkerError if the process died, hung or lost
+        its device (the next call starts it again); GivenUpError if it keeps dying; ServiceError if
         it is closed.
         """
         async with self._lock:
@@ -102,7 +102,7 @@ class Child:
                     {"method": method, "payload": payload}, self._call_timeout_s
                 )
             except asyncio.CancelledError:
-                # Its answer would be taken for the next call's.
+                # Else the next call would read its answer.
                 await self._kill()
                 raise
             if "error" in answer and answer["error"].get("lost"):
@@ -111,9 +111,9 @@ class Child:
             return _result(answer)
 
     async def close(self) -> None:
-        """End the process for good; a second call does nothing.
+        """End the process permanently; a second call does nothing.
 
-        A call in flight has `CLOSE_GRACE_S` to finish, then it fails.
+        A call in flight fails after `CLOSE_GRACE_S`.
         """
         self._closed = True
         with contextlib.suppress(TimeoutError):
@@ -138,7 +138,7 @@ class Child:
         if self._deaths > self._max_restarts:
             raise GivenUpError(
                 f"the {self._name} process died {self._deaths} times in a row; "
-                f"{self._last_words()}. Mend that (a free device, a smaller max_batch), "
+                f"{self._last_words()}. Fix that (a free device, a smaller max_batch), "
                 "then run `bigpe resume`"
             )
         if self._refusal is not None:
@@ -206,7 +206,7 @@ class Child:
         return await self._lost(f"ended ({why or _exit_words(self._process.returncode)})")
 
     async def _lost(self, how: str) -> LostWorkerError:
-        """Clear the process away; the next call starts another one, after a while."""
+        """Kill the process; the next call starts another one after a backoff."""
         await self._kill()
         self._deaths += 1
         return LostWorkerError(f"the {self._name} process {how}; {self._last_words()}")
@@ -216,7 +216,7 @@ class Child:
         if process is None:
             return
         if process.returncode is None:
-            # Its whole session: what the model started must go with it.
+            # The whole session, so that processes of the model end with it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
@@ -234,7 +234,7 @@ class Child:
                 try:
                     await asyncio.to_thread(_append, log, text)
                 except StoreError as error:
-                    # Read on: a process whose stderr is full would stand still.
+                    # Read on: a process blocks when its stderr is full.
                     self._tail.append(str(error))
                     log = None
 
@@ -264,7 +264,7 @@ def _exit_words(code: int | None) -> str:
 
 
 def _result(answer: Json) -> Json:
-    """The result of an answer; a failure is raised as the class it had in the child."""
+    """The result of an answer. Raises a failure as the class that it had in the child."""
     if "error" not in answer:
         result: Json = answer["result"]
         return result

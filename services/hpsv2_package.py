@@ -1,7 +1,7 @@
 """The official hpsv2 package as a scorer: `[score] backend = "hpsv2-package"`.
 
-Slower than bigpe's own code, which computes the same (`make parity`): it reads the checkpoint again
-at every call. It is there for who wants the authors' code to have the last word.
+It serves as the reference: bigpe's own code computes the same scores (`make parity`) and is faster,
+because the package reads the checkpoint at every call.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bigpe.services.score import ScoreConfig
 from bigpe.services.values import Json, Score, ScoreRequest, digest
 
 LIMIT = 77
-"""Tokens that CLIP's text encoder takes."""
+"""Largest number of tokens of CLIP's text encoder."""
 
 
 class Hpsv2PackageScorer:
-    """hpsv2's own `score()` in a child process of its own environment."""
+    """The `score()` of hpsv2, in a child process with its own environment."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Hpsv2PackageScorer:
 
     @property
     def pid(self) -> int | None:
-        """The process now, or None."""
+        """The id of the current process, or None."""
         return self._child.pid
 
     async def close(self) -> None:

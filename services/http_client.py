@@ -1,7 +1,7 @@
-"""A bounded HTTP client for model services: time, size, redirects, and failures told as ours.
+"""An HTTP client for model services with limits on time, size and redirects.
 
-It tries nothing again: a transient failure is raised, and who asked decides. Only when a server
-says when to come back (Retry-After) do later requests wait for that.
+It raises every failure as a ServiceError and never retries: the caller decides. After a Retry-After
+header, later requests wait as long as the server asks.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from bigpe.services.errors import ConfigError, ServiceError, TransientServiceErr
 CONNECT_S = 10.0
 MOST_REDIRECTS = 3
 LONGEST_PAUSE_S = 120.0
-"""How long one Retry-After is heeded; a server that wants more is asked again after that."""
+"""Longest wait for one Retry-After header."""
 BUSY = frozenset({408, 425, 429})
-"""Besides every 5xx: another try may succeed."""
+"""Statuses after which a retry may succeed, besides every 5xx."""
 REMEDIES = {
     401: "check the key",
     403: "check the key",
@@ -35,22 +35,22 @@ REMEDIES = {
     413: "lower max_batch or the size",
 }
 SHOWN = 300
-"""Characters of a server's words that a message repeats."""
+"""Characters of a server's answer that an error message quotes."""
 
 
 class HttpConfig(BaseModel):
-    """`[render.http]` and `[score.http]`: where a service is and how it is used."""
+    """`[render.http]` and `[score.http]`: address, key and limits of a service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     urls: tuple[str, ...] = ()
-    """Base addresses; several only for bigpe's own workers."""
+    """Base addresses; more than one only for bigpe's own workers."""
     api_key_env: str | None = None
-    """Which environment variable holds the key; keys are never written in files."""
+    """Name of the environment variable that holds the key; files never hold keys."""
     concurrency: int = Field(default=4, ge=1, le=256)
-    """Requests in flight, to each address."""
+    """Requests in flight to each address."""
     max_mb: float = Field(default=64.0, gt=0, le=1024)
-    """The largest answer, in megabytes; a larger one is refused while it comes."""
+    """Largest answer, megabytes; the download of a larger one is stopped."""
 
     @field_validator("urls")
     @classmethod
@@ -73,7 +73,7 @@ class HttpConfig(BaseModel):
 
 
 def read_key(config: HttpConfig) -> str | None:
-    """The key from the environment; ConfigError when the variable that should hold it does not."""
+    """The key from the environment; ConfigError if the variable is not set."""
     if config.api_key_env is None:
         return None
     key = os.environ.get(config.api_key_env)
@@ -85,12 +85,12 @@ def read_key(config: HttpConfig) -> str | None:
 
 
 def bearer(key: str | None) -> dict[str, str]:
-    """The header that most services want their key in."""
+    """The header with the key that most services expect."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 class HttpClient:
-    """Requests to one service. `error` is raised for what another try will not mend."""
+    """Requests to one service. Raises `error` for failures that a retry cannot help."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class HttpClient:
         error: type[ServiceError],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`timeout_s`: for one whole request, its answer included."""
+        """`timeout_s`: limit of one request including its answer."""
         self.url = url.rstrip("/")
         self._origin = _origin(httpx2.URL(self.url))
         self._timeout_s = timeout_s
@@ -109,7 +109,7 @@ class HttpClient:
         self._most_bytes = int(config.max_mb * 1_000_000)
         self._secret = os.environ.get(config.api_key_env) if config.api_key_env else None
         self._not_before = 0.0
-        """Clock time until which the server has asked for a pause."""
+        """Monotonic time before which no request is sent, by Retry-After."""
         self._client = httpx2.AsyncClient(
             # Compressed answers could be small on the line and huge in memory.
             headers={"Accept-Encoding": "identity", **(headers or {})},
@@ -120,19 +120,19 @@ class HttpClient:
         )
 
     async def get_json(self, path: str) -> Any:
-        """The JSON that a GET answers."""
+        """The JSON answer of a GET."""
         return self._parse(path, await self._call("GET", path, None))
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON that a POST of `body` answers."""
+        """The JSON answer of a POST of `body`."""
         return self._parse(path, await self._call("POST", path, body))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
-        """POST `body`; whatever is answered is not read as JSON."""
+        """POST `body`; the answer is ignored."""
         await self._call("POST", path, body)
 
     async def get_bytes(self, path: str, params: Mapping[str, str]) -> bytes:
-        """The body that a GET answers."""
+        """The answer of a GET as bytes."""
         return await self._call("GET", f"{path}?{httpx2.QueryParams(dict(params))}", None)
 
     async def close(self) -> None:
@@ -187,7 +187,7 @@ class HttpClient:
             return response.status_code, None, bytes(data)
 
     def _same_host(self, url: httpx2.URL, target: str, method: str, status: int) -> httpx2.URL:
-        """Where a redirect leads; the key and the prompt go to no other host than the named one."""
+        """The target of a redirect. Key and prompt must not go to another host than the set one."""
         try:
             there = url.join(target)
         except httpx2.InvalidURL as error:
@@ -223,7 +223,7 @@ class HttpClient:
             ) from error
 
     def _without_key(self, text: str) -> str:
-        """Some servers repeat the key that they refuse, and failures are kept."""
+        """Some servers repeat the key in their answer, and failures are stored."""
         return text.replace(self._secret, "***") if self._secret else text
 
 

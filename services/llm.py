@@ -1,4 +1,4 @@
-"""Language models: any AutoGen model client from configuration, asked once per distinct request."""
+"""The language model service: any AutoGen model client, called once per distinct request."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
 
 
 class LlmService:
-    """A model client behind the memo, with its failures told as ours."""
+    """A model client behind the call cache; raises its failures as LlmError."""
 
     def __init__(
         self,
@@ -287,7 +287,7 @@ class LlmService:
         return explain(error, where=where, text=text, limit_s=self._config.timeout_s)
 
     def _without_key(self, text: str) -> str:
-        """Some servers repeat the key that they refuse, and failures are kept."""
+        """Some servers repeat the key in their answer, and failures are stored."""
         key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
         return text.replace(key, "***") if key else text
 

@@ -1,4 +1,4 @@
-"""What went wrong with a language model, told as ours: what it was, where, and what to do."""
+"""Translates errors of language model clients into LlmError, with place and remedy."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ NOT_A_COMPLETION = (
     IndexError,
     TypeError,
 )
-"""What the OpenAI client raises when a server answers with anything else than it should."""
+"""What the OpenAI client raises for an answer that is no chat completion."""
 
 
 def refusal(error: Exception) -> str | None:
-    """Why a client refuses its configuration; None when the error is about something else."""
+    """Why a client refuses its configuration; None if the error has another cause."""
     if isinstance(error, ValidationError):
         # What pydantic says shows its input, and the key is in it.
         faults = error.errors(include_url=False, include_context=False, include_input=False)
@@ -40,7 +40,7 @@ def refusal(error: Exception) -> str | None:
 
 
 def explain(error: Exception, *, where: str, text: str, limit_s: float) -> ServiceError:
-    """The failed call as one of ours; transient when asking again may help.
+    """The error of a failed call as a ServiceError; transient if a retry may help.
 
     `where`: the server or the client; `text`: the error's message, without the key; `limit_s`: the
     seconds that the call had.

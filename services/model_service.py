@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from bigpe.services.cores import MAX_WAIT_S
 from bigpe.services.effects import Memo
 from bigpe.services.queueing import BatchQueue, lanes_of
 from bigpe.services.spending import Timed, timed
-from bigpe.services.values import Json, Value, digest
+from bigpe.services.values import Json, ModelRequest, Value, digest
 
 
 class Model(Protocol):
@@ -21,19 +21,6 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Free the model."""
-        ...
-
-
-class ModelRequest(Protocol):
-    """A request for one image or one score."""
-
-    @property
-    def priority(self) -> int:
-        """Requests with a lower number go first."""
-        ...
-
-    def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]:
-        """The fields as JSON; see pydantic."""
         ...
 
 

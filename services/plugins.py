@@ -1,11 +1,11 @@
-"""What other installed packages add to bigpe: roles, policies, renderers, scorers, safety filters.
+"""Roles, policies, renderers, scorers and safety filters of other installed packages.
 
-A package offers an object under one of these entry point groups, and the configuration names it:
+A package registers an object in one of these entry point groups; the configuration names it:
 
     [project.entry-points."bigpe.policies"]
     boltzmann = "my_package.boltzmann:make"
 
-Whoever installed the package trusted it; a name in a configuration loads nothing else.
+Who installed a package trusts it: a name in a configuration loads nothing else.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ OWN = "bigpe"
 
 
 class PluginRow(NamedTuple):
-    """Something that the configuration may name."""
+    """An object that the configuration may name."""
 
     name: str
     package: str
-    """The installed package that brings it, with its version; "bigpe" for what is built in."""
+    """The installed package and its version; "bigpe" for a built-in object."""
     summary: str
     """One line."""
 
 
 def offered(kind: Kind) -> dict[str, EntryPoint]:
-    """What installed packages offer, by name; nothing is imported.
+    """Entry points of installed packages by name; imports nothing.
 
-    ConfigError when two packages offer the same name: which is meant cannot be told.
+    ConfigError if two packages register the same name.
     """
     found: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=f"bigpe.{kind}"), key=lambda p: (p.name, p.value)):
@@ -62,9 +62,9 @@ def require_known(kind: Kind, name: str, builtin: Collection[str]) -> str:
 
 
 def load(kind: Kind, name: str) -> Any:
-    """The object that an installed package offers as `name`.
+    """The object that an installed package registers as `name`.
 
-    ConfigError when there is none, or when importing it fails.
+    ConfigError if there is none, or if its import fails.
     """
     point = offered(kind).get(name)
     if point is None:
@@ -82,7 +82,7 @@ def load(kind: Kind, name: str) -> Any:
 
 
 def make(kind: Kind, name: str, *given: Any) -> Any:
-    """What the offered object, called with `given`, makes. ConfigError when it fails."""
+    """The result of the registered object, called with `given`. ConfigError if it fails."""
     offer = load(kind, name)
     try:
         return offer(*given)
@@ -96,7 +96,7 @@ def make(kind: Kind, name: str, *given: Any) -> Any:
 
 
 def rows(kind: Kind, builtin: Mapping[str, str]) -> list[PluginRow]:
-    """What is built in, then what is installed; one that cannot be loaded says why."""
+    """Built-in rows, then installed ones. The summary of a broken one is its error."""
     found = [PluginRow(name, OWN, summary) for name, summary in builtin.items()]
     for name, point in offered(kind).items():
         if name in builtin:

@@ -111,7 +111,7 @@ def answered(answer: Any, count: int, error: type[ServiceError]) -> list[Json]:
     """The items of a worker's answer. Raises `error` unless there are `count` objects."""
     items = answer.get("items") if isinstance(answer, dict) else None
     if not isinstance(items, list) or len(items) != count:
-        raise error("the worker's answer does not hold an item for each that was sent")
+        raise error("the worker's answer does not hold an item for each item that was sent")
     if not all(isinstance(item, dict) for item in items):
         raise error("the worker's answer holds items that are no objects")
     return items

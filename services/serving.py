@@ -18,10 +18,18 @@ from typing import Any, Generic, Literal, TypeVar
 from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import RecentMemo
 from bigpe.services.errors import STOPS_RUN, BigpeError, DataError, ServiceError, error_to_json
-from bigpe.services.model_service import ModelRequest, ModelService
+from bigpe.services.model_service import ModelService
 from bigpe.services.render import RenderConfig, Renderer, RenderService
 from bigpe.services.score import ScoreConfig, Scorer, ScoreService
-from bigpe.services.values import Image, Json, RenderRequest, Score, ScoreRequest, Value
+from bigpe.services.values import (
+    Image,
+    Json,
+    ModelRequest,
+    RenderRequest,
+    Score,
+    ScoreRequest,
+    Value,
+)
 from bigpe.services.wire_format import ItemFormat, RenderItems, ScoreItems
 
 MOST_ITEMS = 256

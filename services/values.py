@@ -62,13 +62,18 @@ class Instruction(Value):
         return digest({"instruction": self.model_dump(mode="json")})
 
 
-class RenderRequest(Value):
-    """One picture wanted; size, steps and model belong to the renderer, not to the request."""
+class ModelRequest(Value):
+    """A request to a renderer or scorer."""
+
+    priority: int = 0
+    """Requests with a lower number go first: the round's index."""
+
+
+class RenderRequest(ModelRequest):
+    """One image; size, steps and model belong to the renderer, not to the request."""
 
     prompt: str
     seed: int = Field(ge=0, lt=2**63)
-    priority: int = 0
-    """Lower goes first; the round's index."""
 
 
 class Image(Value):
@@ -82,12 +87,11 @@ class Image(Value):
     """Prompt tokens that each of the renderer's tokenizers cut off; empty when none did."""
 
 
-class ScoreRequest(Value):
-    """How well does picture `image` (a digest) suit `prompt`, the naive prompt?"""
+class ScoreRequest(ModelRequest):
+    """How well does the image of digest `image` suit `prompt`, the naive prompt?"""
 
     image: str
     prompt: str
-    priority: int = 0
 
 
 class Score(Value):

@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import Any, ClassVar, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -37,52 +38,49 @@ class Images(Protocol):
         ...
 
 
-class ItemFormat(Protocol[Req, Res]):
+class ItemFormat(ABC, Generic[Req, Res]):
     """How requests and results of one kind travel. The methods may block: call them in a thread."""
 
     error: ClassVar[type[ServiceError]]
     """The class of failures that name no other class."""
 
-    def write_request(self, request: Req) -> Json:
-        """The item that the run sends."""
-        ...
-
-    def read_request(self, item: Json) -> Req:
-        """The request that a worker received. DataError for an item of another form."""
-        ...
-
-    def write_result(self, result: Res) -> Json:
-        """The item that the worker answers."""
-        ...
-
-    def read_result(self, item: Json) -> Res:
-        """The result that the run received; `error` or ValidationError for anything else."""
-        ...
-
-
-class RenderItems:
-    """Prompts to a worker, images back."""
-
-    error: ClassVar[type[ServiceError]] = RenderError
-
     def __init__(self, images: Images) -> None:
         self._images = images
 
+    @abstractmethod
+    def write_request(self, request: Req) -> Json:
+        """The item that the run sends."""
+
+    @abstractmethod
+    def read_request(self, item: Json) -> Req:
+        """The request that a worker received. DataError for an item of another form."""
+
+    @abstractmethod
+    def write_result(self, result: Res) -> Json:
+        """The item that the worker answers."""
+
+    @abstractmethod
+    def read_result(self, item: Json) -> Res:
+        """The result that the run received; `error` or ValidationError for anything else."""
+
+
+class RenderItems(ItemFormat[RenderRequest, Image]):
+    """Prompts to a worker, images back."""
+
+    error = RenderError
+
     def write_request(self, request: RenderRequest) -> Json:
-        """See `ItemFormat.write_request`."""
         return {"prompt": request.prompt, "seed": request.seed}
 
     def read_request(self, item: Json) -> RenderRequest:
-        """See `ItemFormat.read_request`."""
         return _parse(RenderRequest, item)
 
     def write_result(self, result: Image) -> Json:
-        """See `ItemFormat.write_result`."""
         png = base64.b64encode(self._images.read(result.digest)).decode()
         return {"png": png, "truncated_tokens": result.truncated_tokens}
 
     def read_result(self, item: Json) -> Image:
-        """See `ItemFormat.read_result`. The PNG file is stored as the worker made it."""
+        # The PNG file is stored as the worker made it.
         png = _png(item)
         image = decode(png, "the worker's picture", formats=("PNG",), error=RenderError)
         result = Image(
@@ -95,16 +93,12 @@ class RenderItems:
         return result
 
 
-class ScoreItems:
+class ScoreItems(ItemFormat[ScoreRequest, Score]):
     """Images and prompts to a worker, scores back."""
 
-    error: ClassVar[type[ServiceError]] = ScoreError
-
-    def __init__(self, images: Images) -> None:
-        self._images = images
+    error = ScoreError
 
     def write_request(self, request: ScoreRequest) -> Json:
-        """See `ItemFormat.write_request`."""
         try:
             png = self._images.read(request.image)
         except BigpeError as error:
@@ -112,18 +106,15 @@ class ScoreItems:
         return {"prompt": request.prompt, "png": base64.b64encode(png).decode()}
 
     def read_request(self, item: Json) -> ScoreRequest:
-        """See `ItemFormat.read_request`. ScoreError for a PNG that cannot be decoded."""
         png = _png(item)
         decode(png, "the picture", formats=("PNG",))
         image = self._images.put(png)
         return _parse(ScoreRequest, {"image": image, "prompt": item.get("prompt")})
 
     def write_result(self, result: Score) -> Json:
-        """See `ItemFormat.write_result`."""
         return result.model_dump(mode="json")
 
     def read_result(self, item: Json) -> Score:
-        """See `ItemFormat.read_result`."""
         return Score.model_validate(item)
 
 

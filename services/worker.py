@@ -1,11 +1,11 @@
-"""A model's own process: JSON lines in, JSON lines out. Started by `child.Child`, never by hand.
+"""The process of a model: JSON lines in, JSON lines out. `child.Child` starts it.
 
     python -m bigpe.services.worker package.module:function
 
-The first line on standard input is the configuration; the function makes the backend of it. Every
-further line is a call, and is answered by one line. Standard output is kept for that: whatever a
-library prints goes to standard error. When standard input closes, the process ends at once, in
-the middle of a forward if need be: a model must not outlive the run that started it.
+The first line on standard input is the configuration, of which the function makes the backend.
+Every further line is a call, which one line answers. Standard output carries only answers: what
+libraries print goes to standard error. When standard input closes, the process ends at once, even
+during a call: a model must not outlive its run.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from bigpe.services.errors import BigpeError, UnusableAnswerError, error_to_json
 from bigpe.services.values import Json
 
 LOST_DEVICE = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS|NCCL) error\b", re.IGNORECASE)
-"""After such an error every later call of the process fails, too (CUDA calls it sticky)."""
+"""After such an error every later call of the process fails too (CUDA: a sticky error)."""
 
 
 class Backend(Protocol):
-    """What a worker serves."""
+    """The model that a worker serves."""
 
     def handle(self, method: str, payload: Json) -> Json:
-        """Answer one call; BigpeError subclasses reach the caller as they are."""
+        """Answer one call. The caller gets a BigpeError as the same class."""
         ...
 
 
@@ -64,7 +64,7 @@ def _name(error: Exception) -> str:
 def _answer(call: Callable[[], Json]) -> Json:
     try:
         result = call()
-        # Here, so that what is no JSON, or is not finite, fails its own call and nothing else.
+        # Here, so that a result that is no JSON, or is not finite, fails only its own call.
         json.dumps(result, allow_nan=False)
         return {"result": result}
     except Exception as error:  # noqa: BLE001 - every failure is an answer
@@ -92,7 +92,7 @@ def serve(factory: str) -> None:
 
     say(_answer(begin))
     if not made:
-        # Not a return: the reading thread would trip over the interpreter's own clearing up.
+        # Not a return: the reading thread would fail during the interpreter's shutdown.
         os._exit(1)
     while True:
         call: dict[str, Any] = json.loads(lines.get())

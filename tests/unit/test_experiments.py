@@ -117,10 +117,10 @@ async def test_stopped_in_the_middle_of_a_run_it_resumes_to_the_same_cells(tmp_p
             return await super().render(requests)
 
     watch = watches(tmp_path / "b")
-    usual = models(tmp_path / "b", watch)
     blobs = BlobStore(Project(tmp_path / "b").images)
-    stopping = Stopping(blobs, log=tmp_path / "b" / "calls.jsonl")
-    lent = lend(Models(stopping, usual.scorer, usual.llms), watch)
+    log = tmp_path / "b" / "calls.jsonl"
+    stopping = Models(Stopping(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)})
+    lent = lend(stopping, watch)
     ran = await run_grid(wanted, lent, watch, stop=stop)
     assert stop.is_set() and len(ran) < 2
     ran += await go(wanted)

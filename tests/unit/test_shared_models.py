@@ -43,11 +43,11 @@ async def test_shared_models_are_the_same_models_to_a_run(tmp_path: Path) -> Non
     assert not client.closed
 
 
-async def test_a_call_is_measured_once_however_often_its_model_is_shared(tmp_path: Path) -> None:
+async def test_the_items_of_all_calls_are_counted(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path)
     own = Models(FakeRenderer(blobs), FakeScorer(blobs), {"default": FakeLlm()})
     watches = Stopwatches(tmp_path / "seconds.json")
-    shared = lend(lend(own, watches), watches)
+    shared = lend(own, watches)
     [image] = await shared.renderer.render([RenderRequest(prompt="a fox", seed=1)])
     assert isinstance(image, Image)
     await shared.scorer.score([ScoreRequest(image=image.digest, prompt="a fox")] * 2)
