@@ -15,11 +15,12 @@ from autogen_core.models import ChatCompletionClient
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.pool import PoolRow
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.history import config_of, replayed_campaign
+from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.plan import naive_set
 from bigpe.runtime.project import Project
 from bigpe.runtime.records import all_rows
 from bigpe.runtime.stack import Services, open_services
+from bigpe.runtime.stored_run import find_stored_run
 from bigpe.services.effects import Effects
 from bigpe.services.errors import ConfigError
 from bigpe.services.held_out import SplitMemo
@@ -81,8 +82,8 @@ async def open_evaluated(
         if not place.database.exists():
             raise ConfigError(f"there is no project at {place.folder}; start with `bigpe init`")
         store = await stack.enter_async_context(Store(place.database))
-        config = await config_of(store, name)
-        if config is None:
+        stored = await find_stored_run(store, name)
+        if stored is None:
             raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
         campaign = await replayed_campaign(store, name)
         if not campaign.started:
@@ -93,7 +94,7 @@ async def open_evaluated(
         scores = SplitMemo(effects, sealed, campaign.plan.train)
         services = await stack.enter_async_context(
             open_services(
-                config,
+                stored.config,
                 place,
                 effects,
                 scores,
@@ -104,4 +105,4 @@ async def open_evaluated(
                 guards=guards,
             )
         )
-        yield EvaluatedRun(name, config, place, store, services, campaign)
+        yield EvaluatedRun(name, stored.config, place, store, services, campaign)

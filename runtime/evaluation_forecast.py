@@ -13,8 +13,8 @@ from bigpe.agents.budget import Prices, Usage, of_role
 from bigpe.runtime.evaluate import Settings, all_treatments, ordered_prompts, target_of
 from bigpe.runtime.evaluated_run import EvaluatedRun
 from bigpe.runtime.evaluation import DISTRACTORS, NAIVE, Treatment, image_seed, treated, under
-from bigpe.runtime.same_models import records_of
 from bigpe.runtime.selection import shortlist, unmeasured
+from bigpe.runtime.stored_run import require_stored_run
 from bigpe.services.errors import BigpeError
 from bigpe.services.llm import LlmRequest, LlmService
 from bigpe.services.model_service import call_key
@@ -96,7 +96,7 @@ async def forecast(run: EvaluatedRun, settings: Settings) -> Forecast:
 
 async def _renderer(run: EvaluatedRun) -> str:
     """Fingerprint of the run's renderer; empty if the run has none yet."""
-    record = (await records_of(run.store, run.name)).get("renderer")
+    record = (await require_stored_run(run.store, run.name)).models.get("renderer")
     return record.fingerprint if record else ""
 
 

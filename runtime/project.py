@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from bigpe.services.errors import ConfigError
+from bigpe.services.store import Store
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -54,3 +55,10 @@ class Project:
                 f"{run!r} cannot name a run: use up to 64 letters, digits, '-' and '_', "
                 "a letter or digit first"
             )
+
+
+async def no_such_run(store: Store, name: str) -> ConfigError:
+    """The error for a run that is not there, with the names of those that are."""
+    names = [row["name"] for row in await store.rows("list_runs")]
+    others = f"there are: {', '.join(names)}" if names else "there is none yet"
+    return ConfigError(f"no run {name!r} in this project; {others}")

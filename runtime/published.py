@@ -16,8 +16,9 @@ import bigpe
 from bigpe.agents.constraints import Constraints
 from bigpe.runtime.comparison import Difference, Evaluation
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.history import config_of, replayed_campaign, require_finished, scorer_of
+from bigpe.runtime.history import replayed_campaign, require_finished
 from bigpe.runtime.records import all_rows
+from bigpe.runtime.stored_run import require_stored_run
 from bigpe.services.errors import ConfigError, DataError, StoreError
 from bigpe.services.files import partial_file
 from bigpe.services.llm import EMBEDDED
@@ -107,9 +108,9 @@ class Published(Value):
 async def published_of(store: Store, run: str, *, licence: str | None) -> Published:
     """The instruction that the latest evaluation chose, else the run's best. ConfigError when the
     run has no finished round."""
-    campaign = await replayed_campaign(store, run)
+    stored, campaign = await require_stored_run(store, run), await replayed_campaign(store, run)
     require_finished(campaign, run)
-    config = await config_of(store, run) or BigpeConfig()
+    config = stored.config
     report = await _latest_report(store, run)
     chosen = report.selection.chosen if report and report.selection else None
     instruction = chosen or campaign.pool.best().instruction
@@ -124,7 +125,7 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
         bigpe=bigpe.__version__,
         licence=licence,
         data=config.data.naive if config.data.naive in ("world", "general") else "own",
-        models=_models(config, await scorer_of(store, run)),
+        models=_models(config, stored.scorer),
         training=Training(
             pulls=record.pulls, gains=record.gains, mean=record.mean, lo=record.lo, hi=record.hi
         ),

@@ -1,8 +1,7 @@
-"""A run's renderer and scorer stay what they were: noted when it begins, compared when it goes on.
+"""Identity of a run's renderer and scorer: recorded at its start, compared when it is resumed.
 
-A configuration cannot tell: the files of a model, a release of torch, a device or the server behind
-an address may have changed while the configuration stayed. So what the models say of themselves is
-kept, and a difference is shown by what they are made of.
+A configuration cannot show a change of a model's files, of torch, of the device or of the server
+behind an address. So the run stores the fingerprints of its models and what they are made of.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from bigpe.runtime.history import scorer_of
 from bigpe.runtime.stack import Services
 from bigpe.services.errors import ConfigError
 from bigpe.services.fingerprints import Composed, differences
@@ -27,7 +25,7 @@ class ModelRecord(BaseModel):
 
     fingerprint: str
     made_of: dict[str, Any] = {}
-    """What the fingerprint is a digest of; empty where only the fingerprint is told."""
+    """What the fingerprint is a digest of; empty where only the fingerprint is known."""
 
 
 Records = dict[str, ModelRecord]
@@ -47,33 +45,29 @@ async def records_now(services: Services) -> Records:
     }
 
 
+def parse_records(body: str) -> Records:
+    """The records as `noted` stored them."""
+    return _RECORDS.validate_json(body)
+
+
 def noted(run: str, records: Records) -> Statement:
-    """Keep them with the run."""
+    """The statement that stores the records with the run."""
     return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
 
 
-async def records_of(store: Store, run: str) -> Records:
-    """The records that are stored with the run; empty if there are none."""
-    row = await store.one("get_run_models", name=run)
-    return _RECORDS.validate_json(row["models"]) if row else {}
-
-
-async def require_same_models(store: Store, run: str, now: Records) -> None:
+async def require_same_models(store: Store, run: str, before: Records, now: Records) -> None:
     """ConfigError with the difference and the way out, when a model is not the run's own.
 
-    A run of a bigpe that noted none is held to `now` from here on.
+    Where `before` has no record of a model, the record of `now` is stored.
     """
-    before = await records_of(store, run)
-    if "scorer" not in before and (told := await scorer_of(store, run)):
-        before["scorer"] = ModelRecord(fingerprint=told)
     for kind in KINDS:
         if kind in before and before[kind].fingerprint != now[kind].fingerprint:
-            raise ConfigError(_told(run, kind, before[kind], now[kind]))
+            raise ConfigError(_difference(run, kind, before[kind], now[kind]))
     if before.keys() != now.keys():
         await store.write([noted(run, now)])
 
 
-def _told(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
+def _difference(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
     made = {"renderer": "Pictures", "scorer": "Scores"}[kind]
     return (
         f"run {run!r} has begun with another {kind} than the one that is here now:\n"

@@ -30,7 +30,7 @@ from bigpe.agents.pool import Pool, PoolRow
 from bigpe.agents.role import UnhandledMessageError
 from bigpe.runtime.cast import CONSUMERS, core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.changes import Change
-from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.forks import best_of, require_forkable
 from bigpe.runtime.guests import Guests, names_of, with_guests
 from bigpe.runtime.history import replayed_campaign
@@ -39,9 +39,10 @@ from bigpe.runtime.plan import make_plan, naive_set, seeds_for
 from bigpe.runtime.project import Project
 from bigpe.runtime.records import all_rows
 from bigpe.runtime.run_clock import RunClock
-from bigpe.runtime.same_models import noted, records_now, require_same_models
-from bigpe.runtime.settling import Settlement, changes_by, config_for
+from bigpe.runtime.same_models import Records, noted, records_now, require_same_models
+from bigpe.runtime.settling import Settlement
 from bigpe.runtime.stack import Services, open_services
+from bigpe.runtime.stored_run import find_stored_run, load_stored_run
 from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
@@ -67,16 +68,17 @@ class Session:
         store: Store,
         services: Services,
         scores: TrainOnlyMemo,
-        changes: Sequence[Change] = (),
+        settlement: Settlement | None = None,
     ) -> None:
+        """`settlement`: of a run that is stored already."""
         self.name = name
-        self.changes = tuple(changes)
-        """What `config` changes of the run's stored configuration."""
         self.config = config
         self.project = project
         self.services = services
         self._store = store
         self._scores = scores
+        self._settlement = settlement
+        self._models: Records = settlement.stored.models if settlement else {}
         self._journal = Journal(store, name)
         self._coordinator: Coordinator | None = None
         self._guests = Guests()
@@ -112,7 +114,8 @@ class Session:
         place.check_run_name(name)
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
-            wanted = await config_for(place, name, config)
+            stored = await load_stored_run(place, name) if config is None else None
+            wanted = _checked(config, place) if stored is None else stored.config
             durability = wanted.run.durability
             # Sealed: nothing in a run can read what is known of the prompts it is judged by.
             store = await stack.enter_async_context(
@@ -120,7 +123,8 @@ class Session:
             )
             if parent:
                 await require_forkable(store, parent, name)
-            changes = await changes_by(wanted, store, name)
+            stored = stored or await find_stored_run(store, name)
+            settlement = Settlement.of(stored, wanted) if stored else None
             stack.push_async_callback((effects := Effects(store)).close)
             scores = TrainOnlyMemo(effects)
             services = await stack.enter_async_context(
@@ -135,7 +139,7 @@ class Session:
                     scorer=scorer,
                 )
             )
-            session = cls(name, wanted, place, store, services, scores, changes)
+            session = cls(name, wanted, place, store, services, scores, settlement)
             await session._prepare(retry or RetryRule(), parent, from_best)
             stack.push_async_callback(session._close)
             yield session
@@ -157,6 +161,11 @@ class Session:
     async def instructions(self) -> list[PoolRow]:
         """Every instruction that was ever let in; `pool.rows()` has those that still count."""
         return await all_rows(self._store, self.name, self.pool)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What `config` changes of the run's stored configuration."""
+        return self._settlement.changes if self._settlement else ()
 
     @property
     def started(self) -> bool:
@@ -225,7 +234,8 @@ class Session:
     # -- inside -------------------------------------------------------------------------------
 
     async def _require_same_models(self) -> None:
-        await require_same_models(self._store, self.name, await records_now(self.services))
+        now = await records_now(self.services)
+        await require_same_models(self._store, self.name, self._models, now)
 
     async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -244,18 +254,12 @@ class Session:
             await actor.join(self._runtime, name, kinds_for(name))
         owed = await self._journal.owed()
         await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
-        if campaign.started or owed:
-            if any(one.verdict == "if the model is the same" for one in self.changes):
+        if self._settlement is not None and (campaign.started or owed):
+            if self._settlement.needs_same_models:
                 await self._require_same_models()  # before the change is kept
-            settlement = Settlement(
-                self.name,
-                self.config,
-                self.changes,
-                self._store,
-                self._journal,
-                self._coordinator,
+            plan = await self._settlement.settle(
+                self._store, self._journal, self._coordinator, owed, names_of(roles, "observer")
             )
-            plan = await settlement.settle(owed, names_of(roles, "observer"))
         else:
             plan = await self._start(library, roles, parent, from_best)
         self._first = start_run(self.name, plan)
@@ -276,23 +280,23 @@ class Session:
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
         plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
         # A model that cannot be loaded is found here, before the run exists.
-        models = await records_now(self.services)
-        record = {
-            "name": self.name,
-            "created": time.time(),
-            "config": self.config.model_dump_json(),
-            "version": bigpe.__version__,
-        }
-        lineage = {"name": self.name, "parent": parent}
+        self._models = await records_now(self.services)
+        config = {"name": self.name, "config": self.config.model_dump_json()}
+        record = {**config, "created": time.time(), "version": bigpe.__version__}
         await self._store.write(
-            [("add_run", record), ("set_run_parent", lineage), noted(self.name, models)]
+            [
+                ("add_run", record),
+                ("set_run_config", config),  # a process may have died just after `add_run`
+                ("set_run_parent", {"name": self.name, "parent": parent}),
+                noted(self.name, self._models),
+            ]
         )
         await self._journal.commit("", [start_run(self.name, plan)])
         return plan
 
     async def _start_clock(self) -> None:
-        row = await self._store.one("get_run", name=self.name)
-        self._clock = RunClock(self._store, self.name, row["seconds"] if row else 0.0)
+        before_s = self._settlement.stored.seconds if self._settlement else 0.0
+        self._clock = RunClock(self._store, self.name, before_s)
         self._wakers.add(asyncio.create_task(self._clock.keep()))
         if minutes := self.config.budget.minutes:
             self._wakers.add(asyncio.create_task(self._stop_in_time(self._clock, minutes)))
@@ -369,3 +373,10 @@ class Session:
         # Either it was never started, or its error was told already, through the journal.
         with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
             await asyncio.wait_for(stop(), STOP_WAIT_S)
+
+
+def _checked(config: BigpeConfig | Mapping[str, Any] | None, place: Project) -> BigpeConfig:
+    """The caller's configuration with the words of its files. ConfigError when it is wrong."""
+    if not isinstance(config, BigpeConfig):
+        config = check_config(dict(config or {}), where="the configuration given to Session.open")
+    return config.with_word_files(place.folder)

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.project import Project
+from bigpe.runtime.project import Project, no_such_run
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
 
@@ -86,9 +86,7 @@ async def reading(project: Path) -> AsyncGenerator[Store]:
 async def require_run(store: Store, run: str) -> None:
     """ConfigError, naming the runs there are, when `run` is not one of them."""
     if await store.one("get_run", name=run) is None:
-        names = [row["name"] for row in await store.rows("list_runs")]
-        known = f"there are: {', '.join(names)}" if names else "there is none yet"
-        raise ConfigError(f"no run {run!r} in this project; {known}")
+        raise await no_such_run(store, run)
 
 
 def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:

@@ -15,12 +15,11 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
     run_argument,
     stdout,
 )
-from bigpe.runtime.cli.run import settings_of
 from bigpe.runtime.ledger import By, Ledger, Spent, read_ledger
+from bigpe.runtime.stored_run import require_stored_run
 
 
 @click.command(
@@ -50,10 +49,9 @@ def costs(run: str, project: Path, by: By, as_json: bool) -> None:
     """
 
     async def work() -> Ledger:
-        settings = await settings_of(run, project)
         async with reading(project) as store:
-            await require_run(store, run)
-            return await read_ledger(store, run, settings.prices, by)
+            stored = await require_stored_run(store, run)
+            return await read_ledger(store, run, stored.config.prices, by)
 
     ledger = perform(work())
     if as_json:

@@ -21,14 +21,14 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
 )
 from bigpe.runtime.config import BigpeConfig, load_config
-from bigpe.runtime.history import config_of, replayed_campaign, require_finished
+from bigpe.runtime.history import replayed_campaign, require_finished
 from bigpe.runtime.hub import load_instruction
 from bigpe.runtime.project import Project
 from bigpe.runtime.published import llm_name
 from bigpe.runtime.refine import refine_each
+from bigpe.runtime.stored_run import require_stored_run
 from bigpe.services.errors import ConfigError
 from bigpe.services.prompt_files import read_prompts
 from bigpe.services.values import Instruction
@@ -172,11 +172,10 @@ def _published(place: str, folder: Path) -> tuple[Instruction, BigpeConfig]:
 
 async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:
     async with reading(folder) as store:
-        await require_run(store, run)
+        stored = await require_stored_run(store, run)
         campaign = await replayed_campaign(store, run)
-        config = await config_of(store, run)
     require_finished(campaign, run)
-    return campaign.pool.best().instruction, config or BigpeConfig()
+    return campaign.pool.best().instruction, stored.config
 
 
 def _show(result: Rewrite, *, as_json: bool) -> None:

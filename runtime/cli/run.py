@@ -20,7 +20,6 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
     run_argument,
     set_option,
     stderr,
@@ -30,12 +29,12 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.interrupts import Interrupts
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.health import history_of
-from bigpe.runtime.history import config_of
 from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.progress import RunView
 from bigpe.runtime.project import Project
 from bigpe.runtime.result import result_json, result_table
 from bigpe.runtime.session import Session
+from bigpe.runtime.stored_run import require_stored_run
 from bigpe.runtime.telemetry import configure_logging
 from bigpe.runtime.tracing import Tracing
 
@@ -175,10 +174,7 @@ def fork(
 async def settings_of(run: str, project: Path) -> BigpeConfig:
     """The stored configuration of a run; ConfigError when there is none."""
     async with reading(project) as store:
-        await require_run(store, run)
-        config = await config_of(store, run)
-    assert config is not None
-    return config
+        return (await require_stored_run(store, run)).config
 
 
 async def go(
