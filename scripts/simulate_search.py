@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, a
 
 from modelled_pictures import score, worth
 
-from bigpe.agents import proposing
+from bigpe.agents import clause_plan, proposing
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
     CritiqueRequested,
@@ -99,7 +99,7 @@ class Library:
 def rewritten(instruction: Instruction, naive: str, seed: int) -> str:
     """What the modelled Generator makes of a prompt."""
     rng = random.Random(seed)
-    clauses = proposing.clauses_of(instruction)
+    clauses = clause_plan.clauses_of(instruction)
     kept = [clause for clause in clauses if rng.random() < KEPT]
     if not clauses:
         kept = rng.sample(JUNK, 2)
