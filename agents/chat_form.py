@@ -18,9 +18,17 @@ from bigpe.services.values import Json, LlmUsage, digest
 
 
 def llm_turn(
-    cause: Message, role: str, place: str, turns: Sequence[Turn], usage: LlmUsage
+    cause: Message,
+    role: str,
+    place: str,
+    turns: Sequence[Turn],
+    usage: LlmUsage,
+    effect_keys: Sequence[str],
 ) -> LlmTurn:
-    """The transcript entry of one exchange; the last turn is the model's answer."""
+    """The transcript entry of one exchange; the last turn is the model's answer.
+
+    `effect_keys`: keys of its stored calls, oldest first.
+    """
     mid = digest([cause.mid, role, place])
     chat = tuple(_dump(turn, i, mid, role, usage, len(turns)) for i, turn in enumerate(turns))
     return LlmTurn.make(
@@ -30,6 +38,7 @@ def llm_turn(
         chat=chat,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
+        effect_keys=tuple(effect_keys),
     )
 
 

@@ -154,7 +154,9 @@ def _proposals(
             kept.append(proposal)
         elif judgement.verdict == "veto":
             reasons = (f"vetoed by {gate}: {judgement.reason}",)
-            refused.append(RefusedProposal(improvement=proposal.improvement, reasons=reasons))
+            refused.append(
+                RefusedProposal(improvement=proposal.improvement, code="vetoed", reasons=reasons)
+            )
         else:
             amended = Instruction(text=judgement.text, exemplars=proposal.instruction.exemplars)
             kept.append(proposal.model_copy(update={"instruction": amended}))

@@ -21,8 +21,9 @@ from bigpe.agents.messages import (
     StepFailed,
 )
 from bigpe.agents.rewriting import Asks, rewrite
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
 from bigpe.services.errors import STOPS_RUN, BigpeError, LostWorkerError
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import Instruction, LlmUsage
 
 
@@ -121,7 +122,7 @@ class Generator(Role):
             fallback=done.fallback,
             attempts=done.attempts,
         )
-        turn = llm_turn(message, self.name, place, done.turns, done.usage)
+        turn = llm_turn(message, self.name, place, done.turns, done.usage, done.effect_keys)
         return _Done(rewritten, turn, done.usage)
 
 

@@ -11,8 +11,9 @@ from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import CritiqueRequested, Gradient, GradientsComputed, Message
 from bigpe.agents.rewriting import Asks
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
 from bigpe.agents.wording import focus_rows, word_gradient
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import LlmUsage, derive_seed
 
 
@@ -69,7 +70,8 @@ class GradientCalculator(Role):
                     dropped_citations=worded.dropped_citations,
                 )
             )
-            said.append(llm_turn(message, self.name, str(index), worded.turns, worded.usage))
+            exchange = (worded.turns, worded.usage, worded.effect_keys)
+            said.append(llm_turn(message, self.name, str(index), *exchange))
         return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
 
     def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:

@@ -19,6 +19,9 @@ from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, dig
 Purpose = Literal["pilot", "naive", "rewrite", "professional"]
 """Why a picture is painted: to learn the noise, or as one side of a paired comparison."""
 
+RefusalCode = Literal["near-copy", "invalid", "vetoed"]
+"""Why a proposal is refused: it resembles a living instruction, breaks a rule, or has a veto."""
+
 
 class RewriteTask(Value):
     """One naive prompt to rewrite, and the seeds that go with it."""
@@ -81,7 +84,9 @@ class RefusedProposal(Value):
     """A proposal that was not put forward, and why."""
 
     improvement: str
+    code: RefusalCode
     reasons: tuple[str, ...]
+    """The reasons for people, one for each candidate."""
 
 
 class RetiredArm(Value):
@@ -144,6 +149,8 @@ class LlmTurn(Message):
     """Dumps of AgentChat messages, less their times (see transcript.replay)."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls, oldest first; answers that could not be used are among them."""
 
 
 class RenderRequested(Message):

@@ -18,7 +18,8 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.proposing import Proposal, propose
 from bigpe.agents.rewriting import Asks
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import LlmUsage, derive_seed
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
@@ -85,10 +86,13 @@ class InstructionModifier(Role):
                 )
             else:
                 refused.append(
-                    RefusedProposal(improvement=gradient.improvement, reasons=outcome.reasons)
+                    RefusedProposal(
+                        improvement=gradient.improvement, code=outcome.code, reasons=outcome.reasons
+                    )
                 )
             usage += outcome.usage
-            said.append(llm_turn(message, self.name, str(index), outcome.turns, outcome.usage))
+            exchange = (outcome.turns, outcome.usage, outcome.effect_keys)
+            said.append(llm_turn(message, self.name, str(index), *exchange))
         answer = InstructionsProposed.make(
             message,
             parent_instruction=message.instruction.id,

@@ -24,7 +24,7 @@ from bigpe.agents.messages import (
     parse_message,
 )
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole, RoleError
-from bigpe.agents.role import M, RetryRule, Role
+from bigpe.agents.role import M, Role
 from bigpe.agents.role_llm import RoleLlm
 from bigpe.agents.role_messages import (
     GateDecided,
@@ -37,6 +37,7 @@ from bigpe.agents.role_thread import RoleThread, WorkClock
 from bigpe.agents.terms import one_line
 from bigpe.agents.wording import citation_holds
 from bigpe.services.errors import BigpeError
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import LlmUsage
 
 R = TypeVar("R")
@@ -104,7 +105,7 @@ class Guest(Role):
 
     def _turns(self, message: Message) -> list[Message]:
         return [
-            llm_turn(message, self.name, f"{message.mid}/{index}", exchange.turns, exchange.usage)
+            llm_turn(message, self.name, f"{message.mid}/{index}", *exchange)
             for index, exchange in enumerate(self._llm.exchanges)
         ]
 

@@ -6,7 +6,9 @@ clause_plan.py computes what the instruction must contain; the language model on
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz
@@ -20,7 +22,7 @@ from bigpe.agents.clause_plan import (
 )
 from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.evidence import EvidenceRow, Pair
-from bigpe.agents.messages import Gradient
+from bigpe.agents.messages import Gradient, RefusalCode
 from bigpe.agents.terms import contains_term, one_line, subject_words, words
 from bigpe.prompts.templates import template
 from bigpe.services.errors import UnusableAnswerError
@@ -61,14 +63,54 @@ class Proposal(Value):
     """True if the text is the computed one, not the wording of the model."""
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class Rejection(Value):
-    """The reasons why a gradient led to no valid instruction."""
+    """The reasons why no valid instruction follows from a gradient."""
 
+    code: RefusalCode
+    """"near-copy" when any candidate was one, else "invalid"."""
     reasons: tuple[str, ...]
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
+
+
+class _Fault(NamedTuple):
+    """Why a candidate is refused."""
+
+    code: RefusalCode
+    text: str
+
+
+@dataclass
+class _Exchange:
+    """The calls of the language model for one proposal."""
+
+    turns: tuple[Turn, ...] = ()
+    """Request and answer of the last call."""
+    usage: LlmUsage = LlmUsage()
+    effect_keys: tuple[str, ...] = ()
+
+    async def ask(self, llm: Asks, request: LlmRequest) -> str | None:
+        """The raw answer; None if the service found it unusable."""
+        try:
+            answer = await llm.ask(request)
+        except UnusableAnswerError as error:
+            self.turns = (*request.turns, Turn(role="assistant", text=error.raw))
+            self.usage += error.usage
+            return None
+        self.turns = (*request.turns, Turn(role="assistant", text=answer.text))
+        self.usage += answer.usage
+        self.effect_keys += (answer.effect_key,)
+        return answer.text
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that Proposal and Rejection share."""
+        return {"turns": self.turns, "usage": self.usage, "effect_keys": self.effect_keys}
 
 
 class _Answer(BaseModel):
@@ -105,35 +147,36 @@ async def propose(
         constraints=constraints,
     )
     exemplars = _exemplars(plan, parent, pairs)
-    subjects = _subjects_of([*batch_prompts, *professional[:MAX_PROFESSIONAL]], plan)
+    check = _Check(plan, living, professional, batch_prompts, constraints)
     composed = Instruction(text=plan.text(), exemplars=exemplars)
-    faults = [f for f in (_fault(composed, plan, living, subjects, constraints),) if f]
-    if faults and faults[0].startswith("a near-copy"):
-        return Rejection(reasons=tuple(faults))  # other words would not make it another instruction
-    turns: tuple[Turn, ...] = ()
-    usage = LlmUsage()
+    composed_fault = check.fault(composed)
+    faults = [composed_fault] if composed_fault else []
+    if composed_fault and composed_fault.code == "near-copy":
+        return _rejection(faults, {})  # another wording has the same clauses
+    exchange = _Exchange()
     for index in range(CANDIDATES):
         request = _request(gradient, plan, professional, derive_seed(seed, "proposal", index))
-        try:
-            answer = await llm.ask(request)
-        except UnusableAnswerError as error:
-            turns = (*request.turns, Turn(role="assistant", text=error.raw))
-            usage += error.usage
+        if (raw := await exchange.ask(llm, request)) is None:
             continue
-        turns = (*request.turns, Turn(role="assistant", text=answer.text))
-        usage += answer.usage
-        text = _parse(answer.text)
-        if text is None:
-            faults.append("the model's answer was no instruction")
+        if (text := _parse(raw)) is None:
+            faults.append(_Fault("invalid", "the model's answer was no instruction"))
             continue
         worded = Instruction(text=text, exemplars=exemplars)
-        fault = _fault(worded, plan, living, subjects, constraints)
-        if fault is None:
-            return Proposal(instruction=worded, composed=False, turns=turns, usage=usage)
+        if (fault := check.fault(worded)) is None:
+            return Proposal(instruction=worded, composed=False, **exchange.fields())
         faults.append(fault)
-    if _fault(composed, plan, living, subjects, constraints) is None:
-        return Proposal(instruction=composed, composed=True, turns=turns, usage=usage)
-    return Rejection(reasons=tuple(faults), turns=turns, usage=usage)
+    if composed_fault is None:
+        return Proposal(instruction=composed, composed=True, **exchange.fields())
+    return _rejection(faults, exchange.fields())
+
+
+def _rejection(faults: Sequence[_Fault], exchange: Mapping[str, Any]) -> Rejection:
+    near_copy = any(fault.code == "near-copy" for fault in faults)
+    return Rejection(
+        code="near-copy" if near_copy else "invalid",
+        reasons=tuple(fault.text for fault in faults),
+        **exchange,
+    )
 
 
 # -- exemplars ------------------------------------------------------------------------------------
@@ -171,39 +214,55 @@ def _own(exemplar: Exemplar, plan: ClausePlan) -> list[str]:
     return own or ["seen at rest"]
 
 
-def _subjects_of(prompts: Sequence[str], plan: ClausePlan) -> frozenset[str]:
-    """The subject words of the prompts without the words that the instruction must name."""
-    required = {word for part in (plan.base, *plan.clauses, *plan.avoid) for word in words(part)}
-    return frozenset(word for prompt in prompts for word in subject_words(prompt)) - required
+# -- validity -------------------------------------------------------------------------------------
 
 
-# -- what is valid --------------------------------------------------------------------------------
+class _Check:
+    """The checks that every candidate must pass."""
 
+    def __init__(
+        self,
+        plan: ClausePlan,
+        living: Sequence[Instruction],
+        professional: Sequence[str],
+        batch_prompts: Sequence[str],
+        constraints: Constraints,
+    ) -> None:
+        self._plan = plan
+        self._living = living
+        self._constraints = constraints
+        prompts = [*batch_prompts, *professional[:MAX_PROFESSIONAL]]
+        subjects = {word for prompt in prompts for word in subject_words(prompt)}
+        required = {
+            word for part in (plan.base, *plan.clauses, *plan.avoid) for word in words(part)
+        }
+        self._subjects = subjects - required
 
-def _fault(
-    candidate: Instruction,
-    plan: ClausePlan,
-    living: Sequence[Instruction],
-    subjects: frozenset[str],
-    constraints: Constraints,
-) -> str | None:
-    if fault := constraints.fault_of_instruction(candidate):
-        return fault
-    missing = [clause for clause in plan.clauses if not contains_term(candidate.text, clause)]
-    if missing:
-        return f"it does not name {', '.join(missing)}"
-    if len(words(candidate.text)) > MAX_TEXT_WORDS:
-        return f"it is longer than {MAX_TEXT_WORDS} words"
-    named_clauses = [clause.removeprefix("and ") for clause in split_clauses(candidate.text)]
-    if len(set(named_clauses)) < len(named_clauses):
-        return "it repeats itself"
-    named = sorted(subjects & set(words(candidate.text)))
-    if named:
-        return f"it names subjects of the prompts it saw ({', '.join(named)})"
-    for other in living:
-        if _near_copy(candidate, other):
-            return f"a near-copy of {other.id[:8]}"
-    return None
+    def fault(self, candidate: Instruction) -> _Fault | None:
+        """Why the candidate is refused; None if it is valid."""
+        if text := self._invalid(candidate):
+            return _Fault("invalid", text)
+        for other in self._living:
+            if _near_copy(candidate, other):
+                return _Fault("near-copy", f"a near-copy of {other.id[:8]}")
+        return None
+
+    def _invalid(self, candidate: Instruction) -> str | None:
+        if fault := self._constraints.fault_of_instruction(candidate):
+            return fault
+        text = candidate.text
+        missing = [clause for clause in self._plan.clauses if not contains_term(text, clause)]
+        if missing:
+            return f"it does not name {', '.join(missing)}"
+        if len(words(text)) > MAX_TEXT_WORDS:
+            return f"it is longer than {MAX_TEXT_WORDS} words"
+        clauses = [clause.removeprefix("and ") for clause in split_clauses(text)]
+        if len(set(clauses)) < len(clauses):
+            return "it repeats itself"
+        named = sorted(self._subjects & set(words(text)))
+        if named:
+            return f"it names subjects of the prompts it saw ({', '.join(named)})"
+        return None
 
 
 def _near_copy(a: Instruction, b: Instruction) -> bool:

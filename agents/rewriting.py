@@ -34,6 +34,8 @@ class Rewrite(Value):
     """The last request and its raw answer."""
     usage: LlmUsage = LlmUsage()
     """Of all attempts."""
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class _Judged(NamedTuple):
@@ -74,6 +76,7 @@ async def rewrite(
     fault, raw = "", ""
     request = request_for(instruction, naive, seed)
     spent = LlmUsage()
+    keys: tuple[str, ...] = ()
     for attempt in range(ATTEMPTS):
         request = request_for(instruction, naive, derive_seed(seed, attempt) if attempt else seed)
         try:
@@ -83,11 +86,19 @@ async def rewrite(
             spent += error.usage
             continue
         spent += answer.usage
+        keys += (answer.effect_key,)
         raw = answer.text
         text, judged = judge(naive, raw, instruction, constraints)
         if judged is None:
             turns = (*request.turns, Turn(role="assistant", text=raw))
-            return Rewrite(naive=naive, text=text, attempts=attempt + 1, turns=turns, usage=spent)
+            return Rewrite(
+                naive=naive,
+                text=text,
+                attempts=attempt + 1,
+                turns=turns,
+                usage=spent,
+                effect_keys=keys,
+            )
         fault = judged
     return Rewrite(
         naive=naive,
@@ -96,6 +107,7 @@ async def rewrite(
         attempts=ATTEMPTS,
         turns=(*request.turns, Turn(role="assistant", text=raw)),
         usage=spent,
+        effect_keys=keys,
     )
 
 

@@ -11,73 +11,34 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import structlog
 from autogen_core import AgentId, AgentRuntime, MessageContext, RoutedAgent, TypeSubscription
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    wait_random_exponential,
-)
-from tenacity.wait import wait_base
 
 from bigpe.agents.gating import Answer
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
-from bigpe.services.errors import (
-    STOPS_RUN,
-    BigpeError,
-    LostWorkerError,
-    TransientLlmError,
-    UnusableAnswerError,
-)
-from bigpe.services.spending import spending, unheard
+from bigpe.services.errors import STOPS_RUN, BigpeError, UnusableAnswerError
+from bigpe.services.retrying import RetryRule
+from bigpe.services.spending import Spender, spending, unheard
 from bigpe.services.values import LlmUsage
 
 M = TypeVar("M", bound=Message)
 
 log = structlog.get_logger("bigpe.role")
 
-LOST_ATTEMPTS = 2
-"""Of a step that loses its model's process each time: it is to blame itself."""
 LOOK_UP_S = 0.25
-"""How often a waiting step looks whether the run is pausing."""
+"""Interval at which a waiting step checks whether the run is pausing, seconds."""
 
 
 class _LeftOpenError(Exception):
-    """The run is pausing in the middle of a step's retries: the delivery stays open."""
+    """The run pauses between two attempts of a step: the delivery stays open."""
 
 
 class UnhandledMessageError(BigpeError):
     """An actor received a message that it has no handler for."""
-
-
-@dataclass(frozen=True)
-class RetryRule:
-    """How often a transient failure is tried again, and how long to wait in between."""
-
-    attempts: int = 4
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-    longest_told_s: float = 120.0
-    """Of a server's Retry-After; the wait above, with its jitter, comes on top."""
-
-
-class Backoff(wait_base):
-    """Jittered exponential backoff, after the time that the server itself asked for."""
-
-    def __init__(self, rule: RetryRule) -> None:
-        self._backoff = wait_random_exponential(rule.first_wait_s, rule.longest_wait_s)
-        self._longest_told_s = rule.longest_told_s
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        told = error.retry_after_s or 0.0 if isinstance(error, TransientLlmError) else 0.0
-        return min(told, self._longest_told_s) + self._backoff(retry_state)
 
 
 class Role(RoutedAgent):
@@ -152,77 +113,61 @@ class Role(RoutedAgent):
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
     ) -> Sequence[Message]:
-        """The answers of `work`, tried again while it fails for a while; else a StepFailed."""
-        attempts = 0
-        first: list[Exception] = []
-        heard: dict[str, LlmUsage] = {}
-        with spending(self._journal.run, self.name, message.round) as spender:
-            try:
-                return await work(message)  # as most do; a loop of retries costs more than a step
-            except Exception as error:  # noqa: BLE001 - raised again as the first trial's
-                first.append(error)
-
-        async def report(state: RetryCallState) -> None:
-            heard.update(spender.heard)
-            await self._report_retry(message, state, spender.lost)
-
-        try:
-            async for trial in AsyncRetrying(
-                stop=self._is_last,
-                wait=Backoff(self._retry),
-                retry=retry_if_exception(self._may_retry),
-                before_sleep=report,
-                sleep=self._sleep,
-                reraise=True,
-            ):
-                with trial:
-                    attempts = trial.retry_state.attempt_number
-                    if first:
-                        raise first.pop()
-                    with spending(self._journal.run, self.name, message.round) as spender:
-                        return _counting(await work(message), unheard(heard, spender))
-        except (*STOPS_RUN, _LeftOpenError):
-            raise  # the delivery stays open
-        except Exception as error:
-            if _is_transient(error) and attempts < self._attempts(error):
+        """Run `work` with retries. Returns its answers, or a StepFailed after the last attempt."""
+        earlier: dict[str, LlmUsage] = {}  # of answers to failed attempts, by request
+        number = 1
+        while True:
+            with spending(self._journal.run, self.name, message.round) as spender:
+                try:
+                    return _with_usage(await work(message), unheard(earlier, spender))
+                except STOPS_RUN:
+                    raise  # the delivery stays open
+                except Exception as failure:  # noqa: BLE001 - it becomes a StepFailed
+                    error = failure
+            if not self._retry.allows(error, number):
+                return self._last_failure(message, error, number, earlier, spender)
+            if self._journal.draining:
                 raise _LeftOpenError from error
-            if not isinstance(error, BigpeError):
-                log.error("step raised", actor=self.name, trace=traceback.format_exc())
-            usage = spender.lost + spender.answered + unheard(heard, spender)
-            return self.given_up(
-                message, self._failure(message, error, attempts, usage, will_retry=False)
-            )
-        raise AssertionError("a retry loop either returns or raises")
+            earlier |= spender.heard
+            await self._report_retry(message, error, number, spender.lost)
+            await self._sleep(self._retry.wait_s(error, number))
+            number += 1
+
+    def _last_failure(
+        self,
+        message: Message,
+        error: Exception,
+        attempt: int,
+        earlier: Mapping[str, LlmUsage],
+        last: Spender,
+    ) -> Sequence[Message]:
+        """The answers after the last attempt; their usage is that of the whole step."""
+        if not isinstance(error, BigpeError):
+            trace = "".join(traceback.format_exception(error))
+            log.error("step raised", actor=self.name, trace=trace)
+        usage = last.lost + last.answered + unheard(earlier, last)
+        return self.given_up(
+            message, self._failure(message, error, attempt, usage, will_retry=False)
+        )
 
     def given_up(self, message: Message, failure: StepFailed) -> Sequence[Message]:
         """What is answered once no attempt is left: the failure, and what was achieved anyway."""
         return [failure]
 
-    def _may_retry(self, error: BaseException) -> bool:
-        return _is_transient(error) and not self._journal.draining
-
-    def _attempts(self, error: BaseException | None) -> int:
-        lost = isinstance(error, LostWorkerError)
-        return min(self._retry.attempts, LOST_ATTEMPTS) if lost else self._retry.attempts
-
-    def _is_last(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        return state.attempt_number >= self._attempts(error)
-
     async def _sleep(self, seconds: float) -> None:
-        """Wait before another attempt; a run that pauses meanwhile leaves the step open."""
+        """Wait before another attempt. Raises _LeftOpenError if the run pauses meanwhile."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if self._journal.draining:
                 raise _LeftOpenError
             await asyncio.sleep(min(left, LOOK_UP_S))
 
-    async def _report_retry(self, message: Message, state: RetryCallState, usage: LlmUsage) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if error is not None:
-            failure = self._failure(message, error, state.attempt_number, usage, will_retry=True)
-            await self._journal.commit(self.name, [failure])
-            await self._journal.publish(self.name, [failure])
+    async def _report_retry(
+        self, message: Message, error: Exception, attempt: int, usage: LlmUsage
+    ) -> None:
+        failure = self._failure(message, error, attempt, usage, will_retry=True)
+        await self._journal.commit(self.name, [failure])
+        await self._journal.publish(self.name, [failure])
 
     def _failure(
         self,
@@ -245,9 +190,9 @@ class Role(RoutedAgent):
         )
 
     def _failed(
-        self, message: Message, place: str, error: BaseException, attempt: int, **told: Any
+        self, message: Message, place: str, error: BaseException, attempt: int, **fields: Any
     ) -> StepFailed:
-        """`place`: which failure of that attempt it is; `told`: the other fields."""
+        """Make a StepFailed. `place` identifies the failure within its attempt."""
         return StepFailed.make(
             message,
             f"{self.name}/{message.mid}/{attempt}/{place}",
@@ -257,20 +202,16 @@ class Role(RoutedAgent):
             error=type(error).__name__,
             cause=str(error) or type(error).__name__,
             attempt=attempt,
-            **told,
+            **fields,
         )
 
 
-def _counting(answers: Sequence[Message], usage: LlmUsage) -> Sequence[Message]:
-    """`answers`, the first of which tells this use of a language model, too."""
-    if not (answers and usage.calls and isinstance(answers[0], Answer)):
+def _with_usage(answers: Sequence[Message], usage: LlmUsage) -> Sequence[Message]:
+    """`answers`, with this usage of a language model added to that of the first one."""
+    if not (usage.calls and answers and isinstance(answers[0], Answer)):
         return answers
     first = answers[0].model_copy(update={"usage": answers[0].usage + usage})
     return [first, *answers[1:]]
-
-
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, BigpeError) and error.transient
 
 
 def _picture(message: Message) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Exchange(NamedTuple):
 
     turns: tuple[Turn, ...]
     usage: LlmUsage
+    effect_keys: tuple[str, ...] = ()
+    """Key of the stored call; none where the answer could not be used."""
 
 
 class RoleLlm:
@@ -92,12 +94,12 @@ class RoleLlm:
             self.fatal = error
             raise
         self.usage += answer.usage
-        self._note(request, answer.text, answer.usage)
+        self._note(request, answer.text, answer.usage, answer.effect_key)
         return answer
 
-    def _note(self, request: LlmRequest, text: str, usage: LlmUsage) -> None:
+    def _note(self, request: LlmRequest, text: str, usage: LlmUsage, *effect_keys: str) -> None:
         turns = (*request.turns, Turn(role="assistant", text=text))
-        self.exchanges.append(Exchange(turns, usage))
+        self.exchanges.append(Exchange(turns, usage, effect_keys))
 
 
 class RoleClientConfig(BaseModel):

@@ -20,9 +20,6 @@ from bigpe.agents.messages import (
 from bigpe.agents.statistics import mean
 from bigpe.services.values import Instruction
 
-NEAR_COPY = "a near-copy"
-"""How the refusal of a proposal that is known already begins."""
-
 
 @dataclass
 class _Open:
@@ -96,8 +93,7 @@ class RoundHistory:
         near = [self._nearest(said) for said in contents]
         current.novelty += [one for one in near if one is not None]
         for refused in message.refused:
-            copies = any(reason.startswith(NEAR_COPY) for reason in refused.reasons)
-            current.novelty += [0.0] if copies else []
+            current.novelty += [0.0] if refused.code == "near-copy" else []
         self._know(contents, message.round)
 
     def _nearest(self, said: frozenset[str]) -> float | None:

@@ -48,6 +48,8 @@ class WordedGradient(Value):
     dropped_citations: int = 0
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class _Answer(BaseModel):
@@ -135,6 +137,7 @@ async def word_gradient(
         return composed
     request = _request(rows, best, worst, professional, seed, pictures)
     raw, dropped, usage = "", 0, LlmUsage()
+    keys: tuple[str, ...] = ()
     for index in range(CANDIDATES):
         request = request.model_copy(update={"seed": derive_seed(seed, "wording", index)})
         try:
@@ -145,6 +148,7 @@ async def word_gradient(
             continue
         raw = answer.text
         usage += answer.usage
+        keys += (answer.effect_key,)
         worded = _parse(raw)
         if worded is None:
             continue
@@ -160,9 +164,10 @@ async def word_gradient(
                 dropped_citations=dropped,
                 turns=(*request.turns, Turn(role="assistant", text=raw)),
                 usage=usage,
+                effect_keys=keys,
             )
     turns = (*request.turns, Turn(role="assistant", text=raw))
-    update = {"dropped_citations": dropped, "turns": turns, "usage": usage}
+    update = {"dropped_citations": dropped, "turns": turns, "usage": usage, "effect_keys": keys}
     return composed.model_copy(update=update)
 
 

@@ -15,7 +15,8 @@ from bigpe.agents.messages import (
     RenderRequested,
     ScoreRequested,
 )
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
 
 IN_FLIGHT = 64

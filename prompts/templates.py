@@ -5,6 +5,7 @@ Untrusted text never meets a format string: a slot is replaced as a whole, once.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -26,15 +27,7 @@ class Template(NamedTuple):
 
     def system_with(self, **slots: str) -> str:
         """The system text with each slot replaced; a slot inside a value stays as it is."""
-        parts = [self.system]
-        for name, value in slots.items():
-            mark = f"<{name}>"
-            parts = [
-                piece
-                for part in parts
-                for piece in ([part] if part == value else _split(part, mark, value))
-            ]
-        return "".join(parts)
+        return re.sub(r"<(\w+)>", lambda mark: slots.get(mark[1], mark[0]), self.system)
 
 
 class SeedText(NamedTuple):
@@ -43,13 +36,6 @@ class SeedText(NamedTuple):
     name: str
     text: str
     exemplars: tuple[tuple[str, str], ...]
-
-
-def _split(part: str, mark: str, value: str) -> list[str]:
-    pieces: list[str] = []
-    for index, piece in enumerate(part.split(mark)):
-        pieces += [value, piece] if index else [piece]
-    return pieces
 
 
 @cache

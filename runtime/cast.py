@@ -9,12 +9,13 @@ from bigpe.agents.generator import Generator
 from bigpe.agents.gradient import GradientCalculator
 from bigpe.agents.journal import Journal
 from bigpe.agents.modifier import InstructionModifier
-from bigpe.agents.role import RetryRule, Role
+from bigpe.agents.role import Role
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import COORDINATOR
 from bigpe.runtime.stack import Services
 from bigpe.services.library import SearchedPrompts
+from bigpe.services.retrying import RetryRule
 
 CONSUMERS: Mapping[str, tuple[str, ...]] = {
     "RunStarted": (COORDINATOR,),

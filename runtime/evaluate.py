@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.diversity import pool_diversity
+from bigpe.agents.pool import PoolRow
 from bigpe.agents.sequential import FIRST_LOOK, SequenceState, sequence_state
 from bigpe.agents.statistics import mean
 from bigpe.runtime.comparison import Evaluation, SequenceLine, compare, prompt_lines
@@ -22,7 +23,14 @@ from bigpe.runtime.evaluation import (
     under,
 )
 from bigpe.runtime.plan import professional_matches
-from bigpe.runtime.selection import CANDIDATES, Selection, painted, select_best, shortlist
+from bigpe.runtime.selection import (
+    CANDIDATES,
+    Selection,
+    painted,
+    select_best,
+    shortlist,
+    unmeasured,
+)
 from bigpe.services.errors import ConfigError, ScoreError
 from bigpe.services.library import PromptLibrary
 from bigpe.services.splits import Split
@@ -44,7 +52,7 @@ class Settings(NamedTuple):
     """Pictures a prompt."""
     seed: int = 0
     candidates: int = CANDIDATES
-    """Instructions that validation prompts choose among."""
+    """Instructions that validation prompts choose among; 1: the first is taken unmeasured."""
     until_significant: bool = False
     precision: float | None = None
     """With `until_significant`: a half-width, score units, at which it also stops."""
@@ -69,11 +77,11 @@ async def evaluate(run: EvaluatedRun, settings: Settings, tell: Tell) -> Evaluat
     """
     notes: list[str] = []
     selection = await _select(run, settings, tell, notes)
-    prompts = _ordered(run, settings)
+    prompts = ordered_prompts(run, settings)
     sequence = None
-    treatments = await _treatments(run, settings, selection, prompts)
+    treatments = await all_treatments(run, settings, selection, prompts)
     if settings.until_significant:
-        target = _target(settings, selection)
+        target = target_of(settings, selection)
         prompts, sequence = await _until_significant(run, settings, target, prompts, tell)
         treatments = [NAIVE, target]
     measured = [(one, await _measured(run, one, prompts, settings, tell)) for one in treatments]
@@ -112,23 +120,21 @@ async def _select(
     if not candidates:
         notes.append("the run has no result yet, so there is no best instruction to evaluate")
         return None
-    prompts = run.prompts("validation")
-    total = len(candidates) * len(prompts) * settings.seeds
-    count = _Counter("choosing on validation prompts", total, tell)
-    selection = await select_best(
-        run.services,
-        candidates,
-        prompts,
-        seeds=settings.seeds,
-        seed=settings.seed,
-        veto=[guard.name for guard in run.config.score.guard if guard.veto],
-        on_row=count,
-    )
-    vetoed = [one for one in selection.candidates if one.vetoed_by]
+    veto = [guard.name for guard in run.config.score.guard if guard.veto]
+    if settings.candidates == 1:
+        selection = unmeasured(candidates[0])
+        if veto:
+            notes.append(
+                f"the best instruction was not measured on validation prompts, so no guard could "
+                f"refuse it ({', '.join(veto)}); evaluate with --candidates 2 or more to ask them"
+            )
+    else:
+        selection = await _measured_selection(run, settings, candidates, veto, tell)
     notes += [
         f"{one.instruction.id[:8]} was refused: guard {', '.join(one.vetoed_by)} finds it worse "
         f"than the naive prompts: {one.instruction.text[:80]}"
-        for one in vetoed
+        for one in selection.candidates
+        if one.vetoed_by
     ]
     seeds = {seed.instruction.id: seed.name for seed in run.campaign.plan.instructions}
     if selection.chosen is not None and selection.chosen.id in seeds:
@@ -138,7 +144,27 @@ async def _select(
     return selection
 
 
-def _ordered(run: EvaluatedRun, settings: Settings) -> list[str]:
+async def _measured_selection(
+    run: EvaluatedRun,
+    settings: Settings,
+    candidates: Sequence[PoolRow],
+    veto: Sequence[str],
+    tell: Tell,
+) -> Selection:
+    prompts = run.prompts("validation")
+    total = len(candidates) * len(prompts) * settings.seeds
+    return await select_best(
+        run.services,
+        candidates,
+        prompts,
+        seeds=settings.seeds,
+        seed=settings.seed,
+        veto=veto,
+        on_row=_Counter("choosing on validation prompts", total, tell),
+    )
+
+
+def ordered_prompts(run: EvaluatedRun, settings: Settings) -> list[str]:
     """Test prompts in an order by hash: the first ones of the file are not special."""
     prompts = sorted(
         run.prompts(TEST), key=lambda p: derive_seed(settings.seed, "evaluation-order", p)
@@ -146,7 +172,7 @@ def _ordered(run: EvaluatedRun, settings: Settings) -> list[str]:
     return prompts[: settings.prompts]
 
 
-async def _treatments(
+async def all_treatments(
     run: EvaluatedRun, settings: Settings, selection: Selection | None, prompts: Sequence[str]
 ) -> list[Treatment]:
     """What is compared, in the order of the table; equal ones once."""
@@ -176,7 +202,7 @@ def _given(settings: Settings) -> list[Treatment]:
     return [under(one, f"given: {one.text[:40]}") for one in settings.instructions]
 
 
-def _target(settings: Settings, selection: Selection | None) -> Treatment:
+def target_of(settings: Settings, selection: Selection | None) -> Treatment:
     """What `--until-significant` is about: the text given, else the best instruction."""
     if settings.instructions:
         return _given(settings)[0]

@@ -13,18 +13,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import Field
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
+from bigpe.agents.constraints import NONE, Constraints
 from bigpe.agents.rewriting import Rewrite, rewrite
-from bigpe.agents.role import RetryRule
 from bigpe.agents.terms import subject_kept, subject_words, words
 from bigpe.runtime.stack import Services
-from bigpe.services.errors import BigpeError, ConfigError, StoreError
+from bigpe.services.errors import STOPS_RUN, BigpeError
+from bigpe.services.llm import Asks
+from bigpe.services.retrying import RetryRule, retry
 from bigpe.services.score import ScoreService
 from bigpe.services.values import (
     Image,
@@ -142,7 +138,7 @@ async def measure(
     """Rows by prompt in the order given, `seeds` each; `seed` decides the picture and LLM seeds.
 
     Equal arguments and equal services give equal rows. A failed service makes a row with its cause
-    and no gain; a rewrite that cannot be used makes one with gain 0. ConfigError and StoreError
+    and no gain; a rewrite that cannot be used makes one with gain 0. Errors of `STOPS_RUN`
     propagate. `others`: prompts of which some are held against each picture, by the first guard or
     else the scorer, to see whether the picture still shows what was asked. `on_row` hears of each
     row when it is there, in any order.
@@ -165,6 +161,29 @@ async def measure(
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed  # the others broke by the same cause
     return [task.result() for task in tasks]
+
+
+async def treated(
+    llm: Asks,
+    treatment: Treatment,
+    prompt: str,
+    draw: int,
+    *,
+    seed: int,
+    rules: Constraints = NONE,
+) -> Rewrite:
+    """What is painted for `prompt` under the treatment; `draw`: index of the seed.
+
+    BigpeError when the treatment has no text for the prompt, or when the model fails.
+    """
+    if treatment.kind == "naive":
+        return Rewrite(naive=prompt, text=prompt)
+    if treatment.kind == "texts":
+        if prompt not in treatment.texts:
+            raise BigpeError(f"{treatment.name}: there is none for this prompt")
+        return Rewrite(naive=prompt, text=treatment.texts[prompt])
+    llm_seed = derive_seed(seed, "evaluation-llm", prompt, draw)
+    return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
@@ -215,7 +234,13 @@ class _Meter:
         row = Row(
             treatment=self._treatment.id, prompt=prompt, seed=image_seed(self._seed, prompt, draw)
         )
-        done = await _attempt(lambda: self._text(prompt, draw), self._retry)
+        services, llm = self._services, self._services.llm("generator")
+        done = await _attempt(
+            lambda: treated(
+                llm, self._treatment, prompt, draw, seed=self._seed, rules=services.constraints
+            ),
+            self._retry,
+        )
         if isinstance(done, str):
             return row.model_copy(update={"failure": done})
         row = row.model_copy(
@@ -229,19 +254,6 @@ class _Meter:
         )
         scored = await _attempt(lambda: self._scored(row), self._retry)
         return row.model_copy(update={"failure": scored}) if isinstance(scored, str) else scored
-
-    async def _text(self, prompt: str, draw: int) -> Rewrite:
-        treatment = self._treatment
-        if treatment.kind == "naive":
-            return Rewrite(naive=prompt, text=prompt)
-        if treatment.kind == "texts":
-            if prompt not in treatment.texts:
-                raise BigpeError(f"{treatment.name}: there is none for this prompt")
-            return Rewrite(naive=prompt, text=treatment.texts[prompt])
-        llm_seed = derive_seed(self._seed, "evaluation-llm", prompt, draw)
-        llm = self._services.llm("generator")
-        rules = self._services.constraints
-        return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
 
     async def _scored(self, row: Row) -> Row:
         sides = _Sides(
@@ -302,18 +314,10 @@ class _Meter:
 
 
 async def _attempt(work: Callable[[], Awaitable[T]], rule: RetryRule) -> T | str:
-    """What `work` gives, tried again while it fails for a while; else why it failed."""
+    """The result of `work`, or the cause of its failure after the last attempt."""
     try:
-        async for trial in AsyncRetrying(
-            stop=stop_after_attempt(rule.attempts),
-            wait=wait_random_exponential(rule.first_wait_s, rule.longest_wait_s),
-            retry=retry_if_exception(lambda e: isinstance(e, BigpeError) and e.transient),
-            reraise=True,
-        ):
-            with trial:
-                return await work()
-    except (StoreError, ConfigError):
+        return await retry(work, rule)
+    except STOPS_RUN:
         raise
     except BigpeError as error:
         return str(error)
-    raise AssertionError("a retry loop either returns or raises")

@@ -95,11 +95,14 @@ def sentences(report: Evaluation) -> list[str]:
     if report.sequence is not None:
         said.append(_told(report.sequence))
     if report.selection is not None and report.selection.chosen is not None:
-        chosen = report.selection
-        said.append(
-            f"best of {len(chosen.candidates)} candidates on {chosen.prompts} validation prompts "
-            f"({chosen.renders} renders): {report.selection.chosen.text}"
+        choice = report.selection
+        how = (
+            f"best of {len(choice.candidates)} candidates on {choice.prompts} validation prompts "
+            f"({choice.renders} renders)"
+            if choice.prompts
+            else "best by the run's own train prompts, not measured on validation prompts"
         )
+        said.append(f"{how}: {report.selection.chosen.text}")
     for one in report.compared:
         for guard in one.hacked:
             said.append(

@@ -19,12 +19,12 @@ from bigpe.agents.plugin_roles import (
     RoleLimits,
 )
 from bigpe.agents.plugins import RoleContext
-from bigpe.agents.role import RetryRule
 from bigpe.agents.role_llm import RoleLlm
 from bigpe.agents.role_messages import GateRule
 from bigpe.agents.role_thread import RoleThread
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.stack import Services
+from bigpe.services.retrying import RetryRule
 
 T = TypeVar("T")
 

@@ -8,14 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from autogen_core.models import ChatCompletionClient
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from bigpe.agents.rewriting import Rewrite, rewrite
-from bigpe.agents.role import Backoff, RetryRule
 from bigpe.runtime.config import BigpeConfig
 from bigpe.services.effects import Effects, Memo, RecentMemo
-from bigpe.services.errors import BigpeError
 from bigpe.services.llm import LlmService, load_client
+from bigpe.services.retrying import RetryRule, retry
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, derive_seed
 
@@ -141,19 +139,12 @@ class Refiner:
             yield cls(llm, instruction, config, seed=seed, retry=retry)
 
     async def one(self, prompt: str) -> Rewrite:
-        """The prompt's rewrite, always the same; transient failures of the service are waited out.
+        """Rewrite `prompt`. Equal prompts get equal rewrites.
 
-        Raises BigpeError when the service fails for good.
+        Raises BigpeError when the service fails for good, or transiently in every attempt.
         """
         llm_seed = derive_seed(self._seed, "refine", prompt)
-        async for trial in AsyncRetrying(
-            stop=stop_after_attempt(self._retry.attempts),
-            wait=Backoff(self._retry),
-            retry=retry_if_exception(lambda e: isinstance(e, BigpeError) and e.transient),
-            reraise=True,
-        ):
-            with trial:
-                return await rewrite(
-                    self._llm, self._instruction, prompt, llm_seed, self._constraints
-                )
-        raise AssertionError("a retry loop either returns or raises")
+        return await retry(
+            lambda: rewrite(self._llm, self._instruction, prompt, llm_seed, self._constraints),
+            self._retry,
+        )

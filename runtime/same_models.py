@@ -52,19 +52,24 @@ def noted(run: str, records: Records) -> Statement:
     return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
 
 
+async def records_of(store: Store, run: str) -> Records:
+    """The records that are stored with the run; empty if there are none."""
+    row = await store.one("get_run_models", name=run)
+    return _RECORDS.validate_json(row["models"]) if row else {}
+
+
 async def require_same_models(store: Store, run: str, now: Records) -> None:
     """ConfigError with the difference and the way out, when a model is not the run's own.
 
     A run of a bigpe that noted none is held to `now` from here on.
     """
-    row = await store.one("get_run_models", name=run)
-    before = _RECORDS.validate_json(row["models"]) if row else {}
+    before = await records_of(store, run)
     if "scorer" not in before and (told := await scorer_of(store, run)):
         before["scorer"] = ModelRecord(fingerprint=told)
     for kind in KINDS:
         if kind in before and before[kind].fingerprint != now[kind].fingerprint:
             raise ConfigError(_told(run, kind, before[kind], now[kind]))
-    if row is not None and before.keys() != now.keys():
+    if before.keys() != now.keys():
         await store.write([noted(run, now)])
 
 

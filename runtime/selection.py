@@ -55,6 +55,19 @@ def shortlist(rows: Sequence[PoolRow], count: int = CANDIDATES) -> list[PoolRow]
     return known[:count]
 
 
+def unmeasured(row: PoolRow) -> Selection:
+    """The choice of a shortlist of one: nothing is measured, and no guard is heard."""
+    candidate = Candidate(
+        instruction=row.instruction,
+        train_mean=row.mean,
+        train_lo=row.lo,
+        n=0,
+        gain=None,
+        guard_gains={},
+    )
+    return Selection(candidates=(candidate,), chosen=row.instruction, prompts=0, renders=0)
+
+
 async def select_best(
     services: Services,
     candidates: Sequence[PoolRow],

@@ -27,7 +27,7 @@ from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RunStopped, StopRequested, start_run
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool, PoolRow
-from bigpe.agents.role import RetryRule, UnhandledMessageError
+from bigpe.agents.role import UnhandledMessageError
 from bigpe.runtime.cast import CONSUMERS, core_actors, kinds_for
 from bigpe.runtime.changes import Change
 from bigpe.runtime.config import BigpeConfig
@@ -48,6 +48,7 @@ from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
 from bigpe.services.library import NoPrompts, PromptLibrary, SearchedPrompts
 from bigpe.services.render import Renderer
+from bigpe.services.retrying import RetryRule
 from bigpe.services.score import Scorer
 from bigpe.services.store import Store
 

@@ -23,6 +23,7 @@ from bigpe.services.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
+from bigpe.services.retrying import backoff_s
 from bigpe.services.values import Json
 
 LINE_LIMIT = 128 * 1024 * 1024
@@ -144,8 +145,9 @@ class Child:
         if self._refusal is not None:
             _result(self._refusal)
         if self._deaths:
-            wait = min(FIRST_BACKOFF_S * 2 ** (self._deaths - 1), LONGEST_BACKOFF_S)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(
+                backoff_s(self._deaths, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
+            )
         self._tail.clear()
         since = time.monotonic()
         try:

@@ -12,6 +12,7 @@ import structlog
 
 from bigpe.services.errors import ConfigError, ServiceError, TransientServiceError
 from bigpe.services.http_client import HttpClient, HttpConfig, bearer, read_key
+from bigpe.services.retrying import backoff_s
 from bigpe.services.values import Json
 
 log = structlog.get_logger("bigpe.workers")
@@ -39,9 +40,9 @@ class _Member:
 
     def rest(self) -> None:
         """Leave it alone for a while."""
-        pause = min(FIRST_REST_S * 2**self.failures, LONGEST_REST_S)
         self.failures += 1
-        self.rests_until = time.monotonic() + pause
+        pause_s = backoff_s(self.failures, first_s=FIRST_REST_S, longest_s=LONGEST_REST_S)
+        self.rests_until = time.monotonic() + pause_s
 
 
 class HttpPool:

@@ -180,11 +180,7 @@ class LlmService:
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `Asks.ask`; an equal request that was answered before costs nothing."""
-        body = request.model_dump(mode="json")
-        for turn in body["turns"]:
-            if not turn["images"]:
-                del turn["images"]  # as it was before there were pictures: the memo still knows it
-        key = digest({"op": "llm", "version": 1, "model": self.fingerprint, "request": body})
+        body, key = _body(request), self.effect_key(request)
         try:
             stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
         except LlmError as error:
@@ -193,9 +189,14 @@ class LlmService:
         except LostWorkerError:
             note_lost(ONE_CALL)
             raise
-        answer = LlmAnswer.model_validate(stored)
+        answer = LlmAnswer.model_validate({**stored, "effect_key": key})
         note_answered(key, answer.usage)
         return answer
+
+    def effect_key(self, request: LlmRequest) -> str:
+        """Key of the stored call: a digest of everything that the answer depends on."""
+        parts = {"op": "llm", "version": 1, "model": self.fingerprint, "request": _body(request)}
+        return digest(parts)
 
     @property
     def sees(self) -> bool:
@@ -240,7 +241,7 @@ class LlmService:
                 usage=usage,
             )
         answer = LlmAnswer(text=text, usage=usage, finish_reason=result.finish_reason)
-        return answer.model_dump(mode="json")
+        return answer.model_dump(mode="json", exclude={"effect_key"})
 
     def _show(self, digest: str) -> Image:
         if self._picture is None:
@@ -278,6 +279,15 @@ class LlmService:
         """Some servers repeat the key that they refuse, and failures are kept."""
         key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
         return told.replace(key, "***") if key else told
+
+
+def _body(request: LlmRequest) -> Json:
+    """The request as it is stored."""
+    body = request.model_dump(mode="json")
+    for turn in body["turns"]:
+        if not turn["images"]:
+            del turn["images"]  # requests without pictures keep the keys of older projects
+    return body
 
 
 def _storable(text: str) -> str:

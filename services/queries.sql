@@ -321,10 +321,8 @@ WHERE run = :run AND seq = :seq;
 SELECT seq, mid, type, sender, parent, round, body, ts, tokens, ms FROM message INDEXED BY message_by_parent
 WHERE run = :run AND parent = :mid AND seq > :after ORDER BY seq LIMIT :limit;
 
--- name: llm_effects
-SELECT key, request, result, ms, ts FROM effect INDEXED BY effect_by_kind
-WHERE kind = 'llm' AND ts BETWEEN :since AND :until AND instr(request, :words) > 0
-ORDER BY ts DESC LIMIT :limit;
+-- name: effect_by_key
+SELECT key, request, result, ms, ts FROM effect WHERE key = :key;
 
 -- name: ends_of_run
 SELECT (SELECT min(seq) FROM message WHERE run = :run) AS first,

@@ -183,6 +183,13 @@ def _image(item: Json) -> Image | Exception:
     return kinds.get(str(item["kind"]), RenderError)(str(item["error"]))
 
 
+def render_key(fingerprint: str, prompt: str, seed: int) -> str:
+    """Key of the stored picture; `fingerprint` is that of the renderer."""
+    return digest(
+        {"op": "render", "version": 1, "model": fingerprint, "prompt": prompt, "seed": seed}
+    )
+
+
 class RenderService:
     """A renderer behind queue and memo: equal requests are painted once."""
 
@@ -203,7 +210,7 @@ class RenderService:
         """The picture, in the blob store. RenderError; StoreError when it cannot be kept."""
         fingerprint = await self.backend.open()
         body: Json = {"prompt": request.prompt, "seed": request.seed}
-        key = digest({"op": "render", "version": 1, "model": fingerprint, **body})
+        key = render_key(fingerprint, request.prompt, request.seed)
 
         async def paint() -> Json:
             painted = await self.queue.submit(request, request.priority)

@@ -141,6 +141,8 @@ class LlmAnswer(Value):
     text: str
     usage: LlmUsage = LlmUsage()
     finish_reason: str = "stop"
+    effect_key: str = ""
+    """Key of the stored call (see `services.effects`); empty: the answer is not stored."""
 
 
 def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

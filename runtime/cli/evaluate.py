@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.comparison import Evaluation
 from bigpe.runtime.evaluated_run import open_evaluated
+from bigpe.runtime.evaluation_forecast import Forecast, forecast
 from bigpe.runtime.evaluation_views import markdown, show
 from bigpe.runtime.project import Project
 from bigpe.runtime.telemetry import configure_logging
@@ -39,6 +41,8 @@ EXAMPLES = """
 Examples:
   bigpe evaluate                              the run `main`, on all its test prompts
   bigpe evaluate wide --prompts 40 --seeds 2
+  bigpe evaluate --candidates 1 --prompts 10  no choice on validation prompts: quick
+  bigpe evaluate --prompts 10 --yes           start although the choice takes most of the time
   bigpe evaluate --instruction "Name the light and the lens." --markdown report.md
   bigpe evaluate --until-significant --max-prompts 80 --precision 0.005
 """
@@ -64,7 +68,7 @@ Examples:
     type=click.IntRange(1, 100),
     default=evaluating.CANDIDATES,
     show_default=True,
-    help="Instructions that validation prompts choose among.",
+    help="Instructions that validation prompts choose among. 1: take the run's best unmeasured.",
 )
 @click.option(
     "--until-significant",
@@ -77,6 +81,13 @@ Examples:
     "--precision",
     type=click.FloatRange(min=0, min_open=True),
     help="With --until-significant: also stop at this half-width (score units).",
+)
+@click.option(
+    "--yes",
+    "-y",
+    is_flag=True,
+    help="Start without a question when the choice on validation prompts takes much more than the "
+    "test prompts.",
 )
 @click.option("--every-prompt", is_flag=True, help="Print the whole table by prompt.")
 @click.option(
@@ -96,6 +107,7 @@ def evaluate(
     candidates: int,
     until_significant: bool,
     precision: float | None,
+    yes: bool,
     every_prompt: bool,
     file: Path | None,
     as_json: bool,
@@ -105,6 +117,7 @@ def evaluate(
     The best instruction is chosen on validation prompts; then naive prompts, the LLM without an
     instruction, the seeds, professional prompts, the best one and any text given are compared,
     paired by prompt and seed. Interrupted, it goes on where it was: nothing is paid for twice.
+    Before it starts, it prints what it will ask of the models.
     """
     if precision is not None and not until_significant:
         raise ConfigError("--precision says when --until-significant may stop; give both")
@@ -119,7 +132,7 @@ def evaluate(
     )
     configure_logging(Project(project).log(f"{run}-evaluation"))
     try:
-        report = perform(_evaluate(run, project, settings))
+        report = perform(_evaluate(run, project, settings, yes=yes))
     except KeyboardInterrupt:
         stderr().print(Text("stopped; what was paid for is kept, and the same command goes on"))
         raise SystemExit(INTERRUPTED) from None
@@ -131,7 +144,9 @@ def evaluate(
     show(stdout(), report, every_prompt=every_prompt)
 
 
-async def _evaluate(run: str, folder: Path, settings: evaluating.Settings) -> Evaluation:
+async def _evaluate(
+    run: str, folder: Path, settings: evaluating.Settings, *, yes: bool
+) -> Evaluation:
     console = stderr()
     progress = Progress(
         TextColumn("{task.description}", markup=False),
@@ -152,8 +167,37 @@ async def _evaluate(run: str, folder: Path, settings: evaluating.Settings) -> Ev
         progress.update(tasks[at.doing], completed=at.done)
 
     async with open_evaluated(run, project=folder) as judged:
+        _require_consent(await forecast(judged, settings), yes=yes)
         with progress:
             return await evaluating.evaluate(judged, settings, tell)
+
+
+def _require_consent(expected: Forecast, *, yes: bool) -> None:
+    """Print the forecast. ConfigError when nobody agrees to a choice that takes much more."""
+    stderr().print(Text(_sentence(expected)))
+    if yes or not expected.needs_consent:
+        return
+    part = expected.selection
+    reason = (
+        f"the choice on validation prompts alone takes {part.llm:,} LLM calls and "
+        f"{part.renders:,} pictures, more than the test prompts"
+    )
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"{reason}; run it again with --yes to start it, or with --candidates 1 to take the "
+            "run's best instruction without that choice"
+        )
+    click.confirm(f"{reason[0].upper()}{reason[1:]}. Start?", abort=True, err=True)
+
+
+def _sentence(expected: Forecast) -> str:
+    calls = expected.total
+    minutes = "unknown" if expected.minutes is None else f"{expected.minutes:.1f}"
+    usd = "unknown" if expected.usd is None else f"{expected.usd:.2f}"
+    return (
+        f"this evaluation asks for about {calls.llm:,} LLM calls, {calls.renders:,} pictures and "
+        f"{calls.scores:,} scores that are not stored yet; model minutes: {minutes}, USD: {usd}"
+    )
 
 
 def _write(file: Path, text: str) -> None:

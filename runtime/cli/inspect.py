@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from bigpe.agents.messages import LlmTurn
-from bigpe.runtime.chat_replay import replay
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -21,8 +20,8 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
-from bigpe.runtime.exchanges import paid_calls
 from bigpe.runtime.history import replayed_campaign
+from bigpe.runtime.llm_calls import paid_calls, replay
 from bigpe.runtime.records import all_rows
 from bigpe.runtime.result import result_json, result_table
 from bigpe.runtime.search import (
@@ -127,7 +126,7 @@ async def _show_one(console: Console, store: Store, run: str, start: str, as_jso
     led = await causes(store, run, row)
     followed = await consequences(store, run, row.mid, limit=SHOWN)
     turn = row.message
-    calls = await paid_calls(store, row, turn) if isinstance(turn, LlmTurn) else []
+    calls = await paid_calls(store, turn) if isinstance(turn, LlmTurn) else []
     if as_json:
         parts = {
             "message": json.loads(row.body),

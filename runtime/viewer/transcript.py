@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bigpe.agents.messages import AnyMessage, LlmTurn
-from bigpe.runtime.exchanges import paid_calls
+from bigpe.runtime.llm_calls import paid_calls
 from bigpe.runtime.search import (
     Row,
     Wanted,
@@ -169,7 +169,7 @@ async def show_message(context: Context, request: Request) -> tuple[str, Mapping
     led = await causes(context.store, context.run, row)
     followed = await consequences(context.store, context.run, row.mid, after=after, limit=A_PAGE)
     message = row.message
-    calls = await paid_calls(context.store, row, message) if isinstance(message, LlmTurn) else []
+    calls = await paid_calls(context.store, message) if isinstance(message, LlmTurn) else []
     return "message.html", {
         "here": "transcript",
         "said": tell(row),

@@ -33,7 +33,8 @@ def judged_runs(
         with tempfile.TemporaryDirectory(prefix="bigpe-demo-") as folder:
             bigpe("init", folder, "--template", "embedded")
             bigpe("run", "-p", folder, "--set", f"run.seed={seed}", *chosen)
-            told = bigpe("evaluate", "-p", folder, "--prompts", str(prompts), *few, "--json")
+            wanted = ("--prompts", str(prompts), *few, "--yes", "--json")
+            told = bigpe("evaluate", "-p", folder, *wanted)
         found = judged(Evaluation.model_validate_json(told))
         print(f"demo, run seed {seed}: {found}", file=sys.stderr, flush=True)
         yield found

@@ -158,7 +158,7 @@ def test_an_interrupted_evaluation_goes_on_and_paints_nothing_again(
 ) -> None:
     """A real Ctrl-C in the middle; the end is that of an evaluation that nobody disturbed."""
     whole, folder = (Path(shutil.copytree(free, tmp_path / name)) for name in ("whole", "p"))
-    wanted = ("evaluate", "--prompts", "5")
+    wanted = ("evaluate", "--prompts", "5", "--yes")
     code, undisturbed, _ = bigpe(whole, *wanted, "--json")
     assert code == 0
     before = len(calls(folder))

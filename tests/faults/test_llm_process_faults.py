@@ -14,11 +14,11 @@ from support.faulty_backends import FAULT, POISON
 from support.runs import messages_of
 
 from bigpe.agents.messages import ArmPulled, PromptsRewritten, RewriteRequested, StepFailed
-from bigpe.agents.role import RetryRule
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import GivenUpError
+from bigpe.services.retrying import RetryRule
 
 TESTS = Path(__file__).resolve().parent.parent
 RETRY = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)

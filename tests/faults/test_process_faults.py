@@ -12,9 +12,9 @@ from support.fakes import FakeLlm
 from support.faulty_backends import FAULT, LOST, MODEL, POISON
 from support.runs import run_fake, transcript
 
-from bigpe.agents.role import RetryRule
 from bigpe.runtime.session import Session
 from bigpe.services.errors import ConfigError, GivenUpError
+from bigpe.services.retrying import RetryRule
 
 TESTS = Path(__file__).resolve().parent.parent
 RETRY = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)

@@ -77,3 +77,24 @@ def test_a_long_run_costs_the_same_each_round() -> None:
     first = work(said[3 * more : 3 * (more + window)])
     second = work(said[3 * (more + window) :])
     assert first > 1000 and abs(second - first) < 0.01 * first
+
+
+def test_only_a_near_copy_counts_as_no_novelty() -> None:
+    def novelty(code: str) -> float | None:
+        head = {"mid": "1", "run": "main", "parent": "", "round": 1}
+        refused = {"improvement": "", "code": code, "reasons": ("as before",)}
+        history = RoundHistory()
+        for message in (
+            ArmPulled.model_validate({**head, "instruction": "a", "gains": ()}),
+            InstructionsProposed.model_validate(
+                {**head, "parent_instruction": "a", "proposals": (), "refused": (refused,)}
+            ),
+            PoolChanged.model_validate(
+                {**head, "admitted": (), "retired": (), "waiting": 0, "sigma": 1.0, "best": "a"}
+            ),
+        ):
+            history.add(message)
+        return history.facts[0].novelty
+
+    assert novelty("near-copy") == 0.0
+    assert novelty("invalid") is None and novelty("vetoed") is None

@@ -238,7 +238,7 @@ def _hostile(first: RunStarted, pulled: ArmPulled) -> list[Message]:
     gradient = {"inference": EVIL, "improvement": EVIL, "evidence": (EVIL,), "composed": False}
     gradients = GradientsComputed.make(request, gradients=(gradient,))
     proposed = {"instruction": evil, "improvement": EVIL, "composed": False}
-    refused = {"improvement": EVIL, "reasons": (EVIL, EVIL)}
+    refused = {"improvement": EVIL, "code": "invalid", "reasons": (EVIL, EVIL)}
     picture = {"purpose": "rewrite", "naive": EVIL, "prompt": EVIL, "seed": 1}
     chat = ({"source": "user", "content": EVIL}, {"source": EVIL, "content": EVIL})
     return [

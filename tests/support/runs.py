@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bigpe.agents.messages import Message, parse_message
-from bigpe.agents.role import RetryRule
 from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
+from bigpe.services.retrying import RetryRule
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 M = TypeVar("M", bound=Message)

@@ -17,7 +17,7 @@ from support.runs import run_fake
 from bigpe.agents.chat_role import ChatRole, as_chat_agent
 from bigpe.agents.constraints import Constraints
 from bigpe.agents.evidence import Pair
-from bigpe.runtime.chat_replay import replay
+from bigpe.runtime.llm_calls import replay
 from bigpe.services.embedded_llm import EmbeddedLlmClient
 from bigpe.services.errors import DataError
 from bigpe.services.store import Store

@@ -25,9 +25,9 @@ from bigpe.runtime.comparison import Evaluation, compare
 from bigpe.runtime.evaluate import Progress, Settings, evaluate
 from bigpe.runtime.evaluated_run import EvaluatedRun
 from bigpe.runtime.evaluation import DISTRACTORS, Treatment, distractors, measure
-from bigpe.runtime.evaluation_views import markdown, show
+from bigpe.runtime.evaluation_views import markdown, sentences, show
 from bigpe.runtime.project import Project
-from bigpe.runtime.selection import select_best
+from bigpe.runtime.selection import select_best, shortlist
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
 from bigpe.services.values import Exemplar, Instruction, Score, ScoreRequest
@@ -130,6 +130,21 @@ async def test_it_is_chosen_on_validation_alone(project: Path) -> None:
     best = max(selection.candidates, key=lambda one: one.gain or 0.0)
     assert selection.chosen == best.instruction
     assert selection.renders >= selection.prompts
+
+
+async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
+    report, told = await judged(project, Settings(prompts=2, candidates=1))
+    selection = report.selection
+    async with open_fake_evaluated(
+        project, guards={"second": FakeScorer(BlobStore(Project(project).images))}
+    ) as r:
+        [first] = shortlist(await r.rows(), 1)
+    assert selection is not None and selection.chosen == first.instruction
+    assert (selection.prompts, selection.renders) == (0, 0)
+    assert [one.gain for one in selection.candidates] == [None]
+    assert {progress.of for progress in told} == {2}
+    assert any("second" in note for note in report.notes), "its veto was not asked for"
+    assert any(first.instruction.text in line for line in sentences(report))
 
 
 async def test_a_second_evaluation_is_free_and_equal(project: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from autogen_core.models import CreateResult
 from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 from support.runs import CONFIG, NO_WAIT, open_fake_evaluated, repeated_calls, run_fake
 
@@ -22,7 +25,13 @@ from bigpe.runtime.evaluation import (
 )
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError, StoreError, TransientServiceError
+from bigpe.services.errors import (
+    ConfigError,
+    GivenUpError,
+    StoreError,
+    TransientLlmError,
+    TransientServiceError,
+)
 from bigpe.services.values import Exemplar, Image, Instruction, RenderRequest
 
 GUARDED = {
@@ -170,3 +179,44 @@ async def test_a_full_disk_is_told_as_one_error(run: EvaluatedRun, tmp_path: Pat
     async with open_fake_evaluated(tmp_path, renderer=broken, guards={"second": guard}) as other:
         with pytest.raises(StoreError, match="cannot be read"):
             await measure(other.services, PLAIN, prompts, seed=4)
+
+
+async def test_a_model_that_keeps_dying_ends_the_measurement(tmp_path: Path) -> None:
+    class Dead(FakeRenderer):
+        def _one(self, request: RenderRequest) -> Image | Exception:
+            return GivenUpError("the render process died 7 times in a row")
+
+    await run_fake(tmp_path, GUARDED)
+    blobs = BlobStore(Project(tmp_path).images)
+    rows: list[Row] = []
+    async with open_fake_evaluated(
+        tmp_path, renderer=Dead(blobs), guards={"second": FakeScorer(blobs)}
+    ) as run:
+        with pytest.raises(GivenUpError):
+            await measure(run.services, PLAIN, run.prompts("test"), seed=9, on_row=rows.append)
+    assert rows == []
+
+
+async def test_a_measurement_honours_retry_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(FakeLlm):
+        async def create(self, *args: Any, **kwargs: Any) -> CreateResult:
+            if not waits:
+                raise TransientLlmError("busy", retry_after_s=9.0)
+            return await super().create(*args, **kwargs)
+
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(wait_s: float) -> None:
+        if wait_s:
+            waits.append(wait_s)
+        await sleep(0)
+
+    await run_fake(tmp_path, GUARDED)
+    guard = FakeScorer(BlobStore(Project(tmp_path).images))
+    async with open_fake_evaluated(tmp_path, llm=Busy(), guards={"second": guard}) as run:
+        monkeypatch.setattr("bigpe.services.retrying.asyncio.sleep", note)
+        rows = await measure(run.services, PLAIN, run.prompts("test")[:1], seed=9, retry=NO_WAIT)
+    assert waits == [9.0] and rows[0].gain is not None

@@ -318,7 +318,7 @@ async def test_a_near_copy_of_a_living_instruction_is_refused_without_asking() -
     done = await proposed(llm, living=[PARENT, twin])
     assert isinstance(done, Rejection)
     assert llm.asked == []
-    assert done.reasons == (f"a near-copy of {twin.id[:8]}",)
+    assert done.code == "near-copy" and twin.id[:8] in done.reasons[0]
 
 
 async def test_a_proposal_without_any_valid_text_is_refused_with_every_reason() -> None:
@@ -328,7 +328,7 @@ async def test_a_proposal_without_any_valid_text_is_refused_with_every_reason() 
     llm = ScriptedAsks("{oops", instruction("Add details."))
     done = await proposed(llm, parent=parent, rows=rows, cited=cited)
     assert isinstance(done, Rejection)
-    assert len(done.reasons) == 1 + CANDIDATES
+    assert done.code == "invalid" and len(done.reasons) == 1 + CANDIDATES
     assert "longer than" in done.reasons[0]
     assert "no instruction" in done.reasons[1]
     assert "does not name" in done.reasons[2]

@@ -18,7 +18,6 @@ from support.fakes import FakeLlm
 from support.ray_ends import different_end, refusing_end, render_end, score_end
 from support.runs import CONFIG, repeated_calls, run_fake, transcript
 
-from bigpe.agents.role import RetryRule
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services import ray_pool
@@ -29,6 +28,7 @@ from bigpe.services.pooling import PoolConfig, WorkersConfig
 from bigpe.services.ray_pool import RayPool
 from bigpe.services.remote import RemoteRenderer, RemoteScorer
 from bigpe.services.render import RenderConfig
+from bigpe.services.retrying import RetryRule
 from bigpe.services.values import Image, RenderRequest
 
 pytestmark = [

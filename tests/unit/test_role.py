@@ -17,7 +17,7 @@ from autogen_core import (
 
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import ImageScored, Message, RenderRequested, StepFailed, StopRequested
-from bigpe.agents.role import RetryRule, Role, UnhandledMessageError
+from bigpe.agents.role import Role, UnhandledMessageError
 from bigpe.services.errors import (
     GivenUpError,
     LostWorkerError,
@@ -27,6 +27,7 @@ from bigpe.services.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
+from bigpe.services.retrying import RetryRule
 from bigpe.services.store import Store
 
 NO_WAIT = RetryRule(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)

@@ -100,7 +100,7 @@ async def test_the_ways_to_a_message_are_along_indices(project: Path) -> None:
         "message_by_seq",
         "message_by_start",
         "facts",
-        "llm_effects",
+        "effect_by_key",
         "last_seq",
     )
     for name in names:
@@ -113,9 +113,7 @@ async def test_the_ways_to_a_message_are_along_indices(project: Path) -> None:
                 "seq",
                 "type",
                 "upto",
-                "since",
-                "until",
-                "words",
+                "key",
                 "start",
                 "end",
             ),
