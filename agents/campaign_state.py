@@ -15,12 +15,12 @@ from bigpe.agents.draws import Draws
 from bigpe.agents.evidence import Pair
 from bigpe.agents.gating import Gates
 from bigpe.agents.messages import RunStarted, RunStopped
+from bigpe.agents.moments import ScaleEstimate
 from bigpe.agents.outlook import Outlook
 from bigpe.agents.pilot import Pilot
 from bigpe.agents.policies import Policy, PolicyConfig, make_policy
 from bigpe.agents.pool import Pool
 from bigpe.agents.rounds import Round
-from bigpe.agents.statistics import ScaleEstimate
 
 NOT_STARTED = "a campaign begins with RunStarted"
 NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)

@@ -29,6 +29,7 @@ from modelled_pictures import score, worth
 
 from bigpe.agents import clause_plan, proposing
 from bigpe.agents.campaign import Campaign
+from bigpe.agents.intervals import mean_interval
 from bigpe.agents.messages import (
     CritiqueRequested,
     Gradient,
@@ -45,8 +46,8 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.modifier import RETRIEVED
+from bigpe.agents.moments import mean
 from bigpe.agents.rules import GROWTH, RULES
-from bigpe.agents.statistics import mean, mean_interval
 from bigpe.agents.wording import compose, focus_rows
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime import experiment_tables

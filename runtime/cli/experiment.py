@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 from rich.text import Text
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
