@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bigpe.agents.budget import Prices, Usage, of_role
 from bigpe.agents.diversity import rewrite_diversity, spread
 from bigpe.agents.intervals import PairedSummary, paired_summary
 from bigpe.agents.moments import mean
 from bigpe.agents.sequential import SequenceState
 from bigpe.agents.significance import holm
+from bigpe.agents.usage import Prices, Usage, of_role
 from bigpe.runtime.evaluation import Row, Treatment, gains_by_prompt, guard_gains
 from bigpe.runtime.selection import Selection, painted
 from bigpe.services.splits import Split
