@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from bigpe.agents.moments import Gains, Squares, mean, pooled_squares
 from bigpe.agents.policies import Arm
-from bigpe.agents.statistics import Gains, Squares, mean, pooled_squares
 from bigpe.services.values import Instruction
 
 State = Literal["living", "waiting", "retired"]

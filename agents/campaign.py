@@ -24,7 +24,6 @@ from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR
 from bigpe.agents.campaign_state import CampaignState
 from bigpe.agents.draws import image_seed, pilot_prompts
 from bigpe.agents.evidence import Pair
-from bigpe.agents.gating import Answer, Refused, speaker_of
 from bigpe.agents.messages import (
     AnyMessage,
     GradientsComputed,
@@ -42,6 +41,7 @@ from bigpe.agents.messages import (
     StopRequested,
 )
 from bigpe.agents.pilot import picture_of
+from bigpe.agents.plugin_state import Answer, Refused, speaker_of
 from bigpe.agents.policies import selection_rng
 from bigpe.agents.pool import Pool
 from bigpe.agents.role_messages import (

@@ -7,8 +7,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from bigpe.agents import role_messages as roles
-from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.rules import RULES
+from bigpe.agents.usage import Limits, Prices
 from bigpe.services.values import Instruction, Json, Value
 
 BUILT_IN_AUTHOR = "gradient"

@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from bigpe.agents.account import Account
-from bigpe.agents.attendance import Attendance
-from bigpe.agents.budget import Usage
+from bigpe.agents.budget_account import Account
 from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.comparisons import Comparisons
 from bigpe.agents.draws import Draws
 from bigpe.agents.evidence import Pair
-from bigpe.agents.gating import Gates
 from bigpe.agents.messages import RunStarted, RunStopped
+from bigpe.agents.moments import ScaleEstimate
 from bigpe.agents.outlook import Outlook
 from bigpe.agents.pilot import Pilot
+from bigpe.agents.plugin_state import Attendance, Gates
 from bigpe.agents.policies import Policy, PolicyConfig, make_policy
 from bigpe.agents.pool import Pool
 from bigpe.agents.rounds import Round
-from bigpe.agents.statistics import ScaleEstimate
+from bigpe.agents.usage import Usage
 
 NOT_STARTED = "a campaign begins with RunStarted"
 NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)

@@ -15,8 +15,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from bigpe.agents.arm_record import ArmRecord
-from bigpe.agents.snapshots import Keys, key_of
-from bigpe.agents.statistics import LEVEL, TIE, Squares, exact_sum, student_quantile
+from bigpe.agents.intervals import LEVEL, student_quantile
+from bigpe.agents.message_base import Keys, key_of
+from bigpe.agents.moments import Squares, exact_sum
+from bigpe.agents.significance import TIE
 
 REFUSED = 16_384
 """Forgotten instructions that are known by their ids, the newest: proposed again, they are refused.

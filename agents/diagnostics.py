@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigpe.agents import detectors
-from bigpe.agents.statistics import mean, pooled_squares
+from bigpe.agents.moments import mean, pooled_squares
 from bigpe.services.values import Value
 
 Fault = Literal["stagnation", "degradation", "high variance", "truncation", "diversity", "failures"]

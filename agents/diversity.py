@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 
-from bigpe.agents.statistics import mean
+from bigpe.agents.moments import mean
 from bigpe.agents.terms import STOP_WORDS, terms_of, words
 from bigpe.services.values import Instruction
 

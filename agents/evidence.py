@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bigpe.agents.statistics import LEVEL, student_quantile
+from bigpe.agents.intervals import LEVEL, student_quantile
 from bigpe.agents.terms import subject_kept, terms_of, words
 from bigpe.services.values import Value
 

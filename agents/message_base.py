@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import hashlib
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, PlainSerializer
 
 from bigpe.services.values import Value, digest
 
@@ -28,3 +34,25 @@ class Message(Value):
         kind = cls.model_fields["kind"].default
         mid = digest([cause.run, kind, index, place])[:32]
         return cls(mid=mid, run=cause.run, parent=cause.mid, round=index, **body)
+
+
+def _packed(keys: Iterable[int]) -> str:
+    return b64encode(array("Q", keys).tobytes()).decode("ascii")
+
+
+def _unpacked(stored: Any) -> Any:
+    if not isinstance(stored, str):
+        return stored
+    keys: array[int] = array("Q")
+    keys.frombytes(b64decode(stored))
+    return dict.fromkeys(keys)
+
+
+Keys = Annotated[dict[int, None], PlainSerializer(_packed), BeforeValidator(_unpacked)]
+"""An ordered set of 64-bit keys. Its JSON form is one base64 string."""
+
+
+def key_of(*parts: str | int) -> int:
+    """A 64-bit hash of `parts`."""
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

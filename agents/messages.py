@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from bigpe.agents import role_messages as roles
-from bigpe.agents.budget import Limits, Prices, Usage
 from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.message_base import Message
+from bigpe.agents.usage import Limits, Prices, Usage
 from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
 
 Purpose = Literal["pilot", "naive", "rewrite", "professional"]

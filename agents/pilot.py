@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from bigpe.agents.messages import ImageScored, RenderRequested
+from bigpe.agents.moments import ScaleEstimate
 from bigpe.agents.rounds import Picture, Pictures
-from bigpe.agents.statistics import ScaleEstimate
 
 
 @dataclass

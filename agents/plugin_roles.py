@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from autogen_core import MessageContext, message_handler
 
 from bigpe.agents.chat_form import llm_turn
-from bigpe.agents.gating import items_of
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     AnyMessage,
@@ -23,6 +22,7 @@ from bigpe.agents.messages import (
     StepFailed,
     parse_message,
 )
+from bigpe.agents.plugin_state import items_of
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole, RoleError
 from bigpe.agents.role import M, Role
 from bigpe.agents.role_llm import RoleLlm

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bigpe.agents.statistics import Gains
+from bigpe.agents.moments import Gains
 from bigpe.services import plugins
 from bigpe.services.errors import PluginError
 from bigpe.services.values import derive_seed

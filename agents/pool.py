@@ -25,9 +25,10 @@ from typing import Literal, NamedTuple
 
 from bigpe.agents.arm_record import ArmRecord, State
 from bigpe.agents.departed import Departed, outdone
+from bigpe.agents.intervals import moderated_mean
+from bigpe.agents.moments import Squares
 from bigpe.agents.policies import Arm, Policy
 from bigpe.agents.rules import GROWTH, KNOWN_PULLS, RULES
-from bigpe.agents.statistics import Squares, moderated_mean
 from bigpe.services.values import Instruction
 
 Basis = Literal["lower bound", "mean", "nothing"]

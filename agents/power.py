@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from scipy.special import chdtri, nctdtr
 
-from bigpe.agents.statistics import LEVEL, mean, pooled_squares, student_quantile
+from bigpe.agents.intervals import LEVEL, student_quantile
+from bigpe.agents.moments import mean, pooled_squares
 
 MOST_PROMPTS = 1_000_000
 SURE = 0.8

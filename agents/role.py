@@ -17,9 +17,9 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 from autogen_core import AgentId, AgentRuntime, MessageContext, RoutedAgent, TypeSubscription
 
-from bigpe.agents.gating import Answer
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
+from bigpe.agents.plugin_state import Answer
 from bigpe.services.errors import STOPS_RUN, BigpeError, UnusableAnswerError
 from bigpe.services.retrying import RetryRule
 from bigpe.services.spending import Spender, spending, unheard

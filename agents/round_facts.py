@@ -17,7 +17,7 @@ from bigpe.agents.messages import (
     RunStarted,
     StepFailed,
 )
-from bigpe.agents.statistics import mean
+from bigpe.agents.moments import mean
 from bigpe.services.values import Instruction
 
 

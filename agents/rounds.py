@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bigpe.agents import proposing, rewriting, wording
-from bigpe.agents.budget import Usage, of_role
 from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
+from bigpe.agents.message_base import Keys, key_of
 from bigpe.agents.messages import (
     AnyMessage,
     ArmPulled,
@@ -28,7 +28,8 @@ from bigpe.agents.messages import (
     Rewritten,
     StepFailed,
 )
-from bigpe.agents.snapshots import ByTuple, Keys, key_of
+from bigpe.agents.snapshots import ByTuple
+from bigpe.agents.usage import Usage, of_role
 from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln
 
-from bigpe.agents.statistics import LEVEL, TIE
+from bigpe.agents.intervals import LEVEL
+from bigpe.agents.significance import TIE
 
 Values = NDArray[Any]
 

@@ -8,9 +8,6 @@ was written by this very code.
 from __future__ import annotations
 
 import hashlib
-from array import array
-from base64 import b64decode, b64encode
-from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar, cast
@@ -32,28 +29,8 @@ def _as_table(stored: Any) -> Any:
     return {tuple(key): value for key, value in rows}
 
 
-def _packed(keys: Iterable[int]) -> str:
-    return b64encode(array("Q", keys).tobytes()).decode("ascii")
-
-
-def _unpacked(stored: Any) -> Any:
-    if not isinstance(stored, str):
-        return stored
-    keys: array[int] = array("Q")
-    keys.frombytes(b64decode(stored))
-    return dict.fromkeys(keys)
-
-
 ByTuple = Annotated[dict[K, V], PlainSerializer(_as_rows), BeforeValidator(_as_table)]
-"""A table whose keys are tuples."""
-Keys = Annotated[dict[int, None], PlainSerializer(_packed), BeforeValidator(_unpacked)]
-"""A set of 64-bit keys in the order in which they came, packed."""
-
-
-def key_of(*parts: str | int) -> int:
-    """A 64-bit key that stands for `parts`."""
-    told = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big")
+"""A dict whose keys are tuples. Its JSON form is a list of [key, value]."""
 
 
 @cache

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bigpe.agents.budget import Prices, Usage, of_role
 from bigpe.agents.diversity import rewrite_diversity, spread
+from bigpe.agents.intervals import PairedSummary, paired_summary
+from bigpe.agents.moments import mean
 from bigpe.agents.sequential import SequenceState
-from bigpe.agents.statistics import PairedSummary, holm, mean, paired_summary
+from bigpe.agents.significance import holm
+from bigpe.agents.usage import Prices, Usage, of_role
 from bigpe.runtime.evaluation import Row, Treatment, gains_by_prompt, guard_gains
 from bigpe.runtime.selection import Selection, painted
 from bigpe.services.splits import Split
@@ -19,7 +21,7 @@ from bigpe.services.values import LlmUsage, Value
 
 
 class Difference(Value):
-    """Paired differences over prompts; see `agents.statistics.PairedSummary`."""
+    """Paired differences over prompts; see `agents.intervals.PairedSummary`."""
 
     n: int
     mean: float

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.constraints import Constraints
 from bigpe.agents.plugin_config import RoleConfig
 from bigpe.agents.policies import PolicyConfig
+from bigpe.agents.usage import Limits, Prices
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmConfig
 from bigpe.services.pooling import WorkersConfig

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.diversity import pool_diversity
+from bigpe.agents.moments import mean
 from bigpe.agents.pool import PoolRow
 from bigpe.agents.sequential import FIRST_LOOK, SequenceState, sequence_state
-from bigpe.agents.statistics import mean
 from bigpe.runtime.comparison import Evaluation, SequenceLine, compare, prompt_lines
 from bigpe.runtime.evaluated_run import EvaluatedRun
 from bigpe.runtime.evaluation import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bigpe.agents.budget import Prices, Usage, of_role
+from bigpe.agents.usage import Prices, Usage, of_role
 from bigpe.runtime.evaluate import Settings, all_treatments, ordered_prompts, target_of
 from bigpe.runtime.evaluated_run import EvaluatedRun
 from bigpe.runtime.evaluation import DISTRACTORS, NAIVE, Treatment, image_seed, treated, under

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bigpe.agents.budget import RESOURCES, Forecast, Prices, Resource, Usage, amount
+from bigpe.agents.budget_account import Forecast
+from bigpe.agents.usage import RESOURCES, Prices, Resource, Usage, amount
 
 SHOWN: tuple[tuple[Resource, str], ...] = (
     ("renders", "renders"),

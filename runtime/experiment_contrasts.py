@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from bigpe.agents.statistics import Interval, holm, mean, mean_interval, student_p
+from bigpe.agents.intervals import Interval, mean_interval
+from bigpe.agents.moments import mean
+from bigpe.agents.significance import holm, student_p
 from bigpe.runtime.experiment_cells import Cell
 from bigpe.runtime.experiment_tables import BEST, in_order, told
 from bigpe.services.values import Value

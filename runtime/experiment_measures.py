@@ -16,7 +16,7 @@ from rapidfuzz import fuzz
 
 from bigpe.agents.evidence import tabulate
 from bigpe.agents.messages import PoolChanged, RunStarted
-from bigpe.agents.statistics import mean
+from bigpe.agents.moments import mean
 from bigpe.agents.terms import subject_words
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.config import BigpeConfig, check_config

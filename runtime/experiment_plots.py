@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bigpe.agents.statistics import mean
+from bigpe.agents.moments import mean
 from bigpe.runtime.experiment_cells import Cell, newest
 from bigpe.runtime.experiment_tables import ExperimentTable, TableRow
 from bigpe.services.errors import ConfigError

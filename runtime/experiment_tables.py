@@ -12,7 +12,8 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from bigpe.agents.statistics import Interval, mean, mean_interval
+from bigpe.agents.intervals import Interval, mean_interval
+from bigpe.agents.moments import mean
 from bigpe.runtime.experiment_cells import Cell, newest
 from bigpe.services.values import Value
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import bigpe
 from bigpe.agents.campaign import Campaign
+from bigpe.agents.moments import mean
 from bigpe.agents.rules import RULES
-from bigpe.agents.statistics import mean
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
 from bigpe.runtime.experiment_grids import Experiment, GridArm, arm_config

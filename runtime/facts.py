@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bigpe.agents.budget import Usage
 from bigpe.agents.campaign import CHANGEABLE
 from bigpe.agents.campaign_plan import CampaignPlan
-from bigpe.agents.gating import judged
+from bigpe.agents.intervals import Interval, moderated_interval
 from bigpe.agents.messages import (
     AnyMessage,
     ArmPulled,
@@ -26,18 +25,12 @@ from bigpe.agents.messages import (
     StepFailed,
     parse_message,
 )
+from bigpe.agents.moments import Gains, Squares, mean, pooled_squares, summed
+from bigpe.agents.plugin_state import judged
 from bigpe.agents.policies import Arm, PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
-from bigpe.agents.statistics import (
-    Gains,
-    Interval,
-    Squares,
-    mean,
-    moderated_interval,
-    pooled_squares,
-    summed,
-)
+from bigpe.agents.usage import Usage
 from bigpe.services.values import Instruction, Json
 
 CURVE_POINTS = 400

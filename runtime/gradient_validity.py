@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bigpe.agents.agreement import cohen_kappa, rank_correlation
 from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import AnyMessage, CritiqueRequested, Gradient, GradientsComputed
-from bigpe.agents.statistics import cohen_kappa, rank_correlation
 from bigpe.agents.terms import contains_term, words
 from bigpe.services.errors import ConfigError, StoreError
 
@@ -213,7 +213,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> Agreement:
-    """Of the claims that both judged; see `agents.statistics.cohen_kappa`."""
+    """Of the claims that both judged; see `agents.agreement.cohen_kappa`."""
     both = [(one[claim], other[claim]) for claim in sorted(one.keys() & other.keys())]
     if not both:
         return Agreement(0, None, None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bigpe.agents.budget import Prices
+from bigpe.agents.usage import Prices
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, LlmUsage
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bigpe.agents.budget import forecast
+from bigpe.agents.budget_account import forecast
 from bigpe.agents.diagnostics import Finding, diagnose
 from bigpe.agents.messages import (
     ArmPulled,

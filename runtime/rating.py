@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from bigpe.agents.agreement import cohen_kappa, share_interval
+from bigpe.agents.intervals import Interval
 from bigpe.agents.messages import ArmPulled
-from bigpe.agents.statistics import Interval, cohen_kappa, share_interval
 from bigpe.runtime.evaluation import Row, under
 from bigpe.runtime.facts import RunFacts
 from bigpe.runtime.search import Wanted, every

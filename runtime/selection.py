@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from bigpe.agents.intervals import mean_interval
+from bigpe.agents.moments import mean
 from bigpe.agents.pool import PoolRow
-from bigpe.agents.statistics import mean, mean_interval
 from bigpe.runtime.evaluation import Row, gains_by_prompt, guard_gains, measure, under
 from bigpe.runtime.stack import Services
 from bigpe.services.values import Instruction, Value

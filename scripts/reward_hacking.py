@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from bigpe.agents.intervals import PairedSummary, paired_summary
 from bigpe.agents.pool import PoolRow
-from bigpe.agents.statistics import PairedSummary, paired_summary
 from bigpe.runtime.comparison import Compared, Evaluation
 from bigpe.runtime.evaluate import Settings, evaluate
 from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated

@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, a
 
 from modelled_pictures import score, worth
 
-from bigpe.agents import proposing
+from bigpe.agents import clause_plan, proposing
 from bigpe.agents.campaign import Campaign
+from bigpe.agents.intervals import mean_interval
 from bigpe.agents.messages import (
     CritiqueRequested,
     Gradient,
@@ -45,8 +46,8 @@ from bigpe.agents.messages import (
     start_run,
 )
 from bigpe.agents.modifier import RETRIEVED
+from bigpe.agents.moments import mean
 from bigpe.agents.rules import GROWTH, RULES
-from bigpe.agents.statistics import mean, mean_interval
 from bigpe.agents.wording import compose, focus_rows
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime import experiment_tables
@@ -98,7 +99,7 @@ class Library:
 def rewritten(instruction: Instruction, naive: str, seed: int) -> str:
     """What the modelled Generator makes of a prompt."""
     rng = random.Random(seed)
-    clauses = proposing.clauses_of(instruction)
+    clauses = clause_plan.clauses_of(instruction)
     kept = [clause for clause in clauses if rng.random() < KEPT]
     if not clauses:
         kept = rng.sample(JUNK, 2)

@@ -28,7 +28,9 @@ from figures import say  # noqa: E402
 from peers.task import SEEDS, Bench, load_task  # noqa: E402
 from world_truth import effects  # noqa: E402
 
-from bigpe.agents.statistics import mean, mean_interval, rank_correlation  # noqa: E402
+from bigpe.agents.agreement import rank_correlation  # noqa: E402
+from bigpe.agents.intervals import mean_interval  # noqa: E402
+from bigpe.agents.moments import mean  # noqa: E402
 from bigpe.agents.terms import contains_term  # noqa: E402
 from bigpe.runtime.evaluation import Treatment, gains_by_prompt, measure  # noqa: E402
 from bigpe.runtime.experiment_cells import newest, read_cells  # noqa: E402

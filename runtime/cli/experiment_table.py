@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.cli.common import json_option, print_json
 from bigpe.runtime.cli.experiment import (
     Target,

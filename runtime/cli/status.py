@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from bigpe.agents.budget import forecast
+from bigpe.agents.budget_account import forecast
 from bigpe.agents.diagnostics import Finding
 from bigpe.agents.messages import PoolChanged, parse_message
 from bigpe.runtime.cli.common import (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.facts import CurvePoint, RoundFacts
 
 WIDTH, HEIGHT = 1280.0, 290.0

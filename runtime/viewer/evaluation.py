@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, PromptLine
 from bigpe.runtime.evaluation import Row
 from bigpe.runtime.evaluation_views import sentences

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.facts import ArmFacts, RunFacts
 from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.differences import Piece, word_difference

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from bigpe.agents.budget import forecast
-from bigpe.agents.statistics import Interval
+from bigpe.agents.budget_account import forecast
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.expectation import amounts, told_use
 from bigpe.runtime.facts import ArmFacts, RunFacts, ordered
 from bigpe.runtime.viewer.charts import Whisker, gain_chart, whiskers

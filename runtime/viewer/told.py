@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 
 ACTORS = ("coordinator", "generator", "renderer", "scorer", "gradient", "modifier", "session")
 """Those with a colour of their own."""

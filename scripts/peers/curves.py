@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bigpe.agents.statistics import Interval, mean, mean_interval
+from bigpe.agents.intervals import Interval, mean_interval
+from bigpe.agents.moments import mean
 from bigpe.runtime import experiment_tables
 from bigpe.runtime.experiment_cells import Cell, newest
 from bigpe.runtime.experiment_contrasts import differences

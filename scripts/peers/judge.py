@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bigpe.agents.moments import mean
 from bigpe.agents.rewriting import rewrite
-from bigpe.agents.statistics import mean
 from bigpe.runtime.evaluation import gains_by_prompt, image_seed, measure, under
 from bigpe.runtime.plan import seed_instructions
 from bigpe.runtime.stack import Services

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bigpe.agents.statistics import mean
+from bigpe.agents.moments import mean
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.lending import Models
 from bigpe.runtime.project import Project

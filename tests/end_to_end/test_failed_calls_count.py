@@ -11,7 +11,7 @@ from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 from support.fakes import FakeLlm, rng_of
 from support.runs import CONFIG, open_fake
 
-from bigpe.agents.budget import Prices
+from bigpe.agents.usage import Prices
 from bigpe.runtime.ledger import read_ledger
 from bigpe.services.errors import TransientLlmError
 from bigpe.services.store import Store

@@ -18,7 +18,7 @@ from markupsafe import escape
 from support.pages import EVIL, Served, pages_of, serving, tab
 from support.runs import run_fake
 
-from bigpe.agents.statistics import cohen_kappa, share_interval
+from bigpe.agents.agreement import cohen_kappa, share_interval
 from bigpe.runtime.cli.rate import rate
 from bigpe.runtime.evaluation import Row, under
 from bigpe.runtime.project import Project

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support import campaigns
 from support.campaigns import bodies, change, drive, go_on, plan
 
-from bigpe.agents.budget import RESOURCES, Limits, Prices, Resource, Usage, amount, forecast
+from bigpe.agents.budget_account import forecast
 from bigpe.agents.messages import (
     CritiqueRequested,
     GradientsComputed,
@@ -24,6 +24,7 @@ from bigpe.agents.messages import (
     RunStopped,
     StepFailed,
 )
+from bigpe.agents.usage import RESOURCES, Limits, Prices, Resource, Usage, amount
 from bigpe.services.values import LlmUsage, digest
 
 PRICES = {

@@ -137,7 +137,7 @@ def test_a_snapshot_does_not_grow_with_the_rounds(
 ) -> None:
     """Though every round proposes another instruction; but for 11 bytes of each that has left."""
     monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 30)
-    monkeypatch.setattr("bigpe.agents.account.REMEMBERED", 100)
+    monkeypatch.setattr("bigpe.agents.budget_account.REMEMBERED", 100)
     monkeypatch.setattr("bigpe.agents.rounds.tabulate", lambda *_, **__: ())
     campaign, sizes, admitted = Campaign(), dict[int, int](), 0
     wanted = plan(rounds=800, concurrency=2, policy={"name": policy})

@@ -9,7 +9,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.agents.statistics import Interval
+from bigpe.agents.intervals import Interval
 from bigpe.runtime.facts import CurvePoint, RoundFacts
 from bigpe.runtime.viewer.charts import gain_chart, whiskers
 from bigpe.runtime.viewer.differences import LONGEST, word_difference

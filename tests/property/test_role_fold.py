@@ -13,7 +13,6 @@ from support.campaigns import answer, bodies, drive, plan
 
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.campaign_plan import CampaignPlan
-from bigpe.agents.gating import items_of
 from bigpe.agents.messages import (
     CritiqueRequested,
     Gradient,
@@ -28,6 +27,7 @@ from bigpe.agents.messages import (
     parse_message,
     start_run,
 )
+from bigpe.agents.plugin_state import items_of
 from bigpe.agents.role_messages import (
     GateDecided,
     GateRule,

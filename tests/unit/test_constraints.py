@@ -15,6 +15,7 @@ from support.fakes import FakeLlm
 from support.packages import installed
 from support.runs import CONFIG, run_fake
 
+from bigpe.agents.clause_plan import clauses_of
 from bigpe.agents.constraints import Constraints
 from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import (
@@ -24,7 +25,7 @@ from bigpe.agents.messages import (
     PromptsRewritten,
     parse_message,
 )
-from bigpe.agents.proposing import Proposal, Rejection, clauses_of, propose
+from bigpe.agents.proposing import Proposal, Rejection, propose
 from bigpe.agents.rewriting import rewrite
 from bigpe.agents.terms import contains_term
 from bigpe.runtime.config import BigpeConfig, load_config

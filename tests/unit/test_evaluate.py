@@ -17,9 +17,9 @@ from support.fake_pictures import rng_of
 from support.fakes import FakeScorer
 from support.runs import CONFIG, open_fake, open_fake_evaluated, repeated_calls, run_fake
 
-from bigpe.agents.budget import Prices
 from bigpe.agents.pool import PoolRow
 from bigpe.agents.terms import subject_words, words
+from bigpe.agents.usage import Prices
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.comparison import Evaluation, compare
 from bigpe.runtime.evaluate import Progress, Settings, evaluate

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress, ttest_rel
 
-from bigpe.agents.statistics import holm, student_p
+from bigpe.agents.significance import holm, student_p
 from bigpe.runtime.experiment_cells import Cell, append_cell
 from bigpe.runtime.experiment_contrasts import contrasts, further_tables, trends
 from bigpe.runtime.experiment_plots import curves_svg

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.runs import CONFIG, run_fake
 
-from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.messages import ImageScored, PlanChanged, RunStarted, parse_message
+from bigpe.agents.usage import Limits, Prices
 from bigpe.runtime import facts, run_reader
 from bigpe.runtime.health import findings_of
 from bigpe.runtime.history import replayed_campaign

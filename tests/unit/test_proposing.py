@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from support.asks import ScriptedAsks, said_in
 
+from bigpe.agents.clause_plan import EXPLORED, MAX_CLAUSES, clauses_of
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient
 from bigpe.agents.proposing import (
     CANDIDATES,
-    EXPLORED,
-    MAX_CLAUSES,
     MAX_TEXT_WORDS,
     Proposal,
     Rejection,
-    clauses_of,
     propose,
 )
 from bigpe.agents.terms import contains_term

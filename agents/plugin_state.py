@@ -1,7 +1,7 @@
-"""Gates: an answer waits until the roles that guard it have judged it. Part of the fold, and pure.
+"""State of the plugin actors in the fold: answers that wait for gates, and reports of observers.
 
-Gates of one kind of answer are asked one after the other, in the order of their names, each about
-what the one before left.
+Gates of one kind of answer judge one after the other, ordered by name. Each gate judges the answer
+as the previous gate left it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from bigpe.agents.messages import (
     parse_message,
 )
 from bigpe.agents.role_messages import GateDecided, GateRule, Judgement, ReviewRequested
-from bigpe.services.values import Instruction
+from bigpe.services.values import Instruction, LlmUsage
 
 Answer = PromptsRewritten | GradientsComputed | InstructionsProposed
 
 
 class Refused(NamedTuple):
-    """A required gate failed: the run must stop, and the answer is lost."""
+    """The failure of a required gate: the run must stop, and the answer is lost."""
 
     answer: Answer
     gate: str
@@ -37,31 +37,31 @@ class Refused(NamedTuple):
 @dataclass
 class _Held:
     body: str
-    """The answer as it stands, JSON."""
+    """The answer after the gates so far, JSON."""
     gates_left: tuple[GateRule, ...]
-    """The first of them was asked."""
+    """The gates that have not decided; the first one has the request."""
 
 
 @dataclass
 class Gates:
-    """The answers that wait for a gate."""
+    """Answers that wait for the decision of a gate."""
 
     held: dict[str, _Held] = field(default_factory=dict[str, _Held])
-    """By the id of the ReviewRequested."""
+    """By the id of the pending ReviewRequested."""
 
     def ask(self, answer: Answer, rules: Sequence[GateRule]) -> ReviewRequested | Answer:
-        """The question to the first gate that guards the answer, or the answer itself."""
+        """The request to the first gate for this kind of answer, or the answer if there is none."""
         guards = [rule for rule in rules if rule.before == answer.kind]
         return self._next(answer, sorted(guards, key=lambda rule: rule.name))
 
     def decide(self, decision: GateDecided) -> ReviewRequested | Answer:
-        """What follows of a gate's answer: the next gate's question, or the judged answer."""
+        """The request to the next gate after a decision, or the judged answer."""
         held = self.held.pop(decision.parent)
         answer = judged(_parsed(held.body), decision.role, decision.judgements)
         return self._next(answer, held.gates_left[1:])
 
     def fail(self, review: str) -> ReviewRequested | Answer | Refused:
-        """What follows of a gate's failure to answer the ReviewRequested of that id."""
+        """The outcome of a failed review: the next request, the answer unjudged, or Refused."""
         held = self.held.pop(review)
         if held.gates_left[0].required:
             return Refused(_parsed(held.body), held.gates_left[0].name)
@@ -81,7 +81,7 @@ class Gates:
 
 
 def speaker_of(answer: Answer) -> str:
-    """The role that gave the answer."""
+    """The role that wrote the answer."""
     match answer:
         case PromptsRewritten():
             return "generator"
@@ -116,31 +116,34 @@ def judged(answer: Answer, gate: str, judgements: Sequence[Judgement]) -> Answer
     match answer:
         case PromptsRewritten():
             rewrites = tuple(
-                _rewrite(one, gate, by_item.get(i)) for i, one in enumerate(answer.rewrites)
+                _rewrite(rewrite, gate, by_item.get(i)) for i, rewrite in enumerate(answer.rewrites)
             )
             return answer.model_copy(update={"rewrites": rewrites})
         case GradientsComputed():
-            gradients = [_gradient(one, by_item.get(i)) for i, one in enumerate(answer.gradients)]
-            return answer.model_copy(update={"gradients": tuple(g for g in gradients if g)})
+            judged_gradients = (
+                _gradient(gradient, by_item.get(i)) for i, gradient in enumerate(answer.gradients)
+            )
+            kept = tuple(gradient for gradient in judged_gradients if gradient is not None)
+            return answer.model_copy(update={"gradients": kept})
         case InstructionsProposed():
             return _proposals(answer, gate, by_item)
 
 
-def _rewrite(one: Rewritten, gate: str, judgement: Judgement | None) -> Rewritten:
-    if judgement is None or judgement.verdict == "keep" or one.fallback is not None:
-        return one
+def _rewrite(rewrite: Rewritten, gate: str, judgement: Judgement | None) -> Rewritten:
+    if judgement is None or judgement.verdict == "keep" or rewrite.fallback is not None:
+        return rewrite
     if judgement.verdict == "amend":
-        return one.model_copy(update={"text": judgement.text})
+        return rewrite.model_copy(update={"text": judgement.text})
     reason = f"vetoed by {gate}: {judgement.reason}"
-    return one.model_copy(update={"text": one.naive, "fallback": reason})
+    return rewrite.model_copy(update={"text": rewrite.naive, "fallback": reason})
 
 
-def _gradient(one: Gradient, judgement: Judgement | None) -> Gradient | None:
+def _gradient(gradient: Gradient, judgement: Judgement | None) -> Gradient | None:
     if judgement is None or judgement.verdict == "keep":
-        return one
+        return gradient
     if judgement.verdict == "veto":
         return None
-    return one.model_copy(update={"improvement": judgement.text})
+    return gradient.model_copy(update={"improvement": judgement.text})
 
 
 def _proposals(
@@ -161,3 +164,44 @@ def _proposals(
             amended = Instruction(text=judgement.text, exemplars=proposal.instruction.exemplars)
             kept.append(proposal.model_copy(update={"instruction": amended}))
     return answer.model_copy(update={"proposals": tuple(kept), "refused": tuple(refused)})
+
+
+@dataclass
+class Attendance:
+    """The observers of the run and their reports, each kept until its round is counted.
+
+    An observer reports its usage for round N after it has read all of round N. The report is
+    counted when round N+1 is settled, which waits for it. So the total does not depend on arrival
+    order, and an observer has one round of time before it delays the run.
+    """
+
+    since: dict[str, int] = field(default_factory=dict[str, int])
+    """By observer: the first round that it reports on."""
+    ever: list[str] = field(default_factory=list[str])
+    """All present and former observers."""
+    reports: dict[int, dict[str, LlmUsage]] = field(default_factory=dict[int, dict[str, LlmUsage]])
+    """Reports not counted yet, by round and observer."""
+    changes: int = 0
+    """Number of RolesChanged since the start."""
+
+    def set(self, observers: Sequence[str], following: int) -> None:
+        """Replace the observers. New observers report from round `following` on."""
+        self.since = {name: self.since.get(name, following) for name in sorted(observers)}
+        self.ever += [name for name in self.since if name not in self.ever]
+
+    def expects(self, name: str, round: int) -> bool:
+        """Whether the observer was present in that round; else it joined later."""
+        return name in self.since and round >= self.since[name]
+
+    def report(self, name: str, round: int, usage: LlmUsage) -> None:
+        """Keep a report until its round is counted."""
+        self.reports.setdefault(round, {})[name] = usage
+
+    def complete(self, round: int) -> bool:
+        """Whether all expected reports of the round have arrived."""
+        arrived = self.reports.get(round, {})
+        return all(name in arrived for name, first in self.since.items() if round >= first)
+
+    def count(self, round: int) -> dict[str, LlmUsage]:
+        """Remove and return the reports of the round, ordered by observer."""
+        return dict(sorted(self.reports.pop(round, {}).items()))
