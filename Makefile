@@ -68,19 +68,19 @@ bench:
 	@test -f $(EMOJI) || apt-get install -qq -y --no-install-recommends fonts-noto-color-emoji >&2 \
 	|| { echo "bench_embedded paints with fonts-noto-color-emoji" >&2; exit 1; }
 	@for name in $(BENCHES); do \
-		echo "bench_$$name ..." >&2; $(PY) -P scripts/bench_$$name.py $(QUICK) || exit 1; \
+		echo "bench_$$name ..." >&2; $(PY) scripts benchmarks.bench_$$name $(QUICK) || exit 1; \
 	done
-	@$(PY) -P scripts/bench_peers.py --figures
+	@$(PY) scripts peers.bench_peers --figures
 
 parity: setup
-	$(PY) scripts/scorer_parity.py
+	$(PY) scripts parity.scorer_parity
 
-# What is missing of bench-dev; `scripts/bench_peers.py --bench final` is the published figure.
+# What is missing of bench-dev; `python scripts peers.bench_peers --bench final` is the published figure.
 peers: models
-	$(PY) scripts/bench_peers.py
+	$(PY) scripts peers.bench_peers
 
 chaos: models
-	$(PY) scripts/chaos.py --kills 200 --embedded 24
+	$(PY) scripts chaos --kills 200 --embedded 24
 
 # Broken links and pages that the navigation lacks are errors.
 docs: setup
@@ -93,7 +93,7 @@ dist: setup
 
 # Not part of `make test`: it downloads all packages into a fresh environment.
 smoke: dist
-	scripts/smoke.sh
+	.ci/smoke.sh
 
 clean:
 	rm -rf .venv build/tree build/lib build/bdist* dist *.egg-info

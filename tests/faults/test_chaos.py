@@ -1,4 +1,4 @@
-"""scripts/chaos.py: 20 kills here, and the figures of the long run that were committed."""
+"""scripts/chaos/: 20 kills here, and the figures of the long run that were committed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.aftermath import Findings
-from support.killing import STATES, Trial, Undisturbed, fake_config, over_life, state_of
-from support.marks import Mark
-from support.stages import ForkedStage
+from chaos.activity_marks import Mark
+from chaos.crash_checks import Findings
+from chaos.launchers import ForkedStage
+from chaos.process_killer import STATES, Trial, Undisturbed, fake_config, over_life, state_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
@@ -50,7 +50,7 @@ def test_the_committed_figures_meet_their_bars() -> None:
 @pytest.mark.timeout(900)
 def test_twenty_kills_lose_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, "-P", str(ROOT / "scripts/chaos.py"), "--quick"],
+        [sys.executable, str(ROOT / "scripts"), "chaos", "--quick"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.runs import CONFIG, open_fake, run_fake, transcript
+from support.import_paths import import_path
 
 from bigpe.services.errors import StoreError
+from bigpe.testing.runs import CONFIG, open_fake, run_fake, transcript
 
-TESTS = Path(__file__).resolve().parent.parent
 SMALL = {"run": {**CONFIG["run"], "rounds": 4}}
 LATEST_S = 240.0
 
@@ -53,7 +53,7 @@ def start(program: str, *words: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", program, *words],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": import_path()},
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline()

@@ -7,8 +7,6 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import campaigns
-from support.campaigns import bodies, change, drive, go_on, plan
 
 from bigpe.agents.budget import RESOURCES, Limits, Prices, Resource, Usage, amount, forecast
 from bigpe.agents.messages import (
@@ -25,6 +23,8 @@ from bigpe.agents.messages import (
     StepFailed,
 )
 from bigpe.services.values import LlmUsage, digest
+from bigpe.testing import campaigns
+from bigpe.testing.campaigns import bodies, change, drive, go_on, plan
 
 PRICES = {
     "llm": {

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.campaigns import answer, answer_anew, bodies, drive, plan
 
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import (
@@ -25,6 +24,7 @@ from bigpe.agents.messages import (
     parse_message,
     start_run,
 )
+from bigpe.testing.campaigns import answer, answer_anew, bodies, drive, plan
 
 
 @settings(max_examples=25, deadline=None)

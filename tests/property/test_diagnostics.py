@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulations import simulate_diagnostics
 
 from bigpe.agents import detectors
 from bigpe.agents.diagnostics import (
@@ -201,11 +201,6 @@ def test_the_committed_simulation_meets_the_bars() -> None:
 
 
 def test_a_small_simulation_agrees_with_the_committed_one() -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import simulate_diagnostics
-    finally:
-        sys.path.pop(0)
     told = {f["figure"]: f for f in map(json.loads, GOLDEN.read_text("utf-8").splitlines())}
     for fault in FAULTS:
         alarms, noticed, silent = simulate_diagnostics.rates(fault, 150, seed=3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
-from support.effort import lines_run, peak_bytes
+from support.work_counters import lines_run, peak_bytes
 
 from bigpe.agents import evidence
 from bigpe.agents.evidence import EvidenceRow, Pair, tabulate

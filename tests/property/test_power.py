@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from simulations import simulate_plan
 
 from bigpe.agents.power import SURE, SpreadParts, power, prompts_needed, spread_parts
 
@@ -93,11 +93,6 @@ def test_the_committed_simulation_of_plans_keeps_their_promise() -> None:
 
 
 def test_a_small_simulation_of_plans_agrees_with_the_committed_one() -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import simulate_plan
-    finally:
-        sys.path.pop(0)
     told = figures()
     for figure in simulate_plan.simulate(runs=60, seed=1):
         p = told[figure["figure"]]

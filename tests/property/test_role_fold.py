@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.campaigns import answer, bodies, drive, plan
 
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.campaign_plan import CampaignPlan
@@ -37,6 +36,7 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.services.values import LlmUsage
+from bigpe.testing.campaigns import answer, bodies, drive, plan
 
 ONE_CALL = LlmUsage(calls=1, prompt_tokens=10, completion_tokens=5)
 Reply = Callable[[Message], list[Message]]

@@ -6,7 +6,7 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.effort import lines_run
+from support.work_counters import lines_run
 
 from bigpe.agents.diagnostics import WINDOW
 from bigpe.agents.diversity import Sayings, content, distance

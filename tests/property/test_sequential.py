@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from simulations import simulate_coverage
 
 from bigpe.agents.sequential import (
     FIRST_LOOK,
@@ -125,11 +125,6 @@ def test_the_committed_simulation_covers_at_every_stopping_rule() -> None:
 
 
 def test_a_small_simulation_agrees_with_the_committed_one() -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import simulate_coverage
-    finally:
-        sys.path.pop(0)
     golden = {figure["figure"]: figure["value"] for figure in figures()}
     found = simulate_coverage.simulate(runs=400, looks=80, seed=1)
     assert {figure["figure"] for figure in found} == set(golden)

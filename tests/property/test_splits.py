@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
-from support.effort import lines_run, peak_bytes
+from support.work_counters import lines_run, peak_bytes
 
 from bigpe.prompts.library import naive_prompts
 from bigpe.services.splits import FEWEST_GROUPS, NEAR, assign, normal_form, split

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.services import migrations
-from support.runs import open_fake, run_fake
+from bigpe.testing.runs import open_fake, run_fake
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 DONE: dict[str, Any] = {

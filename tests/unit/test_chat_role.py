@@ -11,8 +11,6 @@ from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.messages import TextMessage
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core import CancellationToken
-from support.fakes import FakeLlm
-from support.runs import run_fake
 
 from bigpe.agents.chat_role import ChatRole, as_chat_agent
 from bigpe.agents.constraints import Constraints
@@ -22,6 +20,8 @@ from bigpe.services.embedded_llm import EmbeddedLlmClient
 from bigpe.services.errors import DataError
 from bigpe.services.store import Store
 from bigpe.services.values import Exemplar, Instruction
+from bigpe.testing.fakes import FakeLlm
+from bigpe.testing.runs import run_fake
 
 INSTRUCTION = Instruction(
     text="Add a word.",

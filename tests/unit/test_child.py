@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers_models import TEST_ENV
+from support.tiny_models import TEST_ENV
 
 from bigpe.services.child import Child
 from bigpe.services.errors import (
@@ -31,7 +31,7 @@ from bigpe.services.errors import (
 
 @asynccontextmanager
 async def scripted(config: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Child]:
-    factory = settings.pop("factory", "helpers_models:scripted")
+    factory = settings.pop("factory", "support.tiny_models:scripted")
     child = Child(factory, {"env": TEST_ENV, **(config or {})}, name="test", **settings)
     try:
         yield child
@@ -204,10 +204,10 @@ def test_the_child_dies_with_its_parent() -> None:
     program = """
         import asyncio
         from bigpe.services.child import Child
-        from helpers_models import TEST_ENV
+        from support.tiny_models import TEST_ENV
 
         async def main():
-            child = Child("helpers_models:scripted", {"env": TEST_ENV}, name="test")
+            child = Child("support.tiny_models:scripted", {"env": TEST_ENV}, name="test")
             print((await child.call("pid", {}))["pid"], flush=True)
             await child.call("sleep", {"seconds": 60})
 

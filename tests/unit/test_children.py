@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from helpers_models import TEST_ENV
+from support.tiny_models import TEST_ENV
 
 from bigpe.services.child import Child
 from bigpe.services.children import Children
@@ -17,7 +17,7 @@ from bigpe.services.errors import ConfigError, ServiceError
 
 
 def scripted(**config: str) -> Child:
-    return Child("helpers_models:scripted", {"env": TEST_ENV, **config}, name="test")
+    return Child("support.tiny_models:scripted", {"env": TEST_ENV, **config}, name="test")
 
 
 async def pid(children: Children) -> int:

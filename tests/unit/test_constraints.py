@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.asks import ScriptedAsks
-from support.fakes import FakeLlm
-from support.packages import installed
-from support.runs import CONFIG, run_fake
+from support.llm_stubs import ScriptedAsks
+from support.plugin_packages import installed
 
 from bigpe.agents.constraints import Constraints
 from bigpe.agents.evidence import EvidenceRow
@@ -34,6 +32,8 @@ from bigpe.runtime.session import Session
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
 from bigpe.services.values import Exemplar, Instruction
+from bigpe.testing.fakes import FakeLlm
+from bigpe.testing.runs import CONFIG, run_fake
 
 PLAIN = Instruction(text="Add details.")
 CHECKS: list[tuple[dict[str, Any], str, str | None]] = [
@@ -197,7 +197,7 @@ def test_word_files_are_read_with_the_configuration(tmp_path: Path) -> None:
 
 async def test_a_run_remembers_the_words_not_the_file(tmp_path: Path) -> None:
     """So a file that changes is a changed configuration, and resuming needs no file."""
-    from support.runs import open_fake
+    from bigpe.testing.runs import open_fake
 
     words = tmp_path / "words.txt"
     words.write_text("gore", "utf-8")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.fakes import LIMIT
-from support.runs import open_fake
-
 from bigpe.agents.messages import ImageScored
 from bigpe.runtime.transcript import describe
+from bigpe.testing.fakes import LIMIT
+from bigpe.testing.runs import open_fake
 
 ANIMALS = (
     "cat",

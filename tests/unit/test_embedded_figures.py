@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import open_fake_evaluated, run_fake
+from benchmarks.bench_embedded import demo_figures
+from embedded_world.embedded.demo_runs import Judged, judged
 
 from bigpe.runtime.comparison import Compared
 from bigpe.runtime.evaluate import Settings, evaluate
 from bigpe.services.fingerprints import folder_fingerprint
+from bigpe.testing.runs import open_fake_evaluated, run_fake
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from bench_embedded import demo_figures  # noqa: E402
-from embedded.demo_runs import Judged, judged  # noqa: E402
-
 EMBEDDED = ROOT / "services/embedded"
 LINES = (ROOT / "docs/figures/embedded.jsonl").read_text("utf-8").splitlines()
 FIGURES: dict[str, dict[str, Any]] = {row["figure"]: row for row in map(json.loads, LINES)}

@@ -13,9 +13,6 @@ from typing import Any
 import pytest
 from PIL import Image as Pictures
 from rich.console import Console
-from support.fake_pictures import rng_of
-from support.fakes import FakeScorer
-from support.runs import CONFIG, open_fake, open_fake_evaluated, repeated_calls, run_fake
 
 from bigpe.agents.budget import Prices
 from bigpe.agents.pool import PoolRow
@@ -31,6 +28,9 @@ from bigpe.runtime.selection import select_best
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
 from bigpe.services.values import Exemplar, Instruction, Score, ScoreRequest
+from bigpe.testing.fake_images import rng_of
+from bigpe.testing.fakes import FakeScorer
+from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, repeated_calls, run_fake
 
 GUARDED = {
     "run": {**CONFIG["run"], "rounds": 3},

@@ -181,6 +181,6 @@ def test_the_page_shows_the_race_against_other_optimisers(tmp_path: Path) -> Non
             one = cell(f"{method}@{budget}", seed, gain + 0.01 * seed, **found)
             append_cell(tmp_path / "peers-dev.jsonl", one)
     page = report_html(tmp_path)
-    assert "less gepa@400" in page and "scripts/bench_peers.py --bench final" in page
+    assert "less gepa@400" in page and "python scripts peers.bench_peers --bench final" in page
     # Paired by seed, so the seeds' own spread is gone.
     assert "<td>bigpe@200</td><td>3</td>" in page and "+1.00 [+1.00, +1.00]" in page

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
-from support.runs import messages_of
 
 from bigpe.agents.messages import ArmPulled
 from bigpe.runtime.config import BigpeConfig, check_config
@@ -22,6 +20,8 @@ from bigpe.runtime.lending import Models, Stopwatches, lend
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import messages_of
 
 BASE: dict[str, Any] = {"run": {"batch_size": 3, "concurrency": 2, "pilot_prompts": 2}}
 

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.runs import CONFIG, run_fake
 
 from bigpe.agents.budget import Limits, Prices
 from bigpe.agents.messages import ImageScored, PlanChanged, RunStarted, parse_message
@@ -18,6 +17,7 @@ from bigpe.runtime.health import findings_of
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.run_reader import RunReader
 from bigpe.services.store import Store
+from bigpe.testing.runs import CONFIG, run_fake
 
 PAPER = {**CONFIG, "policy": {"name": "paper"}}
 

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import open_fake, run_fake
 
 from bigpe.runtime.garbage import sweep
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import RunLockedError
 from bigpe.services.store import Store
+from bigpe.testing.runs import open_fake, run_fake
 
 CONFIG = {"run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2}}
 WITHOUT_PICTURES = {"payment", "run", "delivery", "professional", "tally"}

@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
-from support.fake_pictures import AnyPrompt
-from support.fakes import FakeLlm, FakeRenderer
-from support.runs import CONFIG, open_fake, run_fake
 
 from bigpe.agents.diagnostics import diagnose
 from bigpe.agents.messages import parse_message
@@ -25,6 +22,9 @@ from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
 from bigpe.services.paging import page
+from bigpe.testing.fake_images import AnyPrompt
+from bigpe.testing.fakes import FakeLlm, FakeRenderer
+from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 
 class Rambling(FakeLlm):

@@ -7,13 +7,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.runtime.evaluation import PLAIN, measure
 from bigpe.services.errors import ConfigError, HeldOutError, StoreError
 from bigpe.services.store import SEALED, Store
 from bigpe.services.values import ScoreRequest
+from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 SHORT = {"run": {**CONFIG["run"], "rounds": 3}}
 REPORT = {"run": "main", "split": "test", "body": "{}", "ts": 0.0}

@@ -11,10 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 from support.http_pictures import Answer, Asked, PictureServer, picture, told
-from support.runs import CONFIG, NO_WAIT, repeated_calls, run_fake, transcript
-from support.workers import TOKEN, TOKEN_ENV, WorkerServer, render_worker, score_worker
+from support.worker_servers import TOKEN, TOKEN_ENV, WorkerServer, render_worker, score_worker
 
 from bigpe.runtime import serve
 from bigpe.runtime.project import Project
@@ -28,6 +26,8 @@ from bigpe.services.render import RenderConfig, Renderer
 from bigpe.services.score import ScoreConfig, Scorer
 from bigpe.services.serving import RecentBlobs, RenderEnd
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import CONFIG, NO_WAIT, repeated_calls, run_fake, transcript
 
 Keep = Callable[[Any], Any]
 

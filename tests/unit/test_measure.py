@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
-from support.runs import CONFIG, NO_WAIT, open_fake_evaluated, repeated_calls, run_fake
 
 from bigpe.runtime.evaluated_run import EvaluatedRun
 from bigpe.runtime.evaluation import (
@@ -24,6 +22,8 @@ from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError, StoreError, TransientServiceError
 from bigpe.services.values import Exemplar, Image, Instruction, RenderRequest
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import CONFIG, NO_WAIT, open_fake_evaluated, repeated_calls, run_fake
 
 GUARDED = {
     "run": {**CONFIG["run"], "rounds": 1},

@@ -15,9 +15,9 @@ import pytest
 import torch
 import transformers
 from click.testing import CliRunner
+from parity import open_clip_toy as toy
 from PIL import Image as Pictures
 from safetensors.torch import save_file
-from support import open_clip_toy as toy
 
 from bigpe.runtime.cli import cli
 from bigpe.services.blobs import BlobStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.world import UTILITY, WORLD, matcher
+from support.world_terms import UTILITY, WORLD, matcher
 
 from bigpe.prompts.templates import seed_texts, template
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import open_clip_toy as toy
+from parity import open_clip_toy as toy
 
 from bigpe.services.blobs import BlobStore
 from bigpe.services.clip_checkpoints import convert_checkpoint, pull_official
@@ -23,7 +23,7 @@ from bigpe.services.score import ScoreConfig
 GOLDEN = json.loads(
     (Path(__file__).resolve().parents[1] / "golden" / "hpsv2_scores.json").read_text("utf-8")
 )
-"""Made by scripts/scorer_parity.py with the code of the hpsv2 wheel."""
+"""Made by scripts/parity/scorer_parity.py with the code of the hpsv2 wheel."""
 HPS = OFFICIAL["hpsv2.1"]
 
 

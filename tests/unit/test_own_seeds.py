@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.runs import CONFIG, messages_of, run_fake
 
 from bigpe.agents.messages import RunStarted
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.plan import seed_instructions, seeds_for
 from bigpe.services.errors import ConfigError
 from bigpe.services.values import Exemplar, Instruction
+from bigpe.testing.runs import CONFIG, messages_of, run_fake
 
 OWN = """
 [[seed]]

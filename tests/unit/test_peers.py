@@ -12,8 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.asks import ScriptedAsks
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
+from peers import curves
+from peers.arena import Arena
+from peers.bench_peers import cell_digest
+from peers.judge import best_of_n, heldout
+from peers.ledger import RenderLedger, Spent
+from peers.meta import PromptEngineer
+from peers.methods import METHODS, Place
+from peers.pairs import pairs_csv, pairs_markdown, pairs_of
+from peers.realise import phrases_of, realise
+from peers.server import PeerFailed, race
+from peers.task import METHOD_RULES, SEEDS, bench_file, load_task
+from support.llm_stubs import ScriptedAsks
 
 from bigpe.runtime.config import check_config
 from bigpe.runtime.experiment_cells import Cell
@@ -25,23 +35,9 @@ from bigpe.services.blobs import BlobStore
 from bigpe.services.effects import Effects
 from bigpe.services.splits import split
 from bigpe.services.store import Store
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-from bench_peers import cell_digest  # noqa: E402
-from peers import curves  # noqa: E402
-from peers.arena import Arena  # noqa: E402
-from peers.judge import best_of_n, heldout  # noqa: E402
-from peers.ledger import RenderLedger, Spent  # noqa: E402
-from peers.meta import PromptEngineer  # noqa: E402
-from peers.methods import METHODS, Place  # noqa: E402
-from peers.pairs import pairs_csv, pairs_markdown, pairs_of  # noqa: E402
-from peers.realise import phrases_of, realise  # noqa: E402
-from peers.server import PeerFailed, race  # noqa: E402
-from peers.task import METHOD_RULES, SEEDS, bench_file, load_task  # noqa: E402
-
-STUB = str(Path(__file__).resolve().parents[1] / "support" / "peer_stub.py")
+STUB = "race_stub.py"
 
 
 def models(folder: Path) -> Models:

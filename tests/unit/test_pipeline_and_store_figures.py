@@ -55,15 +55,15 @@ def test_the_bars_that_are_met_stay_met() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "part", "names"),
+    ("module", "part", "names"),
     [
-        ("bench_pipeline.py", "fakes", NAMES["pipeline"][:2]),
-        ("bench_store.py", "throughput", NAMES["store"][:1]),
-        ("bench_store.py", "history", NAMES["store"][1:]),
+        ("benchmarks.bench_pipeline", "fakes", NAMES["pipeline"][:2]),
+        ("benchmarks.bench_store", "throughput", NAMES["store"][:1]),
+        ("benchmarks.bench_store", "history", NAMES["store"][1:]),
     ],
 )
-def test_the_scripts_measure(script: str, part: str, names: tuple[str, ...]) -> None:
-    command = [sys.executable, "-P", str(ROOT / "scripts" / script), "--quick", "--part", part]
+def test_the_scripts_measure(module: str, part: str, names: tuple[str, ...]) -> None:
+    command = [sys.executable, str(ROOT / "scripts"), module, "--quick", "--part", part]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     check(done.stdout, names)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from support.packages import installed
-from support.runs import CONFIG, messages_of, open_fake, run_fake, transcript
+from support.plugin_packages import installed
 
 from bigpe.agents.messages import (
     GradientsComputed,
@@ -28,6 +27,7 @@ from bigpe.runtime.config import check_config
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmRequest, Turn
 from bigpe.services.values import LlmAnswer
+from bigpe.testing.runs import CONFIG, messages_of, open_fake, run_fake, transcript
 
 CODE = '''
 import asyncio, threading

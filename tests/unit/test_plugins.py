@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.packages import installed
-from support.runs import CONFIG, open_fake, run_fake, transcript
+from support.plugin_packages import installed
 
 from bigpe.agents.messages import RewriteRequested
 from bigpe.agents.policies import PolicyConfig, make_policy
@@ -24,6 +23,7 @@ from bigpe.services.effects import Effects
 from bigpe.services.errors import ConfigError, PluginError
 from bigpe.services.store import Store
 from bigpe.services.values import RenderRequest, ScoreRequest
+from bigpe.testing.runs import CONFIG, open_fake, run_fake, transcript
 
 CODE = '''
 """Not the first line of anything."""

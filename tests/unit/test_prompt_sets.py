@@ -7,7 +7,7 @@ from collections import Counter
 from importlib.resources import files
 
 import pytest
-from support.world import UTILITY, WORLD, matcher
+from support.world_terms import UTILITY, WORLD, matcher
 
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.services.splits import normal_form

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.asks import ScriptedAsks, said_in
+from support.llm_stubs import ScriptedAsks, said_in
 
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.messages import Gradient

@@ -16,8 +16,6 @@ import pytest
 from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
 from support.fake_hub import TOKEN, FakeHub
-from support.fakes import FakeLlm
-from support.runs import CONFIG, open_fake_evaluated, run_fake
 
 import bigpe
 from bigpe.agents.constraints import Constraints
@@ -27,6 +25,8 @@ from bigpe.runtime.evaluate import Settings, evaluate
 from bigpe.runtime.hub import load_instruction
 from bigpe.runtime.published import LARGEST, read_published
 from bigpe.services.errors import ConfigError, DataError, ServiceError
+from bigpe.testing.fakes import FakeLlm
+from bigpe.testing.runs import CONFIG, open_fake_evaluated, run_fake
 
 RULES = {"constraints": {"banned": ["murky"]}}
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import ray as real_ray
 from pydantic import ValidationError
-from support.fakes import FakeLlm
-from support.ray_ends import different_end, refusing_end, render_end, score_end
-from support.runs import CONFIG, repeated_calls, run_fake, transcript
+from support.import_paths import import_path
+from support.ray_endpoints import different_end, refusing_end, render_end, score_end
 
 from bigpe.agents.role import RetryRule
 from bigpe.runtime.project import Project
@@ -30,6 +29,8 @@ from bigpe.services.ray_pool import RayPool
 from bigpe.services.remote import RemoteRenderer, RemoteScorer
 from bigpe.services.render import RenderConfig
 from bigpe.services.values import Image, RenderRequest
+from bigpe.testing.fakes import FakeLlm
+from bigpe.testing.runs import CONFIG, repeated_calls, run_fake, transcript
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -44,7 +45,7 @@ def ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Actors import what they serve by name.
-        patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+        patch.setenv("PYTHONPATH", import_path())
         real_ray.init(include_dashboard=False, num_cpus=2, log_to_driver=False)
         yield
         real_ray.shutdown()

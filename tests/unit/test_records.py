@@ -7,12 +7,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from support.runs import CONFIG, open_fake, run_fake
 
 from bigpe.agents.pool import Pool, PoolRow
 from bigpe.runtime import records
 from bigpe.runtime.history import replayed_campaign
 from bigpe.services.store import Store
+from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 PAPER = {"run": {**CONFIG["run"], "rounds": 20}, "policy": {"name": "paper"}}
 

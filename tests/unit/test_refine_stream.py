@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.fakes import FakeLlm
 
 from bigpe.agents.role import RetryRule
 from bigpe.runtime.cli import cli
 from bigpe.runtime.refine import AT_A_TIME, Refiner, refine_each
 from bigpe.services.errors import TransientLlmError
 from bigpe.services.values import Instruction
+from bigpe.testing.fakes import FakeLlm
 
 INSTRUCTION = Instruction(text="Name the light.")
 

@@ -6,13 +6,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
-from support.fakes import FakeLlm
+from support.import_paths import import_path
 
 from bigpe.agents.constraints import Constraints
 from bigpe.integrations.diffusers import KeptPromptWarning, RefinedPipeline, refined
@@ -20,6 +21,7 @@ from bigpe.services import embedded
 from bigpe.services.errors import ConfigError, LlmError, ServiceError
 from bigpe.services.llm import LlmConfig
 from bigpe.services.values import Exemplar, Instruction
+from bigpe.testing.fakes import FakeLlm
 
 SHOWN = Instruction(
     text="Add a word.", exemplars=(Exemplar(naive="a lamp", rewrite="a lamp, golden"),)
@@ -169,17 +171,16 @@ def test_the_embedded_pipeline_paints_the_refined_prompt() -> None:
     assert not np.array_equal(picture, painted(bare, naive))
 
 
-def test_an_interpreter_that_forgets_to_close_it_ends() -> None:
+def test_an_interpreter_that_forgets_to_close_it_ends(tmp_path: Path) -> None:
     code = (
-        "from support.fakes import FakeLlm\n"
+        "from bigpe.testing.fakes import FakeLlm\n"
         "from bigpe.integrations.diffusers import refined\n"
         "pipe = refined(lambda prompt: prompt, instruction='Add a word.', llm=FakeLlm())\n"
         "print(pipe('a red cat').startswith('a red cat'))\n"
     )
     command = [sys.executable, "-c", code]
-    folder = f"{__file__.rpartition('/unit/')[0]}"
     done = subprocess.run(
-        command, cwd=folder, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": folder},
+        command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": import_path()},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_models import TEST_ENV, DictMemo, make_pipeline
 from PIL import Image as Pictures
 from pydantic import ValidationError
+from support.tiny_models import TEST_ENV, DictMemo, make_pipeline
 
 from bigpe.services.blobs import BlobStore
 from bigpe.services.diffusers_backend import DiffusersBackend, _identity

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from peers.bench_peers import write_table
 
 from bigpe.runtime.experiment_cells import read_cells
 from bigpe.runtime.experiment_contrasts import contrasts, trends
@@ -15,10 +15,6 @@ from bigpe.runtime.experiment_grids import EXPERIMENTS
 from bigpe.runtime.experiment_tables import csv_text, markdown, tabulate_cells
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from bench_peers import write_table  # noqa: E402
-
 RESULTS = ROOT / "docs" / "results"
 RUN = [name for name in EXPERIMENTS if (RESULTS / "cells" / f"{name}.jsonl").exists()]
 
@@ -58,5 +54,5 @@ def test_the_races_tables_and_curves_stand_beside_its_cells(
         if path.suffix != ".svg":  # its bytes are matplotlib's affair
             shown = (RESULTS / path.name).read_text("utf-8")
             assert shown == path.read_text("utf-8"), (
-                f"run: scripts/bench_peers.py --figures{option}"
+                f"run: python scripts peers.bench_peers --figures{option}"
             )

@@ -9,19 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.fakes import FakeScorer
-from support.runs import open_fake, open_fake_evaluated
+from embedded_world import reward_hacking
+from embedded_world.embedded.reader_stage import Reader
 
 from bigpe.agents.terms import subject_kept
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
+from bigpe.testing.fakes import FakeScorer
+from bigpe.testing.runs import open_fake, open_fake_evaluated
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "docs/figures"
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import reward_hacking  # noqa: E402
-from embedded.reader_stage import Reader  # noqa: E402
 
 
 class AnySize(Reader):

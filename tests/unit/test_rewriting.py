@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.asks import ScriptedAsks, said_in
+from support.llm_stubs import ScriptedAsks, said_in
 
 from bigpe.agents.rewriting import ATTEMPTS, MAX_WORDS, Rewrite, clean, judge, rewrite
 from bigpe.services.errors import LlmError, TransientLlmError, UnusableAnswerError

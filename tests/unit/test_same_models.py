@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
-from support.runs import CONFIG, NO_WAIT, open_fake, run_fake, transcript
 
 from bigpe.agents.messages import PoolChanged
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import CONFIG, NO_WAIT, open_fake, run_fake, transcript
 
 SMALL: dict[str, Any] = {"run": {**CONFIG["run"], "rounds": 4}}
 ELSEWHERE: dict[str, Any] = {

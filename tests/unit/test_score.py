@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_models import DictMemo, make_scorer
 from PIL import Image as Pictures
 from safetensors.torch import load_file, save_file
+from support.tiny_models import DictMemo, make_scorer
 
 from bigpe.services.blobs import BlobStore
 from bigpe.services.clip_family import ClipBackend

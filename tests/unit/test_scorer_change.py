@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers_models import DictMemo
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
-from support.runs import CONFIG, NO_WAIT, transcript
+from support.tiny_models import DictMemo
 
 from bigpe.agents.messages import ImageScored
 from bigpe.runtime.project import Project
@@ -17,6 +15,8 @@ from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError, ScoreError
 from bigpe.services.score import ScoreConfig, ScoreService
 from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import CONFIG, NO_WAIT, transcript
 
 
 class OtherScorer(FakeScorer):

@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from helpers_models import make_scorer
 from PIL import Image as Pictures
+from support.tiny_models import make_scorer
 
 from bigpe.services import clip_family
 from bigpe.services.blobs import BlobStore

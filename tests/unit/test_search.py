@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import run_fake
 
 from bigpe.runtime import search
 from bigpe.runtime.search import Row, Wanted, causes, consequences, find, has_text, message_row
 from bigpe.services.paging import NEWEST
 from bigpe.services.store import QUERIES, Store
+from bigpe.testing.runs import run_fake
 
 WANTED = [
     Wanted(),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import open_fake
+
+from bigpe.testing.runs import open_fake
 
 
 @pytest.mark.parametrize("pause", [True, False], ids=["paused", "at-once"])

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from simulations.simulate_scale import Setting, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from simulate_scale import Setting, simulate  # noqa: E402
-
 SMALL = Setting(renders=24_000, render_workers=4, score_workers=2, rounds_in_flight=32)
 
 

@@ -11,16 +11,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from support.fake_pictures import AnyPrompt
-from support.fakes import FakeRenderer
-from support.runs import CONFIG, open_fake, transcript
-from support.stand_ins import Receiver
+from support.local_servers import Receiver
 
 from bigpe.runtime.meters import RunMeter
 from bigpe.runtime.project import Project
 from bigpe.runtime.tracing import RoundTracer, Tracing
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import ConfigError
+from bigpe.testing.fake_images import AnyPrompt
+from bigpe.testing.fakes import FakeRenderer
+from bigpe.testing.runs import CONFIG, open_fake, transcript
 
 
 async def test_one_trace_a_round_with_a_span_for_each_step(tmp_path: Path) -> None:

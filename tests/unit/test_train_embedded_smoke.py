@@ -20,7 +20,7 @@ def test_smoke_runs_every_stage() -> None:
     # The script finds the modules beside it, which make's safe path forbids.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "train_embedded.py"), "--smoke"],
+        [sys.executable, str(ROOT / "scripts"), "embedded_world.train_embedded", "--smoke"],
         capture_output=True,
         text=True,
         timeout=840,

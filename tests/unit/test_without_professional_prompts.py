@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import CONFIG, messages_of, run_fake
 
 from bigpe.agents.messages import LlmTurn, RenderRequested
+from bigpe.testing.runs import CONFIG, messages_of, run_fake
 
 
 @pytest.mark.parametrize("professional", [True, False])

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from support.asks import Line, ScriptedAsks, said_in
+from support.llm_stubs import Line, ScriptedAsks, said_in
 
 from bigpe.agents.evidence import EvidenceRow, Pair
 from bigpe.agents.wording import (

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from embedded_world.embedded import world
+from embedded_world.world_reach import liked, say_named
+from embedded_world.world_truth import effects
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from embedded import world  # noqa: E402
-from world_reach import liked, say_named  # noqa: E402
-from world_truth import effects  # noqa: E402
-
 REACH = ROOT / "docs" / "figures" / "reach.jsonl"
 
 
@@ -35,5 +31,7 @@ def test_what_instructions_name_is_counted_in_the_cells_that_are_there(
     counted = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     shown = [json.loads(line) for line in REACH.read_text("utf-8").splitlines()]
     named = [row for row in shown if row["figure"].startswith("liked_named_")]
-    assert counted == named, "run: scripts/world_reach.py > docs/figures/reach.jsonl"
+    assert counted == named, (
+        "run: python scripts embedded_world.world_reach > docs/figures/reach.jsonl"
+    )
     assert {"liked_named_bigpe@200", "liked_named_gepa@400"} <= {row["figure"] for row in named}
