@@ -14,8 +14,8 @@ from threading import Thread
 import pytest
 from benchmarks.browser import PATIENCE_S, Served, tab
 from playwright.async_api import expect
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MAIN = (
     "index.html",
     "tutorial.html",

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.import_paths import import_path
+from support.paths import import_path
 
 from bigpe.agents.messages import PoolChanged
 from bigpe.services.errors import ConfigError, RunLockedError

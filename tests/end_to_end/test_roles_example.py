@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pictures
 from support.http_llm import FakeServer, says
+from support.paths import ROOT
 
 from bigpe.agents.messages import (
     CritiqueRequested,
@@ -31,7 +32,6 @@ from bigpe.services.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, messages_of
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs/examples/bigpe-roles-example"
 pytestmark = pytest.mark.timeout(900)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.import_paths import import_path
+from support.paths import import_path
 from support.plugin_packages import installed
 
 from bigpe.agents.messages import PoolChanged

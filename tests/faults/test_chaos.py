@@ -14,8 +14,8 @@ from chaos.activity_marks import Mark
 from chaos.crash_checks import Findings
 from chaos.launchers import ForkedStage
 from chaos.process_killer import STATES, Trial, Undisturbed, fake_config, over_life, state_of
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "kills",
     "kills_embedded",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.faulty_backends import FAULT, POISON
-from support.import_paths import import_path
+from support.paths import import_path
 
 from bigpe.agents.messages import ArmPulled, PromptsRewritten, RewriteRequested, StepFailed
 from bigpe.agents.role import RetryRule

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.faulty_backends import FAULT, LOST, MODEL, POISON
-from support.import_paths import import_path
+from support.paths import import_path
 
 from bigpe.agents.role import RetryRule
 from bigpe.runtime.session import Session

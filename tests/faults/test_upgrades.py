@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.import_paths import import_path
 from support.old_projects import HALF, known, runs_of, unpack
+from support.paths import import_path
 
 from bigpe.services import migrations
 from bigpe.services.errors import StoreError

@@ -18,8 +18,6 @@ from docs_site.blocks import Block
 from bigpe.runtime.config import check_config
 from support.local_servers import STAND_INS
 
-ROOT = Path(__file__).resolve().parents[2]
-
 SERVERS = re.compile(r"bigpe (view|rate|serve)\b(?!.*--report)")
 ADDRESS = re.compile(r"http://\S+")
 NUMBER = re.compile(r"\b[0-9a-f]{8}\b|[-+−]?\d+(?:[.,]\d+)*%?")

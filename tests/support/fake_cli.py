@@ -29,7 +29,7 @@ from bigpe.services.errors import RenderError
 from bigpe.services.values import Image, RenderRequest
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import NO_WAIT
-from support.import_paths import import_path
+from support.paths import import_path
 
 CONFIG = """
 [run]

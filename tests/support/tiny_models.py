@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.services import errors
-from support.import_paths import import_path
+from support.paths import import_path
 
 TEST_ENV = {"PYTHONPATH": import_path(), "OMP_NUM_THREADS": "1"}
 """Lets a child import this module."""
