@@ -4,11 +4,12 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test check lint types imports bench parity peers chaos docs dist smoke clean
+.PHONY: help setup browser models demo test figures-check check lint types imports bench parity peers chaos docs dist smoke clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
-	@echo "make test   set up, then run all checks and tests (what CI runs)"
+	@echo "make test   set up, then run all checks and tests"
+	@echo "make figures-check  check the committed figures (CI runs it after make test)"
 	@echo "make bench  run every bench_*.py in its quick form: figures as JSON lines (QUICK= for the full ones)"
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
@@ -44,7 +45,11 @@ demo: models
 	$(PY) -m bigpe demo demo
 
 test: models browser check
-	$(PY) -m pytest -q -n 2 --dist worksteal
+	$(PY) -m pytest -q -n 2 --dist worksteal --ignore tests/figures
+
+# Committed figures and tables against their scripts and their bars.
+figures-check: setup
+	$(PY) -m pytest -q -n 2 --dist worksteal tests/figures
 
 check: lint types imports
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from support.figures import read_figures
 from support.paths import ROOT
 
 NAMES = {
@@ -19,16 +19,15 @@ NAMES = {
     ),
     "store": ("durable_over_autogen_ratio", "open_million_seconds", "resume_seconds_growth"),
 }
-KEYS = {"figure", "value", "unit", "n", "lo", "hi", "how"}
 
 
 def check(lines: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    rows = [json.loads(line) for line in lines.splitlines()]
-    assert tuple(row["figure"] for row in rows) == names
-    for row in rows:
-        assert row.keys() == KEYS and row["value"] > 0 and row["n"] >= 1 and row["how"]
+    found = read_figures(lines)
+    assert tuple(found) == names
+    for row in found.values():
+        assert row["value"] > 0 and row["n"] >= 1 and row["how"]
         assert row["lo"] is None or row["lo"] <= row["value"] <= row["hi"]
-    return {row["figure"]: row for row in rows}
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from typing import Any
 
+from support.figures import read_figures
 from support.paths import ROOT
-
-KEYS = {"figure", "value", "unit", "n", "lo", "hi", "how"}
-
-
-def figures(text: str) -> dict[str, dict[str, Any]]:
-    rows = [json.loads(line) for line in text.splitlines()]
-    assert all(set(row) == KEYS for row in rows)
-    return {row["figure"]: row for row in rows}
 
 
 def test_the_committed_figures_meet_their_bars() -> None:
-    found = figures((ROOT / "docs/figures/scorer.jsonl").read_text("utf-8"))
+    found = read_figures((ROOT / "docs/figures/scorer.jsonl").read_text("utf-8"))
     assert found["vision_gemm_ratio_b1"]["value"] >= 0.9
     assert found["vision_gemm_ratio_b8"]["value"] >= 0.9
     assert found["batch_consistency_max_diff"]["value"] <= 1e-6
@@ -31,7 +22,7 @@ def test_the_script_measures() -> None:
     command = [sys.executable, str(ROOT / "scripts"), "benchmarks.bench_scorer", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = figures(done.stdout)
+    found = read_figures(done.stdout)
     assert found["parity_max_diff"]["value"] <= 1e-6
     assert found["batch_consistency_max_diff"]["value"] <= 1e-6
     assert found["rss_growth_mb"]["value"] <= 40

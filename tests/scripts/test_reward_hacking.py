@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 from embedded_world import reward_hacking
 from embedded_world.embedded.reader_stage import Reader
-from support.paths import ROOT
 
 from bigpe.agents.terms import subject_kept
 from bigpe.runtime.project import Project
 from bigpe.services.blobs import BlobStore
 from bigpe.testing.fakes import FakeScorer
 from bigpe.testing.runs import open_fake, open_fake_evaluated
-
-FIGURES = ROOT / "docs/figures"
 
 
 class AnySize(Reader):
@@ -63,29 +60,3 @@ def test_the_hack_keeps_the_subject_in_its_words(tmp_path: Path) -> None:
     for naive in reward_hacking.NAIVE:
         rewrite = f"{reward_hacking.HACK}, {naive}, {reward_hacking.PRAISE}"
         assert rewrite in seeds and subject_kept(naive, rewrite)
-
-
-def committed(name: str) -> dict[str, float]:
-    lines = (FIGURES / name).read_text("utf-8").splitlines()
-    told = list(map(json.loads, lines))
-    bounds = {f"{f['figure']}/{end}": f[end] for f in told for end in ("lo", "hi")}
-    return {f["figure"]: f["value"] for f in told} | bounds
-
-
-def test_the_committed_figures_show_it_happen_and_stopped() -> None:
-    told = committed("hacking.jsonl")
-    assert told["hack/best_of_run"] == told["hack/chosen/scorer alone"] == 1
-    assert told["hack/share_of_pulls"] == 0.333  # one pull of three: each seed instruction has one
-    assert told["hack/scorer_gain/robot/lo"] > 0 > told["hack/guard_gain/robot/hi"]
-    assert told["hack/true_gain/robot/hi"] < 0
-    assert told["hack/flagged/robot"] == told["hack/refused"] == 1
-    assert told["hack/chosen/guard vetoes"] == 0
-
-
-def test_the_committed_figures_show_a_longer_run_find_better_without() -> None:
-    told = committed("hacking-outrun.jsonl")
-    assert told["hack/best_of_run"] == told["hack/chosen/scorer alone"] == 0
-    assert told["hack/share_of_pulls"] == 0.1
-    assert told["hack/guard_gain/best/lo"] > 0 and told["hack/true_gain/best/lo"] > 0
-    assert told["hack/scorer_gain/best/lo"] > told["hack/scorer_gain/robot/hi"]
-    assert told["hack/flagged/robot"] == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from simulations import simulate_plan
-from support.paths import ROOT
 
 from bigpe.agents.power import SURE, SpreadParts, power, prompts_needed, spread_parts
 
@@ -73,25 +70,3 @@ def test_a_spread_is_at_most_its_bound_as_often_as_the_bound_says() -> None:
     assert np.mean(held) == pytest.approx(SURE, abs=4 * math.sqrt(SURE * (1 - SURE) / 2000))
     assert all(parts is not None and parts.df == 11 for parts in pilots)
     assert SpreadParts(4.0, 0.0).sd_at_most(1) == 2.0  # a spread that is known
-
-
-def figures() -> dict[str, float]:
-    lines = (ROOT / "docs/figures/plan.jsonl").read_text("utf-8").splitlines()
-    return {figure["figure"]: figure["value"] for figure in map(json.loads, lines)}
-
-
-def test_the_committed_simulation_of_plans_keeps_their_promise() -> None:
-    told = figures()
-    assert len(told) == 36
-    for name, value in told.items():
-        if name.startswith("plan/power/to be sure"):
-            assert value >= 0.8, name
-        elif name.startswith("plan/power/plan") and name.endswith("pilot of 60"):
-            assert value >= 0.79, name
-
-
-def test_a_small_simulation_of_plans_agrees_with_the_committed_one() -> None:
-    told = figures()
-    for figure in simulate_plan.simulate(runs=60, seed=1):
-        p = told[figure["figure"]]
-        assert figure["value"] == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 60))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
-from simulations import simulate_coverage
 from support.paths import ROOT
 
 from bigpe.agents.sequential import (
@@ -104,37 +102,6 @@ def test_sign_e_values_average_at_most_one() -> None:
         math.comb(12, k) * 0.5**12 * sign_e([1.0] * k + [-1.0] * (12 - k)) for k in range(13)
     )
     assert total == pytest.approx(1.0)
-
-
-def figures() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in GOLDEN.read_text("utf-8").splitlines()]
-
-
-def test_the_committed_simulation_covers_at_every_stopping_rule() -> None:
-    told = [f for f in figures() if "alone" not in f["figure"]]
-    names = {figure["figure"].split("/")[1] for figure in told}
-    assert {"normal", "t5", "lognormal 1 (skewness 6.2)", "embedded best instruction"} <= names
-    assert len(told) >= 8 * len(names)
-    for figure in told:
-        error = math.sqrt(NOMINAL * (1 - NOMINAL) / figure["n"])
-        assert figure["n"] >= 20_000
-        if OUTSIDE in figure["figure"]:
-            continue  # told to show where no sequence of this kind reaches
-        assert figure["value"] >= NOMINAL - 2 * error, figure
-
-
-def test_a_small_simulation_agrees_with_the_committed_one() -> None:
-    golden = {figure["figure"]: figure["value"] for figure in figures()}
-    found = simulate_coverage.simulate(runs=400, looks=80, seed=1)
-    assert {figure["figure"] for figure in found} == set(golden)
-    for figure in found:
-        if figure["figure"].endswith((f"at {FIRST_LOOK}", "at 20")):
-            # The same statement at the same number of values: only chance may differ.
-            p = golden[figure["figure"]]
-            error = math.sqrt(max(p * (1 - p), 0.002) / 400)
-            assert figure["value"] == pytest.approx(p, abs=4 * error), figure
-        elif "alone" not in figure["figure"] and OUTSIDE not in figure["figure"]:
-            assert figure["value"] >= NOMINAL - 3 * math.sqrt(NOMINAL * 0.05 / 400), figure
 
 
 def test_a_mean_that_few_values_carry_is_noticed() -> None:

@@ -21,7 +21,7 @@ from bigpe.services.official_scorers import OFFICIAL, find_official
 from bigpe.services.open_clip.tokenizer import encode
 from bigpe.services.score import ScoreConfig
 
-GOLDEN = json.loads((GOLDEN / "hpsv2_scores.json").read_text("utf-8"))
+HPSV2 = json.loads((GOLDEN / "hpsv2_scores.json").read_text("utf-8"))
 """Made by scripts/parity/scorer_parity.py with the code of the hpsv2 wheel."""
 HPS = OFFICIAL["hpsv2.1"]
 
@@ -55,7 +55,7 @@ def scores(folder: Path, images: Path) -> list[list[float]]:
 def largest_difference(found: list[list[float]]) -> float:
     gaps = [
         abs(ours - theirs)
-        for row, golden in zip(found, GOLDEN["scores"], strict=True)
+        for row, golden in zip(found, HPSV2["scores"], strict=True)
         for ours, theirs in zip(row, golden, strict=True)
         if theirs is not None
     ]
@@ -103,7 +103,7 @@ def test_the_comparison_would_notice_another_interpolation(
 def test_what_hpsv2_fails_on_is_scored(converted: Path, tmp_path: Path) -> None:
     # Its transform forgets to pad a picture whose longest side is 224 already.
     at = toy.SIZES.index((224, 100))
-    assert set(GOLDEN["scores"][at]) == {None}
+    assert set(HPSV2["scores"][at]) == {None}
     assert all(-1 <= value <= 1 for value in scores(converted, tmp_path)[at])
 
 
@@ -111,7 +111,7 @@ def test_what_hpsv2_fails_on_is_scored(converted: Path, tmp_path: Path) -> None:
 def test_tokens_are_those_of_open_clip(index: int) -> None:
     ids = encode(toy.PROMPTS[index])
     kept = ids if len(ids) <= toy.CONTEXT else [*ids[: toy.CONTEXT - 1], ids[-1]]
-    assert [*kept, *[0] * (toy.CONTEXT - len(kept))] == GOLDEN["tokens"][index]
+    assert [*kept, *[0] * (toy.CONTEXT - len(kept))] == HPSV2["tokens"][index]
 
 
 def test_what_is_cut_off_is_counted(converted: Path, tmp_path: Path) -> None:

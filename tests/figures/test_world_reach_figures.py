@@ -5,22 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from embedded_world.embedded import world
-from embedded_world.world_reach import liked, say_named
-from embedded_world.world_truth import effects
+from embedded_world.world_reach import say_named
 from support.paths import ROOT
 
 REACH = ROOT / "docs" / "figures" / "reach.jsonl"
-
-
-def test_the_words_are_the_most_liked_of_each_attribute_the_largest_effect_first() -> None:
-    known, words = effects(), liked()
-    sizes = [known[names[0]] for names in words]
-    assert sizes == sorted(sizes, reverse=True) and min(sizes) > 0
-    assert len({names[0] for names in words}) == 3 + len(world.SCALAR_TASTE)
-    for table in (world.LIGHTS, world.STYLES, world.FRAMINGS):
-        (best,) = (names for names in words if names in table.values())
-        assert known[best[0]] == max(known[names[0]] for names in table.values())
 
 
 def test_what_instructions_name_is_counted_in_the_cells_that_are_there(
