@@ -1,8 +1,8 @@
 """When did a sequence change? Cumulative sums of scores that are standard normal while it did not.
 
 All functions take many sequences at once, one a row, so that thresholds can be calibrated by
-simulation (scripts/simulate_diagnostics.py). NaN stands for a round that says nothing; it leaves a
-sum as it is.
+simulation (scripts/simulations/simulate_diagnostics.py). NaN stands for a round without a value;
+it leaves a sum as it is.
 
 Sources: cumulative sums, Page 1954; limited to the newest values, Lai 1995, Sequential changepoint
 detection in quality control and dynamical systems; their start without known mean and spread,

@@ -2,9 +2,9 @@
 
 Each fault has a statistic that hardly any healthy run of 100 rounds pushes over its limit, at any
 time, while nine of ten notice a change of one standard deviation within 30 rounds. The limits below
-are as high as the second allows; scripts/simulate_diagnostics.py measured both, and that no more
-than one in twenty healthy runs raise any fault at all. What a fault cannot be told from is said in
-its evidence: these are hints to look, not verdicts.
+are as high as the second allows. scripts/simulations/simulate_diagnostics.py measured both, and
+that no more than one in twenty healthy runs raise any fault at all. What a fault cannot be told
+from is said in its evidence: these are hints to look, not verdicts.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ the closed form). It is exact for normal differences and misses too often where 
 second therefore inverts the same bound after Hall's cubic transformation (Hall 1992, On the
 removal of skewness by transformation), with more than the sample's skewness and with less of it,
 because few values show less than there is, or none yet. It is no theorem but was measured:
-scripts/simulate_coverage.py, docs/figures/coverage.jsonl and docs/decisions/0010 say how well it
-does, and where no interval can: a mean carried by values too rare to have been seen.
+scripts/simulations/simulate_coverage.py, docs/figures/coverage.jsonl and docs/decisions/0010 say
+how well it does, and where no interval can: a mean carried by values too rare to have been seen.
 
 Written here because confseq has no mixture for an unknown variance and compiles C++.
 """

@@ -32,7 +32,7 @@ PEERS = {
     "peers-dev": "How does bigpe compare with other optimisers at equal renders? (for tuning)",
     "peers-final": "How does bigpe compare with other optimisers at equal renders? (run once)",
 }
-"""Grids of scripts/bench_peers.py, by the name of their cells."""
+"""Grids of scripts/peers/bench_peers.py, by the name of their cells."""
 PEERS_REFERENCE, PEERS_AXIS = "gepa@400", "renders"
 
 
@@ -69,7 +69,7 @@ def peers_part(name: str, cells: Sequence[Cell]) -> Part:
     """What the page shows of a race against other optimisers; `name`: one of `PEERS`."""
     table = peers_table(name, cells) if cells else None
     bench = "" if name == "peers-dev" else " --bench final"
-    command = f"scripts/bench_peers.py{bench}"
+    command = f"python scripts peers.bench_peers{bench}"
     return _part(name, PEERS[name], command, table, cells, _entries(cells), PEERS_AXIS)
 
 

@@ -4,7 +4,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
-base = Path(__file__).resolve().parent.parent
+base = Path(__file__).resolve().parents[1]
 table = tomllib.loads((base / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
 shutil.rmtree(base / "build/tree", ignore_errors=True)
 (base / "build/tree/bigpe").mkdir(parents=True)

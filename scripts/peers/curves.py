@@ -29,7 +29,7 @@ Curves = dict[tuple[str, int], BySeed]
 
 
 class Figure(NamedTuple):
-    """As scripts/figures.say prints it."""
+    """As scripts/benchmarks/figures.py prints it."""
 
     figure: str
     value: float | None

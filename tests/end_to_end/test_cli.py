@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.runs import run_fake
 
 from bigpe.runtime.cli import COMMANDS, main
+from bigpe.testing.runs import run_fake
 
 
 class Told(NamedTuple):

@@ -14,8 +14,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NOT_SOURCE = (".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "demo")
 pytestmark = pytest.mark.timeout(900)
 

@@ -12,11 +12,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 
 from bigpe.runtime.published import Models, Published, Training, write_published
 from bigpe.services.values import Exemplar, Instruction
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
+EXAMPLES = ROOT / "docs/examples"
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from benchmarks.browser import Served, pages_of, serving, tab
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
-from support.pages import EVIL, Served, pages_of, serving, tab
-from support.runs import run_fake
+from support.hostile_run import EVIL
 
 from bigpe.agents.agreement import cohen_kappa, share_interval
 from bigpe.runtime.cli.rate import rate
@@ -28,6 +28,7 @@ from bigpe.runtime.viewer.rate import RatePages, Rater
 from bigpe.runtime.viewer.web import LocalServer
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
+from bigpe.testing.runs import run_fake
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 from PIL import Image as Pictures
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 from support.http_llm import FakeServer, says
-from support.runs import CONFIG, NO_WAIT, messages_of
+from support.paths import ROOT
 
 from bigpe.agents.messages import (
     CritiqueRequested,
@@ -30,8 +29,9 @@ from bigpe.agents.role_messages import GateDecided, RoleSaid
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import CONFIG, NO_WAIT, messages_of
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs/examples/bigpe-roles-example"
 pytestmark = pytest.mark.timeout(900)
 

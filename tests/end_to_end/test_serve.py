@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.workers import TOKEN
+from support.worker_servers import TOKEN
 
 from bigpe.runtime.cli import cli
 from bigpe.services.backends import ServiceContext, open_renderer

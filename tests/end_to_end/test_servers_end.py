@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.pages import Served
-from support.runs import run_fake
-from support.workers import TOKEN
+from benchmarks.browser import Served
+from support.worker_servers import TOKEN
+
+from bigpe.testing.runs import run_fake
 
 INTERRUPTED = """
 import os, signal, sys

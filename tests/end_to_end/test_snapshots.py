@@ -6,12 +6,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.runs import open_fake, run_fake, transcript
 
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.messages import PoolChanged, parse_message
 from bigpe.runtime.history import replayed_campaign
 from bigpe.services.store import Store
+from bigpe.testing.runs import open_fake, run_fake, transcript
 
 EVERY = 8
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.runs import CONFIG, open_fake, run_fake
 
 from bigpe.agents.messages import ArmPulled
 from bigpe.runtime.cli import cli
+from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 
 def export(folder: Path, tracker: str, out: Path) -> str:

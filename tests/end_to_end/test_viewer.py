@@ -9,15 +9,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from benchmarks.browser import PATIENCE_S, ask, pages_of, tab
 from playwright.async_api import expect
-from support.pages import ATTACKS, EVIL, PATIENCE_S, ask, pages_of, poison, tab
-from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
+from support.hostile_run import ATTACKS, EVIL, poison
 
 from bigpe.agents.messages import LlmTurn
 from bigpe.runtime.evaluate import Settings, evaluate
 from bigpe.runtime.viewer.told import points
 from bigpe.services.store import Statement, Store, many
 from bigpe.services.values import Instruction
+from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 PAGES = (

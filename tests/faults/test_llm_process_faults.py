@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fakes import FakeRenderer, FakeScorer
 from support.faulty_backends import FAULT, POISON
-from support.runs import messages_of
+from support.paths import import_path
 
 from bigpe.agents.messages import ArmPulled, PromptsRewritten, RewriteRequested, StepFailed
 from bigpe.runtime.project import Project
@@ -19,8 +18,9 @@ from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import GivenUpError
 from bigpe.services.retrying import RetryRule
+from bigpe.testing.fakes import FakeRenderer, FakeScorer
+from bigpe.testing.runs import messages_of
 
-TESTS = Path(__file__).resolve().parent.parent
 RETRY = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)
 NOBODY = "no prompt contains this"
 CAUSES = {
@@ -48,7 +48,7 @@ def poison(whole: Path) -> str:
 
 
 def prepare(patch: pytest.MonkeyPatch, poison: str, fault: str) -> None:
-    patch.setenv("PYTHONPATH", str(TESTS))
+    patch.setenv("PYTHONPATH", import_path())
     patch.setenv(POISON, poison)
     patch.setenv(FAULT, fault)
     patch.setattr("bigpe.services.embedded_llm.BACKEND", "support.faulty_backends:language_model")

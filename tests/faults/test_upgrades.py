@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from support.old_projects import HALF, known, runs_of, unpack
-from support.runs import open_fake, transcript
+from support.paths import import_path
 
 from bigpe.services import migrations
 from bigpe.services.errors import StoreError
 from bigpe.services.store import Store
+from bigpe.testing.runs import open_fake, transcript
 
-TESTS = Path(__file__).resolve().parent.parent
 SLOW_STEP = (
     "CREATE TABLE migrated_slowly(n INTEGER)",
     # Some hundred milliseconds inside the transaction, for the kill to fall into.
@@ -91,7 +91,7 @@ def test_a_kill_during_migration_leaves_one_schema_or_the_other(
     folder = unpack(max(known()), tmp_path / "p")
     before = transcript(folder)
     database = folder / "bigpe.db"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS / "faults")))}
+    environment = {**os.environ, "PYTHONPATH": import_path(Path(__file__).parent)}
     command = [sys.executable, "-P", "-c", MIGRATES, str(database)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None

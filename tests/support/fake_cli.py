@@ -27,10 +27,10 @@ from bigpe.runtime.session import Session
 from bigpe.services.blobs import BlobStore
 from bigpe.services.errors import RenderError
 from bigpe.services.values import Image, RenderRequest
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
-from support.runs import NO_WAIT
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import NO_WAIT
+from support.paths import import_path
 
-TESTS = Path(__file__).resolve().parent.parent
 CONFIG = """
 [run]
 rounds = 8
@@ -63,7 +63,7 @@ def start(
         (folder / "bigpe.toml").write_text(CONFIG)
     environment = {
         **os.environ,
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": import_path(),
         "BIGPE_FAKE_DELAY_S": str(delay_s),
         "BIGPE_FAKE_HANGS": str(hangs or ""),
         "BIGPE_FAKE_FAILS": "yes" if fails else "",

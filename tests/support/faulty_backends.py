@@ -15,7 +15,7 @@ from typing import Any
 
 from bigpe.services.blobs import BlobStore
 from bigpe.services.values import RenderRequest, ScoreRequest
-from support.fake_pictures import FakeRenderer, FakeScorer
+from bigpe.testing.fake_images import FakeRenderer, FakeScorer
 
 FAULT = "BIGPE_TEST_FAULT"
 POISON = "BIGPE_TEST_POISON"

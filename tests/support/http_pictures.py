@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image as Pictures
 
-from support.fakes import rng_of
+from bigpe.testing.fakes import rng_of
 
 
 def picture(*parts: object, size: int = 16, kind: str = "PNG", **options: Any) -> bytes:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.services import migrations
-from support.runs import open_fake, run_fake
+from bigpe.testing.runs import open_fake, run_fake
+from support.paths import GOLDEN
 
-GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 DONE: dict[str, Any] = {
     "run": {"rounds": 3, "batch_size": 2, "concurrency": 2, "pilot_prompts": 2, "seed": 5}
 }

@@ -1,0 +1,60 @@
+"""Models that many runs share: same fingerprints, measured once, closed by their owner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bigpe.runtime.lending import Models, Stopwatches, lend
+from bigpe.services.blobs import BlobStore
+from bigpe.services.effects import RecentMemo
+from bigpe.services.llm import LlmConfig, LlmRequest, LlmService, Turn, client_fingerprint
+from bigpe.services.queueing import lanes_of
+from bigpe.services.score import Sees
+from bigpe.services.values import Image, RenderRequest, ScoreRequest
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+
+
+class Parallel(FakeLlm):
+    lanes = 3
+    fingerprint = "weights"
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_shared_models_are_the_same_models_to_a_run(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    client = Parallel()
+    own = Models(FakeRenderer(blobs), FakeScorer(blobs), {"default": client, "modifier": client})
+    watches = Stopwatches(tmp_path / "seconds.json")
+    shared = lend(own, watches)
+    assert shared.llms["default"] is shared.llms["modifier"]
+    assert client_fingerprint(shared.llms["default"], LlmConfig()) == client_fingerprint(
+        client, LlmConfig()
+    )
+    assert lanes_of(shared.llms["default"], 16) == 3
+    serial = lend(Models(own.renderer, own.scorer, {"default": FakeLlm()}), watches)
+    assert lanes_of(serial.llms["default"], 16) == 16
+    assert await shared.renderer.open() == await own.renderer.open()
+    assert isinstance(shared.scorer, Sees) == isinstance(own.scorer, Sees)
+    await shared.llms["default"].close()
+    assert not client.closed
+
+
+async def test_the_items_of_all_calls_are_counted(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    own = Models(FakeRenderer(blobs), FakeScorer(blobs), {"default": FakeLlm()})
+    watches = Stopwatches(tmp_path / "seconds.json")
+    shared = lend(own, watches)
+    [image] = await shared.renderer.render([RenderRequest(prompt="a fox", seed=1)])
+    assert isinstance(image, Image)
+    await shared.scorer.score([ScoreRequest(image=image.digest, prompt="a fox")] * 2)
+    service = LlmService(shared.llms["default"], RecentMemo())
+    turn = Turn(role="user", text="a fox")
+    await service.ask(LlmRequest(turns=(turn,), seed=1, temperature=0.0, max_tokens=8))
+    assert {kind: watch.items for kind, watch in watches.of.items()} == {
+        "render": 1,
+        "score": 2,
+        "llm": 1,
+    }
