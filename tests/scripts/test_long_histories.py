@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from benchmarks.bench_store import RESUMES, no_evidence
+from benchmarks.bench_viewer import later
+from benchmarks.long_history import RUN, fold_of
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from bench_store import RESUMES, no_evidence  # noqa: E402
-from bench_viewer import later  # noqa: E402
-from long_history import RUN, fold_of  # noqa: E402
-
-from bigpe.agents.campaign import Campaign  # noqa: E402
+from bigpe.agents.campaign import Campaign
 
 
 def test_a_long_history_has_rounds_left_for_every_resume(monkeypatch: pytest.MonkeyPatch) -> None:
