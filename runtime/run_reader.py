@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Generic, NamedTuple, TypeVar
 
 from bigpe.agents.diagnostics import Finding, diagnose
 from bigpe.agents.messages import (
-    AnyMessage,
     ArmPulled,
     GradientsComputed,
     ImageScored,
@@ -25,7 +24,6 @@ from bigpe.agents.messages import (
     RunStarted,
     RunStopped,
     StepFailed,
-    parse_message,
 )
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
 from bigpe.agents.round_facts import RoundHistory
@@ -114,18 +112,6 @@ async def last_seq(store: Store, run: str) -> int:
     """The sequence number of the run's last message; 0: it has none."""
     row = await store.one("last_seq", run=run)
     return row["seq"] if row else 0
-
-
-async def read_messages(
-    store: Store, run: str, kinds: Sequence[str], after: int, upto: int
-) -> list[tuple[int, float, AnyMessage]]:
-    """Like `messages`, for runtime/records.py; it goes together with that module."""
-    window = {"run": run, "after": after, "upto": upto, "limit": -1}
-    rows = [r for kind in kinds for r in await store.rows("messages_of_kind", type=kind, **window)]
-    return sorted(
-        ((row["seq"], row["ts"], parse_message(row["body"])) for row in rows),
-        key=lambda stored: stored[0],
-    )
 
 
 class RunReader:

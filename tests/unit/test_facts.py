@@ -44,7 +44,7 @@ async def test_the_fold_agrees_with_the_campaign(
     for row in campaign.pool.rows():
         arm = found.arms[row.instruction.id]
         gain = found.interval(arm, prior)
-        assert (arm.pulls, len(arm.gains), arm.parent) == (row.pulls, row.gains, row.parent)
+        assert (arm.finished_pulls, arm.count, arm.parent) == (row.pulls, row.gains, row.parent)
         assert arm.born_round == row.born_round
         assert (f"{arm.state}: {arm.reason}" if arm.reason else arm.state) == row.state
         told = (gain.mean, gain.lo, gain.hi) if gain else (None, None, None)
