@@ -15,7 +15,12 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from bigpe.agents.evidence import tabulate
-from bigpe.agents.messages import PoolChanged, RunStarted
+from bigpe.agents.messages import (
+    CritiqueRequested,
+    GradientsComputed,
+    PoolChanged,
+    RunStarted,
+)
 from bigpe.agents.moments import mean
 from bigpe.agents.terms import subject_words
 from bigpe.prompts.library import naive_prompts
@@ -29,7 +34,7 @@ from bigpe.runtime.health import findings_of
 from bigpe.runtime.lending import Models, Stopwatches, open_models
 from bigpe.runtime.plan import naive_set, professional_matches
 from bigpe.runtime.project import Project
-from bigpe.runtime.transcript import entries
+from bigpe.runtime.run_reader import messages
 from bigpe.services.library import PromptLibrary
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, derive_seed
@@ -155,10 +160,9 @@ async def _gradients(judged: EvaluatedRun, judging: Judging) -> Measured:
     found = await _heldout(judged, judging)
     if not judging.truth:
         return found
-    told = [entry.message async for entry in entries(judged.store, judged.name)]
     rows = tabulate(judged.campaign.pairs, max_rows=EVIDENCE_ROWS)
     found.figures = row_validity(rows, judging.truth) | claim_validity(
-        claims_of(told), judging.truth
+        await _claims(judged.store, judged.name), judging.truth
     )
     return found
 
@@ -208,11 +212,12 @@ async def _gains(
 async def claims_of_runs(project: Project, runs: Sequence[str]) -> list[Claim]:
     """The gradients of these runs, in order."""
     async with Store(project.database, read_only=True) as store:
-        return [
-            claim
-            for run in runs
-            for claim in claims_of([entry.message async for entry in entries(store, run)])
-        ]
+        return [claim for run in runs for claim in await _claims(store, run)]
+
+
+async def _claims(store: Store, run: str) -> list[Claim]:
+    stored = messages(store, run, CritiqueRequested, GradientsComputed)
+    return claims_of([message async for _, _, message in stored])
 
 
 # -- the pool over time ---------------------------------------------------------------------------
@@ -222,12 +227,11 @@ async def diversity_curve(judged: EvaluatedRun) -> list[tuple[float, float]]:
     """(round, mean pairwise distance of the living instructions), distance in [0, 1]."""
     living: dict[str, str] = {}
     points: list[tuple[float, float]] = []
-    async for entry in entries(judged.store, judged.name):
-        message = entry.message
+    async for _, _, message in messages(judged.store, judged.name, RunStarted, PoolChanged):
         if isinstance(message, RunStarted):
             seeds = (seed.instruction for seed in message.plan.instructions)
             living = {one.id: shown(one) for one in seeds}
-        elif isinstance(message, PoolChanged):
+        else:
             living |= {one.id: shown(one) for one in message.admitted}
             for gone in message.retired:
                 living.pop(gone.instruction, None)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 import bigpe
 from bigpe.agents.messages import ArmPulled
 from bigpe.runtime.project import Project
-from bigpe.runtime.run_reader import RunReader
+from bigpe.runtime.run_reader import RunReader, messages
 from bigpe.runtime.search import Wanted, every
 from bigpe.runtime.viewer.context import Context, standing
 from bigpe.runtime.viewer.gallery import Comparison, chosen, read_comparisons
@@ -121,9 +121,8 @@ async def write_comparisons(store: Store, run: str, path: Path) -> int:
     written = 0
     with partial_file(path) as partial, pq.ParquetWriter(partial, COMPARISONS) as file:
         rows: list[dict[str, Any]] = []
-        async for row in every(store, run, Wanted(kind="ArmPulled")):
-            if isinstance(message := row.message, ArmPulled):
-                rows += _comparison_rows(message, texts)
+        async for _, _, pulled in messages(store, run, ArmPulled):
+            rows += _comparison_rows(pulled, texts)
             if len(rows) >= BATCH:
                 file.write_table(pa.Table.from_pylist(rows, COMPARISONS))
                 written += len(rows)

@@ -1,22 +1,29 @@
-"""What a run has found so far, folded from the facts in its transcript as they arrive."""
+"""What a run has found so far, folded from its transcript as it arrives.
+
+The campaign decides, and it needs every message of the run for that. A reader of a long run only
+takes the messages that hold results: it reads the decisions from them and makes none. The figures
+of an instruction are those of the pool's own record.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from bigpe.agents.arm_record import ArmRecord
 from bigpe.agents.campaign import CHANGEABLE
 from bigpe.agents.campaign_plan import CampaignPlan
-from bigpe.agents.intervals import Interval, moderated_interval
+from bigpe.agents.intervals import Interval, moderated_mean
 from bigpe.agents.messages import (
     AnyMessage,
     ArmPulled,
     Gradient,
     GradientsComputed,
     InstructionsProposed,
+    PairedGain,
     PlanChanged,
     PoolChanged,
     RewriteRequested,
@@ -25,28 +32,28 @@ from bigpe.agents.messages import (
     StepFailed,
     parse_message,
 )
-from bigpe.agents.moments import Gains, Squares, mean, pooled_squares, summed
+from bigpe.agents.moments import mean, summed
 from bigpe.agents.plugin_state import judged
-from bigpe.agents.policies import Arm, PolicyConfig, make_policy
+from bigpe.agents.policies import PolicyConfig, make_policy
 from bigpe.agents.pool import PRIOR_DF
 from bigpe.agents.role_messages import GateDecided, ReviewRequested
 from bigpe.agents.usage import Usage
 from bigpe.services.values import Instruction, Json
 
 CURVE_POINTS = 400
-"""Points of the best gain over rounds, at most about so many."""
+"""Points of the curve of the best gain, at most about this many."""
 
 
 class PairRef(NamedTuple):
-    """Where a paired comparison is told: in an ArmPulled message."""
+    """The place of a paired comparison in an ArmPulled message."""
 
     gain: float
     """Score units."""
     round: int
     place: int
-    """Which of the message's gains."""
+    """Index among the message's gains."""
     seq: int
-    """The message's."""
+    """The sequence number of the message."""
     arm: str
     fallback: bool
 
@@ -76,51 +83,26 @@ class RoundFacts(NamedTuple):
 
 
 @dataclass
-class ArmFacts:
-    """An instruction's record."""
+class ArmFacts(ArmRecord):
+    """The pool's record of an instruction, and what readers also want to see."""
 
-    instruction: Instruction
-    state: str
-    """living, waiting or retired."""
     name: str = ""
     """Of a seed."""
-    parent: str | None = None
-    born_round: int = 0
-    author: str = ""
-    """Whose gradient it follows; "" of a seed."""
-    improvement: str = ""
-    """The gradient's words that it follows."""
     gradient: Gradient | None = None
+    """The gradient that it follows."""
     proposal: str = ""
     """The id of the message that proposed it."""
-    reason: str = ""
-    """Why it was retired."""
-    pulls: int = 0
-    pending: dict[int, int] = field(default_factory=dict[int, int])
-    """Rounds in flight and the gains that they will bring."""
-    by_prompt: dict[str, list[float]] = field(
-        default_factory=lambda: defaultdict[str, list[float]](list)
-    )
-    gains: list[float] = field(default_factory=list[float])
     fallbacks: int = 0
-    means: dict[str, float] = field(default_factory=dict[str, float])
-    """The mean gain of each naive prompt."""
-    squares: Squares = Squares(0.0, 0)
-    """Of those about their mean."""
+    """Gains whose rewrite could not be used."""
 
-    def take(self, pulled: ArmPulled) -> None:
-        """Count the gains of a pull; only this instruction's figures change."""
-        for gain in pulled.gains:
-            self.gains.append(gain.gain)
-            self.by_prompt[gain.naive].append(gain.gain)
-            self.fallbacks += gain.fallback is not None
-        for naive in {gain.naive for gain in pulled.gains}:
-            self.means[naive] = mean(self.by_prompt[naive])
-        self.squares = pooled_squares([[*self.means.values()]])
+    def take(self, round: int, gains: Sequence[PairedGain]) -> None:
+        """Count the gains of a pull that was in flight."""
+        self.finish_pull(round, [(gain.naive, gain.gain) for gain in gains])
+        self.fallbacks += sum(gain.fallback is not None for gain in gains)
 
 
 class RunFacts:
-    """The fold. `apply` takes the facts in transcript order."""
+    """The fold. `apply` takes the messages in transcript order."""
 
     def __init__(self) -> None:
         self.start: RunStarted | None = None
@@ -160,35 +142,27 @@ class RunFacts:
 
     def pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all, as the pool has it."""
-        return summed(arm.squares for arm in self.arms.values()).variance
+        return summed(arm.figures.between for arm in self.arms.values()).variance
 
     def interval(self, arm: ArmFacts, prior: float | None) -> Interval | None:
         """The arm's mean gain with its 95% interval, as the pool computes it; None without any."""
-        means = [*arm.means.values()]
-        return moderated_interval(means, prior, PRIOR_DF) if means else None
+        if not arm.count:
+            return None
+        figures = arm.figures
+        return moderated_mean(figures.mean, figures.prompts, figures.between, prior, PRIOR_DF)
 
     def upper_bounds(self) -> dict[str, float]:
         """What the policy goes by, for each living instruction; in the policy's own units."""
         if self.plan is None or not self.sigma:
             return {}
         policy = make_policy(PolicyConfig.model_validate(self.plan.policy))
-        arms = [
-            Arm(
-                id=id,
-                gains=Gains().plus(arm.gains),
-                finished_pulls=arm.pulls,
-                pending_pulls=len(arm.pending),
-                pending_gains=sum(arm.pending.values()),
-            )
-            for id, arm in self.arms.items()
-            if arm.state == "living"
-        ]
+        arms = [arm.arm() for arm in self.arms.values() if arm.state == "living"]
         return {arm.id: policy.upper_bound(arm, arms, self.sigma) for arm in arms}
 
     # -- the fold -----------------------------------------------------------------------------
 
     def apply(self, seq: int, ts: float, message: AnyMessage) -> None:
-        """Take a fact in; other messages say nothing new."""
+        """Take a message in; messages of other kinds change nothing."""
         match message:
             case RunStarted():
                 self._begin(ts, message)
@@ -202,8 +176,8 @@ class RunFacts:
                 self._pulled[message.round] = message
                 self._keep_pairs(seq, message)
             case GradientsComputed():
-                known = self._gradients.setdefault(message.round, {})
-                known |= {gradient.improvement: gradient for gradient in message.gradients}
+                gradients = self._gradients.setdefault(message.round, {})
+                gradients |= {gradient.improvement: gradient for gradient in message.gradients}
             case InstructionsProposed():
                 self._proposed[message.round] = message
             case ReviewRequested():
@@ -230,8 +204,8 @@ class RunFacts:
 
     def _change(self, changed: PlanChanged) -> None:
         if self.start is not None:
-            told = {name: getattr(changed, name) for name in CHANGEABLE}
-            plan = self.start.plan.model_copy(update=told)
+            update = {name: getattr(changed, name) for name in CHANGEABLE}
+            plan = self.start.plan.model_copy(update=update)
             self.start = self.start.model_copy(update={"plan": plan})
         self.stopped = None
 
@@ -272,13 +246,14 @@ class RunFacts:
         if proposed := self._proposed.pop(changed.round, None):
             self._propose(proposed)
         self._gradients.pop(changed.round, None)
-        self._count(changed.round, pulled)
+        if flown := self._flying.pop(changed.round, None):
+            flown.take(changed.round, pulled.gains if pulled else ())
         for instruction in changed.admitted:
             self._arm(instruction).state = "living"
             self.admitted.append(instruction.id)
         for retired in changed.retired:
             if arm := self.arms.get(retired.instruction):
-                arm.state, arm.reason = "retired", retired.reason
+                arm.retire(retired.reason)
         self.best, self.sigma, self.used = changed.best, changed.sigma, changed.used
         gains = [gain.gain for gain in pulled.gains] if pulled else []
         self.rounds.append(
@@ -297,14 +272,6 @@ class RunFacts:
         )
         self.settled_at.append(ts)
         self._draw(changed.round)
-
-    def _count(self, round: int, pulled: ArmPulled | None) -> None:
-        if flown := self._flying.pop(round, None):
-            del flown.pending[round]
-            flown.pulls += 1
-        if pulled is None or pulled.instruction not in self.arms:
-            return
-        self.arms[pulled.instruction].take(pulled)
 
     def _draw(self, round: int) -> None:
         planned = self.plan.rounds if self.plan else 1

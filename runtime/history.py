@@ -1,4 +1,4 @@
-"""Reading a run without writing it: the coordinator's state is a fold over what it handled."""
+"""Rebuilds a run's state from its messages, without writing to the run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.messages import ImageScored, RunStarted, parse_message
 from bigpe.agents.snapshots import fold_version
 from bigpe.runtime.config import BigpeConfig
+from bigpe.runtime.run_reader import first_message
 from bigpe.services.errors import ConfigError
-from bigpe.services.paging import page
 from bigpe.services.store import Store
 
 COORDINATOR = "coordinator"
@@ -56,13 +56,11 @@ async def config_of(store: Store, run: str) -> BigpeConfig | None:
 
 async def plan_of(store: Store, run: str) -> CampaignPlan | None:
     """The plan that the run began with; None when its first message was not stored."""
-    rows = await page(store, run, type="RunStarted", limit=1)
-    messages = [parse_message(row["body"]) for row in rows]
-    return next((one.plan for one in messages if isinstance(one, RunStarted)), None)
+    started = await first_message(store, run, RunStarted)
+    return started.plan if started else None
 
 
 async def scorer_of(store: Store, run: str) -> str | None:
     """The fingerprint of the scorer that the run's scores are of; None before the first one."""
-    rows = await page(store, run, type="ImageScored", limit=1)
-    messages = [parse_message(row["body"]) for row in rows]
-    return next((one.scorer for one in messages if isinstance(one, ImageScored)), None)
+    scored = await first_message(store, run, ImageScored)
+    return scored.scorer if scored else None

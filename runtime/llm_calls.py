@@ -11,7 +11,7 @@ from autogen_agentchat.ui import Console
 
 from bigpe.agents.chat_form import chat_messages
 from bigpe.agents.messages import LlmTurn
-from bigpe.runtime.transcript import entries
+from bigpe.runtime.search import Wanted, every
 from bigpe.services.store import Store
 
 
@@ -47,9 +47,9 @@ async def replay(store: Store, run: str, *, round: int | None = None) -> TaskRes
 
     async def stream() -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | TaskResult, None]:
         printed: list[BaseAgentEvent | BaseChatMessage] = []
-        async for entry in entries(store, run, type="LlmTurn", round=round):
-            if isinstance(entry.message, LlmTurn):
-                for message in chat_messages(entry.message, entry.ts):
+        async for row in every(store, run, Wanted(kind="LlmTurn", round=round)):
+            if isinstance(turn := row.message, LlmTurn):
+                for message in chat_messages(turn, row.ts):
                     printed.append(message)
                     yield message
         yield TaskResult(messages=printed, stop_reason="end of the transcript")

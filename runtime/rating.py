@@ -16,7 +16,7 @@ from bigpe.agents.intervals import Interval
 from bigpe.agents.messages import ArmPulled
 from bigpe.runtime.evaluation import Row, under
 from bigpe.runtime.facts import RunFacts
-from bigpe.runtime.search import Wanted, every
+from bigpe.runtime.run_reader import messages
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
 from bigpe.services.values import Instruction, Value, derive_seed, digest
@@ -109,9 +109,7 @@ async def _sides(
         instruction = None if treatment == NAIVE else facts.arms[treatment].instruction
         return await _held_out_sides(store, run, instruction)
     found: dict[Place, Side] = {}
-    async for row in every(store, run, Wanted(kind="ArmPulled")):
-        if not isinstance(pulled := row.message, ArmPulled):
-            continue
+    async for _, _, pulled in messages(store, run, ArmPulled):
         for gain in pulled.gains:
             if treatment == NAIVE:
                 found[gain.naive, gain.seed] = Side(gain.naive_image, gain.naive_score)

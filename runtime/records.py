@@ -6,22 +6,28 @@ tells. Reading it takes seconds for a run of a million messages.
 
 from __future__ import annotations
 
+from bigpe.agents.messages import (
+    ArmPulled,
+    InstructionsProposed,
+    PoolChanged,
+    RewriteRequested,
+    RunStarted,
+)
 from bigpe.agents.pool import Pool, PoolRow
+from bigpe.agents.role_messages import GateDecided, ReviewRequested
 from bigpe.runtime.facts import RunFacts
-from bigpe.runtime.run_reader import read_messages
+from bigpe.runtime.run_reader import messages
 from bigpe.services.store import Store
 
 KINDS = (
-    "RunStarted",
-    "RewriteRequested",
-    "ArmPulled",
-    "InstructionsProposed",
-    "ReviewRequested",
-    "GateDecided",
-    "PoolChanged",
+    RunStarted,
+    RewriteRequested,
+    ArmPulled,
+    InstructionsProposed,
+    ReviewRequested,
+    GateDecided,
+    PoolChanged,
 )
-STRETCH = 20_000
-"""Transcript rows looked at in one go."""
 
 
 async def all_rows(store: Store, run: str, pool: Pool) -> list[PoolRow]:
@@ -40,8 +46,8 @@ def _row(facts: RunFacts, id: str, prior: float | None) -> PoolRow:
     gain = facts.interval(arm, prior)
     return PoolRow(
         arm.instruction,
-        arm.pulls,
-        len(arm.gains),
+        arm.finished_pulls,
+        arm.count,
         *(gain or (None, None, None)),
         arm.parent,
         arm.born_round,
@@ -53,10 +59,6 @@ def _row(facts: RunFacts, id: str, prior: float | None) -> PoolRow:
 
 async def _facts(store: Store, run: str) -> RunFacts:
     facts = RunFacts()
-    row = await store.one("last_seq", run=run)
-    last = row["seq"] if row else 0
-    for after in range(0, last, STRETCH):
-        upto = min(after + STRETCH, last)
-        for seq, ts, message in await read_messages(store, run, KINDS, after, upto):
-            facts.apply(seq, ts, message)
+    async for seq, ts, message in messages(store, run, *KINDS):
+        facts.apply(seq, ts, message)
     return facts

@@ -1,51 +1,121 @@
-"""Following a run in its store: every fact of its transcript is read once, as it arrives.
+"""Reads a run's messages by kind, and follows a run that goes on.
 
-A stretch of the transcript is read at a time, so that a reader of a long run answers at once and
-catches up meanwhile, and never holds a transaction open.
+A stretch of the transcript is read at a time. So a reader of a long run answers at once, catches
+up later, and holds no transaction open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from typing import Generic, NamedTuple, TypeVar
 
 from bigpe.agents.diagnostics import Finding, diagnose
-from bigpe.agents.messages import AnyMessage, parse_message
+from bigpe.agents.messages import (
+    ArmPulled,
+    GradientsComputed,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PlanChanged,
+    PoolChanged,
+    RewriteRequested,
+    RunStarted,
+    RunStopped,
+    StepFailed,
+)
+from bigpe.agents.role_messages import GateDecided, ReviewRequested
 from bigpe.agents.round_facts import RoundHistory
 from bigpe.runtime.facts import RunFacts
+from bigpe.services.paging import NEWEST, PAGE, page
 from bigpe.services.store import Store
 
-FACTS = (
-    "RunStarted",
-    "PlanChanged",
-    "RewriteRequested",
-    "ArmPulled",
-    "GradientsComputed",
-    "InstructionsProposed",
-    "ReviewRequested",
-    "GateDecided",
-    "PoolChanged",
-    "StepFailed",
-    "RunStopped",
+M = TypeVar("M", bound=Message)
+SUMMARY_KINDS = (
+    RunStarted,
+    PlanChanged,
+    RewriteRequested,
+    ArmPulled,
+    GradientsComputed,
+    InstructionsProposed,
+    ReviewRequested,
+    GateDecided,
+    PoolChanged,
+    StepFailed,
+    RunStopped,
 )
+"""What `RunFacts` is folded from."""
 STRETCH = 2_000
-"""Transcript rows looked at in one go, while nobody else is answered: some ten milliseconds."""
+"""Sequence numbers read while no page is answered: takes some ten milliseconds."""
 
 
-async def read_messages(
-    store: Store, run: str, kinds: Sequence[str], after: int, upto: int
-) -> list[tuple[int, float, AnyMessage]]:
-    """The messages of these kinds with after < `seq` <= upto, each with its `seq` and its time
-    (Unix, seconds), in their order."""
-    window = {"run": run, "after": after, "upto": upto}
-    rows = [row for kind in kinds for row in await store.rows("facts", type=kind, **window)]
-    found = [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
-    return sorted(found, key=lambda fact: fact[0])
+class StoredMessage(NamedTuple, Generic[M]):
+    """A message in its place in the transcript."""
+
+    seq: int
+    ts: float
+    """Unix time, seconds."""
+    message: M
+
+
+async def messages(
+    store: Store,
+    run: str,
+    *kinds: type[M],
+    after: int = 0,
+    upto: int | None = None,
+    truncated_only: bool = False,
+) -> AsyncGenerator[StoredMessage[M]]:
+    """The messages of these kinds with after < `seq` <= upto, in transcript order.
+
+    Args:
+        upto: None means up to the end that the transcript has now.
+        truncated_only: Leave out scores of images whose whole prompt was read.
+    """
+    if upto is None:
+        upto = await last_seq(store, run)
+    while after < upto:
+        # Each kind is read along its index. A full page of one kind bounds the others.
+        bound = upto
+        found: list[StoredMessage[M]] = []
+        for kind in kinds:
+            filtered = truncated_only and kind is ImageScored
+            query = "truncated_scores" if filtered else "messages_of_kind"
+            place = {"run": run, "type": kind.__name__, "after": after, "upto": bound}
+            rows = await store.rows(query, **place, limit=PAGE)
+            if len(rows) == PAGE:
+                bound = rows[-1]["seq"]
+            for row in rows:
+                message = kind.model_validate_json(row["body"])
+                found.append(StoredMessage(row["seq"], row["ts"], message))
+        for stored in sorted(found, key=lambda stored: stored.seq):
+            if stored.seq <= bound:
+                yield stored
+        after = bound
+
+
+async def first_message(store: Store, run: str, kind: type[M]) -> M | None:
+    """The run's first message of a kind; None: there is none."""
+    rows = await page(store, run, type=kind.__name__, limit=1)
+    return kind.model_validate_json(rows[0]["body"]) if rows else None
+
+
+async def last_message(store: Store, run: str, kind: type[M], upto: int | None = None) -> M | None:
+    """The run's last message of a kind, up to a sequence number; None: there is none."""
+    before = NEWEST if upto is None else upto + 1
+    rows = await page(store, run, type=kind.__name__, before=before, limit=1)
+    return kind.model_validate_json(rows[0]["body"]) if rows else None
+
+
+async def last_seq(store: Store, run: str) -> int:
+    """The sequence number of the run's last message; 0: it has none."""
+    row = await store.one("last_seq", run=run)
+    return row["seq"] if row else 0
 
 
 class RunReader:
-    """Follows a run in its store: the facts up to a place in the transcript."""
+    """Follows a run in its store: what its messages amount to, up to a place in the transcript."""
 
     def __init__(self, store: Store, run: str) -> None:
         self._store = store
@@ -55,18 +125,18 @@ class RunReader:
         self._history = RoundHistory()
         self._findings: tuple[int, list[Finding]] = (0, [])
         self.seq = 0
-        """Up to here the transcript was read."""
+        """The sequence number up to which the transcript was read."""
         self.last_seq = 0
-        """Where it ended when last looked at."""
+        """Its last sequence number, when it was last looked up."""
 
     @property
     def behind(self) -> bool:
-        """Whether more is known to be there than was read."""
+        """Whether messages are left to read."""
         return self.seq < self.last_seq
 
     @property
     def share(self) -> float:
-        """How much of what is there was read, 0..1."""
+        """The share of the transcript that was read, 0..1."""
         return self.seq / self.last_seq if self.last_seq else 1.0
 
     def findings(self) -> list[Finding]:
@@ -77,10 +147,9 @@ class RunReader:
         return self._findings[1]
 
     async def catch_up(self, seconds: float | None = None) -> None:
-        """Read on to the transcript's end, or until the time is used: a stretch at least."""
+        """Read to the transcript's end, or until the time is used: one stretch at least."""
         until = None if seconds is None else time.monotonic() + seconds
-        row = await self._store.one("last_seq", run=self._run)
-        self.last_seq = row["seq"] if row else 0
+        self.last_seq = await last_seq(self._store, self._run)
         while self.behind:
             async with self._turn:  # for a stretch only: another may read on in between
                 await self._read_stretch(min(self.seq + STRETCH, self.last_seq))
@@ -91,13 +160,16 @@ class RunReader:
     async def _read_stretch(self, upto: int) -> None:
         if upto <= self.seq:
             return  # another has read it meanwhile
-        facts = await read_messages(self._store, self._run, FACTS, self.seq, upto)
-        # Of the many scores diagnostics only want those of pictures whose prompt was cut off.
-        window = {"run": self._run, "after": self.seq, "upto": upto}
-        place = {**window, "type": "ImageScored", "limit": -1}
-        rows = await self._store.rows("told_of_rounds", **place)
-        facts += [(row["seq"], row["ts"], parse_message(row["body"])) for row in rows]
-        for seq, ts, message in sorted(facts, key=lambda fact: fact[0]):
+        kinds = (*SUMMARY_KINDS, ImageScored)
+        place = {"after": self.seq, "upto": upto}
+        # The whole stretch before it is folded: a cancelled read must leave no part of it.
+        stretch = [
+            stored
+            async for stored in messages(
+                self._store, self._run, *kinds, **place, truncated_only=True
+            )
+        ]
+        for seq, ts, message in stretch:
             self.facts.apply(seq, ts, message)
             self._history.add(message)
         self.seq = upto

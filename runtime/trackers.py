@@ -109,9 +109,9 @@ def _arm(arm: ArmFacts) -> dict[str, Any]:
         "parent": arm.parent,
         "born_round": arm.born_round,
         "improvement": arm.improvement,
-        "pulls": arm.pulls,
-        "gains": len(arm.gains),
-        "mean_gain": sum(arm.gains) / len(arm.gains) if arm.gains else None,
+        "pulls": arm.finished_pulls,
+        "gains": arm.count,
+        "mean_gain": arm.gains.mean if arm.count else None,
     }
 
 

@@ -58,7 +58,7 @@ def _(message: messages.RunStarted) -> Description:
         ),
         (
             lines(
-                line("seed instruction ", dim(seed.name), " ", Quoted(seed.instruction.text))
+                line(dim(f"seed instruction {seed.name} "), Quoted(seed.instruction.text))
                 for seed in plan.instructions
             ),
         ),
@@ -141,7 +141,7 @@ def _rewrite(rewrite: messages.Rewritten) -> Line:
         return line(Quoted(rewrite.naive), bad(f" kept naive: {rewrite.fallback}"))
     attempt = f", attempt {rewrite.attempts}" if rewrite.attempts > 1 else ""
     naive = Quoted(rewrite.naive, style="dim")
-    return line(naive, dim(" -> "), Quoted(rewrite.text), dim(attempt))
+    return line(naive, dim(" → "), Quoted(rewrite.text), dim(attempt))
 
 
 @describe.register
@@ -302,7 +302,7 @@ def _proposal(proposal: messages.ProposedInstruction) -> list[Part]:
         line(InstructionId(instruction.id), " ", Quoted(instruction.text, 300)),
         line(dim(f"{source}, because "), strong(proposal.improvement)),
         lines(
-            line(dim("e.g. "), Quoted(e.naive, 40), " -> ", Quoted(e.rewrite, 120))
+            line(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120))
             for e in instruction.exemplars
         ),
     ]

@@ -268,14 +268,15 @@ PRAGMA data_version;
 -- name: last_seq
 SELECT coalesce(max(seq), 0) AS seq FROM message WHERE run = :run;
 
--- name: facts
-SELECT seq, body, ts FROM message
-WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto ORDER BY seq;
-
--- name: told_of_rounds
+-- name: messages_of_kind
 SELECT seq, body, ts FROM message INDEXED BY message_by_type
 WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto
-  AND (type <> 'ImageScored' OR json_extract(body, '$.truncated') > 0)
+ORDER BY seq LIMIT :limit;
+
+-- name: truncated_scores
+SELECT seq, body, ts FROM message INDEXED BY message_by_type
+WHERE run = :run AND type = :type AND seq > :after AND seq <= :upto
+  AND json_extract(body, '$.truncated') > 0
 ORDER BY seq LIMIT :limit;
 
 -- name: pool_changes

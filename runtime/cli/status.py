@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bigpe.agents.budget_account import forecast
 from bigpe.agents.diagnostics import Finding
-from bigpe.agents.messages import PoolChanged, parse_message
+from bigpe.agents.messages import PoolChanged
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -29,8 +29,8 @@ from bigpe.runtime.expectation import amounts, told_end, told_time, told_use, wi
 from bigpe.runtime.health import findings_of
 from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
+from bigpe.runtime.run_reader import last_message
 from bigpe.services.errors import ConfigError
-from bigpe.services.paging import NEWEST, page
 from bigpe.services.store import Store
 
 
@@ -105,9 +105,8 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
 async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
     """What the run has used by its last settled round, and what it is expected to use."""
     nothing: dict[str, Any] = {"used": None, "forecast": None, "told": ""}
-    last = await page(store, row["name"], type="PoolChanged", before=NEWEST, limit=1)
-    message = parse_message(last[0]["body"]) if last else None
-    if not isinstance(message, PoolChanged):
+    message = await last_message(store, row["name"], PoolChanged)
+    if message is None:
         return nothing
     applied, prices, budget = message.round, config.prices, config.budget
     used = amounts(message.used, prices)

@@ -43,7 +43,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
         "order": order,
         "orders": ORDERS,
         "arm": arm,
-        "pulled": [a for a in facts.arms.values() if a.gains],
+        "pulled": [a for a in facts.arms.values() if a.count],
         "comparisons": await read_comparisons(context, refs[start : start + A_PAGE]),
         "start": start,
         "total": len(refs),

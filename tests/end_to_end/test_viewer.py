@@ -240,6 +240,10 @@ async def test_a_page_follows_a_run_that_goes_on(tmp_path: Path) -> None:
         await expect(overview.page.locator(".status")).to_contain_text("round 10 of 10")
         await expect(overview.page.locator(".notice")).to_contain_text("all 10 rounds are done")
         await expect(transcript.page.locator("[data-entry]").nth(before)).to_be_visible()
+        places = await transcript.page.eval_on_selector_all(
+            "[data-entry]", "all => all.map(entry => Number(entry.dataset.seq))"
+        )
+        assert places == sorted(set(places)), "each message once, in order"
     assert overview.wrongs == [] and transcript.wrongs == []
 
 

@@ -19,6 +19,7 @@ from bigpe.agents.messages import (
     StepFailed,
 )
 from bigpe.runtime.project import Project
+from bigpe.runtime.run_reader import first_message
 from bigpe.services.store import Params, Store, many
 from bigpe.services.values import Instruction
 
@@ -41,10 +42,9 @@ async def poison(folder: Path, run: str = "main", sender: str = EVIL) -> list[Me
     Each text that is untrusted in earnest holds all attacks, the actor's name too.
     """
     async with Store(Project(folder).database) as store:
-        stored = await store.rows("facts", run=run, type="ArmPulled", after=0, upto=2**62)
-        start = await store.rows("facts", run=run, type="RunStarted", after=0, upto=2**62)
-        pulled = ArmPulled.model_validate_json(stored[0]["body"])
-        first = RunStarted.model_validate_json(start[0]["body"])
+        pulled = await first_message(store, run, ArmPulled)
+        first = await first_message(store, run, RunStarted)
+        assert pulled is not None and first is not None
         said = _hostile(first, pulled)
         rows = [_row(sender, message) for message in said]
         odd = {"kind": "OddKind<b>", "text": EVIL}

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bigpe.agents.messages import ImageScored, PlanChanged, RunStarted, parse_message
+from bigpe.agents.messages import ImageScored, PlanChanged, PoolChanged, RunStarted, parse_message
 from bigpe.agents.usage import Limits, Prices
 from bigpe.runtime import facts, run_reader
 from bigpe.runtime.health import findings_of
 from bigpe.runtime.history import replayed_campaign
-from bigpe.runtime.run_reader import RunReader
+from bigpe.runtime.run_reader import RunReader, first_message, last_message, messages
+from bigpe.services.paging import page
 from bigpe.services.store import Store
 from bigpe.testing.runs import CONFIG, run_fake
 
@@ -43,7 +44,7 @@ async def test_the_fold_agrees_with_the_campaign(
     for row in campaign.pool.rows():
         arm = found.arms[row.instruction.id]
         gain = found.interval(arm, prior)
-        assert (arm.pulls, len(arm.gains), arm.parent) == (row.pulls, row.gains, row.parent)
+        assert (arm.finished_pulls, arm.count, arm.parent) == (row.pulls, row.gains, row.parent)
         assert arm.born_round == row.born_round
         assert (f"{arm.state}: {arm.reason}" if arm.reason else arm.state) == row.state
         told = (gain.mean, gain.lo, gain.hi) if gain else (None, None, None)
@@ -90,8 +91,7 @@ async def test_diagnostics_are_those_of_status_whatever_the_stretch(
     monkeypatch.setattr(run_reader, "STRETCH", 50)
     shutil.copytree(project, tmp_path / "p")
     async with Store(tmp_path / "p" / "bigpe.db") as store:
-        rows = await store.rows("facts", run="main", type="ImageScored", after=0, upto=10**9)
-        cut = [m for row in rows if isinstance(m := parse_message(row["body"]), ImageScored)]
+        cut = [message async for _, _, message in messages(store, "main", ImageScored)]
         longer = [m.model_copy(update={"truncated": 9}) for m in cut if m.purpose == "rewrite"]
         with closing(sqlite3.connect(tmp_path / "p" / "bigpe.db")) as connection, connection:
             connection.executemany(
@@ -107,9 +107,8 @@ async def test_diagnostics_are_those_of_status_whatever_the_stretch(
 
 async def test_what_people_changed_of_the_plan_is_known(project: Path) -> None:
     async with Store(project / "bigpe.db", read_only=True) as store:
-        rows = await store.rows("facts", run="main", type="RunStarted", after=0, upto=10**9)
-    start = parse_message(rows[0]["body"])
-    assert isinstance(start, RunStarted)
+        start = await first_message(store, "main", RunStarted)
+    assert start is not None
     limits, prices = Limits(usd=3.0), Prices(render=0.25)
     changed = PlanChanged.make(
         start, rounds=99, concurrency=1, patience=4, limits=limits, prices=prices
@@ -119,3 +118,27 @@ async def test_what_people_changed_of_the_plan_is_known(project: Path) -> None:
     found.apply(2, 0.0, changed)
     update = {"rounds": 99, "concurrency": 1, "patience": 4, "limits": limits, "prices": prices}
     assert found.plan == start.plan.model_copy(update=update)
+
+
+@pytest.mark.parametrize("size", [1, 3, 500])
+async def test_messages_are_read_by_kind_in_order_whatever_the_page(
+    project: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(run_reader, "PAGE", size)
+    kinds = (ImageScored, PoolChanged, RunStarted)
+    async with Store(project / "bigpe.db", read_only=True) as store:
+        rows = await page(store, "main", limit=10**6)
+        stored = [(row["seq"], parse_message(row["body"])) for row in rows]
+        wanted = [(seq, message) for seq, message in stored if isinstance(message, kinds)]
+        for after, upto in ((0, None), (20, 300), (300, 20)):
+            last = 10**9 if upto is None else upto
+            read = messages(store, "main", *kinds, after=after, upto=upto)
+            assert [(seq, message) async for seq, _, message in read] == [
+                (seq, message) for seq, message in wanted if after < seq <= last
+            ]
+        changes = [pair for pair in wanted if isinstance(pair[1], PoolChanged)]
+        (first, change), (second, _) = changes[:2]
+        assert await last_message(store, "main", PoolChanged) == changes[-1][1]
+        assert await last_message(store, "main", PoolChanged, second - 1) == change
+        assert await last_message(store, "main", PoolChanged, first - 1) is None
+        assert await first_message(store, "main", PlanChanged) is None

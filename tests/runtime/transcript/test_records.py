@@ -32,7 +32,7 @@ def figures(row: PoolRow) -> tuple[float | None, ...]:
 async def test_all_rows_are_those_of_a_pool_that_forgets_nothing(
     project: Path, stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "STRETCH", stretch)
+    monkeypatch.setattr("bigpe.runtime.run_reader.PAGE", stretch)
     async with Store(project / "bigpe.db", read_only=True) as store:
         campaign = await replayed_campaign(store, "main")
         told = await records.all_rows(store, "main", campaign.pool)

@@ -108,7 +108,8 @@ async def test_the_ways_to_a_message_are_along_indices(project: Path) -> None:
         "message_by_mid",
         "message_by_seq",
         "message_by_start",
-        "facts",
+        "messages_of_kind",
+        "truncated_scores",
         "effect_by_key",
         "last_seq",
     )
