@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy  # scipy.stats is loaded when it is used: a second that most commands need not wait
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 """Confidence of an interval where none is named."""
@@ -77,29 +77,10 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def exact_sum(parts: Sequence[float], value: float) -> tuple[float, ...]:
-    """A few floats that add up to `parts` and `value` without rounding; fsum rounds them once.
-
-    Shewchuk 1997, Adaptive precision floating-point arithmetic, which fsum uses too.
-    """
-    kept: list[float] = []
-    for part in parts:
-        large, small = (value, part) if abs(value) >= abs(part) else (part, value)
-        value = large + small
-        if lost := small - (value - large):
-            kept.append(lost)
-    return (*kept, value)
-
-
 @lru_cache(maxsize=4096)
 def student_quantile(level: float, df: float) -> float:
     """Half-width of the central `level` of Student's t with `df` > 0, in standard errors."""
     return float(stdtrit(df, 0.5 + level / 2))
-
-
-def normal_quantile(level: float) -> float:
-    """Half-width of the central `level` of the standard normal: 1.96 for 0.95."""
-    return float(ndtri(0.5 + level / 2))
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
@@ -114,26 +95,6 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     squares = pooled_squares([values])
     half = student_quantile(level, n - 1) * math.sqrt(squares.total / (n - 1) / n)
     return Interval(centre, centre - half, centre + half)
-
-
-def paired_interval(
-    after: Sequence[float], before: Sequence[float], *, level: float = LEVEL
-) -> Interval:
-    """The interval of the mean difference, `after` less `before`, value by value.
-
-    ValueError for no pairs or for sequences of different length.
-    """
-    return mean_interval([a - b for a, b in zip(after, before, strict=True)], level=level)
-
-
-def clustered_interval(groups: Mapping[str, Sequence[float]], *, level: float = LEVEL) -> Interval:
-    """The interval of the mean over clusters (naive prompts): each cluster counts as one value.
-
-    Repeats of a prompt share its difficulty, so they are not independent; the cluster mean is the
-    unit (Cameron & Miller 2015, section II, in its simplest form). Empty clusters do not count;
-    ValueError when all are empty.
-    """
-    return mean_interval([mean(values) for values in groups.values() if values], level=level)
 
 
 def moderated_interval(
@@ -180,9 +141,9 @@ def pooled_squares(groups: Iterable[Sequence[float]]) -> Squares:
 
 
 def summed(parts: Iterable[Squares]) -> Squares:
-    """Squares of several sets of groups, pooled."""
-    told = [*parts]
-    return Squares(math.fsum(part.total for part in told), sum(part.df for part in told))
+    """Squares of several sets of groups, pooled; exactly summed, so that no order shows."""
+    pooled = [*parts]
+    return Squares(math.fsum(part.total for part in pooled), sum(part.df for part in pooled))
 
 
 @dataclass(frozen=True)
@@ -205,12 +166,8 @@ class ScaleEstimate:
         """Standard deviation of one gain, score units; > 0."""
         return math.sqrt((self.nu0 * self.sigma0**2 + self.squares) / (self.nu0 + self.df))
 
-    def with_groups(self, groups: Iterable[Sequence[float]]) -> ScaleEstimate:
-        """The estimate from the pilot and these groups, in place of any groups given before."""
-        return self.with_squares(pooled_squares(groups))
-
     def with_squares(self, squares: Squares) -> ScaleEstimate:
-        """The same of groups whose squares are known."""
+        """The estimate from the pilot and these squares, in place of any squares given before."""
         return ScaleEstimate(self.sigma0, self.nu0, squares.total, squares.df)
 
 

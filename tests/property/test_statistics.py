@@ -1,4 +1,4 @@
-"""Intervals of means, plain, paired, clustered and moderated; the pooled noise of one gain."""
+"""Intervals of means, plain and moderated; the pooled noise of one gain."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from scipy import stats
 from bigpe.agents.statistics import (
     ScaleEstimate,
     bca_interval,
-    clustered_interval,
     holm,
     mean,
     mean_interval,
     moderated_interval,
-    normal_quantile,
-    paired_interval,
     paired_summary,
     pooled_squares,
     rank_correlation,
@@ -27,6 +24,8 @@ from bigpe.agents.statistics import (
     student_quantile,
 )
 
+NORMAL_QUANTILE = 1.959964
+"""Half-width of the central 95% of the standard normal."""
 GAINS = st.floats(-1, 1, allow_subnormal=False)
 ROUGHLY = {"rel": 1e-9, "abs": 1e-12}
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -45,60 +44,21 @@ def test_the_mean_interval_is_scipys(values: list[float]) -> None:
 
 def test_one_value_has_no_bounds_and_none_has_no_mean() -> None:
     assert mean_interval([0.25]) == (0.25, None, None)
-    for empty in (lambda: mean([]), lambda: mean_interval([]), lambda: clustered_interval({})):
+    for empty in (lambda: mean([]), lambda: mean_interval([])):
         with pytest.raises(ValueError, match="no values"):
             empty()
 
 
 def test_quantiles() -> None:
-    assert normal_quantile(0.95) == pytest.approx(1.959964, abs=1e-6)
     assert student_quantile(0.95, 4) == pytest.approx(2.776445, abs=1e-6)
-    assert student_quantile(0.95, 1e7) == pytest.approx(normal_quantile(0.95), abs=1e-5)
-
-
-@given(st.lists(st.tuples(GAINS, GAINS), min_size=1, max_size=20))
-@quick
-def test_a_paired_interval_is_that_of_the_differences(pairs: list[tuple[float, float]]) -> None:
-    after, before = [a for a, _ in pairs], [b for _, b in pairs]
-    assert paired_interval(after, before) == mean_interval([a - b for a, b in pairs])
-
-
-def test_pairs_must_match() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        paired_interval([0.1, 0.2], [0.1])
-
-
-@given(st.lists(st.lists(GAINS, min_size=1, max_size=4), min_size=2, max_size=8))
-@quick
-def test_repeats_of_a_prompt_count_once(groups: list[list[float]]) -> None:
-    named = {f"p{i}": group for i, group in enumerate(groups)}
-    repeated = {name: group * 3 for name, group in named.items()}
-    assert clustered_interval(named) == pytest.approx(clustered_interval(repeated), abs=1e-12)
-
-
-def test_clustered_intervals_cover_where_plain_ones_do_not() -> None:
-    rng = np.random.default_rng(3)
-    hits = {"clustered": 0, "plain": 0}
-    rounds = 300
-    for _ in range(rounds):
-        prompts = rng.normal(0, 1, 8)
-        gains = {f"p{i}": list(rng.normal(centre, 0.3, 5)) for i, centre in enumerate(prompts)}
-        every = [gain for group in gains.values() for gain in group]
-        for name, found in (
-            ("clustered", clustered_interval(gains)),
-            ("plain", mean_interval(every)),
-        ):
-            assert found.lo is not None and found.hi is not None
-            hits[name] += found.lo <= 0 <= found.hi
-    assert hits["clustered"] / rounds == pytest.approx(0.95, abs=0.04)
-    assert hits["plain"] / rounds < 0.75
+    assert student_quantile(0.95, 1e7) == pytest.approx(NORMAL_QUANTILE, abs=1e-5)
 
 
 @given(st.lists(GAINS, min_size=1, max_size=10), st.floats(0.01, 1))
 @quick
 def test_a_moderated_interval_lies_between_prior_and_data(values: list[float], v: float) -> None:
     faithful = moderated_interval(values, v, 1e9)
-    half = normal_quantile(0.95) * math.sqrt(v / len(values))
+    half = NORMAL_QUANTILE * math.sqrt(v / len(values))
     assert faithful.hi == pytest.approx(mean(values) + half, rel=1e-4, abs=1e-4)
     if len(values) > 1:
         assert moderated_interval(values, v, 1e-12) == pytest.approx(
@@ -126,17 +86,19 @@ def test_the_scale_is_between_the_pilots_and_the_gains(
 ) -> None:
     pilot = ScaleEstimate(sigma0, nu0)
     assert pilot.sigma == pytest.approx(sigma0)
-    later = pilot.with_groups(groups)
-    pooled = pooled_squares(groups).variance
+    squares = pooled_squares(groups)
+    later, pooled = pilot.with_squares(squares), squares.variance
     ends = sorted((sigma0, sigma0 if pooled is None else math.sqrt(pooled)))
     assert ends[0] - 1e-12 <= later.sigma <= ends[1] + 1e-12
-    assert later.with_groups(groups) == later
+    assert later.with_squares(squares) == later
 
 
 def test_the_scale_tends_to_the_truth() -> None:
     rng = np.random.default_rng(5)
     groups = [list(rng.normal(rng.normal(0, 3), 0.02, 3)) for _ in range(400)]
-    assert ScaleEstimate(0.1, 10).with_groups(groups).sigma == pytest.approx(0.02, rel=0.2)
+    assert ScaleEstimate(0.1, 10).with_squares(pooled_squares(groups)).sigma == pytest.approx(
+        0.02, rel=0.2
+    )
 
 
 @given(st.lists(st.lists(GAINS, min_size=1, max_size=3), min_size=5, max_size=25))
