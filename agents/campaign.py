@@ -51,7 +51,6 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Picture, Round
-from bigpe.agents.rules import EVERY_ROUND_TEACHES, GROWTH, KNOWN_PULLS
 from bigpe.services.values import LlmUsage
 
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
@@ -120,8 +119,6 @@ class Campaign(CampaignState):
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
             paper=plan.policy.get("name") == "paper",
-            growth=GROWTH[plan.rules],
-            known_pulls=KNOWN_PULLS[plan.rules],
         )
         self._pilot.withheld += [
             self._pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
@@ -171,7 +168,7 @@ class Campaign(CampaignState):
         plan = self.plan
         arm = self._policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
-        tasks = self._draws.tasks(plan, instruction, index)
+        tasks = self._draws.tasks(plan, instruction)
         request = RewriteRequested.make(
             self._started, round=index, instruction=instruction, tasks=tuple(tasks)
         )
@@ -181,7 +178,7 @@ class Campaign(CampaignState):
             history=self._comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
-            teaches=EVERY_ROUND_TEACHES[plan.rules] or self.pool.has_room(index),
+            teaches=self.pool.has_room(index),
         )
         current.withhold(plan)
         self._chosen = index
@@ -358,7 +355,8 @@ class Campaign(CampaignState):
         for role, used in self.attendance.count(index - 1).items():
             self._count_llm(index, role, used)
         self._account.settle(current)
-        self._outlook.settle(bool(gains), self.pool.best().lo)
+        best = self.pool.best()
+        self._outlook.settle(bool(gains), best.lo)
         self._broken = self._broken or current.broken
         self._applied = index
         del self._rounds[index]
@@ -372,7 +370,7 @@ class Campaign(CampaignState):
                 retired=tuple(RetiredArm(instruction=i, reason=r) for i, r in delta.retired),
                 waiting=delta.waiting,
                 sigma=self.sigma,
-                best=self.pool.best().instruction.id,
+                best=best.instruction.id,
                 used=self.used,
                 stale=self._outlook.stale_rounds,
             )

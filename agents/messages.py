@@ -285,8 +285,8 @@ class PoolChanged(Message):
     """Id of the instruction with the highest lower bound so far."""
     used: Usage = Usage()
     """What the run has asked for so far, the pilot included."""
-    stale: int | None = None
-    """Rounds since the best lower bound rose; None in transcripts of older versions."""
+    stale: int = 0
+    """Rounds since the best lower bound rose."""
 
 
 class RunStopped(Message):

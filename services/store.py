@@ -25,7 +25,7 @@ import aiosqlite
 
 from bigpe.services import migrations
 from bigpe.services.batching import GroupQueue
-from bigpe.services.errors import StoreError
+from bigpe.services.errors import ForeignDatabaseError, StoreError
 
 Params = Mapping[str, Any]
 Statement = tuple[str, Params]
@@ -279,6 +279,15 @@ class Store:
             await connection.execute_fetchall(f"PRAGMA {setting}")
 
     async def _check_version(self, connection: aiosqlite.Connection) -> int:
+        # Tables first: another process may commit the first schema between the two statements.
+        tables = await _value(connection, "SELECT count(*) FROM sqlite_master")
+        application = await _value(connection, "PRAGMA application_id")
+        if tables and application != migrations.APPLICATION_ID:
+            raise ForeignDatabaseError(
+                f"{self.path} was not written by bigpe 0.2.0 or later: it is a project of bigpe "
+                "0.1.0 or a database of another program, and this version cannot use it. Run "
+                "`bigpe init` in an empty folder to start a new project. Nothing was changed."
+            )
         version = await _user_version(connection)
         if version > migrations.VERSION:
             raise StoreError(
@@ -319,6 +328,10 @@ async def _run_together(
     ]
 
 
+async def _value(connection: aiosqlite.Connection, sql: str) -> int:
+    ((value,),) = await connection.execute_fetchall(sql)
+    return int(value)
+
+
 async def _user_version(connection: aiosqlite.Connection) -> int:
-    ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
-    return int(version)
+    return await _value(connection, "PRAGMA user_version")
