@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, SequenceLine
 from bigpe.runtime.evaluation import DISTRACTORS
-from bigpe.runtime.transcript import points
+from bigpe.runtime.formatting import escape_markdown, interval, markdown_table, points
 
 HEADINGS = (
     "treatment",
@@ -83,7 +82,7 @@ def markdown(report: Evaluation) -> str:
     parts.append(_grid(REWRITE_HEADINGS, [rewrite_cells(one) for one in report.compared]))
     if rows := _guard_rows(report):
         parts.append(_grid(("guard", "treatment", "gain", "95% interval", "verdict"), rows))
-    parts.append("\n".join(f"- {_plain(line)}" for line in sentences(report)) + "\n")
+    parts.append("\n".join(f"- {escape_markdown(line)}" for line in sentences(report)) + "\n")
     parts.append("## By prompt (gains, score x 100)\n")
     parts.append(_grid(_prompt_heading(report), _prompt_rows(report, len(report.lines))))
     return "\n".join(parts)
@@ -93,7 +92,7 @@ def sentences(report: Evaluation) -> list[str]:
     """What else there is to know, a line each."""
     said = [*report.notes]
     if report.sequence is not None:
-        said.append(_told(report.sequence))
+        said.append(_sequence_text(report.sequence))
     if report.selection is not None and report.selection.chosen is not None:
         chosen = report.selection
         said.append(
@@ -159,9 +158,7 @@ def _share(share: float | None) -> str:
 
 
 def _interval(difference: Difference | None) -> str:
-    if difference is None or difference.lo is None or difference.hi is None:
-        return "-"
-    return f"[{points(difference.lo)}, {points(difference.hi)}]"
+    return "-" if difference is None else interval(difference.lo, difference.hi)
 
 
 def _p(difference: Difference | None) -> str:
@@ -223,10 +220,8 @@ def _prompt_rows(report: Evaluation, count: int) -> list[list[str]]:
     ]
 
 
-def _told(sequence: SequenceLine) -> str:
-    bounds = "no bounds yet"
-    if sequence.lo is not None and sequence.hi is not None:
-        bounds = f"[{points(sequence.lo)}, {points(sequence.hi)}]"
+def _sequence_text(sequence: SequenceLine) -> str:
+    bounds = "no bounds yet" if sequence.lo is None else interval(sequence.lo, sequence.hi)
     signs = f"sign e-value {sequence.sign_e:.3g} ({'agrees' if sequence.sign_e >= 20 else 'weak'})"
     return (
         f"after {sequence.n} prompts: mean gain {points(sequence.mean)}, 95% confidence sequence "
@@ -249,11 +244,4 @@ def _cost(report: Evaluation) -> str:
 
 
 def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(map(_plain, heading)) + " |", "|" + "---|" * len(heading)]
-    lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    """Untrusted text that can neither end a cell nor become markup."""
-    return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", " ".join(text.split()))
+    return markdown_table(heading, rows, escape=escape_markdown)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from bigpe.runtime.comparison import Difference
+from bigpe.runtime.formatting import escape_markdown, markdown_table, points
 from bigpe.runtime.published import HeldOut, Published
-from bigpe.runtime.transcript import points
 
 TAGS = ["bigpe", "prompt-rewriting", "text-to-image"]
 
@@ -57,7 +55,7 @@ def _body(published: Published, repo: str | None) -> str:
     parts = [
         "# An instruction for rewriting image prompts",
         f"It tells a language model how to rewrite a naive prompt of a picture. Found by bigpe "
-        f"{_plain(published.bigpe)} in a run named {_plain(published.run)}.",
+        f"{escape_markdown(published.bigpe)} in a run named {escape_markdown(published.run)}.",
         _quoted(published.instruction.text),
     ]
     if published.instruction.exemplars:
@@ -65,14 +63,16 @@ def _body(published: Published, repo: str | None) -> str:
         parts += [_quoted(f"{e.naive} → {e.rewrite}") for e in published.instruction.exemplars]
     parts += ["## What was measured", *_measured(published), "## What it was found with"]
     parts.append(
-        f"- language model: {_plain(models.llm)}\n- renderer: {_plain(models.renderer)}\n"
-        f"- scorer: {_plain(models.scorer)}, fingerprint {(models.scorer_fingerprint or '-')[:16]}"
-        f"\n- naive prompts: {_plain(published.data)}"
+        f"- language model: {escape_markdown(models.llm)}\n"
+        f"- renderer: {escape_markdown(models.renderer)}\n"
+        f"- scorer: {escape_markdown(models.scorer)}, "
+        f"fingerprint {(models.scorer_fingerprint or '-')[:16]}"
+        f"\n- naive prompts: {escape_markdown(published.data)}"
     )
     if published.safety:
         parts.append(
-            f"It was found under the safety filter {_plain(published.safety)}, which is not part "
-            "of this; set your own in `[constraints]`."
+            f"It was found under the safety filter {escape_markdown(published.safety)}, which is "
+            "not part of this; set your own in `[constraints]`."
         )
     parts.append("## Use")
     parts.append(f'```console\n$ bigpe refine --from {place} "a cat on the beach"\n```')
@@ -89,18 +89,19 @@ def _measured(published: Published) -> list[str]:
             f"many is partly luck, its mean gain was {told} over {train.gains} comparisons "
             "(gains: score x 100, rewritten less naive)."
         ]
-    lines = [_row("against the naive prompts", found.gain)]
+    rows = [_row("against the naive prompts", found.gain)]
     if found.over_seed is not None:
-        lines.append(_row("against the seed instruction", found.over_seed))
-    lines += [_row(f"guard {_plain(name)}", gain) for name, gain in found.guards.items()]
-    table = ["| gain | n | mean | 95% interval | won |", "|---|---|---|---|---|", *lines]
-    return [*_warning(found), "\n".join(table), _held_out(found)]
+        rows.append(_row("against the seed instruction", found.over_seed))
+    rows += [_row(f"guard {name}", gain) for name, gain in found.guards.items()]
+    head = ("gain", "n", "mean", "95% interval", "won")
+    table = markdown_table(head, rows, escape=escape_markdown)
+    return [*_warning(found), table.rstrip(), _held_out(found)]
 
 
 def _warning(found: HeldOut) -> list[str]:
     if not found.hacked:
         return []
-    names = _plain(", ".join(found.hacked))
+    names = escape_markdown(", ".join(found.hacked))
     return [f"**Beware: guard {names} sees a loss.** It pleases the scorer, not people."]
 
 
@@ -114,17 +115,12 @@ def _held_out(found: HeldOut) -> str:
     )
 
 
-def _row(name: str, gain: Difference) -> str:
+def _row(name: str, gain: Difference) -> list[str]:
     bounds = "-"
     if gain.lo is not None and gain.hi is not None:
         bounds = f"{points(gain.lo)} to {points(gain.hi)}"
-    return f"| {name} | {gain.n} | {points(gain.mean)} | {bounds} | {gain.win_rate:.0%} |"
+    return [name, str(gain.n), points(gain.mean), bounds, f"{gain.win_rate:.0%}"]
 
 
 def _quoted(text: str) -> str:
-    return f"> {_plain(text)}"
-
-
-def _plain(text: str) -> str:
-    """Untrusted text that can neither end a cell nor become markup."""
-    return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", " ".join(text.split()))
+    return f"> {escape_markdown(text)}"

@@ -16,8 +16,8 @@ from bigpe.runtime.cli.common import (
     reading,
     stdout,
 )
+from bigpe.runtime.formatting import quote
 from bigpe.runtime.project import Project
-from bigpe.runtime.transcript import quote
 from bigpe.services.library import PromptLibrary
 from bigpe.services.prompt_files import PromptFile, read_prompts
 from bigpe.services.store import Store

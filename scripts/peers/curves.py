@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.statistics import Interval, mean, mean_interval
-from bigpe.runtime import experiment_tables
+from bigpe.runtime import experiment_tables, formatting
 from bigpe.runtime.experiment_cells import Cell, newest
 from bigpe.runtime.experiment_contrasts import differences
 
@@ -144,5 +144,5 @@ def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
 
 def told(found: Interval) -> str:
     """A mean and its bounds, as a table or a sentence shows them."""
-    said = experiment_tables.told(*found)
-    return f"{said}, one seed" if found.lo is None or found.hi is None else said
+    text = formatting.estimate(*found)
+    return f"{text}, one seed" if found.lo is None or found.hi is None else text
