@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bigpe.runtime.comparison import Compared, Difference, Evaluation, SequenceLine
 from bigpe.runtime.evaluation import DISTRACTORS
-from bigpe.runtime.formatting import escape_markdown, points
+from bigpe.runtime.formatting import escape_markdown, interval, markdown_table, points
 
 HEADINGS = (
     "treatment",
@@ -92,7 +92,7 @@ def sentences(report: Evaluation) -> list[str]:
     """What else there is to know, a line each."""
     said = [*report.notes]
     if report.sequence is not None:
-        said.append(_told(report.sequence))
+        said.append(_sequence_text(report.sequence))
     if report.selection is not None and report.selection.chosen is not None:
         choice = report.selection
         how = (
@@ -161,9 +161,7 @@ def _share(share: float | None) -> str:
 
 
 def _interval(difference: Difference | None) -> str:
-    if difference is None or difference.lo is None or difference.hi is None:
-        return "-"
-    return f"[{points(difference.lo)}, {points(difference.hi)}]"
+    return "-" if difference is None else interval(difference.lo, difference.hi)
 
 
 def _p(difference: Difference | None) -> str:
@@ -225,10 +223,8 @@ def _prompt_rows(report: Evaluation, count: int) -> list[list[str]]:
     ]
 
 
-def _told(sequence: SequenceLine) -> str:
-    bounds = "no bounds yet"
-    if sequence.lo is not None and sequence.hi is not None:
-        bounds = f"[{points(sequence.lo)}, {points(sequence.hi)}]"
+def _sequence_text(sequence: SequenceLine) -> str:
+    bounds = "no bounds yet" if sequence.lo is None else interval(sequence.lo, sequence.hi)
     signs = f"sign e-value {sequence.sign_e:.3g} ({'agrees' if sequence.sign_e >= 20 else 'weak'})"
     return (
         f"after {sequence.n} prompts: mean gain {points(sequence.mean)}, 95% confidence sequence "
@@ -251,6 +247,4 @@ def _cost(report: Evaluation) -> str:
 
 
 def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(map(escape_markdown, heading)) + " |", "|" + "---|" * len(heading)]
-    lines += ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return markdown_table(heading, rows, escape=escape_markdown)

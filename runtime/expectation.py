@@ -1,40 +1,33 @@
-"""What a run has used and how it is expected to end, told to people."""
+"""Text of what a run has used and of how it is expected to end."""
 
 from __future__ import annotations
 
 from bigpe.agents.budget_account import Forecast
 from bigpe.agents.usage import RESOURCES, Prices, Resource, Usage, amount
+from bigpe.runtime.formatting import duration
 
-SHOWN: tuple[tuple[Resource, str], ...] = (
+UNITS: tuple[tuple[Resource, str], ...] = (
     ("renders", "renders"),
     ("tokens", "LLM tokens"),
     ("usd", "USD"),
 )
 
 
-def told_use(used: dict[Resource, float]) -> str:
+def usage_text(used: dict[Resource, float]) -> str:
     """`84 renders, 1,240 LLM tokens, 0.12 USD`; USD only where something has a price."""
-    shown = [(used[resource], resource, unit) for resource, unit in SHOWN]
+    parts = [(used[resource], resource, unit) for resource, unit in UNITS]
     return ", ".join(
         f"{value:,.2f} {unit}" if resource == "usd" else f"{round(value):,} {unit}"
-        for value, resource, unit in shown
+        for value, resource, unit in parts
         if value or resource != "usd"
     )
 
 
-def told_end(expected: Forecast, applied: int, seconds_a_round: float) -> str:
-    """What is expected at the end, when that is, and what brings it about."""
-    left = told_time((expected.rounds - applied) * seconds_a_round)
+def forecast_text(expected: Forecast, applied: int, seconds_a_round: float) -> str:
+    """What is expected at the end, when that is, and which budget ends the run."""
+    left = duration((expected.rounds - applied) * seconds_a_round)
     cause = f" by its budget of {expected.limit.replace('_', ' ')}" if expected.limit else ""
-    return f"{told_use(expected.used)} at its end after round {expected.rounds}{cause}, in {left}"
-
-
-def told_time(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.2 h` or `2.1 days`."""
-    for size, unit, most in ((1, "s", 90), (60, "min", 90), (3600, "h", 48)):
-        if seconds < size * most:
-            return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.1f} days"
+    return f"{usage_text(expected.used)} at its end after round {expected.rounds}{cause}, in {left}"
 
 
 def amounts(used: Usage, prices: Prices) -> dict[Resource, float]:
@@ -45,8 +38,7 @@ def amounts(used: Usage, prices: Prices) -> dict[Resource, float]:
 def within_minutes(
     expected: Forecast, applied: int, minutes: float, seconds: float, seconds_a_round: float
 ) -> Forecast:
-    """The forecast of a run that may work for so many minutes (0: any), of which `seconds` are
-    gone."""
+    """The forecast of a run that may work for `minutes` (0: no limit), `seconds` of them used."""
     if not minutes or not seconds_a_round:
         return expected
     # A round that has begun is finished.

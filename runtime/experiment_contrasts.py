@@ -15,7 +15,8 @@ from bigpe.agents.intervals import Interval, mean_interval
 from bigpe.agents.moments import mean
 from bigpe.agents.significance import holm, student_p
 from bigpe.runtime.experiment_cells import Cell
-from bigpe.runtime.experiment_tables import BEST, in_order, told
+from bigpe.runtime.experiment_tables import BEST, in_order
+from bigpe.runtime.formatting import estimate
 from bigpe.services.values import Value
 
 Line = dict[float, dict[int, float]]
@@ -93,7 +94,7 @@ def _family(
     line: str, family: Sequence[tuple[str, float | None, list[float]]]
 ) -> Iterable[Contrast]:
     """The contrasts that two run seeds or more have, corrected together."""
-    found = [one for one in family if len(one[2]) > 1]
+    found = [member for member in family if len(member[2]) > 1]
     corrected = holm([student_p(apart) for _, _, apart in found])
     for (other, x, apart), p_holm in zip(found, corrected, strict=True):
         yield _contrast(line, other, x, apart, p_holm)
@@ -189,11 +190,11 @@ def contrast_table(found: Sequence[Contrast]) -> list[list[str]]:
     """A head, then a row an x with a column a line; empty where there is nothing to compare."""
     if not found:
         return []
-    others = list(dict.fromkeys(one.other for one in found))
-    xs: list[float | None] = [*sorted({one.x for one in found if one.x is not None})]
-    if any(one.x is None for one in found):
+    others = list(dict.fromkeys(contrast.other for contrast in found))
+    xs: list[float | None] = [*sorted({c.x for c in found if c.x is not None})]
+    if any(contrast.x is None for contrast in found):
         xs.append(None)
-    by_place = {(one.other, one.x): one for one in found}
+    by_place = {(contrast.other, contrast.x): contrast for contrast in found}
     return [
         [f"{found[0].line} less", *others],
         *(
@@ -204,8 +205,8 @@ def contrast_table(found: Sequence[Contrast]) -> list[list[str]]:
     ]
 
 
-def _cell(one: Contrast | None) -> str:
-    return "-" if one is None else told(one.difference, one.lo, one.hi)
+def _cell(contrast: Contrast | None) -> str:
+    return "-" if contrast is None else estimate(contrast.difference, contrast.lo, contrast.hi)
 
 
 def trend_table(found: Sequence[Trend]) -> list[list[str]]:
@@ -216,12 +217,12 @@ def trend_table(found: Sequence[Trend]) -> list[list[str]]:
         ["each doubling", "from", "to", "adds [95%]", f"{found[0].line} less it [95%]"],
         *(
             [
-                one.line,
-                f"{one.xs[0]:g}",
-                f"{one.xs[-1]:g}",
-                told(one.slope, one.lo, one.hi),
-                told(one.apart, one.apart_lo, one.apart_hi),
+                trend.line,
+                f"{trend.xs[0]:g}",
+                f"{trend.xs[-1]:g}",
+                estimate(trend.slope, trend.lo, trend.hi),
+                estimate(trend.apart, trend.apart_lo, trend.apart_hi),
             ]
-            for one in found
+            for trend in found
         ),
     ]

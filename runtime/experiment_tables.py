@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from bigpe.agents.intervals import Interval, mean_interval
 from bigpe.agents.moments import mean
 from bigpe.runtime.experiment_cells import Cell, newest
+from bigpe.runtime.formatting import estimate, markdown_table
 from bigpe.services.values import Value
 
 BEST = "best instruction"
@@ -215,38 +216,13 @@ def markdown(table: ExperimentTable) -> str:
         [
             row.condition,
             str(row.seeds),
-            told(row.gain, row.lo, row.hi),
-            told(row.difference, row.difference_lo, row.difference_hi),
+            estimate(row.gain, row.lo, row.hi),
+            estimate(row.difference, row.difference_lo, row.difference_hi),
             *("-" if n is None else f"{n:.0f}" for n in (row.renders, row.tokens, row.seconds)),
         ]
         for row in table.rows
     ]
-    return markdown_table(head, rows)
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, quoted, with all columns but the first to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    lines = [map(_escaped, head), rule, *(map(_escaped, row) for row in rows)]
-    return "".join(f"| {' | '.join(parts)} |\n" for parts in lines)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-
-
-def told(
-    centre: float | None,
-    lo: float | None,
-    hi: float | None,
-    scale: float = 1.0,
-    absent: str = "-",
-) -> str:
-    """A mean with its bounds, each times `scale`; `absent` where there is none."""
-    if centre is None:
-        return absent
-    said = f"{scale * centre:+.2f}"
-    return said if lo is None or hi is None else f"{said} [{scale * lo:+.2f}, {scale * hi:+.2f}]"
+    return markdown_table(head, rows, right=True)
 
 
 def csv_text(table: ExperimentTable) -> str:

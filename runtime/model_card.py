@@ -5,7 +5,7 @@ from __future__ import annotations
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from bigpe.runtime.comparison import Difference
-from bigpe.runtime.formatting import escape_markdown, points
+from bigpe.runtime.formatting import escape_markdown, markdown_table, points
 from bigpe.runtime.published import HeldOut, Published
 
 TAGS = ["bigpe", "prompt-rewriting", "text-to-image"]
@@ -89,12 +89,13 @@ def _measured(published: Published) -> list[str]:
             f"many is partly luck, its mean gain was {told} over {train.gains} comparisons "
             "(gains: score x 100, rewritten less naive)."
         ]
-    lines = [_row("against the naive prompts", found.gain)]
+    rows = [_row("against the naive prompts", found.gain)]
     if found.over_seed is not None:
-        lines.append(_row("against the seed instruction", found.over_seed))
-    lines += [_row(f"guard {escape_markdown(name)}", gain) for name, gain in found.guards.items()]
-    table = ["| gain | n | mean | 95% interval | won |", "|---|---|---|---|---|", *lines]
-    return [*_warning(found), "\n".join(table), _held_out(found)]
+        rows.append(_row("against the seed instruction", found.over_seed))
+    rows += [_row(f"guard {name}", gain) for name, gain in found.guards.items()]
+    head = ("gain", "n", "mean", "95% interval", "won")
+    table = markdown_table(head, rows, escape=escape_markdown)
+    return [*_warning(found), table.rstrip(), _held_out(found)]
 
 
 def _warning(found: HeldOut) -> list[str]:
@@ -114,11 +115,11 @@ def _held_out(found: HeldOut) -> str:
     )
 
 
-def _row(name: str, gain: Difference) -> str:
+def _row(name: str, gain: Difference) -> list[str]:
     bounds = "-"
     if gain.lo is not None and gain.hi is not None:
         bounds = f"{points(gain.lo)} to {points(gain.hi)}"
-    return f"| {name} | {gain.n} | {points(gain.mean)} | {bounds} | {gain.win_rate:.0%} |"
+    return [name, str(gain.n), points(gain.mean), bounds, f"{gain.win_rate:.0%}"]
 
 
 def _quoted(text: str) -> str:

@@ -23,8 +23,8 @@ from bigpe.agents.messages import (
     StepFailed,
 )
 from bigpe.agents.round_facts import RoundHistory
-from bigpe.runtime.expectation import amounts, told_end, told_use, within_minutes
-from bigpe.runtime.formatting import points, quote
+from bigpe.runtime.expectation import amounts, forecast_text, usage_text, within_minutes
+from bigpe.runtime.formatting import estimate, points, quote
 from bigpe.runtime.session import Session
 
 
@@ -163,15 +163,15 @@ class RunView:
         if not campaign.started:
             return ""
         plan, applied = campaign.plan, campaign.applied
-        told = told_use(amounts(campaign.used, plan.prices))
+        usage = usage_text(amounts(campaign.used, plan.prices))
         pilot = 2 * plan.pilot_prompts
         expected = forecast(campaign.used, applied, plan.rounds, plan.limits, plan.prices, pilot)
         if expected is None or applied in (self._first, expected.rounds):
-            return told
+            return usage
         each = (time.monotonic() - self._start) / (applied - self._first)
         minutes = self._session.config.budget.minutes
         expected = within_minutes(expected, applied, minutes, self._session.seconds, each)
-        return f"{told}; {told_end(expected, applied, each)}"
+        return f"{usage}; {forecast_text(expected, applied, each)}"
 
     def _best(self) -> str:
         if not self._session.coordinator.campaign.applied:
@@ -179,7 +179,5 @@ class RunView:
         best = self._session.pool.best()
         if best.mean is None:
             return "not known yet"
-        interval = ""
-        if best.lo is not None and best.hi is not None:
-            interval = f" [{points(best.lo)}, {points(best.hi)}]"
-        return f"{best.instruction.id[:8]} {points(best.mean)}{interval}"
+        gain = estimate(best.mean, best.lo, best.hi, scale=100)
+        return f"{best.instruction.id[:8]} {gain}"

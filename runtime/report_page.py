@@ -23,8 +23,8 @@ from bigpe.runtime.experiment_tables import (
     fault_rows,
     figure_rows,
     tabulate_cells,
-    told,
 )
+from bigpe.runtime.formatting import estimate
 from bigpe.services.errors import ConfigError
 
 TEMPLATE = "report.html.j2"
@@ -98,10 +98,10 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["told"] = partial(told, absent="–")
-    environment.filters["count_told"] = _count_told
+    environment.filters["estimate"] = partial(estimate, absent="–")
+    environment.filters["number"] = _number
     return environment
 
 
-def _count_told(count: float | None) -> str:
+def _number(count: float | None) -> str:
     return "–" if count is None else f"{count:,.0f}"

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.pool import PoolRow
-from bigpe.runtime.formatting import points
+from bigpe.runtime.formatting import interval, points
 
 
 def result_json(
@@ -65,7 +65,7 @@ def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
             str(row.pulls),
             str(row.gains),
             "-" if row.mean is None else points(row.mean),
-            _interval(row),
+            interval(row.lo, row.hi),
             _lineage(row),
             Text(row.state),
             style=style,
@@ -75,12 +75,6 @@ def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
 
 def _by_gain(row: PoolRow) -> tuple[bool, float]:
     return (row.mean is None, -(row.mean or 0.0))
-
-
-def _interval(row: PoolRow) -> str:
-    if row.lo is None or row.hi is None:
-        return "-"
-    return f"[{points(row.lo)}, {points(row.hi)}]"
 
 
 def _lineage(row: PoolRow) -> str:

@@ -33,9 +33,9 @@ from bigpe.runtime.experiment_tables import (
     fault_rows,
     figure_rows,
     markdown,
-    markdown_table,
     tabulate_cells,
 )
+from bigpe.runtime.formatting import estimate, markdown_table
 from bigpe.runtime.report_page import plots_of
 from bigpe.services.errors import ConfigError, StoreError
 
@@ -124,11 +124,11 @@ def print_table(summary: ExperimentSummary, *, as_json: bool) -> None:
         print_json(summary.as_json())
         return
     further = further_tables(summary.contrasts, summary.trends)
-    tables = [markdown(summary.table), *(markdown_table(head, rows) for head, *rows in further)]
-    click.echo("\n".join([f"{summary.experiment.question}\n", *tables]))
-    for name, runs, interval in summary.figures:
-        bounds = "" if interval.lo is None else f" [{interval.lo:.3f}, {interval.hi:.3f}]"
-        click.echo(f"{name}: {interval.mean:.3f}{bounds} ({runs} runs)")
+    tables = [markdown_table(head, rows, right=True) for head, *rows in further]
+    texts = [f"{summary.experiment.question}\n", markdown(summary.table), *tables]
+    click.echo("\n".join(texts))
+    for name, runs, figure in summary.figures:
+        click.echo(f"{name}: {estimate(*figure, form='.3f')} ({runs} runs)")
 
 
 def write_files(

@@ -25,7 +25,8 @@ from bigpe.runtime.cli.common import (
     stdout,
 )
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.expectation import amounts, told_end, told_time, told_use, within_minutes
+from bigpe.runtime.expectation import amounts, forecast_text, usage_text, within_minutes
+from bigpe.runtime.formatting import duration
 from bigpe.runtime.health import findings_of
 from bigpe.runtime.locks import lock_holder
 from bigpe.runtime.project import Project
@@ -52,7 +53,7 @@ def status(project: Path, as_json: bool) -> None:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
         name = row["name"] + (f" (fork of {row['parent']})" if row["parent"] else "")
         cells = (name, row["state"], row["round"], row["messages"], row["process"] or "-")
-        worked = told_time(row["seconds"])
+        worked = duration(row["seconds"])
         table.add_row(*(Text(str(c)) for c in cells), started, worked, Text(row["reason"]))
     console = stdout()
     console.print(table)
@@ -97,7 +98,7 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
         if row["state"] in ("running", "open") and row["process"] is None:
             row["state"] = "interrupted"
         if row["state"] == "complete":
-            row["told"] = told_use(row["used"]) if row["used"] else ""
+            row["told"] = usage_text(row["used"]) if row["used"] else ""
             row["forecast"] = None
     return rows
 
@@ -115,5 +116,5 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
     assert expected is not None
     each = row["seconds"] / applied
     expected = within_minutes(expected, applied, budget.minutes, row["seconds"], each)
-    told = f"{told_use(used)} so far; {told_end(expected, applied, each)}"
-    return {"used": used, "forecast": expected._asdict(), "told": told}
+    text = f"{usage_text(used)} so far; {forecast_text(expected, applied, each)}"
+    return {"used": used, "forecast": expected._asdict(), "told": text}

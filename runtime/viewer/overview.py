@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from bigpe.agents.budget_account import forecast
 from bigpe.agents.intervals import Interval
-from bigpe.runtime.expectation import amounts, told_use
+from bigpe.runtime.expectation import amounts, usage_text
 from bigpe.runtime.facts import ArmFacts, RunFacts, ordered
 from bigpe.runtime.viewer.charts import Whisker, gain_chart, whiskers
 from bigpe.runtime.viewer.context import Context
@@ -124,7 +124,7 @@ def outlay_of(facts: RunFacts) -> Outlay | None:
     applied, pilot = facts.rounds[-1].round, 2 * plan.pilot_prompts
     expected = forecast(facts.used, applied, plan.rounds, plan.limits, plan.prices, pilot)
     over = facts.stopped is not None or expected is None or expected.rounds <= applied
-    told = "" if over or expected is None else told_use(expected.used)
+    told = "" if over or expected is None else usage_text(expected.used)
     return Outlay(amounts(facts.used, plan.prices)["usd"], plan.limits.usd, told)
 
 

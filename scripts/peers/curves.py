@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bigpe.agents.intervals import Interval, mean_interval
 from bigpe.agents.moments import mean
-from bigpe.runtime import experiment_tables
+from bigpe.runtime import experiment_tables, formatting
 from bigpe.runtime.experiment_cells import Cell, newest
 from bigpe.runtime.experiment_contrasts import differences
 
@@ -145,5 +145,5 @@ def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
 
 def told(found: Interval) -> str:
     """A mean and its bounds, as a table or a sentence shows them."""
-    said = experiment_tables.told(*found)
-    return f"{said}, one seed" if found.lo is None or found.hi is None else said
+    text = formatting.estimate(*found)
+    return f"{text}, one seed" if found.lo is None or found.hi is None else text

@@ -50,7 +50,7 @@ from bigpe.agents.moments import mean
 from bigpe.agents.pool import Pool
 from bigpe.agents.wording import compose, focus_rows
 from bigpe.prompts.library import professional_prompts
-from bigpe.runtime import experiment_tables
+from bigpe.runtime import formatting
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
 from bigpe.services.errors import UnusableAnswerError
@@ -285,7 +285,7 @@ def main() -> None:
         gain = mean_interval([one.returned for one in found])
         tried, arms, rounds = (mean([one[k] for one in found]) for k in (1, 2, 3))
         print(
-            f"{budget} renders: gain {experiment_tables.told(*gain)}; "
+            f"{budget} renders: gain {formatting.estimate(*gain)}; "
             f"best tried {tried:+.2f}; {arms:.1f} instructions in {rounds:.1f} rounds"
         )
 

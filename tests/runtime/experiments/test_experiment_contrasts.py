@@ -17,7 +17,8 @@ from bigpe.agents.significance import holm, student_p
 from bigpe.runtime.experiment_cells import Cell, append_cell
 from bigpe.runtime.experiment_contrasts import contrasts, further_tables, trends
 from bigpe.runtime.experiment_plots import curves_svg
-from bigpe.runtime.experiment_tables import BEST, markdown_table
+from bigpe.runtime.experiment_tables import BEST
+from bigpe.runtime.formatting import markdown_table
 from bigpe.runtime.report_page import report_html
 
 GAINS = {
