@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +22,7 @@ from peers.pairs import pairs_csv, pairs_markdown, pairs_of
 from peers.realise import phrases_of, realise
 from peers.server import PeerFailed, race
 from peers.task import METHOD_RULES, SEEDS, bench_file, load_task
+from support.builders import experiment_cell
 from support.llm_stubs import ScriptedAsks
 
 from bigpe.runtime.config import check_config
@@ -242,21 +242,14 @@ async def test_best_of_n_spends_its_budget_on_the_test_prompts(tmp_path: Path) -
 
 
 def cell(method: str, budget: int, seed: int, gain: float) -> Cell:
-    known: dict[str, Any] = dict.fromkeys(("scores", "llm_calls", "tokens", "rounds"), 0)
-    return Cell(
+    return experiment_cell(
+        f"{method}@{budget}",
+        seed,
         experiment="peers-dev",
-        arm=f"{method}@{budget}",
         series=method,
         config=f"{method}{budget}",
-        seed=seed,
-        run="",
         budget=budget,
-        reason="",
-        renders=budget,
-        seconds=0.0,
-        instruction="x",
         gains={BEST: {"p": gain / 100}},
-        **known,
     )
 
 

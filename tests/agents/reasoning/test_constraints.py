@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builders import evidence_row
 from support.llm_stubs import ScriptedAsks
 from support.plugin_packages import installed
 
 from bigpe.agents.clause_plan import clauses_of
 from bigpe.agents.constraints import Constraints
-from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import (
     Gradient,
     InstructionsProposed,
@@ -84,15 +84,14 @@ async def test_a_refused_rewrite_is_asked_for_again_and_then_the_naive_prompt_st
 # -- proposals ------------------------------------------------------------------------------------
 
 
-def row(id: str, term: str, effect: float) -> EvidenceRow:
-    told = {"kind": "term", "lo": effect - 0.001, "hi": effect + 0.001, "n": 12, "arms": 3}
-    return EvidenceRow(**told, id=id, term=term, effect=effect, confounded=False)
-
-
 async def proposed(
     rules: Constraints, *answers: str, avoid: str = "gravel"
 ) -> Proposal | Rejection:
-    rows = (row("E1", "golden hour", 0.01), row("E2", "moss", 0.005), row("E3", avoid, -0.01))
+    rows = (
+        evidence_row("golden hour", 0.01, "E1"),
+        evidence_row("moss", 0.005, "E2"),
+        evidence_row(avoid, -0.01, "E3"),
+    )
     gradient = Gradient(
         inference="x", improvement="Add it.", evidence=("E1", "E2", "E3"), composed=False
     )

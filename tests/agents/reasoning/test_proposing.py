@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from support.builders import evidence_row
 from support.llm_stubs import ScriptedAsks, said_in
 
 from bigpe.agents.clause_plan import EXPLORED, MAX_CLAUSES, clauses_of
@@ -33,14 +34,11 @@ PARENT = Instruction(
 )
 
 
-def row(term: str, effect: float, id: str, **more: Any) -> EvidenceRow:
-    told = {"kind": "term", "lo": effect - 0.001, "hi": effect + 0.001, "n": 12, "arms": 3}
-    return EvidenceRow(
-        **(told | {"id": id, "term": term, "effect": effect, "confounded": False} | more)
-    )
-
-
-ROWS = (row("golden hour", 0.008, "E1"), row("gravel", -0.005, "E2"), row("moss", 0.004, "E3"))
+ROWS = (
+    evidence_row("golden hour", 0.008, "E1"),
+    evidence_row("gravel", -0.005, "E2"),
+    evidence_row("moss", 0.004, "E3"),
+)
 
 
 def gradient(*evidence: str, improvement: str = "Add golden hour and avoid gravel.") -> Gradient:
@@ -172,7 +170,7 @@ async def test_every_exemplar_shows_the_clauses_and_none_what_is_to_be_avoided(
     llm = ScriptedAsks(
         instruction("Add details, with a nail and golden hour.") if answer else "", forever=True
     )
-    done = await proposed(llm, parent=parent, rows=[*ROWS, row("a nail", 0.01, "E9")])
+    done = await proposed(llm, parent=parent, rows=[*ROWS, evidence_row("a nail", 0.01, "E9")])
     assert isinstance(done, Proposal) and done.composed is (answer == "")
     made = done.instruction
     assert [e.naive for e in made.exemplars] == ["a hat", "the lamp", "a door"]
@@ -204,7 +202,7 @@ async def test_a_full_instruction_gives_up_its_weakest_clause() -> None:
             Exemplar(naive=naive, rewrite=", ".join([naive, *had])) for naive in ("a hat", "a lamp")
         ),
     )
-    rows = [row(term, 0.001 * (n + 1), f"T{n}") for n, term in enumerate(had)]
+    rows = [evidence_row(term, 0.001 * (n + 1), f"T{n}") for n, term in enumerate(had)]
     made = await composed(parent=parent, rows=[*ROWS, *rows], cited=gradient("E1"))
     assert set(clauses_of(made)) == {*had[1:], "golden hour"}
 
@@ -233,8 +231,8 @@ async def test_a_clause_that_nothing_speaks_for_is_not_handed_on() -> None:
             Exemplar(naive=n, rewrite=f"{n}, felt, brass, tin") for n in ("a hat", "the lamp")
         ),
     )
-    unsure = row("brass", 0.001, "E8").model_copy(update={"lo": -0.009, "hi": 0.011})
-    made = await composed(parent=parent, rows=[*ROWS, row("felt", 0.01, "E7"), unsure])
+    unsure = evidence_row("brass", 0.001, "E8").model_copy(update={"lo": -0.009, "hi": 0.011})
+    made = await composed(parent=parent, rows=[*ROWS, evidence_row("felt", 0.01, "E7"), unsure])
     assert set(clauses_of(made)) == {"felt", "golden hour"}
 
 
@@ -256,7 +254,7 @@ async def test_a_new_instruction_says_what_its_parent_asked_for_and_then_its_own
         text=text,
         exemplars=tuple(Exemplar(naive=n, rewrite=f"{n}, felt") for n in ("a hat", "the lamp")),
     )
-    felt = row("felt", 0.01, "E9")
+    felt = evidence_row("felt", 0.01, "E9")
     made = await composed(parent=parent, rows=[*ROWS, felt], cited=gradient("E1"))
     assert made.text == f"{base}. Include felt and golden hour."
 
@@ -323,7 +321,9 @@ async def test_a_near_copy_of_a_living_instruction_is_refused_without_asking() -
 
 async def test_a_proposal_without_any_valid_text_is_refused_with_every_reason() -> None:
     parent = PARENT.model_copy(update={"text": " ".join(f"word{n}" for n in range(12)) + "."})
-    rows = [row(f"one{n} two{n} three{n} four{n}", 0.01 + n / 1e4, f"E{n}") for n in range(6)]
+    rows = [
+        evidence_row(f"one{n} two{n} three{n} four{n}", 0.01 + n / 1e4, f"E{n}") for n in range(6)
+    ]
     cited = gradient(*(r.id for r in rows))
     llm = ScriptedAsks("{oops", instruction("Add details."))
     done = await proposed(llm, parent=parent, rows=rows, cited=cited)
@@ -336,7 +336,7 @@ async def test_a_proposal_without_any_valid_text_is_refused_with_every_reason() 
 
 
 async def test_terms_of_any_script_reach_the_instruction() -> None:
-    rows = [row("雪", 0.01, "E1"), row("weiß", 0.009, "E2")]
+    rows = [evidence_row("雪", 0.01, "E1"), evidence_row("weiß", 0.009, "E2")]
     made = await composed(rows=rows, batch=["狐", "x" * 5000, "a\x00b", ""])
     for text in (made.text, *(exemplar.rewrite for exemplar in made.exemplars)):
         assert contains_term(text, "雪") and contains_term(text, "weiß")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from support.builders import evidence_row
 from support.llm_stubs import Line, ScriptedAsks, said_in
 
 from bigpe.agents.evidence import EvidenceRow, Pair
@@ -21,19 +22,12 @@ from bigpe.services.errors import LlmError, TransientLlmError, UnusableAnswerErr
 from bigpe.services.values import Exemplar, Instruction
 
 
-def row(term: str, effect: float, id: str = "E1", **more: Any) -> EvidenceRow:
-    told = {"kind": "term", "lo": effect - 0.001, "hi": effect + 0.001, "n": 12, "arms": 3}
-    return EvidenceRow(
-        **(told | {"id": id, "term": term, "effect": effect, "confounded": False} | more)
-    )
-
-
 def pair(rewrite: str, gain: float = 0.01) -> Pair:
     return Pair(naive="a fox", rewrite=rewrite, seed=1, gain=gain, arm="a")
 
 
-GOLD = row("golden hour", 0.008, "E1")
-GRAVEL = row("gravel", -0.005, "E2")
+GOLD = evidence_row("golden hour", 0.008, "E1")
+GRAVEL = evidence_row("gravel", -0.005, "E2")
 ROWS = (GOLD, GRAVEL)
 GOOD = {
     "improvement": "Add golden hour, and avoid gravel.",
@@ -55,7 +49,7 @@ async def worded(*lines: Line, rows: tuple[EvidenceRow, ...] = ROWS) -> WordedGr
 
 
 def test_a_focus_adds_what_helps_and_avoids_what_harms() -> None:
-    rows = [GOLD, GRAVEL, row("brass", 0.006, "E3"), row("moss", 0.004, "E4")]
+    rows = [GOLD, GRAVEL, evidence_row("brass", 0.006, "E3"), evidence_row("moss", 0.004, "E4")]
     [focus] = focus_rows(rows, Instruction(text="Add details."), count=1, seed=1)
     assert {r.term for r in focus} == {"golden hour", "brass", "gravel"}
 
@@ -64,24 +58,31 @@ def test_a_focus_leaves_out_what_the_instruction_has_already() -> None:
     has = Instruction(
         text="Add golden hour.", exemplars=(Exemplar(naive="a hat", rewrite="a hat, brass"),)
     )
-    rows = [GOLD, row("brass", 0.006, "E3"), row("moss", 0.004, "E4")]
+    rows = [GOLD, evidence_row("brass", 0.006, "E3"), evidence_row("moss", 0.004, "E4")]
     [focus] = focus_rows(rows, has, count=1, seed=1)
     assert [r.term for r in focus] == ["moss"]
 
 
 def test_terms_of_a_focus_share_no_word() -> None:
-    rows = [GOLD, row("golden", 0.007, "E3"), row("brass", 0.001, "E4", lo=0.0005, hi=0.0015)]
+    rows = [
+        GOLD,
+        evidence_row("golden", 0.007, "E3"),
+        evidence_row("brass", 0.001, "E4", lo=0.0005, hi=0.0015),
+    ]
     [focus] = focus_rows(rows, Instruction(text="Add details."), count=1, seed=1)
     assert [r.term for r in focus] == ["golden hour", "brass"]
 
 
 def test_only_terms_are_in_a_focus() -> None:
-    rows = [row("length", 0.02, kind="length"), row("truncation", -0.02, kind="truncation")]
+    rows = [
+        evidence_row("length", 0.02, kind="length"),
+        evidence_row("truncation", -0.02, kind="truncation"),
+    ]
     assert focus_rows(rows, Instruction(text="Add details."), count=2, seed=1) == [(), ()]
 
 
 def test_an_uncertain_term_is_tried_now_and_then() -> None:
-    unsure = [row(f"term{n}", 0.001, f"E{n}", lo=-0.019, hi=0.021) for n in range(8)]
+    unsure = [evidence_row(f"term{n}", 0.001, f"E{n}", lo=-0.019, hi=0.021) for n in range(8)]
     focuses = focus_rows(unsure, Instruction(text="Add details."), count=20, seed=1)
     assert len({focus for focus in focuses}) > 5
     assert focuses == focus_rows(unsure, Instruction(text="Add details."), count=20, seed=1)
@@ -176,7 +177,7 @@ async def test_a_citation_that_the_sentence_does_not_name_is_dropped_and_counted
 def test_a_citation_holds_when_term_and_sign_agree(
     improvement: str, term: str, effect: float, holds: bool
 ) -> None:
-    assert citation_holds(improvement, row(term, effect)) is holds
+    assert citation_holds(improvement, evidence_row(term, effect)) is holds
 
 
 @pytest.mark.parametrize(
@@ -185,9 +186,9 @@ def test_a_citation_holds_when_term_and_sign_agree(
         ROWS,
         (GOLD,),
         (GRAVEL,),
-        (GOLD, row("old", -0.01, "E2")),
-        (row("smart", 0.01), row("art", -0.01, "E2")),
-        (row("狐", 0.01), row("ünïcode's edge", -0.01, "E2")),
+        (GOLD, evidence_row("old", -0.01, "E2")),
+        (evidence_row("smart", 0.01), evidence_row("art", -0.01, "E2")),
+        (evidence_row("狐", 0.01), evidence_row("ünïcode's edge", -0.01, "E2")),
     ],
 )
 def test_what_the_rows_compose_cites_every_row_truly(rows: tuple[EvidenceRow, ...]) -> None:
@@ -199,8 +200,8 @@ def test_what_the_rows_compose_cites_every_row_truly(rows: tuple[EvidenceRow, ..
 def test_what_is_not_sure_is_told_as_perhaps() -> None:
     sure = compose((GOLD,)).inference
     assert '"golden hour" +0.80 (n=12)' in sure and "perhaps" not in sure
-    assert 'perhaps "moss"' in compose((row("moss", 0.01, lo=-0.01, hi=0.03),)).inference
-    assert 'perhaps "moss"' in compose((row("moss", 0.01, confounded=True),)).inference
+    assert 'perhaps "moss"' in compose((evidence_row("moss", 0.01, lo=-0.01, hi=0.03),)).inference
+    assert 'perhaps "moss"' in compose((evidence_row("moss", 0.01, confounded=True),)).inference
 
 
 # -- what is not taken ----------------------------------------------------------------------------

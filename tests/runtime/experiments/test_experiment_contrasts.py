@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import linregress, ttest_rel
+from support.builders import experiment_cell
 
 from bigpe.agents.significance import holm, student_p
 from bigpe.runtime.experiment_cells import Cell, append_cell
@@ -34,23 +35,14 @@ ORDER = tuple(f"{policy}, batch {size}" for policy, size in GAINS)
 
 def cells(gains: dict[tuple[str, int], tuple[float, ...]] = GAINS, **rest: Any) -> list[Cell]:
     return [
-        Cell(
+        experiment_cell(
+            f"{policy}, batch {size}",
+            seed,
             experiment="batch-size",
-            arm=f"{policy}, batch {size}",
             series=policy,
             x=size,
             config=f"{policy} {size}",
-            seed=seed,
-            run="r",
             budget=100,
-            reason="done",
-            rounds=5,
-            renders=100,
-            scores=100,
-            llm_calls=100,
-            tokens=1000,
-            seconds=60.0,
-            instruction="Add details.",
             gains={BEST: {"a cat": gain}},
             **rest,
         )

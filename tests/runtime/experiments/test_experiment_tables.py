@@ -6,12 +6,12 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from scipy.stats import t as student
+from support.builders import experiment_cell
 
-from bigpe.runtime.experiment_cells import Cell, append_cell, newest, read_cells
+from bigpe.runtime.experiment_cells import append_cell, newest, read_cells
 from bigpe.runtime.experiment_plots import curves_svg, gains_svg
 from bigpe.runtime.experiment_tables import (
     BEST,
@@ -24,41 +24,20 @@ from bigpe.runtime.report_page import report_html
 from bigpe.services.errors import ConfigError, StoreError
 
 
-def cell(arm: str = "a", seed: int = 0, gain: float = 0.1, **rest: Any) -> Cell:
-    known: dict[str, Any] = {
-        "experiment": "policies",
-        "arm": arm,
-        "config": f"config of {arm}",
-        "seed": seed,
-        "run": "r",
-        "budget": 200,
-        "reason": "done",
-        "rounds": 5,
-        "renders": 200,
-        "scores": 200,
-        "llm_calls": 100,
-        "tokens": 1000,
-        "seconds": 60.0,
-        "instruction": "Add details.",
-        "gains": {BEST: {"a cat": gain, "a dog": gain}},
-    }
-    return Cell(**known | rest)
-
-
 def test_lines_come_back_and_a_torn_one_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.jsonl"
     assert read_cells(path) == []
-    append_cell(path, cell(seed=0))
+    append_cell(path, experiment_cell(seed=0))
     with path.open("a") as file:
         file.write('{"experiment": "poli')  # what a kill leaves behind
-    assert read_cells(path) == [cell(seed=0)]
-    append_cell(path, cell(seed=1))
-    assert read_cells(path) == [cell(seed=0), cell(seed=1)]
+    assert read_cells(path) == [experiment_cell(seed=0)]
+    append_cell(path, experiment_cell(seed=1))
+    assert read_cells(path) == [experiment_cell(seed=0), experiment_cell(seed=1)]
 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    append_cell(path, cell())
+    append_cell(path, experiment_cell())
     with path.open("a") as file:
         file.write('{"experiment": 1}\n')
     with pytest.raises(StoreError, match="line 2"):
@@ -66,19 +45,23 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
 
 
 def test_the_latest_telling_of_a_cell_counts() -> None:
-    assert newest([cell(gain=0.1), cell(gain=0.2)]) == [cell(gain=0.2)]
+    assert newest([experiment_cell(gain=0.1), experiment_cell(gain=0.2)]) == [
+        experiment_cell(gain=0.2)
+    ]
 
 
 def test_a_table_never_mixes_cells_of_two_rules() -> None:
-    old = [cell("a", s, 0.9) for s in range(3)] + [cell("b", s, 0.9) for s in range(3)]
-    new = [cell("a", s, 0.1, rules=2) for s in range(2)]
+    old = [experiment_cell("a", s, 0.9) for s in range(3)] + [
+        experiment_cell("b", s, 0.9) for s in range(3)
+    ]
+    new = [experiment_cell("a", s, 0.1, rules=2) for s in range(2)]
     table = tabulate_cells("policies", "b", [*new, *old])
     assert [(row.condition, row.seeds, row.gain) for row in table.rows] == [("a", 2, 10.0)]
 
 
 def test_intervals_are_over_seeds_and_differences_are_paired() -> None:
-    cells = [cell("a", s, 0.10 + 0.1 * s) for s in range(4)]
-    cells += [cell("b", s, 0.15 + 0.1 * s) for s in range(3)]
+    cells = [experiment_cell("a", s, 0.10 + 0.1 * s) for s in range(4)]
+    cells += [experiment_cell("b", s, 0.15 + 0.1 * s) for s in range(3)]
     table = tabulate_cells("policies", "a", cells)
     first, second = table.rows
     assert first.gain == pytest.approx(25.0)
@@ -91,8 +74,8 @@ def test_intervals_are_over_seeds_and_differences_are_paired() -> None:
 
 
 def test_of_two_budgets_of_an_arm_the_latest_counts() -> None:
-    old = cell("a", 0, 0.9, config="old", budget=50, finished=1.0)
-    new = cell("a", 0, 0.1, config="new", budget=200, finished=2.0)
+    old = experiment_cell("a", 0, 0.9, config="old", budget=50, finished=1.0)
+    new = experiment_cell("a", 0, 0.1, config="new", budget=200, finished=2.0)
     table = tabulate_cells("policies", "a", [new, old])
     assert table.budgets == (200,)
     assert table.rows[0].gain == pytest.approx(10.0)
@@ -100,7 +83,7 @@ def test_of_two_budgets_of_an_arm_the_latest_counts() -> None:
 
 def test_conditions_of_one_arm_are_rows_and_can_be_the_reference() -> None:
     gains = {"seed instruction": {"p": 0.1}, BEST: {"p": 0.3}}
-    cells = [cell("bigpe", s, gains=gains) for s in range(2)]
+    cells = [experiment_cell("bigpe", s, gains=gains) for s in range(2)]
     rows = {row.condition: row for row in tabulate_cells("x", "seed instruction", cells).rows}
     assert rows[BEST].difference == pytest.approx(20.0)
     assert rows["seed instruction"].difference is None
@@ -111,7 +94,9 @@ def test_conditions_of_one_arm_are_rows_and_can_be_the_reference() -> None:
 
 
 def test_markdown_and_csv_tell_the_same() -> None:
-    table = tabulate_cells("policies", "a", [cell("a|<b>", 0), cell("a|<b>", 1)], ["a|<b>"])
+    table = tabulate_cells(
+        "policies", "a", [experiment_cell("a|<b>", 0), experiment_cell("a|<b>", 1)], ["a|<b>"]
+    )
     assert "a\\|&lt;b>" in markdown(table)
     [row] = list(csv.DictReader(io.StringIO(csv_text(table))))
     assert row["condition"] == "a|<b>" and float(row["gain"]) == pytest.approx(10.0)
@@ -119,7 +104,9 @@ def test_markdown_and_csv_tell_the_same() -> None:
 
 def test_plots_are_drawn_and_equal_for_equal_figures() -> None:
     curve = {"pool diversity": [(1.0, 0.5), (2.0, 0.4)]}
-    cells = [cell("a <i>", s, 0.1 * s, x=3.0, series="s", curves=curve) for s in range(3)]
+    cells = [
+        experiment_cell("a <i>", s, 0.1 * s, x=3.0, series="s", curves=curve) for s in range(3)
+    ]
     table = tabulate_cells("policies", "a", cells)
     categories, lines = gains_svg(table), gains_svg(table, axis="batch")
     assert categories.startswith("<svg") and lines.startswith("<svg")
@@ -134,7 +121,7 @@ def test_plots_are_drawn_and_equal_for_equal_figures() -> None:
 
 def test_a_plots_axes_reach_over_its_figures() -> None:
     cells = [
-        cell(f"{series}@{x:.0f}", seed, gain, x=x, series=series)
+        experiment_cell(f"{series}@{x:.0f}", seed, gain, x=x, series=series)
         for series in ("one", "two")
         for x, gain in ((50.0, 0.05), (200.0, 0.15))
         for seed in range(2)
@@ -147,10 +134,10 @@ def test_a_plots_axes_reach_over_its_figures() -> None:
 
 def test_faults_are_counted_by_arm_and_shown(tmp_path: Path) -> None:
     cells = [
-        cell("a", 0, faults=("stagnation", "truncation")),
-        cell("a", 1, faults=("stagnation",)),
-        cell("b", 0, faults=()),
-        cell("c", 0),
+        experiment_cell("a", 0, faults=("stagnation", "truncation")),
+        experiment_cell("a", 1, faults=("stagnation",)),
+        experiment_cell("b", 0, faults=()),
+        experiment_cell("c", 0),
     ]
     found = {row.arm: (row.runs, row.faults) for row in fault_rows(cells)}
     assert found == {"a": (2, {"stagnation": 2, "truncation": 1}), "b": (1, {})}
@@ -163,7 +150,8 @@ def test_faults_are_counted_by_arm_and_shown(tmp_path: Path) -> None:
 def test_the_page_is_whole_and_takes_no_markup_from_texts(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>"
     append_cell(
-        tmp_path / "policies.jsonl", cell(hostile, instruction=hostile, figures={hostile: 1.0})
+        tmp_path / "policies.jsonl",
+        experiment_cell(hostile, instruction=hostile, figures={hostile: 1.0}),
     )
     page = report_html(tmp_path)
     assert "<script" not in page and "&lt;script&gt;" in page

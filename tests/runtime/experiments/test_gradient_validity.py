@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builders import evidence_row
 
 from bigpe.agents.evidence import EvidenceRow
 from bigpe.agents.messages import Gradient
@@ -29,17 +30,7 @@ TRUTH = {"golden hour": 0.6, "golden": 0.2, "blurry": -0.9, "noon": 0.05}
 
 def row(term: str, effect: float, *, sure: bool = True) -> EvidenceRow:
     half = abs(effect) / 2 if sure else 2 * abs(effect) + 1
-    return EvidenceRow(
-        id=f"E-{term}",
-        kind="term",
-        term=term,
-        effect=effect,
-        lo=effect - half,
-        hi=effect + half,
-        n=9,
-        arms=2,
-        confounded=False,
-    )
+    return evidence_row(term, effect, f"E-{term}", lo=effect - half, hi=effect + half, n=9, arms=2)
 
 
 def claim(*rows: EvidenceRow, inference: str = "because") -> Claim:
