@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sqlite3
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,24 @@ async def test_a_failed_effect_is_not_remembered(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             await effects.run("k", "llm", {}, call)
         assert await effects.run("k", "llm", {}, call) == {"ok": True}
+
+
+def test_an_opening_that_is_cancelled_ends_before_its_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    before = set(threading.enumerate())
+
+    async def cancelled() -> None:
+        opening = asyncio.create_task(Store(tmp_path / "p.db").__aenter__())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    asyncio.run(cancelled())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert failures == []
