@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sqlite3
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -253,10 +254,19 @@ def test_an_opening_that_is_cancelled_ends_before_its_event_loop(
     failures: list[object] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
     before = set(threading.enumerate())
+    connect, started = sqlite3.connect, threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        started.set()
+        time.sleep(0.3)
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(sqlite3, "connect", slow)
 
     async def cancelled() -> None:
         opening = asyncio.create_task(Store(tmp_path / "p.db").__aenter__())
-        await asyncio.sleep(0)
+        while not started.is_set():
+            await asyncio.sleep(0)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
