@@ -11,10 +11,11 @@ alone. The reader connection neither blocks the writer nor waits for it, because
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -207,7 +208,7 @@ class Store:
                 f"there is no project database at {self.path}; start with `bigpe init`"
             )
         connection = await opened.enter_async_context(
-            aiosqlite.connect(
+            _connection(
                 f"{self.path.resolve().as_uri()}?mode={mode}",
                 uri=True,
                 isolation_level=None,
@@ -256,8 +257,8 @@ class Store:
         try:
             unfinished.unlink(missing_ok=True)
             async with (
-                aiosqlite.connect(self.path) as source,
-                aiosqlite.connect(unfinished) as target,
+                _connection(self.path) as source,
+                _connection(unfinished) as target,
             ):
                 await source.backup(target)
             unfinished.replace(copy)
@@ -311,6 +312,26 @@ class Store:
         if self._sealed and ("prohibited" in text or "not authorized" in text):
             remedy = "what is known of held-out prompts is not for a run to see"
         return StoreError(f"{self.path}: {text}; {remedy}")
+
+
+@contextlib.asynccontextmanager
+async def _connection(
+    database: str | Path, **settings: Any
+) -> AsyncGenerator[aiosqlite.Connection]:
+    """An open connection. A caller that is cancelled during the opening waits for its close.
+
+    `aiosqlite.connect` alone does not wait: its thread then reports to a closed event loop.
+    """
+    opening = asyncio.ensure_future(aiosqlite.connect(database, **settings))
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await (await opening).close()
+        raise
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def _refuse_sealed(action: int, first: str | None, second: str | None, *_: str | None) -> int:

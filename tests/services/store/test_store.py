@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import sqlite3
+import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -245,3 +247,33 @@ async def test_a_failed_effect_is_not_remembered(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             await effects.run("k", "llm", {}, call)
         assert await effects.run("k", "llm", {}, call) == {"ok": True}
+
+
+def test_an_opening_that_is_cancelled_ends_before_its_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    before = set(threading.enumerate())
+    connect, started = sqlite3.connect, threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        started.set()
+        time.sleep(0.3)
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(sqlite3, "connect", slow)
+
+    async def cancelled() -> None:
+        opening = asyncio.create_task(Store(tmp_path / "p.db").__aenter__())
+        while not started.is_set():
+            await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    asyncio.run(cancelled())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert failures == []
