@@ -1,4 +1,4 @@
-"""The pages of one run: what is asked of the store, and which template shows it."""
+"""The pages of a run: their routes, and the stream of news that keeps a page live."""
 
 from __future__ import annotations
 
@@ -104,22 +104,22 @@ class RunPages:
 
     async def _events(self, request: Request) -> Response:
         async def stream() -> AsyncGenerator[str]:
-            yield f"retry: 2000\n\n{self._told()}"
-            said = self._version
+            yield f"retry: 2000\n\n{self._news()}"
+            sent = self._version
             beat = time.monotonic()
             while not self.ending():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), POLL_S)
-                if self._version != said:
-                    said = self._version
-                    yield self._told()
+                if self._version != sent:
+                    sent = self._version
+                    yield self._news()
                 elif time.monotonic() - beat > HEARTBEAT_S:
                     beat = time.monotonic()
                     yield ": still here\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
-    def _told(self) -> str:
+    def _news(self) -> str:
         rounds = self.context.reader.facts.rounds
         news = {"seq": self.context.reader.seq, "round": rounds[-1].round if rounds else 0}
         return f"data: {json.dumps(news)}\n\n"
@@ -157,9 +157,9 @@ class RunPages:
 
     async def _not_there(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        told = error.detail if isinstance(error, HTTPException) else ""
+        detail = error.detail if isinstance(error, HTTPException) else ""
         return self.pages.page(
-            request, "missing.html", status=status, here="", told=told, **await self._common()
+            request, "missing.html", status=status, here="", detail=detail, **await self._common()
         )
 
     async def _failed(self, request: Request, error: Exception) -> Response:

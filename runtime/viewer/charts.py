@@ -143,12 +143,12 @@ class Whisker(NamedTuple):
 
 def whiskers(gains: Sequence[Interval | None]) -> list[Whisker | None]:
     """The intervals on one scale that shows all means, and zero, and most of the bounds."""
-    known = [gain for gain in gains if gain is not None]
-    if not known:
+    present = [gain for gain in gains if gain is not None]
+    if not present:
         return [None for _ in gains]
-    means = [gain.mean for gain in known]
+    means = [gain.mean for gain in present]
     spread = max(max(means) - min(means), 1e-9)
-    ends = [end for gain in known for end in (gain.lo, gain.hi) if end is not None]
+    ends = [end for gain in present for end in (gain.lo, gain.hi) if end is not None]
     low = max(min([0.0, *means, *ends]), min(0.0, *means) - spread)
     high = min(max([0.0, *means, *ends]), max(0.0, *means) + spread)
     width = max(high - low, 1e-9)

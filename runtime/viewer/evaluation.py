@@ -41,8 +41,8 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
     """The page: `sort` names a treatment to order the prompts by, `from` leaves some out."""
     stored = await context.store.one("evaluation_report", run=context.run)
     report = _report(stored["body"]) if stored else None
-    said = await reports_of(context.store, context.run)
-    people = [told(votes, first, second) for first, second, votes in said]
+    reports = await reports_of(context.store, context.run)
+    people = [told(votes, first, second) for first, second, votes in reports]
     if stored is None or report is None:
         return "evaluation.html", {
             "here": "evaluation",
@@ -50,9 +50,9 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
             "report": None,
             "unread": stored is not None,
         }
-    shown = [one for one in report.compared if one.treatment.kind != "naive"]
-    gains = [interval_of(one.gain) for one in shown]
-    ids = [one.treatment.id for one in shown]
+    treated = [compared for compared in report.compared if compared.treatment.kind != "naive"]
+    gains = [interval_of(compared.gain) for compared in treated]
+    ids = [compared.treatment.id for compared in treated]
     given = request.query_params.get("from", "0")
     start = int(given) if given.isdecimal() and len(given) < 10 else 0
     sort = request.query_params.get("sort", "")
@@ -65,8 +65,8 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
         "report": report,
         "ts": stored["ts"],
         "treatments": [
-            TreatmentLine(one, gain, line)
-            for one, gain, line in zip(shown, gains, whiskers(gains), strict=True)
+            TreatmentLine(compared, gain, line)
+            for compared, gain, line in zip(treated, gains, whiskers(gains), strict=True)
         ],
         "sentences": sentences(report),
         "prompts": await _views(context, report, ids, lines[start : start + A_PAGE]),

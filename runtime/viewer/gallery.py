@@ -29,14 +29,14 @@ class Comparison(NamedTuple):
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
     """The page: `sort`, `arm` (an instruction's id), `from` (how many to leave out)."""
-    asked = request.query_params
+    params = request.query_params
     facts = context.reader.facts
-    order = asked.get("sort", "best")
+    order = params.get("sort", "best")
     order = order if order in ORDERS else "best"
-    arm = asked.get("arm", "")
+    arm = params.get("arm", "")
     arm = arm if arm in facts.arms else ""
     refs = chosen(facts.pairs, order=order, arm=arm)
-    given = asked.get("from", "0")
+    given = params.get("from", "0")
     start = int(given) if given.isdecimal() and len(given) < 10 else 0
     return "gallery.html", {
         "here": "gallery",

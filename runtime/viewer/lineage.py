@@ -52,17 +52,17 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
 def tree(facts: RunFacts, *, everything: bool) -> list[Node]:
     """The instructions depth first: each seed, then what came of it, the oldest first."""
     prior = facts.pooled_variance()
-    shown = {id: arm for id, arm in facts.arms.items() if everything or arm.state != "waiting"}
+    arms = {id: arm for id, arm in facts.arms.items() if everything or arm.state != "waiting"}
     children: defaultdict[str, list[str]] = defaultdict(list)
-    for id, arm in shown.items():
-        children[arm.parent if arm.parent in shown else ""].append(id)
-    gains = {id: facts.interval(arm, prior) for id, arm in shown.items()}
+    for id, arm in arms.items():
+        children[arm.parent if arm.parent in arms else ""].append(id)
+    gains = {id: facts.interval(arm, prior) for id, arm in arms.items()}
     nodes: list[Node] = []
     stack = [(id, 0) for id in reversed(children[""])]
     while stack:
         id, depth = stack.pop()
-        arm = shown[id]
-        parent = shown.get(arm.parent or "")
+        arm = arms[id]
+        parent = arms.get(arm.parent or "")
         old = parent.instruction.text if parent else arm.instruction.text
         difference = word_difference(old, arm.instruction.text)
         nodes.append(Node(arm, depth, gains[id], gains.get(arm.parent or ""), difference))

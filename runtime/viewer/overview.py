@@ -99,11 +99,11 @@ def arm_lines(facts: RunFacts) -> list[ArmLine]:
 
 def _by_actor(counts: Sequence[Any]) -> list[tuple[str, int, int]]:
     """(actor, messages, tokens), the most talkative first."""
-    said: dict[str, tuple[int, int]] = {}
+    totals: dict[str, tuple[int, int]] = {}
     for row in counts:
-        messages, tokens = said.get(row["sender"] or "session", (0, 0))
-        said[row["sender"] or "session"] = (messages + row["n"], tokens + row["tokens"])
-    return sorted(((a, n, t) for a, (n, t) in said.items()), key=lambda line: (-line[1], line[0]))
+        messages, tokens = totals.get(row["sender"] or "session", (0, 0))
+        totals[row["sender"] or "session"] = (messages + row["n"], tokens + row["tokens"])
+    return sorted(((a, n, t) for a, (n, t) in totals.items()), key=lambda line: (-line[1], line[0]))
 
 
 def _made(facts: RunFacts, counts: Sequence[Any]) -> list[Made]:
@@ -124,8 +124,8 @@ def outlay_of(facts: RunFacts) -> Outlay | None:
     applied, pilot = facts.rounds[-1].round, 2 * plan.pilot_prompts
     expected = forecast(facts.used, applied, plan.rounds, plan.limits, plan.prices, pilot)
     over = facts.stopped is not None or expected is None or expected.rounds <= applied
-    told = "" if over or expected is None else usage_text(expected.used)
-    return Outlay(amounts(facts.used, plan.prices)["usd"], plan.limits.usd, told)
+    use = "" if over or expected is None else usage_text(expected.used)
+    return Outlay(amounts(facts.used, plan.prices)["usd"], plan.limits.usd, use)
 
 
 def _seconds_left(facts: RunFacts) -> float | None:

@@ -43,7 +43,7 @@ class RatePages:
         self._pairs = in_order(rater.question.pairs, rater.run, rater.name, rater.limit)
         self._pictures = Pictures(project.images)
         self._pages = Pages(FILTERS)
-        self._shown: dict[str, float] = {}
+        self._shown_at: dict[str, float] = {}
 
     def app(self) -> Starlette:
         """The pages as an ASGI application; serve it writable."""
@@ -64,11 +64,11 @@ class RatePages:
 
     async def _ask(self, request: Request) -> Response:
         votes = await self._votes()
-        said = {(vote.prompt, vote.seed) for vote in votes}
-        left = [pair for pair in self._pairs if (pair.prompt, pair.seed) not in said]
+        judged = {(vote.prompt, vote.seed) for vote in votes}
+        left = [pair for pair in self._pairs if (pair.prompt, pair.seed) not in judged]
         pair = left[0] if left else None
         if pair is not None:
-            self._shown[pair.key] = time.monotonic()
+            self._shown_at[pair.key] = time.monotonic()
         return self._pages.page(
             request,
             "rate.html",
@@ -115,7 +115,7 @@ class RatePages:
                 "second_score": pair.second.score,
                 "left_side": left,
                 "choice": {"left": left, "right": right, "tie": "tie"}[choice],
-                "ms": 1000 * (time.monotonic() - self._shown.get(pair.key, time.monotonic())),
+                "ms": 1000 * (time.monotonic() - self._shown_at.get(pair.key, time.monotonic())),
                 "ts": time.time(),
             }
         )

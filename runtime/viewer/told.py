@@ -1,4 +1,4 @@
-"""How figures, times and texts are shown: the filters of the templates."""
+"""The filters of the templates: how figures, times and texts are written."""
 
 from __future__ import annotations
 

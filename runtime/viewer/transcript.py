@@ -142,7 +142,7 @@ def _fold_key(entry: Entry) -> tuple[str, int, bool]:
     return (entry.row.kind, entry.row.round, folds)
 
 
-# -- one message ------------------------------------------------------------------------------
+# -- a message -------------------------------------------------------------------------------
 
 
 async def required_message(context: Context, request: Request) -> Row:

@@ -130,4 +130,4 @@ async def test_the_overview_tells_arms_rounds_and_cost(finished: Path) -> None:
     assert all(any(arm[:8] in row for row in rows) for arm in arms)
     assert "Gain of the best over rounds" in page and "bound" in page
     assert f"round <b>{CONFIG['run']['rounds']}</b> of {CONFIG['run']['rounds']}" in page
-    assert "What it took" in page and "Who said how much" in page
+    assert "What it took" in page and "Messages by actor" in page
