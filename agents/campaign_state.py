@@ -1,10 +1,11 @@
-"""What a campaign knows: state without decisions, made of values that a snapshot can keep."""
+"""The state of a campaign: data without decisions, in values that a snapshot can keep."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from bigpe.agents.budget_account import Account
 from bigpe.agents.campaign_plan import CampaignPlan
@@ -21,88 +22,93 @@ from bigpe.agents.pool import Pool
 from bigpe.agents.rounds import Round
 from bigpe.agents.usage import Usage
 
-NOT_STARTED = "a campaign begins with RunStarted"
 NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)
-"""Before the pilot has told the noise of a gain."""
+"""The noise of a gain before the pilot has measured it."""
+T = TypeVar("T")
 
 
 @dataclass(repr=False)
 class CampaignState:
-    """Its fields are the whole of the coordinator's state."""
+    """The whole state of the coordinator. Only the transitions of Campaign change it."""
 
-    _start: RunStarted | None = None
-    _plan: CampaignPlan | None = None
-    _rounds: dict[int, Round] = field(default_factory=dict[int, Round])
-    _chosen: int = 0
-    _applied: int = 0
-    _comparisons: Comparisons = field(default_factory=Comparisons)
-    _draws: Draws = field(default_factory=Draws)
-    _account: Account = field(default_factory=Account)
-    _outlook: Outlook = field(default_factory=Outlook)
+    start_message: RunStarted | None = None
+    current_plan: CampaignPlan | None = None
+    """The plan of the start message with the changes since."""
+    current_pool: Pool | None = None
     changes: int = 0
-    """How often the plan was changed."""
-    _asked_to_stop: str | None = None
-    _pilot: Pilot = field(default_factory=Pilot)
-    _broken: str | None = None
-    """Why no round may begin any more, whatever the plan."""
-    _pool: Pool | None = None
-    _scale: ScaleEstimate = NO_SCALE
-    stopped: RunStopped | None = None
-    _gates: Gates = field(default_factory=Gates)
+    """Number of changes of the plan."""
     attendance: Attendance = field(default_factory=Attendance)
-    _replaying: bool = False
+    pilot: Pilot = field(default_factory=Pilot)
+    rounds: dict[int, Round] = field(default_factory=dict[int, Round])
+    """The rounds in flight, by index."""
+    chosen: int = 0
+    """Index of the newest chosen round."""
+    applied: int = 0
+    """Index of the newest settled round."""
+    draws: Draws = field(default_factory=Draws)
+    gates: Gates = field(default_factory=Gates)
+    comparisons: Comparisons = field(default_factory=Comparisons)
+    scale: ScaleEstimate = NO_SCALE
+    account: Account = field(default_factory=Account)
+    outlook: Outlook = field(default_factory=Outlook)
+    stop_request: str | None = None
+    """The reason of a StopRequested that no PlanChanged has cancelled."""
+    broken: str | None = None
+    """Why no round may begin any more, whatever the plan."""
+    stopped: RunStopped | None = None
+    replaying: bool = False
+    """True while a stored message is applied again."""
 
     @property
     def started(self) -> bool:
         """Whether RunStarted was applied."""
-        return self._start is not None
+        return self.start_message is not None
+
+    @property
+    def start(self) -> RunStarted:
+        """The first message. Raises RuntimeError before it was applied."""
+        return _after_start(self.start_message)
 
     @property
     def plan(self) -> CampaignPlan:
-        """The run's inputs as they are now; RuntimeError before RunStarted was applied."""
-        if self._plan is None:
-            raise RuntimeError(NOT_STARTED)
-        return self._plan
-
-    @property
-    def _started(self) -> RunStarted:
-        if self._start is None:
-            raise RuntimeError(NOT_STARTED)
-        return self._start
+        """The current plan. Raises RuntimeError before RunStarted was applied."""
+        return _after_start(self.current_plan)
 
     @property
     def pool(self) -> Pool:
-        """The instructions; RuntimeError before RunStarted was applied."""
-        if self._pool is None:
-            raise RuntimeError(NOT_STARTED)
-        return self._pool
+        """The instructions. Raises RuntimeError before RunStarted was applied."""
+        return _after_start(self.current_pool)
 
     @cached_property
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
+        """The policy of the plan."""
         return make_policy(PolicyConfig.model_validate(self.plan.policy))
 
     @property
     def pairs(self) -> Sequence[Pair]:
-        """The newest paired comparisons of the rounds applied so far (see comparisons.WINDOW);
-        those of professional prompts included."""
-        return self._comparisons.pairs
+        """The newest paired comparisons of the settled rounds (see comparisons.WINDOW).
+
+        Comparisons of professional prompts are included.
+        """
+        return self.comparisons.pairs
 
     @property
     def failed(self) -> bool:
-        """Whether something broke that no change of the plan mends."""
-        return self._broken is not None
-
-    @property
-    def applied(self) -> int:
-        """Rounds that are over."""
-        return self._applied
+        """Whether the run has a fault that no change of the plan fixes."""
+        return self.broken is not None
 
     @property
     def used(self) -> Usage:
-        """What the pilot and the rounds that are over asked for."""
-        return self._account.used
+        """The usage of the pilot and of the settled rounds."""
+        return self.account.used
 
     @property
     def sigma(self) -> float:
-        """Estimated standard deviation of one gain, score units."""
-        return self._scale.sigma
+        """Estimated standard deviation of a gain, score units."""
+        return self.scale.sigma
+
+
+def _after_start(value: T | None) -> T:
+    if value is None:
+        raise RuntimeError("a campaign begins with RunStarted")
+    return value

@@ -10,6 +10,7 @@ from autogen_core import MessageContext, message_handler
 
 from bigpe.agents.chat_form import llm_turn
 from bigpe.agents.constraints import NONE, Constraints
+from bigpe.agents.failure_scope import PromptLost
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import (
     LlmTurn,
@@ -93,22 +94,21 @@ class Generator(Role):
             return [failure]
         answer, *turns = _answers(message, last.done)
         usage = failure.usage - answer.usage
-        told: list[Message] = []
+        failures: list[Message] = []
         for task, error in last.failed.items():
-            told.append(
+            failures.append(
                 self._failed(
                     message,
                     f"{task.image_seed}/{task.naive}",
                     error,
                     failure.attempt,
                     will_retry=False,
-                    naive=task.naive,
-                    seed=task.image_seed,
-                    usage=LlmUsage() if told else usage,
+                    scope=PromptLost(naive=task.naive, seed=task.image_seed),
+                    usage=LlmUsage() if failures else usage,
                 )
             )
-        # First, so that the round's cost is whole before the pictures that may end it.
-        return [*told, answer, *turns]
+        # First, so that the usage of the round is complete before an image can end the round.
+        return [*failures, answer, *turns]
 
     async def _rewrite_one(
         self, message: RewriteRequested, instruction: Instruction, task: RewriteTask

@@ -1,4 +1,4 @@
-"""What every message is."""
+"""The base of all messages, and hashes that stand for texts."""
 
 from __future__ import annotations
 
@@ -6,30 +6,42 @@ import hashlib
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from bigpe.agents.failure_scope import FailureScope, StepLost
 from bigpe.services.values import Value, digest
+
+COORDINATOR = "coordinator"
+"""Name of the actor that decides. It receives every result."""
 
 
 class Message(Value):
     """Base of all messages; `kind` is the tag of the union."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = ()
+    """Names of the actors that receive this kind of message. Empty: it only goes to the transcript
+    and to plugins that subscribe to it."""
+
     kind: str
     mid: str
-    """This message's id, 32 hex characters."""
+    """The id of the message, 32 hex characters."""
     run: str
     parent: str
-    """The id of the message that caused this one; of a join, the request that opened it."""
+    """The id of the message that caused this one; for a join, the request that opened it."""
     round: int
-    """The pull's index, from 1; 0 is before the first pull."""
+    """The index of the pull, from 1; 0 is before the first pull."""
+
+    def failure_scope(self) -> FailureScope:
+        """What is lost if the step that handles this message fails for good."""
+        return StepLost()
 
     @classmethod
     def make(
         cls, cause: Message, place: str = "", /, *, round: int | None = None, **body: Any
     ) -> Self:
-        """A message caused by `cause`; `place` tells it from others of its kind in the round."""
+        """A message caused by `cause`. `place` is unique among its kind and round."""
         index = cause.round if round is None else round
         kind = cls.model_fields["kind"].default
         mid = digest([cause.run, kind, index, place])[:32]

@@ -1,30 +1,36 @@
-"""Everything that actors say. Each message is a frozen value with an id that depends on the run,
-its kind, its round and its place in the round, never on when it was said; so a resumed run says
-the same messages again and the transcript absorbs them.
+"""The messages of the core actors. Each message is a frozen value.
+
+Its id depends on the run, its kind, its round and its place in the round, never on time. So a
+resumed run emits messages with the same ids, and the transcript ignores the duplicates.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
 from bigpe.agents import role_messages as roles
 from bigpe.agents.campaign_plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.evidence import EvidenceRow, Pair
-from bigpe.agents.message_base import Message
+from bigpe.agents.failure_scope import (
+    BatchLost,
+    FailureScope,
+    GradientsLost,
+    ImageLost,
+    PromptLost,
+    Purpose,
+)
+from bigpe.agents.message_base import COORDINATOR, Message
 from bigpe.agents.usage import Limits, Prices, Usage
 from bigpe.services.values import Image, Instruction, Json, LlmUsage, Value, digest
-
-Purpose = Literal["pilot", "naive", "rewrite", "professional"]
-"""Why a picture is painted: to learn the noise, or as one side of a paired comparison."""
 
 RefusalCode = Literal["near-copy", "invalid", "vetoed"]
 """Why a proposal is refused: it resembles a living instruction, breaks a rule, or has a veto."""
 
 
 class RewriteTask(Value):
-    """One naive prompt to rewrite, and the seeds that go with it."""
+    """A naive prompt to rewrite, with its seeds."""
 
     naive: str
     image_seed: int
@@ -32,18 +38,18 @@ class RewriteTask(Value):
 
 
 class Rewritten(Value):
-    """What became of a task."""
+    """The result of a RewriteTask."""
 
     naive: str
     image_seed: int
     text: str
-    """The rewritten prompt; the naive one where `fallback` says why."""
+    """The rewritten prompt; the naive prompt if `fallback` gives a reason."""
     fallback: str | None = None
     attempts: int = 1
 
 
 class PairedGain(Value):
-    """A paired comparison: the same naive prompt and seed, painted with and without the rewrite."""
+    """A paired comparison: one naive prompt and seed, rendered with and without the rewrite."""
 
     naive: str
     rewrite: str
@@ -58,30 +64,30 @@ class PairedGain(Value):
 
 
 class Gradient(Value):
-    """A textual gradient: what made the difference, what to change, and what it rests on."""
+    """A textual gradient: what made the difference, what to change, and the evidence for it."""
 
     inference: str
     improvement: str
     evidence: tuple[str, ...]
-    """Ids of the evidence rows that the improvement really cites."""
+    """Ids of the evidence rows that the improvement cites validly."""
     composed: bool
-    """True when no wording of the LLM was valid and the computed sentence was used."""
+    """True if no wording of the LLM was valid and the computed sentence is used."""
     dropped_citations: int = 0
     author: str = BUILT_IN_AUTHOR
 
 
 class ProposedInstruction(Value):
-    """An instruction that the Modifier puts forward, and the gradient it follows."""
+    """An instruction that follows a gradient."""
 
     instruction: Instruction
     improvement: str
     composed: bool
     author: str = BUILT_IN_AUTHOR
-    """Whose gradient it was."""
+    """The author of the gradient."""
 
 
 class RefusedProposal(Value):
-    """A proposal that was not put forward, and why."""
+    """A gradient without a valid instruction, and the reasons."""
 
     improvement: str
     code: RefusalCode
@@ -90,22 +96,24 @@ class RefusedProposal(Value):
 
 
 class RetiredArm(Value):
-    """An arm that left the pool, and why."""
+    """An arm that left the pool, and the reason."""
 
     instruction: str
     reason: str
 
 
 class RunStarted(Message):
-    """Opens a run; to the coordinator."""
+    """Starts a run."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RunStarted"] = "RunStarted"
     plan: CampaignPlan
 
 
 class PlanChanged(Message):
-    """What people changed of a run that has begun; to the coordinator. It lifts a StopRequested."""
+    """A change of the settings of a started run. It cancels a StopRequested."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["PlanChanged"] = "PlanChanged"
     rounds: int = Field(ge=1)
     concurrency: int = Field(ge=1)
@@ -115,111 +123,122 @@ class PlanChanged(Message):
 
 
 class StopRequested(Message):
-    """Asks the coordinator to start no further pull."""
+    """Request to start no further pull."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["StopRequested"] = "StopRequested"
     reason: str
 
 
 class RewriteRequested(Message):
-    """Opens a pull: rewrite these prompts under this instruction; to the generator."""
+    """Starts a pull: request to rewrite these prompts under this instruction."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = ("generator",)
     kind: Literal["RewriteRequested"] = "RewriteRequested"
     instruction: Instruction
     tasks: tuple[RewriteTask, ...]
 
+    def failure_scope(self) -> FailureScope:
+        """The whole batch."""
+        return BatchLost()
+
 
 class PromptsRewritten(Message):
-    """The generator's answer."""
+    """The rewritten prompts of a pull."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["PromptsRewritten"] = "PromptsRewritten"
     instruction: str
-    """The instruction's id."""
+    """The id of the instruction."""
     rewrites: tuple[Rewritten, ...]
     usage: LlmUsage = LlmUsage()
-    """Of the language model, for the whole answer."""
 
 
 class LlmTurn(Message):
-    """One exchange with a language model in AgentChat's form; nobody acts on it."""
+    """An exchange with a language model in the form of AgentChat. No actor receives it."""
 
     kind: Literal["LlmTurn"] = "LlmTurn"
     role: str
     chat: tuple[Json, ...]
-    """Dumps of AgentChat messages, less their times (see transcript.replay)."""
+    """Dumps of AgentChat messages without their times."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     effect_keys: tuple[str, ...] = ()
     """Keys of the stored calls, oldest first; answers that could not be used are among them."""
 
 
-class RenderRequested(Message):
-    """Paint `prompt` with `seed`; to the renderer."""
+class ImageMessage(Message):
+    """Base of the messages about one image."""
 
-    kind: Literal["RenderRequested"] = "RenderRequested"
     purpose: Purpose
     naive: str
     prompt: str
     seed: int
 
 
-class ImageRendered(Message):
-    """A picture lies in the blob store."""
+class RenderRequested(ImageMessage):
+    """Request to render `prompt` with `seed`."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = ("renderer",)
+    kind: Literal["RenderRequested"] = "RenderRequested"
+
+    def failure_scope(self) -> FailureScope:
+        """The image, not rendered."""
+        return ImageLost(purpose=self.purpose, naive=self.naive, seed=self.seed, rendered=False)
+
+
+class ImageRendered(ImageMessage):
+    """An image is in the blob store."""
 
     kind: Literal["ImageRendered"] = "ImageRendered"
-    purpose: Purpose
-    naive: str
-    prompt: str
-    seed: int
     image: Image
 
 
-class ScoreRequested(Message):
-    """Score a picture against its naive prompt; to the scorer."""
+class ScoreRequested(ImageMessage):
+    """Request to score an image against its naive prompt."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = ("scorer",)
     kind: Literal["ScoreRequested"] = "ScoreRequested"
-    purpose: Purpose
-    naive: str
-    prompt: str
-    seed: int
     image: str
     truncated: int = 0
-    """Tokens of `prompt` that the renderer's tokenizers cut off."""
+    """Number of tokens of `prompt` that the renderer cut off."""
+
+    def failure_scope(self) -> FailureScope:
+        """The image, not scored."""
+        return ImageLost(purpose=self.purpose, naive=self.naive, seed=self.seed, rendered=True)
 
 
-class ImageScored(Message):
-    """A picture's preference score against its naive prompt."""
+class ImageScored(ImageMessage):
+    """The preference score of an image against its naive prompt."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["ImageScored"] = "ImageScored"
-    purpose: Purpose
-    naive: str
-    prompt: str
-    seed: int
     image: str
     truncated: int = 0
-    """Tokens of `prompt` that the renderer's tokenizers cut off."""
+    """Number of tokens of `prompt` that the renderer cut off."""
     naive_truncated: int = 0
-    """Tokens of `naive` that the scorer's tokenizer cut off: it did not judge by them."""
+    """Number of tokens of `naive` that the scorer cut off."""
     score: float = Field(allow_inf_nan=False)
     scorer: str
-    """The scorer's fingerprint."""
+    """The fingerprint of the scorer."""
 
 
 class ArmPulled(Message):
-    """A pull's result: its paired gains, and the comparisons that are missing."""
+    """The result of a pull: its paired gains, and the number of missing comparisons."""
 
     kind: Literal["ArmPulled"] = "ArmPulled"
     instruction: str
     gains: tuple[PairedGain, ...]
     missing: int = 0
-    """Comparisons lost to failures of a service: missing data, not zeros."""
+    """Comparisons lost to failures of a service. Missing data, not zeros."""
     teaches: bool = True
-    """False where no newcomer is due: then no gradient is asked for."""
+    """False if the pool admits no new instruction now. Then no gradient is requested."""
 
 
 class CritiqueRequested(Message):
-    """The batch's contrast and the run's evidence; to the gradient calculator."""
+    """Request for gradients, with the contrast of the batch and the evidence of the run."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = ("gradient",)
     kind: Literal["CritiqueRequested"] = "CritiqueRequested"
     instruction: Instruction
     rows: tuple[EvidenceRow, ...]
@@ -229,51 +248,56 @@ class CritiqueRequested(Message):
     seed: int
     improvements: int
     tried: tuple[str, ...] = ()
-    """Improvements of recent rounds and what they won, newest last."""
+    """Improvements of recent rounds with their gains, newest last."""
     best_image: str = ""
     worst_image: str = ""
-    """Digests of the pictures of `best` and `worst`, if there are."""
+    """Digests of the images of `best` and `worst`, if they exist."""
+
+    def failure_scope(self) -> FailureScope:
+        """The gradients of the author."""
+        return GradientsLost()
 
 
 class GradientsComputed(Message):
-    """An answer of the gradient calculator, or of a role that competes with it."""
+    """The gradients of the gradient calculator or of a contributor."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["GradientsComputed"] = "GradientsComputed"
     author: str = BUILT_IN_AUTHOR
     gradients: tuple[Gradient, ...]
     usage: LlmUsage = LlmUsage()
-    """Of the language model, for the whole answer."""
 
 
 class ProposalRequested(Message):
-    """Turn gradients into instructions; to the instruction modifier."""
+    """Request to turn gradients into instructions."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = ("modifier",)
     kind: Literal["ProposalRequested"] = "ProposalRequested"
     instruction: Instruction
-    """The parent."""
+    """The parent of the new instructions."""
     gradients: tuple[Gradient, ...]
     rows: tuple[EvidenceRow, ...]
     pairs: tuple[Pair, ...]
-    """Comparisons that exemplars may be taken from."""
+    """Comparisons that may become exemplars."""
     living: tuple[Instruction, ...]
     batch: tuple[str, ...]
-    """The batch's naive prompts; a proposal that names their subjects is refused."""
+    """Naive prompts of the batch. A proposal that names their subjects is refused."""
     seed: int
 
 
 class InstructionsProposed(Message):
-    """The instruction modifier's answer."""
+    """The new instructions of a pull."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["InstructionsProposed"] = "InstructionsProposed"
     parent_instruction: str
     proposals: tuple[ProposedInstruction, ...]
     refused: tuple[RefusedProposal, ...] = ()
     usage: LlmUsage = LlmUsage()
-    """Of the language model, for the whole answer."""
 
 
 class PoolChanged(Message):
-    """A round's end: who entered the pool, who left it and why, who waits."""
+    """The end of a round: admitted, retired and waiting instructions."""
 
     kind: Literal["PoolChanged"] = "PoolChanged"
     admitted: tuple[Instruction, ...]
@@ -284,13 +308,13 @@ class PoolChanged(Message):
     best: str
     """Id of the instruction with the highest lower bound so far."""
     used: Usage = Usage()
-    """What the run has asked for so far, the pilot included."""
+    """Usage of the run so far, including the pilot."""
     stale: int = 0
     """Rounds since the best lower bound rose."""
 
 
 class RunStopped(Message):
-    """The run is at its end; nothing follows but a PlanChanged, if a limit is raised."""
+    """The end of a run. Only a PlanChanged can follow, if a limit is raised."""
 
     kind: Literal["RunStopped"] = "RunStopped"
     reason: str
@@ -298,27 +322,30 @@ class RunStopped(Message):
 
 
 class StepFailed(Message):
-    """A step failed: what, why, and whether it is tried again."""
+    """A step failed: which one, why, and whether it is retried."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["StepFailed"] = "StepFailed"
     step: str
     """The id of the message whose handling failed."""
     step_kind: str
     actor: str
     error: str
-    """The exception's class."""
+    """The class of the exception."""
     cause: str
     attempt: int
     will_retry: bool
     raw: str | None = None
-    """A model's whole answer, when it could not be used."""
-    purpose: Purpose | None = None
-    naive: str = ""
-    seed: int = 0
-    """With `purpose` and `naive`: the picture that is lost, when the step was about one. Without
-    `purpose`: the prompt of a batch that was not rewritten, when others were."""
+    """The whole answer of a model, if it was unusable."""
+    scope: FailureScope
+    """What is lost unless a later attempt succeeds."""
     usage: LlmUsage = LlmUsage()
-    """What the attempt asked language models for, less what the next attempt will be told again."""
+    """Language model usage of the attempt, without the calls that the next attempt reports."""
+
+    @property
+    def naive(self) -> str:
+        """The naive prompt that the failure concerns; "" if it concerns more than one."""
+        return self.scope.naive if isinstance(self.scope, ImageLost | PromptLost) else ""
 
 
 AnyMessage = Annotated[
@@ -348,14 +375,25 @@ AnyMessage = Annotated[
     Field(discriminator="kind"),
 ]
 _UNION: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+MESSAGE_TYPES: tuple[type[Message], ...] = get_args(get_args(AnyMessage)[0])
+"""The classes of AnyMessage."""
+
+
+def routes() -> dict[str, tuple[str, ...]]:
+    """The recipients of each kind of message that is delivered to core actors."""
+    return {
+        message.model_fields["kind"].default: message.delivered_to
+        for message in MESSAGE_TYPES
+        if message.delivered_to
+    }
 
 
 def parse_message(body: str | bytes) -> AnyMessage:
-    """The message whose JSON `body` is; pydantic.ValidationError for an unknown kind or field."""
+    """The message with the JSON `body`. Raises pydantic.ValidationError for unknown fields."""
     return _UNION.validate_json(body)
 
 
 def start_run(run: str, plan: CampaignPlan) -> RunStarted:
-    """A run's first message; its only one without a cause."""
+    """The first message of a run, the only one without a cause."""
     mid = digest([run, "RunStarted", 0, ""])[:32]
     return RunStarted(mid=mid, run=run, parent="", round=0, plan=plan)

@@ -16,7 +16,7 @@ from bigpe.agents.agent_roles import (
     AgentObserver,
     check_agent,
 )
-from bigpe.agents.messages import AnyMessage
+from bigpe.agents.messages import MESSAGE_TYPES
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole
 from bigpe.agents.role_messages import Gateable
 from bigpe.services import plugins
@@ -33,9 +33,7 @@ AGENTS: Mapping[Shape, type[PluginRole]] = {
     "gate": AgentGate,
     "contributor": AgentContributor,
 }
-KINDS = frozenset(
-    str(message.model_fields["kind"].default) for message in get_args(get_args(AnyMessage)[0])
-)
+KINDS = frozenset(str(message.model_fields["kind"].default) for message in MESSAGE_TYPES)
 UNREADABLE = frozenset(
     {"RoleSaid", "RoleReported", "RolesChanged", "ReviewRequested", "GateDecided"}
 )

@@ -33,6 +33,13 @@ class Refused(NamedTuple):
     answer: Answer
     gate: str
 
+    def reason(self, cause: str) -> str:
+        """Why the run stops, and what to do."""
+        return (
+            f"the required gate {self.gate!r} failed: {cause}; fix it, or set "
+            f"[roles.{self.gate}] required = false, and start a run with another name"
+        )
+
 
 @dataclass
 class _Held:

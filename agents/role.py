@@ -18,7 +18,7 @@ import structlog
 from autogen_core import AgentId, AgentRuntime, MessageContext, RoutedAgent, TypeSubscription
 
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import Message, RenderRequested, ScoreRequested, StepFailed
+from bigpe.agents.messages import Message, StepFailed
 from bigpe.agents.plugin_state import Answer
 from bigpe.services.errors import STOPS_RUN, BigpeError, UnusableAnswerError
 from bigpe.services.retrying import RetryRule
@@ -186,7 +186,7 @@ class Role(RoutedAgent):
             will_retry=will_retry,
             raw=error.raw if isinstance(error, UnusableAnswerError) else None,
             usage=usage,
-            **_picture(message),
+            scope=message.failure_scope(),
         )
 
     def _failed(
@@ -212,9 +212,3 @@ def _with_usage(answers: Sequence[Message], usage: LlmUsage) -> Sequence[Message
         return answers
     first = answers[0].model_copy(update={"usage": answers[0].usage + usage})
     return [first, *answers[1:]]
-
-
-def _picture(message: Message) -> dict[str, Any]:
-    if isinstance(message, RenderRequested | ScoreRequested):
-        return {"purpose": message.purpose, "naive": message.naive, "seed": message.seed}
-    return {}

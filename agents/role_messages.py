@@ -3,9 +3,10 @@ plugin adds no kind of message."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from bigpe.agents.message_base import Message
+from bigpe.agents.failure_scope import FailureScope, ReviewLost
+from bigpe.agents.message_base import COORDINATOR, Message
 from bigpe.services.values import Json, LlmUsage, Value
 
 Gateable = Literal["PromptsRewritten", "GradientsComputed", "InstructionsProposed"]
@@ -36,6 +37,7 @@ class Judgement(Value):
 class RolesChanged(Message):
     """Observers joined or left; to the coordinator, which counts what they use."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RolesChanged"] = "RolesChanged"
     observers: tuple[str, ...]
     """All that are there from now on."""
@@ -55,6 +57,7 @@ class RoleSaid(Message):
 class RoleReported(Message):
     """All that an observer used for a round; to the coordinator, which counts it."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RoleReported"] = "RoleReported"
     role: str
     usage: LlmUsage = LlmUsage()
@@ -68,10 +71,15 @@ class ReviewRequested(Message):
     subject: Json
     """The message in question, as earlier gates left it."""
 
+    def failure_scope(self) -> FailureScope:
+        """The decision of the gate."""
+        return ReviewLost()
+
 
 class GateDecided(Message):
     """A gate's answer to a ReviewRequested, its parent."""
 
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["GateDecided"] = "GateDecided"
     role: str
     judgements: tuple[Judgement, ...] = ()

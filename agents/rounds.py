@@ -1,4 +1,4 @@
-"""A pull in flight: what it waits for, and what its scores say once they are all there."""
+"""A pull in flight: the answers that it waits for, and its result once all scores are known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bigpe.agents import proposing, rewriting, wording
 from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
+from bigpe.agents.failure_scope import ImageLost
 from bigpe.agents.message_base import Keys, key_of
 from bigpe.agents.messages import (
     AnyMessage,
@@ -28,30 +29,31 @@ from bigpe.agents.messages import (
     Rewritten,
     StepFailed,
 )
+from bigpe.agents.pool import Pool
 from bigpe.agents.snapshots import ByTuple
 from bigpe.agents.usage import Usage, of_role
 from bigpe.services.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
-"""Which picture of a round: purpose, naive prompt, image seed."""
+"""Key of an image in a round: purpose, naive prompt, image seed."""
 EVIDENCE_ROWS = 40
 EXEMPLAR_PAIRS = 24
-"""Comparisons shown to the Modifier, best first: enough choice, bounded messages."""
+"""Maximum number of won comparisons in a ProposalRequested, best first; bounds its size."""
 
 
 @dataclass
 class Pictures:
-    """Pictures asked for together, and what became of them."""
+    """Images that are requested together, and their results."""
 
     prompts: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
     awaited: set[Picture] = field(default_factory=set[Picture])
-    lost: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
-    """The kind of the step that failed."""
+    lost: ByTuple[Picture, bool] = field(default_factory=dict[Picture, bool])
+    """Images without a score; the value says whether they were rendered."""
 
     def ask(
         self, cause: Message, purpose: Purpose, naive: str, prompt: str, seed: int
     ) -> RenderRequested:
-        """One more."""
+        """Request one more image."""
         picture = (purpose, naive, seed)
         self.prompts[picture] = prompt
         self.awaited.add(picture)
@@ -60,73 +62,73 @@ class Pictures:
             cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed
         )
 
-    def lose(self, picture: Picture, step_kind: str) -> None:
-        """It will not come."""
+    def lose(self, image: ImageLost) -> None:
+        """Record an image as missing."""
+        picture = (image.purpose, image.naive, image.seed)
         self.awaited.discard(picture)
-        self.lost[picture] = step_kind
+        self.lost[picture] = image.rendered
 
     def fresh(self, painted: Keys) -> set[int]:
-        """Keys of what is really painted, a prompt and a seed, that are not in `painted`."""
-        return {key for key in self._keys() if key not in painted}  # `-` would walk all of it
+        """Keys (prompt and seed) of the images that are not in `painted`."""
+        # Not `self._keys() - painted.keys()`: that iterates over all of `painted`.
+        return {key for key in self._keys() if key not in painted}
 
     def _keys(self) -> set[int]:
         return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
 
     def settle(self, painted: Keys) -> Usage:
-        """What they are in renders and scores; those that need no second call come to the end of
-        `painted`.
+        """Count renders and scores. Moves the keys of finished images to the end of `painted`.
 
-        A failure is in no memo, so a lost picture counts again when it is asked for again.
+        The call cache keeps no failure, so a lost image counts again when it is requested again.
         """
         fresh = self.fresh(painted)
-        lost = {key_of(self.prompts[lost], lost[2]): kind for lost, kind in self.lost.items()}
-        for known in sorted(self._keys() - (fresh & lost.keys())):
-            painted.pop(known, None)
-            painted[known] = None
-        unpainted = {painting for painting, kind in lost.items() if kind == "RenderRequested"}
-        # Another round in flight may have had a picture that failed here: the failure was paid for.
-        asked = fresh | lost.keys()
-        return Usage(renders=len(asked), scores=len(asked - unpainted))
+        lost = {key_of(self.prompts[p], p[2]): rendered for p, rendered in self.lost.items()}
+        for key in sorted(self._keys() - (fresh & lost.keys())):
+            painted.pop(key, None)
+            painted[key] = None
+        not_rendered = {key for key, rendered in lost.items() if not rendered}
+        # A lost image counts even if another round in flight rendered it: the failure was paid for.
+        counted = fresh | lost.keys()
+        return Usage(renders=len(counted), scores=len(counted - not_rendered))
 
 
 @dataclass
 class Round:
-    """What is known of a pull."""
+    """The state of a pull."""
 
     request: RewriteRequested
     history: int
-    """How many of the run's pairs existed when the pull was chosen."""
+    """Number of comparisons of the run when the pull was chosen."""
     living: tuple[Instruction, ...]
     tried: tuple[str, ...]
     teaches: bool = True
-    """Whether it is asked what made the difference: an instruction that comes of it may come in."""
+    """Whether gradients are requested: the pool has room for a new instruction."""
     withheld: list[RewriteRequested | RenderRequested] = field(
         default_factory=list[RewriteRequested | RenderRequested]
     )
-    """What opens the round, until the budget lets it begin."""
+    """The first requests of the round, until the budget lets it begin."""
     pictures: Pictures = field(default_factory=Pictures)
     rewrites: ByTuple[tuple[str, int], Rewritten] | None = None
     scores: ByTuple[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
     pulled: ArmPulled | None = None
     own_pairs: list[Pair] = field(default_factory=list[Pair])
-    asked: bool = False
-    """Whether the authors of gradients were asked about it."""
+    critique_requested: bool = False
     rows: tuple[EvidenceRow, ...] | None = None
-    """The evidence, once it was needed."""
+    """The evidence table, computed on first use."""
     replies: dict[str, GradientsComputed | StepFailed] = field(
         default_factory=dict[str, GradientsComputed | StepFailed]
     )
-    """By author: its gradients, or its failure."""
+    """The gradients or the failure of each author."""
     last: AnyMessage | None = None
     proposed: InstructionsProposed | None = None
     complete: bool = False
     broken: str | None = None
     """Why no round may begin after this one."""
     llm: Usage = Usage()
-    """Of language models only."""
+    """Language model usage of the round."""
 
     def withhold(self, plan: CampaignPlan) -> None:
-        """Make what opens the round: the request to rewrite, and the pictures to compare with."""
+        """Make the first requests: to rewrite, and to render the images to compare with."""
         tasks, ask = self.request.tasks, self.pictures.ask
         self.withheld = [self.request]
         self.withheld += [ask(self.request, "naive", t.naive, t.naive, t.image_seed) for t in tasks]
@@ -137,7 +139,7 @@ class Round:
         ]
 
     def at_most(self, plan: CampaignPlan, painted: Keys, dearest: Usage) -> Usage:
-        """What the pull may take when no call has to be repeated; `dearest`: what one took."""
+        """Upper bound of the usage without retries. `dearest`: the largest of a round so far."""
         tasks = len(self.request.tasks)
         pictures = len(self.pictures.fresh(painted)) + tasks
         calls = {
@@ -145,15 +147,15 @@ class Round:
             "gradient": plan.improvements * wording.CANDIDATES,
             "modifier": plan.improvements * len(plan.authors) * proposing.CANDIDATES,
         }
-        known = {role: LlmUsage(calls=count) for role, count in calls.items()}
-        return Usage(renders=pictures, scores=pictures, llm=known).with_llm_of(dearest)
+        bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
+        return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
 
-    def ask(self, role: str, used: LlmUsage) -> None:
-        """A role asked its language model for this."""
+    def add_llm(self, role: str, used: LlmUsage) -> None:
+        """Add language model usage of a role."""
         self.llm += of_role(role, used)
 
     def join(self) -> ArmPulled:
-        """The pull's result, from the scores that came; what is missing is counted."""
+        """The result of the pull, with the number of missing comparisons."""
         gains = [gain for task in self.request.tasks if (gain := self._gain(task))]
         self.pulled = ArmPulled.make(
             self.request,
@@ -166,14 +168,14 @@ class Round:
         self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]
         return self.pulled
 
-    def evidence(self, known: Sequence[Pair]) -> tuple[EvidenceRow, ...]:
-        """What made the difference in `known`, the pairs that the pull looks back on."""
+    def evidence(self, pairs: Sequence[Pair]) -> tuple[EvidenceRow, ...]:
+        """The evidence table of `pairs`, the comparisons that the pull may use."""
         if self.rows is None:
-            self.rows = tabulate(known, max_rows=EVIDENCE_ROWS)
+            self.rows = tabulate(pairs, max_rows=EVIDENCE_ROWS)
         return self.rows
 
-    def critique(self, known: Sequence[Pair], plan: CampaignPlan) -> CritiqueRequested:
-        """Asks what made the difference, for a joined pull with gains."""
+    def critique(self, pairs: Sequence[Pair], plan: CampaignPlan) -> CritiqueRequested:
+        """The request for gradients, for a joined pull with gains."""
         assert self.pulled is not None
         own = [pair for pair in self.own_pairs if pair.arm != "professional"]
         professional = [pair for pair in self.own_pairs if pair.arm == "professional"]
@@ -181,7 +183,7 @@ class Round:
         return CritiqueRequested.make(
             self.pulled,
             instruction=self.request.instruction,
-            rows=self.evidence(known),
+            rows=self.evidence(pairs),
             best=ordered[-1],
             worst=ordered[0] if len(ordered) > 1 else None,
             professional=max(professional, key=lambda p: (p.gain, p.naive), default=None),
@@ -193,34 +195,50 @@ class Round:
         )
 
     def proposal(
-        self, last: GradientsComputed | StepFailed, known: Sequence[Pair], plan: CampaignPlan
+        self, last: GradientsComputed | StepFailed, pairs: Sequence[Pair], plan: CampaignPlan
     ) -> ProposalRequested:
-        """Asks for instructions that follow the gradients; `last`: the last author's reply."""
+        """The request for instructions. `last`: the reply of the last author."""
         winners = heapq.nsmallest(
             EXEMPLAR_PAIRS,
-            (pair for pair in known if pair.gain > 0 and not pair.fallback),
+            (pair for pair in pairs if pair.gain > 0 and not pair.fallback),
             key=lambda pair: (-pair.gain, pair.naive, pair.seed),
         )
         return ProposalRequested.make(
             last,
             instruction=self.request.instruction,
             gradients=self.gradients(plan.authors),
-            rows=self.evidence(known),
+            rows=self.evidence(pairs),
             pairs=tuple(winners),
             living=self.living,
             batch=tuple(dict.fromkeys(task.naive for task in self.request.tasks)),
             seed=derive_seed(plan.seed, "proposal", last.round),
         )
 
+    def offer_to(self, pool: Pool) -> None:
+        """Offer the proposed instructions to the pool."""
+        if self.proposed is None:
+            return
+        for proposal in self.proposed.proposals:
+            pool.propose(
+                proposal.instruction,
+                parent=self.request.instruction.id,
+                round=self.request.round,
+                gradient_mid=self.proposed.parent,
+                author=proposal.author,
+                improvement=proposal.improvement,
+            )
+
     def _image(self, pair: Pair) -> str:
-        """The picture of the pair's rewrite."""
+        """The digest of the image of the rewrite."""
         gains = self.pulled.gains if self.pulled else ()
         same = (g.image for g in gains if (g.naive, g.seed) == (pair.naive, pair.seed))
         return next(same, "")
 
     def gradients(self, authors: Sequence[str]) -> tuple[Gradient, ...]:
-        """All that were written. Each round another author comes first: the first of two equal
-        proposals is taken, and a full pool takes one a round."""
+        """The gradients of all authors. The first author rotates with the round.
+
+        The pool takes the first of two equal proposals, and a full pool takes one per round.
+        """
         turn = self.request.round % len(authors)
         replies = [self.replies.get(author) for author in (*authors[turn:], *authors[:turn])]
         return tuple(
@@ -265,7 +283,7 @@ class Round:
         )
 
     def _contrast(self, task: RewriteTask) -> Pair | None:
-        """The professional prompt of the same subject against the naive one."""
+        """The professional prompt of the subject against the naive prompt."""
         naive = self.scores.get(("naive", task.naive, task.image_seed))
         painted = self.scores.get(("professional", task.naive, task.image_seed))
         if naive is None or painted is None:

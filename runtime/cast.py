@@ -1,8 +1,6 @@
-"""The actors of a run that are bigpe's own, and who each kind of message is delivered to."""
+"""The core actors of a run."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from autogen_core import SingleThreadedAgentRuntime
 from opentelemetry.trace import NoOpTracerProvider
@@ -11,39 +9,20 @@ from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.generator import Generator
 from bigpe.agents.gradient import GradientCalculator
 from bigpe.agents.journal import Journal
+from bigpe.agents.message_base import COORDINATOR
+from bigpe.agents.messages import routes
 from bigpe.agents.modifier import InstructionModifier
 from bigpe.agents.role import Role
 from bigpe.agents.workers import RenderWorker, ScoreWorker
 from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.history import COORDINATOR
 from bigpe.runtime.stack import Services
 from bigpe.services.library import SearchedPrompts
 from bigpe.services.retrying import RetryRule
 
-CONSUMERS: Mapping[str, tuple[str, ...]] = {
-    "RunStarted": (COORDINATOR,),
-    "PlanChanged": (COORDINATOR,),
-    "StopRequested": (COORDINATOR,),
-    "PromptsRewritten": (COORDINATOR,),
-    "ImageScored": (COORDINATOR,),
-    "GradientsComputed": (COORDINATOR,),
-    "InstructionsProposed": (COORDINATOR,),
-    "StepFailed": (COORDINATOR,),
-    "GateDecided": (COORDINATOR,),
-    "RoleReported": (COORDINATOR,),
-    "RolesChanged": (COORDINATOR,),
-    "RewriteRequested": ("generator",),
-    "RenderRequested": ("renderer",),
-    "ScoreRequested": ("scorer",),
-    "CritiqueRequested": ("gradient",),
-    "ProposalRequested": ("modifier",),
-}
-"""Kinds that are not here are facts for readers."""
-
 
 def kinds_for(actor: str) -> list[str]:
     """The kinds of message that are delivered to `actor`."""
-    return [kind for kind, consumers in CONSUMERS.items() if actor in consumers]
+    return [kind for kind, recipients in routes().items() if actor in recipients]
 
 
 def quiet_runtime() -> SingleThreadedAgentRuntime:

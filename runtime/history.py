@@ -7,14 +7,13 @@ from pydantic import ValidationError
 
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.campaign_plan import CampaignPlan
+from bigpe.agents.message_base import COORDINATOR
 from bigpe.agents.messages import ImageScored, RunStarted, parse_message
 from bigpe.agents.snapshots import fold_version
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.run_reader import first_message
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
-
-COORDINATOR = "coordinator"
 
 log = structlog.get_logger("bigpe.history")
 

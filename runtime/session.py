@@ -24,11 +24,11 @@ import bigpe
 from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.journal import Journal
-from bigpe.agents.messages import Message, RunStopped, StopRequested, start_run
+from bigpe.agents.messages import Message, RunStopped, StopRequested, routes, start_run
 from bigpe.agents.plugin_config import FoundRole, find_roles
 from bigpe.agents.pool import Pool
 from bigpe.agents.role import UnhandledMessageError
-from bigpe.runtime.cast import CONSUMERS, core_actors, kinds_for, quiet_runtime
+from bigpe.runtime.cast import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.changes import Change
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.forks import best_of, require_forkable
@@ -237,7 +237,7 @@ class Session:
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = quiet_runtime()
         roles = find_roles(self.config.roles)
-        self._journal.attach(self._runtime, with_guests(CONSUMERS, roles))
+        self._journal.attach(self._runtime, with_guests(routes(), roles))
         self._coordinator = Coordinator(self._journal, campaign)
         # No role sees professional prompts, nor are any painted, where none are wanted.
         wanted = self.config.data.professional

@@ -108,7 +108,7 @@ def test_a_run_of_which_nothing_could_be_scored_has_failed(tmp_path: Path, as_js
     process = start(tmp_path, "run", *(["--json"] if as_json else []), fails=True)
     out, err = process.communicate(timeout=LATEST_S)
     assert process.returncode == 1
-    assert "no picture of the pilot could be scored" in out
+    assert "no image of the pilot could be scored" in out
     assert "no round gave a result" in err
 
 

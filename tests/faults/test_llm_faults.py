@@ -140,7 +140,7 @@ async def test_one_prompt_that_the_server_refuses_never_fails_its_batch(
     failures = said(tmp_path, "StepFailed")
     assert sorted(one["attempt"] for one in failures) == list(range(1, tries + 1))
     [final] = [one for one in failures if not one["will_retry"]]
-    assert final["naive"] == refused[0] and f"HTTP {status}: " in final["cause"]
+    assert final["scope"]["naive"] == refused[0] and f"HTTP {status}: " in final["cause"]
     [pulled] = said(tmp_path, "ArmPulled")
     assert (len(pulled["gains"]), pulled["missing"]) == (1, 1)
     assert refused[0] not in memoised(tmp_path)

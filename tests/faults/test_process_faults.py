@@ -83,7 +83,7 @@ def check(folder: Path, poison: str, fault: str, step: str) -> None:
     blamed = {failure["step"] for failure in failures}
     assert blamed, "the poison was met"
     for failure in failures:
-        assert failure["naive"] == poison, "its company never fails"
+        assert failure["scope"]["naive"] == poison, "its company never fails"
         assert failure["step_kind"] == step
         assert CAUSES[fault] in failure["cause"] or "(again)" in failure["cause"]
     tries = sorted((failure["attempt"], failure["will_retry"]) for failure in failures)

@@ -106,6 +106,7 @@ def _hostile(first: RunStarted, pulled: ArmPulled) -> list[Message]:
             attempt=1,
             will_retry=False,
             raw=EVIL,
+            scope={"lost": "prompt", "naive": EVIL, "seed": 1},
         ),
         PoolChanged.make(
             request,

@@ -183,7 +183,7 @@ async def test_a_failure_is_recorded_with_its_cause(
         assert await journal.owed() == []
     assert [f.will_retry for f in heard] == [True] * (attempts - 1) + [False]
     assert heard[-1].cause == str(error) and heard[-1].error == type(error).__name__
-    assert (heard[-1].purpose, heard[-1].seed) == ("naive", 1)
+    assert heard[-1].scope == request(1).failure_scope()
     assert heard[-1].raw == getattr(error, "raw", None)
 
 

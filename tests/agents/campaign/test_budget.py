@@ -77,10 +77,11 @@ class Models:
     def _paint(self, message: RenderRequested) -> Message | None:
         lot = random.Random(message.mid).random()
         fails = message.round > 0 and lot < self._fail_share
+        scoring_fails = lot > self._fail_share / 2
         key = (message.prompt, message.seed)
         if key not in self._painted:
             # A scorer's failure comes after the picture was made.
-            scored = not fails or lot > self._fail_share / 2
+            scored = not fails or scoring_fails
             self._pay(message.round, Usage(renders=1, scores=int(scored)))
         if not fails:
             self._painted.add(key)
@@ -89,15 +90,13 @@ class Models:
             message,
             message.mid,
             step=message.mid,
-            step_kind="ScoreRequested" if lot > self._fail_share / 2 else "RenderRequested",
+            step_kind="ScoreRequested" if scoring_fails else "RenderRequested",
             actor="x",
             error="ServiceError",
             cause="it broke",
             attempt=1,
             will_retry=False,
-            purpose=message.purpose,
-            naive=message.naive,
-            seed=message.seed,
+            scope=message.failure_scope().model_copy(update={"rendered": scoring_fails}),
         )
 
     def _pay(self, round: int, used: Usage) -> None:
@@ -240,6 +239,7 @@ def test_failed_calls_count() -> None:
             cause="it broke",
             attempt=4,
             will_retry=False,
+            scope=message.failure_scope(),
             usage=lost,
         )
 

@@ -200,9 +200,6 @@ def failing(kinds: set[str], share: float) -> Callable[[Message], Message | None
         unlucky = random.Random(message.mid).random() < share
         if message.kind not in kinds or not unlucky:
             return answer(message)
-        picture: dict[str, object] = {}
-        if isinstance(message, RenderRequested):
-            picture = {"purpose": message.purpose, "naive": message.naive, "seed": message.seed}
         return StepFailed.make(
             message,
             message.mid,
@@ -213,7 +210,7 @@ def failing(kinds: set[str], share: float) -> Callable[[Message], Message | None
             cause="it broke",
             attempt=1,
             will_retry=False,
-            **picture,
+            scope=message.failure_scope(),
         )
 
     return reply

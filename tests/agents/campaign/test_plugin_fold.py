@@ -47,6 +47,7 @@ def failed(cause: Message, actor: str) -> StepFailed:
     return StepFailed.make(
         cause, f"{actor}/{cause.mid}", step=cause.mid, step_kind=cause.kind, actor=actor,
         error="RoleError", cause="it broke", attempt=1, will_retry=False,
+        scope=cause.failure_scope(),
     )  # fmt: skip
 
 
