@@ -83,10 +83,10 @@ def _body(published: Published, repo: str | None) -> str:
 def _measured(published: Published) -> list[str]:
     found, train = published.evaluation, published.training
     if found is None:
-        told = "-" if train.mean is None else points(train.mean)
+        gain = "-" if train.mean is None else points(train.mean)
         return [
             "**It was not evaluated on held-out prompts.** In the run itself, where the best of "
-            f"many is partly luck, its mean gain was {told} over {train.gains} comparisons "
+            f"many is partly luck, its mean gain was {gain} over {train.gains} comparisons "
             "(gains: score x 100, rewritten less naive)."
         ]
     rows = [_row("against the naive prompts", found.gain)]

@@ -145,20 +145,20 @@ async def _latest_report(store: Store, run: str) -> Evaluation | None:
 
 
 def _held_out(report: Evaluation, instruction: Instruction) -> HeldOut | None:
-    one = next((c for c in report.compared if c.treatment.instruction == instruction), None)
-    if one is None or one.gain is None:
+    compared = next((c for c in report.compared if c.treatment.instruction == instruction), None)
+    if compared is None or compared.gain is None:
         return None
     return HeldOut(
         split=report.split,
         prompts=report.prompts,
         seeds=report.seeds,
         scorer=report.scorer,
-        gain=one.gain,
-        over_seed=one.over_seed,
-        guards=one.guards,
-        hacked=one.hacked,
-        fallback_share=one.fallback_share,
-        subject_share=one.subject_share,
+        gain=compared.gain,
+        over_seed=compared.over_seed,
+        guards=compared.guards,
+        hacked=compared.hacked,
+        fallback_share=compared.fallback_share,
+        subject_share=compared.subject_share,
     )
 
 
@@ -220,10 +220,10 @@ def read_published(place: Path) -> Published:
 
 def _parsed(raw: bytes, where: str) -> Published:
     try:
-        told: Any = json.loads(raw)
+        parsed: Any = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON: {str(error)[:200]}") from error
-    found: Json = told if isinstance(told, dict) else {}
+    found: Json = parsed if isinstance(parsed, dict) else {}
     version = found.get("schema_version")
     if version != SCHEMA:
         newer = isinstance(version, int) and version > SCHEMA

@@ -1,4 +1,4 @@
-"""What the votes on two treatments say, in words."""
+"""Text of the votes on two treatments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from bigpe.runtime.rating import NAIVE, RatingReport
 
 
-def told(report: RatingReport, first: str, second: str) -> list[str]:
+def rating_lines(report: RatingReport, first: str, second: str) -> list[str]:
     """A line each; `first` and `second` are treatments: "naive" or an instruction's id."""
     first, second = (id if id == NAIVE else id[:8] for id in (first, second))
     if not report.votes:

@@ -61,8 +61,8 @@ def costs(run: str, project: Path, by: By, as_json: bool) -> None:
     console.print(_table(ledger, "asked"))
     console.print(_table(ledger, "paid"))
     if count := ledger.total.paid.unsettled:
-        told = f"{count} calls are in flight, or were when a process died: they may be billed"
-        console.print(Text(told, style="yellow"))
+        note = f"{count} calls are in flight, or were when a process died: they may be billed"
+        console.print(Text(note, style="yellow"))
 
 
 def _table(ledger: Ledger, side: Literal["asked", "paid"]) -> Table:

@@ -31,7 +31,7 @@ from bigpe.runtime.rating import (
     treatment_of,
     votes_of,
 )
-from bigpe.runtime.rating_views import told
+from bigpe.runtime.rating_views import rating_lines
 from bigpe.runtime.run_reader import RunReader
 from bigpe.runtime.viewer.rate import RatePages, Rater
 from bigpe.runtime.viewer.web import LocalServer
@@ -131,5 +131,5 @@ async def _report(run: str, folder: Path, first: str, second: str, as_json: bool
     if as_json:
         print_json({"first": ids[0], "second": ids[1], **report.model_dump()})
         return
-    for line in told(report, *ids):
+    for line in rating_lines(report, *ids):
         stdout().print(Text(line), soft_wrap=True)

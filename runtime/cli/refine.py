@@ -164,8 +164,8 @@ def _published(place: str, folder: Path) -> tuple[Instruction, BigpeConfig]:
     if (model := llm_name(own)) != found.models.llm:
         click.echo(f"found with {one_line(found.models.llm)}; {model} rewrites here", err=True)
     if found.safety and not own.constraints.safety:
-        told = "found under a safety filter, which is not part of it; set yours in [constraints]"
-        click.echo(told, err=True)
+        note = "found under a safety filter, which is not part of it; set yours in [constraints]"
+        click.echo(note, err=True)
     rules = own.constraints.and_also(found.constraints)
     return found.instruction, own.model_copy(update={"constraints": rules})
 

@@ -13,7 +13,7 @@ from bigpe.runtime.comparison import Compared, Difference, Evaluation, PromptLin
 from bigpe.runtime.evaluation import Row
 from bigpe.runtime.evaluation_views import sentences
 from bigpe.runtime.rating import reports_of
-from bigpe.runtime.rating_views import told
+from bigpe.runtime.rating_views import rating_lines
 from bigpe.runtime.viewer.charts import Whisker, whiskers
 from bigpe.runtime.viewer.context import Context
 
@@ -42,7 +42,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
     stored = await context.store.one("evaluation_report", run=context.run)
     report = _report(stored["body"]) if stored else None
     reports = await reports_of(context.store, context.run)
-    people = [told(votes, first, second) for first, second, votes in reports]
+    people = [rating_lines(votes, first, second) for first, second, votes in reports]
     if stored is None or report is None:
         return "evaluation.html", {
             "here": "evaluation",
