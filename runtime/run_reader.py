@@ -7,6 +7,7 @@ up later, and holds no transaction open.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncGenerator
 from typing import Generic, NamedTuple, TypeVar
@@ -78,7 +79,7 @@ async def messages(
     while after < upto:
         # Each kind is read along its index. A full page of one kind bounds the others.
         bound = upto
-        found: list[StoredMessage[M]] = []
+        found: list[tuple[sqlite3.Row, type[M]]] = []
         for kind in kinds:
             filtered = truncated_only and kind is ImageScored
             query = "truncated_scores" if filtered else "messages_of_kind"
@@ -86,12 +87,11 @@ async def messages(
             rows = await store.rows(query, **place, limit=PAGE)
             if len(rows) == PAGE:
                 bound = rows[-1]["seq"]
-            for row in rows:
+            found += [(row, kind) for row in rows]
+        for row, kind in sorted(found, key=lambda pair: pair[0]["seq"]):
+            if row["seq"] <= bound:
                 message = kind.model_validate_json(row["body"])
-                found.append(StoredMessage(row["seq"], row["ts"], message))
-        for stored in sorted(found, key=lambda stored: stored.seq):
-            if stored.seq <= bound:
-                yield stored
+                yield StoredMessage(row["seq"], row["ts"], message)
         after = bound
 
 
