@@ -104,7 +104,7 @@ class Session:
 
         `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the
         configuration names. Of a stored run `config` may raise or lower the limits, and what else
-        changes.MAY_CHANGE lists; a run that such a limit has stopped goes on. `parent` makes it a
+        `AfterStart` allows; a run that such a limit has stopped goes on. `parent` makes it a
         fork of that run, `from_best` with the parent's best instruction among its seeds. Raises
         RunLockedError when another process writes the run, ConfigError when `config` changes what
         the run's results depend on.

@@ -18,6 +18,7 @@ from bigpe.runtime.changes import Change, compare, require_allowed
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.guests import with_observers_of
 from bigpe.runtime.stored_run import StoredRun
+from bigpe.services.after_start import AfterStart
 from bigpe.services.store import Statement, Store
 
 
@@ -46,7 +47,7 @@ class Settlement:
     @property
     def needs_same_models(self) -> bool:
         """Whether a change is allowed only if renderer and scorer are still the same."""
-        return any(change.verdict == "if the model is the same" for change in self.changes)
+        return any(change.verdict == AfterStart.IF_SAME_MODEL for change in self.changes)
 
     async def settle(
         self,
@@ -81,11 +82,9 @@ class Settlement:
             cause = start_run(self.stored.name, plan)
             await journal.commit("", [RolesChanged.make(cause, place, observers=observers)])
 
-    async def _change_plan(
-        self, store: Store, journal: Journal, coordinator: Coordinator, owed: Sequence[Message]
-    ) -> None:
-        """Let the coordinator apply plan changes now, because they decide whether the run ends."""
-        changed = any(change.verdict == "takes effect" for change in self.changes)
+    async def _change_plan(self, owed: Sequence[Message]) -> None:
+        """Let the coordinator take up changes now, so that it is known whether the run goes on."""
+        changed = any(change.verdict == AfterStart.TAKES_EFFECT for change in self.changes)
         early = [m for m in owed if isinstance(m, RunStarted | PlanChanged)]
         if changed or any(isinstance(message, PlanChanged) for message in early):
             for message in early:

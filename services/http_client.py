@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bigpe.services.after_start import AfterStart
 from bigpe.services.errors import ConfigError, ServiceError, TransientServiceError
 
 CONNECT_S = 10.0
@@ -43,13 +44,13 @@ class HttpConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    urls: tuple[str, ...] = ()
+    urls: Annotated[tuple[str, ...], AfterStart.IF_SAME_MODEL] = ()
     """Base addresses; more than one only for bigpe's own workers."""
-    api_key_env: str | None = None
+    api_key_env: Annotated[str | None, AfterStart.CHANGES_NO_RESULT] = None
     """Name of the environment variable that holds the key; files never hold keys."""
-    concurrency: int = Field(default=4, ge=1, le=256)
+    concurrency: Annotated[int, AfterStart.CHANGES_NO_RESULT] = Field(default=4, ge=1, le=256)
     """Requests in flight to each address."""
-    max_mb: float = Field(default=64.0, gt=0, le=1024)
+    max_mb: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=64.0, gt=0, le=1024)
     """Largest answer, megabytes; the download of a larger one is stopped."""
 
     @field_validator("urls")

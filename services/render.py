@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bigpe.services import plugins
+from bigpe.services.after_start import AfterStart
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.children import Children
@@ -28,11 +29,11 @@ BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "big
 class PictureServiceConfig(HttpConfig):
     """`[render.http]`: an HTTP service that renders images."""
 
-    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    extra: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
     """Further fields that are added to every request, by the service's own names."""
-    send_seed: bool = False
+    send_seed: Annotated[bool, AfterStart.NEEDS_FORK] = False
     """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
-    workflow: str | None = None
+    workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Path of the ComfyUI workflow (API format), relative to the project's folder."""
 
 
@@ -41,35 +42,40 @@ class RenderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: str = "diffusers"
+    backend: Annotated[str, AfterStart.NEEDS_FORK] = "diffusers"
     """A name that `bigpe renderers list` prints. `[render.http]` configures HTTP services."""
-    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
     """`[render.options]`: settings of a renderer of another package."""
-    model: str = "embedded"
+    model: Annotated[str, AfterStart.NEEDS_FORK] = "embedded"
     """"embedded", a folder, a hub id, or the name of a model of an HTTP service."""
-    revision: str | None = None
+    revision: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Commit of a hub id, which keeps the model of a run from changing."""
-    variant: str | None = None
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    steps: int = Field(default=12, ge=1, le=1000)
-    guidance: float = Field(default=3.0, ge=0.0, le=100.0)
+    variant: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], AfterStart.NEEDS_FORK] = "auto"
+    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], AfterStart.NEEDS_FORK] = (
+        "auto"
+    )
+    steps: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=12, ge=1, le=1000)
+    guidance: Annotated[float, AfterStart.NEEDS_FORK] = Field(default=3.0, ge=0.0, le=100.0)
     """Guidance scale; 0 for SDXL-Turbo."""
-    size: int | None = Field(default=None, ge=8, le=4096)
+    size: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=4096)
     """Width and height, pixels; None: the model's default."""
-    negative_prompt: str | None = None
-    scheduler: str | None = None
+    negative_prompt: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    scheduler: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Class name of a diffusers scheduler, which replaces the model's scheduler."""
-    timestep_spacing: Literal["leading", "linspace", "trailing"] | None = None
-    vae: str | None = None
+    timestep_spacing: Annotated[
+        Literal["leading", "linspace", "trailing"] | None, AfterStart.NEEDS_FORK
+    ] = None
+    vae: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """A folder or hub id of another VAE."""
-    max_batch: int = Field(default=4, ge=1, le=256)
-    deterministic: bool | None = None
+    max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=4, ge=1, le=256)
+    deterministic: Annotated[bool | None, AfterStart.NEEDS_FORK] = None
     """Whether to render images one by one, so that an image never depends on its batch.
-    None: on a CPU only."""
-    threads: int = Field(default=2, ge=1, le=512)
+    threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
     """CPU threads of the model's process."""
-    call_timeout_s: float = Field(default=600.0, gt=0)
+    call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
     http: PictureServiceConfig = PictureServiceConfig()
 
     @field_validator("backend")
