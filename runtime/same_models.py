@@ -45,14 +45,15 @@ async def records_now(services: Services) -> Records:
     }
 
 
-def parse_records(body: str) -> Records:
-    """The records as `noted` stored them."""
-    return _RECORDS.validate_json(body)
-
-
 def noted(run: str, records: Records) -> Statement:
     """The statement that stores the records with the run."""
     return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
+
+
+async def records_of(store: Store, run: str) -> Records:
+    """The records that are stored with the run; empty if there are none."""
+    row = await store.one("get_run_models", name=run)
+    return _RECORDS.validate_json(row["models"]) if row else {}
 
 
 async def require_same_models(store: Store, run: str, before: Records, now: Records) -> None:

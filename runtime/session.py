@@ -126,18 +126,11 @@ class Session:
             settlement = Settlement.of(stored, wanted) if stored else None
             stack.push_async_callback((effects := Effects(store)).close)
             scores = TrainOnlyMemo(effects)
-            services = await stack.enter_async_context(
-                open_services(
-                    wanted,
-                    place,
-                    effects,
-                    scores,
-                    run=name,
-                    llms=llms,
-                    renderer=renderer,
-                    scorer=scorer,
-                )
-            )
+            opened = open_services(
+                wanted, place, effects, scores,
+                run=name, llms=llms, renderer=renderer, scorer=scorer,
+            )  # fmt: skip
+            services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, settlement)
             await session._prepare(retry or RetryRule(), parent, from_best)
             stack.push_async_callback(session._close)

@@ -8,7 +8,7 @@ from bigpe.agents.campaign_plan import CampaignPlan
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import plan_of, scorer_of
 from bigpe.runtime.project import Project, no_such_run
-from bigpe.runtime.same_models import ModelRecord, Records, parse_records
+from bigpe.runtime.same_models import ModelRecord, Records, records_of
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
 
@@ -37,8 +37,7 @@ async def find_stored_run(store: Store, name: str) -> StoredRun | None:
     row = await store.one("get_run", name=name)
     if row is None:
         return None
-    recorded = await store.one("get_run_models", name=name)
-    models = parse_records(recorded["models"]) if recorded else {}
+    models = await records_of(store, name)
     if "scorer" not in models and (fingerprint := await scorer_of(store, name)):
         models["scorer"] = ModelRecord(fingerprint=fingerprint)
     config = BigpeConfig.model_validate_json(row["config"])
