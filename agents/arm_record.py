@@ -1,7 +1,7 @@
 """What the pool knows of one instruction: what its gains come to, never the gains themselves.
 
-Sums are kept prompt by prompt, so that neither a round nor a snapshot grows with the number of
-pulls; once an instruction has left, only the sums over all prompts stay.
+Sums are kept per prompt, so that neither a round nor a snapshot grows with the number of pulls.
+After retirement only the sums over all prompts stay.
 """
 
 from __future__ import annotations
@@ -79,15 +79,15 @@ class ArmRecord:
             self.groups[naive] = self.groups.get(naive, Gains()).plus((gain,))
         if gains:
             self._sum_up()
-        self._forget()
+        self._drop_groups()
 
     def retire(self, reason: str) -> None:
         """It is pulled no more; pulls in flight may still end."""
         self.state = "retired"
         self.reason = reason
-        self._forget()
+        self._drop_groups()
 
-    def _forget(self) -> None:
+    def _drop_groups(self) -> None:
         if self.state == "retired" and not self.pending:
             self.groups = {}
 

@@ -59,7 +59,6 @@ from bigpe.agents.role_messages import (
     RolesChanged,
 )
 from bigpe.agents.rounds import Round
-from bigpe.agents.rules import EVERY_ROUND_TEACHES, GROWTH, KNOWN_PULLS
 from bigpe.services.values import LlmUsage
 
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
@@ -129,8 +128,6 @@ class Campaign(CampaignState):
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
             paper=plan.policy.get("name") == "paper",
-            growth=GROWTH[plan.rules],
-            known_pulls=KNOWN_PULLS[plan.rules],
         )
         self.pilot.withheld += [
             self.pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
@@ -180,7 +177,7 @@ class Campaign(CampaignState):
         plan = self.plan
         arm = self.policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
-        tasks = self.draws.tasks(plan, instruction, index)
+        tasks = self.draws.tasks(plan, instruction)
         request = RewriteRequested.make(
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
@@ -190,7 +187,7 @@ class Campaign(CampaignState):
             history=self.comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
-            teaches=EVERY_ROUND_TEACHES[plan.rules] or self.pool.has_room(index),
+            teaches=self.pool.has_room(index),
         )
         current.withhold(plan)
         self.chosen = index
@@ -357,7 +354,8 @@ class Campaign(CampaignState):
         for role, used in self.attendance.count(index - 1).items():
             self._count_llm(index, role, used)
         self.account.settle(current)
-        self.outlook.settle(bool(gains), self.pool.best().lo)
+        best = self.pool.best()
+        self.outlook.settle(bool(gains), best.lo)
         self.broken = self.broken or current.broken
         self.applied = index
         del self.rounds[index]
@@ -371,7 +369,7 @@ class Campaign(CampaignState):
                 retired=tuple(RetiredArm(instruction=i, reason=r) for i, r in delta.retired),
                 waiting=delta.waiting,
                 sigma=self.sigma,
-                best=self.pool.best().instruction.id,
+                best=best.instruction.id,
                 used=self.used,
                 stale=self.outlook.stale_rounds,
             )

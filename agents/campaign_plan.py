@@ -7,10 +7,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from bigpe.agents import role_messages as roles
-from bigpe.agents.rules import RULES
 from bigpe.agents.usage import Limits, Prices
 from bigpe.services.values import Instruction, Json, Value
 
+RULES = 3
+"""Number of the decision rules of the loop. Raise it whenever the loop would decide otherwise:
+experiments compare cells of the same rules only. Rules 1 and 2 were never released
+(docs/decisions/0020, 0025)."""
 BUILT_IN_AUTHOR = "gradient"
 """The gradient calculator's name among the authors of gradients."""
 
@@ -52,8 +55,8 @@ class CampaignPlan(Value):
     contributors: tuple[str, ...] = ()
     """Further authors of gradients."""
     observers: tuple[str, ...] = ()
-    rules: int = Field(default=1, ge=1, le=RULES)
-    """See `agents.rules`; plans by the first did not say so."""
+    rules: int = Field(default=RULES, ge=RULES, le=RULES)
+    """The decision rules that the run began with."""
 
     @property
     def authors(self) -> tuple[str, ...]:

@@ -64,9 +64,8 @@ class RoundFacts(NamedTuple):
     """Mean distance of the proposals to the nearest instruction before them, in [0, 1]."""
     diversity: float | None = None
     """Of the living instructions, in [0, 1]."""
-    stale: int | None = None
-    """Rounds since the best instruction's lower bound rose; None: a transcript from before it was
-    told."""
+    stale: int = 0
+    """Rounds since the best instruction's lower bound rose."""
     causes: tuple[str, ...] = ()
     """Of what failed."""
 
@@ -104,7 +103,7 @@ def stagnation(history: Sequence[RoundFacts]) -> Finding | None:
     """The best lower bound has not risen for `STALE_ROUNDS` rounds."""
     last = history[-1]
     factor = EARLY_FACTOR if last.round <= EARLY_ROUNDS else 1.0
-    if last.stale is None or last.stale < STALE_ROUNDS * factor:
+    if last.stale < STALE_ROUNDS * factor:
         return None
     return Finding(
         fault="stagnation",

@@ -2,7 +2,7 @@
 
 Every instruction meets the train prompts in one order, drawn by the run's seed. So instructions are
 compared on equal prompts and pictures, and their naive pictures are painted once for all: what
-a budget buys is rewrites. By the first rules every pull drew its own prompts.
+a budget buys is rewrites.
 """
 
 from __future__ import annotations
@@ -24,15 +24,8 @@ def image_seed(plan: CampaignPlan, naive: str, draw: int) -> int:
 
 
 def pilot_prompts(plan: CampaignPlan) -> list[str]:
-    """Those of the pilot: by present rules the first that every instruction meets."""
-    if plan.rules == 1:
-        return _sample(plan, plan.pilot_prompts, "pilot")
+    """Those of the pilot: the first that every instruction meets."""
     return list(_order(plan.seed, plan.train)[: plan.pilot_prompts])
-
-
-def _sample(plan: CampaignPlan, count: int, index: int | str) -> list[str]:
-    rng = random.Random(derive_seed(plan.seed, "prompts", index))
-    return rng.sample(plan.train, min(count, len(plan.train)))
 
 
 @lru_cache(maxsize=8)
@@ -49,17 +42,15 @@ class Draws:
     _drawn: ByTuple[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """How often each naive prompt."""
 
-    def tasks(self, plan: CampaignPlan, instruction: Instruction, index: int) -> list[RewriteTask]:
-        """The batch of pull `index`, each prompt with seeds that no earlier pull of both had."""
+    def tasks(self, plan: CampaignPlan, instruction: Instruction) -> list[RewriteTask]:
+        """The batch of its next pull, each prompt with seeds that no earlier pull of both had."""
         return [
             self._task(plan, instruction, naive)
-            for naive in self._batch(plan, instruction, index)
+            for naive in self._batch(plan, instruction)
             for _ in range(plan.seeds_per_prompt)
         ]
 
-    def _batch(self, plan: CampaignPlan, instruction: Instruction, index: int) -> list[str]:
-        if plan.rules == 1:
-            return _sample(plan, plan.batch_size, index)
+    def _batch(self, plan: CampaignPlan, instruction: Instruction) -> list[str]:
         order = _order(plan.seed, plan.train)
         met = self._met.get(instruction.id, 0)
         self._met[instruction.id] = after = met + min(plan.batch_size, len(order))

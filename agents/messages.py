@@ -309,8 +309,8 @@ class PoolChanged(Message):
     """Id of the instruction with the highest lower bound so far."""
     used: Usage = Usage()
     """Usage of the run so far, including the pilot."""
-    stale: int | None = None
-    """Rounds since the best lower bound rose; None in transcripts of older versions."""
+    stale: int = 0
+    """Rounds since the best lower bound rose."""
 
 
 class RunStopped(Message):

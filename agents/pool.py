@@ -4,16 +4,12 @@ A new instruction costs pulls before anything is known of it, so newcomers are l
 arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinitely many arms
 (Wang, Audibert & Munos 2008, with beta = 1). The others wait.
 
-In a full pool a newcomer takes the place of the arm with the lowest upper bound of those pulled
-`known_pulls` times: once, because instructions differ by more than the mean of a batch does by
-chance (docs/decisions/0020). Where it is more, a policy that is sure of its leader would shut the
-door, because it never pulls the others again. So one pull is enough where the upper bound lies
-below the leader's mean, or after `size` rounds in which a newcomer was blocked. After 2 `size` - 1
-an arm may go while a pull of it is in flight (what that pull finds is still recorded).
+In a full pool a newcomer takes the place of the arm with the lowest upper bound of those with a
+finished pull. One pull is enough, because instructions differ by more than the mean of a batch does
+by chance (docs/decisions/0020). After 2 `size` - 1 rounds in which a newcomer was blocked, an arm
+may leave while a pull of it is in flight. The result of that pull is still recorded.
 
-An instruction that has left is remembered while a decision can read its record: while a pull of it
-is in flight, a child of it waits, its improvement is among the latest that are told, or it may yet
-be called the best. Of the others only what departed.py keeps stays.
+The records of retired instructions stay: one of them may still be the best, and none may return.
 """
 
 from __future__ import annotations
@@ -24,24 +20,25 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bigpe.agents.arm_record import ArmRecord, State
-from bigpe.agents.departed import Departed, outdone
 from bigpe.agents.intervals import moderated_mean
-from bigpe.agents.moments import Squares
+from bigpe.agents.moments import Squares, summed
 from bigpe.agents.policies import Arm, Policy
-from bigpe.agents.rules import GROWTH, KNOWN_PULLS, RULES
 from bigpe.services.values import Instruction
 
 Basis = Literal["lower bound", "mean", "nothing"]
 """Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
 
+GROWTH = 5.0
+"""How fast newcomers come: a run of 20 rounds pulls another instruction in nearly each, and one of
+200 rounds pulls each three times."""
 BACKLOG = 4
 """Instructions that may wait, per place in the pool."""
 EMPTY_PULLS = 2
 """Pulls without any result after which an arm is retired."""
 PRIOR_DF = 4.0
 """Degrees of freedom by which an arm's variance is shrunk to that of all arms."""
-TOLD = 5
-"""Improvements that are told to those who propose the next ones."""
+REPORTED_IMPROVEMENTS = 5
+"""Improvements whose result is part of a request for the next improvement."""
 
 
 class PoolRow(NamedTuple):
@@ -83,10 +80,8 @@ class Pool:
 
     _size: int
     _growth: float
-    _known_pulls: int
     _paper: bool
     _records: dict[str, ArmRecord]
-    _departed: Departed
     _finished: int
     _blocked: int
 
@@ -95,24 +90,20 @@ class Pool:
         seeds: Sequence[Instruction],
         *,
         size: int,
-        growth: float = GROWTH[RULES],
-        known_pulls: int = KNOWN_PULLS[RULES],
+        growth: float = GROWTH,
         paper: bool = False,
     ) -> None:
         """`size`: instructions alive at a time, >= 2, but at first all seeds are alive.
 
-        `growth`: > 0, how fast newcomers come. `known_pulls`: >= 1, after which an arm may give
-        way to them. `paper`: every proposal enters at once.
+        `growth`: > 0, how fast newcomers come. `paper`: every proposal enters at once.
         ValueError for no seeds or a pool too small to compare anything.
         """
         if not seeds or size < 2:
             raise ValueError(f"a pool of {len(seeds)} seeds and {size} places compares nothing")
         self._size = size
         self._growth = growth
-        self._known_pulls = known_pulls
         self._paper = paper
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
-        self._departed = Departed()
         self._finished = 0
         self._blocked = 0
 
@@ -132,11 +123,10 @@ class Pool:
 
     def noise(self) -> Squares:
         """Of gains at a fixed instruction and naive prompt: what differs there is noise."""
-        known = (record.figures.within for record in self._records.values())
-        return self._departed.within.with_others(known)
+        return summed(record.figures.within for record in self._records.values())
 
     def rows(self) -> list[PoolRow]:
-        """The instructions that live, and those that left and are remembered, as they came."""
+        """Every instruction that was ever admitted, in the order of admission."""
         prior = self._pooled_variance()
         return [self._row(r, prior) for r in self._records.values() if r.state != "waiting"]
 
@@ -153,14 +143,15 @@ class Pool:
 
     def has_room(self, finished: int) -> bool:
         """Whether a newcomer may come in once `finished` pulls have ended."""
-        ever = self._departed.count + sum(r.state != "waiting" for r in self._records.values())
+        ever = sum(record.state != "waiting" for record in self._records.values())
         return self._paper or ever < math.ceil(self._growth * math.sqrt(finished + 1))
 
     def memory(self) -> tuple[str, ...]:
-        """What the latest improvements won, at most `TOLD`, newest last."""
+        """What the latest improvements won, at most `REPORTED_IMPROVEMENTS`, newest last."""
+        tried = [record for record in self._records.values() if record.improvement and record.count]
         return tuple(
             f"{record.improvement} (mean gain {record.figures.mean:+.4f}, n={record.count})"
-            for record in self._told()
+            for record in tried[-REPORTED_IMPROVEMENTS:]
         )
 
     # -- changing -----------------------------------------------------------------------------
@@ -191,7 +182,7 @@ class Pool:
 
         `improvement`: what the gradient asked for, for the record.
         """
-        if instruction.id in self._records or instruction.id in self._departed:
+        if instruction.id in self._records:
             return False
         self._records[instruction.id] = ArmRecord(
             instruction,
@@ -215,7 +206,6 @@ class Pool:
         waiting = self._ranked(self._in("waiting"))
         for record in waiting[BACKLOG * self._size :]:
             del self._records[record.instruction.id]
-        self._forget()
         return PoolDelta(tuple(admitted), tuple(retired), len(self._in("waiting")))
 
     # -- rules --------------------------------------------------------------------------------
@@ -263,22 +253,16 @@ class Pool:
             retired.append(self._retire(self._records[weakest.id], reason))
 
     def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
-        """The living arm to give way: known well enough, not in flight, not the leader."""
+        """The living arm to give way: with a finished pull, not in flight, not the leader."""
         prior = self._pooled_variance()
         living = self._in("living")
         leader = _best([self._row(record, prior) for record in living])[0].instruction.id
-        target = policy.reward(self._records[leader].arm(), scale)
         arms = self.arms()
-
-        def known(arm: Arm) -> bool:
-            pulled = arm.finished_pulls >= (1 if self._blocked >= self._size else self._known_pulls)
-            return pulled or (bool(arm.gains.n) and policy.upper_bound(arm, arms, scale) < target)
-
         hurry = self._blocked >= 2 * self._size - 1
         free = [
             arm
             for arm in arms
-            if arm.id != leader and known(arm) and (hurry or not arm.pending_pulls)
+            if arm.id != leader and arm.finished_pulls and (hurry or not arm.pending_pulls)
         ]
         if not free:
             return None
@@ -305,22 +289,6 @@ class Pool:
         record.retire(reason)
         return (record.instruction.id, reason)
 
-    def _forget(self) -> None:
-        """Drop the records of those that left and that no decision can read any more."""
-        if self._pooled_variance() is None:
-            return  # nothing is ranked by lower bounds yet
-        wanted = {record.parent for record in self._in("waiting")}
-        wanted |= {record.instruction.id for record in self._told()}
-        left = [record for record in self._in("retired") if not record.pending]
-        for record in outdone(left, PRIOR_DF):
-            if record.instruction.id not in wanted:
-                self._departed.add(self._records.pop(record.instruction.id))
-
-    def _told(self) -> list[ArmRecord]:
-        """The latest that followed an improvement and have a result, oldest first."""
-        known = [r for r in self._records.values() if r.improvement and r.count]
-        return [r for r in known if r.state != "waiting"][-TOLD:]
-
     def _in(self, state: State) -> list[ArmRecord]:
         return [record for record in self._records.values() if record.state == state]
 
@@ -328,8 +296,7 @@ class Pool:
 
     def _pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all arms."""
-        known = (record.figures.between for record in self._records.values())
-        return self._departed.between.with_others(known).variance
+        return summed(record.figures.between for record in self._records.values()).variance
 
     def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
         told, bounds = record.figures, (None, None, None)

@@ -9,11 +9,46 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BeforeValidator, PlainSerializer
 
+FOLD_MODULES = (
+    "bigpe.agents.arm_record",
+    "bigpe.agents.budget_account",
+    "bigpe.agents.campaign",
+    "bigpe.agents.campaign_plan",
+    "bigpe.agents.campaign_state",
+    "bigpe.agents.clause_plan",
+    "bigpe.agents.comparisons",
+    "bigpe.agents.constraints",
+    "bigpe.agents.draws",
+    "bigpe.agents.evidence",
+    "bigpe.agents.failure_scope",
+    "bigpe.agents.intervals",
+    "bigpe.agents.message_base",
+    "bigpe.agents.messages",
+    "bigpe.agents.moments",
+    "bigpe.agents.outlook",
+    "bigpe.agents.pilot",
+    "bigpe.agents.plugin_state",
+    "bigpe.agents.policies",
+    "bigpe.agents.pool",
+    "bigpe.agents.proposing",
+    "bigpe.agents.rewriting",
+    "bigpe.agents.role_messages",
+    "bigpe.agents.rounds",
+    "bigpe.agents.significance",
+    "bigpe.agents.snapshots",
+    "bigpe.agents.terms",
+    "bigpe.agents.usage",
+    "bigpe.agents.wording",
+    "bigpe.services.values",
+)
+"""What the campaign imports, directly or not: the code of the fold and of the values in it. A test
+compares this list with the imports."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -33,15 +68,23 @@ ByTuple = Annotated[dict[K, V], PlainSerializer(_as_rows), BeforeValidator(_as_t
 """A dict whose keys are tuples. Its JSON form is a list of [key, value]."""
 
 
+def source_of(module: str) -> bytes:
+    """The source of a module, by its full name; ModuleNotFoundError where there is none."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            f"{module}, a part of the campaign, is not installed", name=module
+        )
+    return Path(spec.origin).read_bytes()
+
+
 @cache
 def fold_version() -> str:
-    """A digest of the code that folds and of the values it folds.
+    """A digest of the source of `FOLD_MODULES`.
 
     Any change there makes older snapshots void: a full replay is always right, a guess is not.
     """
-    told = hashlib.sha256()
-    sources = [*files("bigpe.agents").iterdir(), files("bigpe.services") / "values.py"]
-    for file in sorted(sources, key=lambda file: file.name):
-        if file.name.endswith(".py"):
-            told.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return told.hexdigest()
+    version = hashlib.sha256()
+    for module in FOLD_MODULES:
+        version.update(module.encode() + b"\0" + source_of(module) + b"\0")
+    return version.hexdigest()

@@ -22,7 +22,6 @@ from bigpe.services.pooling import PoolConfig
 from bigpe.services.render import RenderConfig
 from bigpe.services.score import ScoreSection
 
-FILE_NAME = "bigpe.toml"
 ROLES_WITH_LLM = ("generator", "gradient", "modifier")
 TAKEN = ("default", "session", "coordinator", *ROLES_WITH_LLM, "renderer", "scorer")
 ROLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")

@@ -116,7 +116,7 @@ async def evaluate(run: EvaluatedRun, settings: Settings, tell: Tell) -> Evaluat
 async def _select(
     run: EvaluatedRun, settings: Settings, tell: Tell, notes: list[str]
 ) -> Selection | None:
-    candidates = shortlist(await run.rows(), settings.candidates)
+    candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
     if not candidates:
         notes.append("the run has no result yet, so there is no best instruction to evaluate")
         return None

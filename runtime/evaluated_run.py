@@ -13,12 +13,10 @@ from pathlib import Path
 from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.campaign import Campaign
-from bigpe.agents.pool import PoolRow
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import config_of, replayed_campaign
 from bigpe.runtime.plan import naive_set
 from bigpe.runtime.project import Project
-from bigpe.runtime.records import all_rows
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
 from bigpe.services.errors import ConfigError
@@ -39,10 +37,6 @@ class EvaluatedRun:
     store: Store
     services: Services
     campaign: Campaign
-
-    async def rows(self) -> list[PoolRow]:
-        """Every instruction that the run ever let in."""
-        return await all_rows(self.store, self.name, self.campaign.pool)
 
     def prompts(self, split: Split) -> tuple[str, ...]:
         """The naive prompts of a split; train ones as the run had them, held-out ones by file.

@@ -72,7 +72,7 @@ class Forecast(Value):
 async def forecast(run: EvaluatedRun, settings: Settings) -> Forecast:
     """Forecast the evaluation. Loads no model; ConfigError when a split is empty."""
     counter = _Counter(run, settings, await _renderer(run))
-    candidates = shortlist(await run.rows(), settings.candidates)
+    candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
     scores = 1 + len(run.services.guards)
     selection = Calls()
     if candidates and settings.candidates > 1:

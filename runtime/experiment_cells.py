@@ -16,6 +16,9 @@ from bigpe.services.errors import StoreError
 from bigpe.services.values import Value, canonical_json
 
 DEFAULT_FOLDER = Path("docs/results/cells")
+POOL_DIVERSITY = "pool diversity"
+"""Name of the curve in a cell. Cells of 0.1.0 have a curve "diversity" of another metric, which is
+not drawn."""
 
 
 class Cell(Value):
@@ -53,7 +56,7 @@ class Cell(Value):
     faults: tuple[str, ...] | None = None
     """What diagnostics saw at the run's end; None: told by a version that did not look."""
     rules: int = 1
-    """Those of `agents.rules.RULES` that the loop decided by; cells of the first do not say."""
+    """`RULES` of the campaign plan that the loop decided by; cells of the first do not have it."""
     version: str = ""
     commit: str = ""
     """Of the code that ran it, if known; "+" marks uncommitted changes."""

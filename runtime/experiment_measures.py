@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from rapidfuzz import fuzz
-
+from bigpe.agents.diversity import pool_diversity
 from bigpe.agents.evidence import tabulate
 from bigpe.agents.messages import PoolChanged, RunStarted
 from bigpe.agents.moments import mean
@@ -22,6 +20,7 @@ from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
 from bigpe.runtime.evaluation import PLAIN, Treatment, gains_by_prompt, measure, under
+from bigpe.runtime.experiment_cells import POOL_DIVERSITY
 from bigpe.runtime.experiment_grids import Measure
 from bigpe.runtime.experiment_tables import BEST
 from bigpe.runtime.gradient_validity import Claim, claim_validity, claims_of, row_validity
@@ -105,7 +104,7 @@ async def measured(
         scorer=models.scorer,
     ) as judged:
         found = await _MEASURES[kind](judged, judging)
-        found.curves["diversity"] = await diversity_curve(judged)
+        found.curves[POOL_DIVERSITY] = await diversity_curve(judged)
         found.faults = tuple(one.fault for one in await findings_of(judged.store, run))
         best = judged.campaign.pool.best().instruction
     if kind == "transfer" and judging.other_renderer:
@@ -219,31 +218,21 @@ async def claims_of_runs(project: Project, runs: Sequence[str]) -> list[Claim]:
 
 
 async def diversity_curve(judged: EvaluatedRun) -> list[tuple[float, float]]:
-    """(round, mean pairwise distance of the living instructions), distance in [0, 1]."""
-    living: dict[str, str] = {}
+    """(round, mean distance of all pairs of living instructions) where there are two or more."""
+    living: dict[str, Instruction] = {}
     points: list[tuple[float, float]] = []
     async for entry in entries(judged.store, judged.name):
         message = entry.message
         if isinstance(message, RunStarted):
             seeds = (seed.instruction for seed in message.plan.instructions)
-            living = {one.id: shown(one) for one in seeds}
+            living = {one.id: one for one in seeds}
         elif isinstance(message, PoolChanged):
-            living |= {one.id: shown(one) for one in message.admitted}
+            living |= {one.id: one for one in message.admitted}
             for gone in message.retired:
                 living.pop(gone.instruction, None)
-            points.append((float(message.round), round(diversity(list(living.values())), 4)))
+            if (found := pool_diversity(living.values())) is not None:
+                points.append((float(message.round), round(found, 4)))
     return points
-
-
-def shown(instruction: Instruction) -> str:
-    """What an instruction says and shows."""
-    return " ".join([instruction.text, *(e.rewrite for e in instruction.exemplars)])
-
-
-def diversity(texts: Sequence[str]) -> float:
-    """Mean pairwise distance, 1 less the token-set ratio; 0 for fewer than two texts."""
-    apart = [1 - fuzz.token_set_ratio(a, b) / 100 for a, b in combinations(texts, 2)]
-    return mean(apart) if apart else 0.0
 
 
 # -- subjects held out ----------------------------------------------------------------------------

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import bigpe
 from bigpe.agents.campaign import Campaign
-from bigpe.agents.moments import mean
-from bigpe.agents.rules import RULES
+from bigpe.agents.campaign_plan import RULES
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
 from bigpe.runtime.experiment_grids import Experiment, GridArm, arm_config
@@ -28,7 +27,6 @@ from bigpe.runtime.experiment_measures import (
     measured,
     without_held_out,
 )
-from bigpe.runtime.experiment_tables import BEST
 from bigpe.runtime.lending import Models, Stopwatches
 from bigpe.runtime.project import Project
 from bigpe.runtime.session import Session
@@ -264,8 +262,3 @@ def commit_of(folder: Path) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return told.stdout.strip()
-
-
-def best_gains(cells: Sequence[Cell]) -> list[float]:
-    """Each run's mean held-out gain of its best instruction, score units."""
-    return [mean(list(gains.values())) for cell in cells if (gains := cell.gains.get(BEST))]

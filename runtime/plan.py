@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from bigpe.agents.campaign_plan import CampaignPlan, SeedInstruction
 from bigpe.agents.plugin_config import FoundRole
-from bigpe.agents.rules import RULES
 from bigpe.agents.terms import subject_kept
 from bigpe.prompts.library import naive_prompts
 from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
@@ -131,7 +130,6 @@ async def make_plan(
         gates=gate_rules(roles),
         contributors=names_of(roles, "contributor"),
         observers=names_of(roles, "observer"),
-        rules=RULES,
     )
 
 

@@ -17,7 +17,6 @@ from bigpe.agents.constraints import Constraints
 from bigpe.runtime.comparison import Difference, Evaluation
 from bigpe.runtime.config import BigpeConfig
 from bigpe.runtime.history import config_of, replayed_campaign, require_finished, scorer_of
-from bigpe.runtime.records import all_rows
 from bigpe.services.errors import ConfigError, DataError, StoreError
 from bigpe.services.files import partial_file
 from bigpe.services.llm import EMBEDDED
@@ -113,8 +112,7 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
     report = await _latest_report(store, run)
     chosen = report.selection.chosen if report and report.selection else None
     instruction = chosen or campaign.pool.best().instruction
-    rows = await all_rows(store, run, campaign.pool)
-    record = next(row for row in rows if row.instruction.id == instruction.id)
+    record = next(row for row in campaign.pool.rows() if row.instruction.id == instruction.id)
     return Published(
         id=instruction.id,
         instruction=instruction,

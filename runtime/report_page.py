@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigpe.runtime.experiment_cells import Cell, newest, read_cells
+from bigpe.runtime.experiment_cells import POOL_DIVERSITY, Cell, newest, read_cells
 from bigpe.runtime.experiment_contrasts import contrasts, further_tables, trends
 from bigpe.runtime.experiment_grids import EXPERIMENTS, Experiment
 from bigpe.runtime.experiment_plots import curves_svg, gains_svg
@@ -28,12 +28,6 @@ from bigpe.runtime.experiment_tables import (
 from bigpe.services.errors import ConfigError
 
 TEMPLATE = "report.html.j2"
-PEERS = {
-    "peers-dev": "How does bigpe compare with other optimisers at equal renders? (for tuning)",
-    "peers-final": "How does bigpe compare with other optimisers at equal renders? (run once)",
-}
-"""Grids of scripts/bench_peers.py, by the name of their cells."""
-PEERS_REFERENCE, PEERS_AXIS = "gepa@400", "renders"
 
 
 class Part(NamedTuple):
@@ -57,65 +51,32 @@ class Part(NamedTuple):
 def part_of(experiment: Experiment, cells: Sequence[Cell]) -> Part:
     """What the page shows of an experiment."""
     order = experiment.labels
-    table = tabulate_cells(experiment.name, experiment.reference, cells, order) if cells else None
-    command = f"bigpe experiment {experiment.name}"
-    part = _part(
-        experiment.name, experiment.question, command, table, cells, order, experiment.axis
-    )
-    return part._replace(further=further_tables(contrasts(cells, order), trends(cells, order)))
-
-
-def peers_part(name: str, cells: Sequence[Cell]) -> Part:
-    """What the page shows of a race against other optimisers; `name`: one of `PEERS`."""
-    table = peers_table(name, cells) if cells else None
-    bench = "" if name == "peers-dev" else " --bench final"
-    command = f"scripts/bench_peers.py{bench}"
-    return _part(name, PEERS[name], command, table, cells, _entries(cells), PEERS_AXIS)
-
-
-def peers_table(
-    name: str, cells: Sequence[Cell], reference: str = PEERS_REFERENCE
-) -> ExperimentTable:
-    """Every method at every budget, compared with the entry `reference`."""
-    return tabulate_cells(name, reference, cells, _entries(cells))
-
-
-def _entries(cells: Sequence[Cell]) -> list[str]:
-    return [cell.arm for cell in sorted(cells, key=lambda cell: (cell.series, cell.x or 0))]
-
-
-def _part(
-    name: str,
-    question: str,
-    command: str,
-    table: ExperimentTable | None,
-    cells: Sequence[Cell],
-    order: Sequence[str],
-    axis: str,
-) -> Part:
-    if table is None:
+    name, question = experiment.name, experiment.question
+    command = f"bigpe experiment {name}"
+    if not cells:
         return Part(name, question, command, None, [], [], [], [], [])
+    table = tabulate_cells(name, experiment.reference, cells, order)
+    further = further_tables(contrasts(cells, order), trends(cells, order))
     figures, faults = figure_rows(cells), fault_rows(cells, order)
-    plots = plots_of(table, cells, axis)
-    return Part(name, question, command, table, [], figures, faults, plots, newest(cells)[-5:])
+    plots = plots_of(table, cells, experiment.axis)
+    return Part(name, question, command, table, further, figures, faults, plots, newest(cells)[-5:])
 
 
 def plots_of(table: ExperimentTable, cells: Sequence[Cell], axis: str) -> list[str]:
-    """The table as a plot, then the pool's diversity where cells tell it."""
-    diversity = curves_svg(cells, "diversity", label="pool diversity", axis=axis)
+    """The table as a plot, then the pool's diversity where cells have it."""
+    diversity = curves_svg(cells, POOL_DIVERSITY, label=POOL_DIVERSITY, axis=axis)
     return [gains_svg(table, axis=axis), *([diversity] if diversity else [])]
 
 
 def report_html(folder: Path) -> str:
     """The page of all experiments whose cells lie in `folder`; ConfigError when there are none."""
-    found = {name: read_cells(folder / f"{name}.jsonl") for name in (*EXPERIMENTS, *PEERS)}
+    found = {name: read_cells(folder / f"{name}.jsonl") for name in EXPERIMENTS}
     if not any(found.values()):
         raise ConfigError(
             f"there are no cells in {folder}; run `bigpe experiment baselines` first, "
             "or name the folder with --cells"
         )
     parts = [part_of(EXPERIMENTS[name], found[name]) for name in EXPERIMENTS]
-    parts += [peers_part(name, found[name]) for name in PEERS]
     latest = max(cell.finished for cells in found.values() for cell in cells)
     made = time.strftime("%Y-%m-%d", time.gmtime(latest))
     return _environment().get_template(TEMPLATE).render(parts=parts, latest=made)

@@ -26,7 +26,7 @@ from bigpe.agents.coordinator import Coordinator
 from bigpe.agents.journal import Journal
 from bigpe.agents.messages import Message, RunStopped, StopRequested, routes, start_run
 from bigpe.agents.plugin_config import FoundRole, find_roles
-from bigpe.agents.pool import Pool, PoolRow
+from bigpe.agents.pool import Pool
 from bigpe.agents.role import UnhandledMessageError
 from bigpe.runtime.cast import core_actors, kinds_for
 from bigpe.runtime.changes import Change
@@ -37,7 +37,6 @@ from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.locks import run_lock
 from bigpe.runtime.plan import make_plan, naive_set, seeds_for
 from bigpe.runtime.project import Project
-from bigpe.runtime.records import all_rows
 from bigpe.runtime.run_clock import RunClock
 from bigpe.runtime.same_models import noted, records_now, require_same_models
 from bigpe.runtime.settling import Settlement, changes_by, config_for
@@ -154,10 +153,6 @@ class Session:
     def pool(self) -> Pool:
         """The instruction pool as it stands."""
         return self.coordinator.campaign.pool
-
-    async def instructions(self) -> list[PoolRow]:
-        """Every instruction that was ever let in; `pool.rows()` has those that still count."""
-        return await all_rows(self._store, self.name, self.pool)
 
     @property
     def started(self) -> bool:

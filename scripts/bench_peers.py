@@ -45,15 +45,21 @@ from peers.task import (
 )
 
 import bigpe
-from bigpe.agents import rules
+from bigpe.agents.campaign_plan import RULES as SEARCH_RULES
 from bigpe.runtime.config import BigpeConfig, load_config
 from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
-from bigpe.runtime.experiment_tables import BEST, ExperimentTable, csv_text, markdown
+from bigpe.runtime.experiment_plots import gains_svg
+from bigpe.runtime.experiment_tables import (
+    BEST,
+    ExperimentTable,
+    csv_text,
+    markdown,
+    tabulate_cells,
+)
 from bigpe.runtime.experiments import commit_of
 from bigpe.runtime.lending import Stopwatches, open_models
 from bigpe.runtime.plan import seed_instructions
 from bigpe.runtime.project import Project
-from bigpe.runtime.report_page import peers_part, peers_table
 from bigpe.runtime.stack import Services, open_services
 from bigpe.services.effects import Effects
 from bigpe.services.held_out import SplitMemo
@@ -65,6 +71,8 @@ RESULTS = ROOT / "docs" / "results"
 PACKAGES = ("gepa==0.1.4", "promptolution==2.3.0")
 BEST_OF_N = "best-of-n"
 ALL = (*METHODS, BEST_OF_N)
+REFERENCE = "gepa@400"
+"""The entry that the tables compare with."""
 
 
 def log(text: str) -> None:
@@ -102,7 +110,7 @@ def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> st
     rule = [RULES, METHOD_RULES[method]] if method in METHOD_RULES else RULES
     known = [rule, method, budget, digest([prompts, starts, clauses()])]
     if method in OURS:
-        return digest([*known, rules.RULES, settings, OUR_RUN])[:16]
+        return digest([*known, SEARCH_RULES, settings, OUR_RUN])[:16]
     return digest([*known, {name: settings.get(name) for name in ("llm", "render", "score")}])[:16]
 
 
@@ -264,6 +272,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(**figure._asdict())
 
 
+def peers_table(name: str, cells: Sequence[Cell], reference: str = REFERENCE) -> ExperimentTable:
+    """Every method at every budget, compared with the entry `reference`."""
+    entries = sorted(cells, key=lambda cell: (cell.series, cell.x or 0))
+    return tabulate_cells(name, reference, cells, [cell.arm for cell in entries])
+
+
 def table_less(arm: str, name: str, cells: Sequence[Cell]) -> ExperimentTable:
     """Every method at every budget less `arm`, paired by run seed; exits where that has no runs."""
     table = peers_table(name, cells, arm)
@@ -279,11 +293,12 @@ def write_table(name: str, cells: Sequence[Cell], folder: Path) -> None:
     pairs = pairs_of(curves.gains_of(cells))
     (folder / f"{name}-pairs.md").write_text(pairs_markdown(pairs), "utf-8")
     (folder / f"{name}-pairs.csv").write_text(pairs_csv(pairs), "utf-8")
-    part = peers_part(name, cells)
-    if part.table is not None:
-        (folder / f"{name}.md").write_text(markdown(part.table), "utf-8")
-        (folder / f"{name}.csv").write_text(csv_text(part.table), "utf-8")
-        (folder / f"{name}.svg").write_text(part.plots[0], "utf-8")
+    if not cells:
+        return
+    table = peers_table(name, cells)
+    (folder / f"{name}.md").write_text(markdown(table), "utf-8")
+    (folder / f"{name}.csv").write_text(csv_text(table), "utf-8")
+    (folder / f"{name}.svg").write_text(gains_svg(table, axis="renders"), "utf-8")
 
 
 if __name__ == "__main__":

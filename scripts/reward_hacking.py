@@ -95,7 +95,7 @@ async def run(name: str, folder: Path, config: Mapping[str, Any]) -> None:
 
 async def choices(judged: EvaluatedRun) -> dict[str, Selection]:
     """What validation prompts choose, without and with the guard's veto."""
-    candidates = shortlist(await judged.rows())
+    candidates = shortlist(judged.campaign.pool.rows())
     guards = list(judged.services.guards)
     return {
         name: await select_best(
@@ -146,7 +146,7 @@ async def judge(name: str, folder: Path) -> Judged:
         report = await evaluate(judged, Settings(seeds=2), lambda _: None)
         stored = await judged.store.rows("evaluation_rows", run=name, split="test")
         names = {s.instruction.id: s.name for s in judged.campaign.plan.instructions}
-        arms = await judged.rows()
+        arms = judged.campaign.pool.rows()
         best = judged.campaign.pool.best().instruction.id
     rows = [Row.model_validate_json(row["body"]) for row in stored]
     return Judged(arms, best, names, chosen, report, rows)

@@ -20,6 +20,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # under `python -P`, a
 
 from modelled_pictures import score, worth
 
+from bigpe.agents import campaign as campaigns
 from bigpe.agents import clause_plan, proposing
 from bigpe.agents.campaign import Campaign
 from bigpe.agents.intervals import mean_interval
@@ -47,7 +49,7 @@ from bigpe.agents.messages import (
 )
 from bigpe.agents.modifier import RETRIEVED
 from bigpe.agents.moments import mean
-from bigpe.agents.rules import GROWTH, RULES
+from bigpe.agents.pool import Pool
 from bigpe.agents.wording import compose, focus_rows
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime import experiment_tables
@@ -269,11 +271,11 @@ def main() -> None:
     parser.add_argument("--renders", type=int, nargs="+", default=[50, 100, 200, 400])
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--first", type=int, default=0, help="run seed")
-    parser.add_argument("--growth", type=float, help="of the pool, in place of the rules'")
+    parser.add_argument("--growth", type=float, help="of the pool, in place of its own")
     parser.add_argument("--set", action="append", default=[], help="a setting, batch_size=3 say")
     told = parser.parse_args()
     if told.growth:
-        GROWTH[RULES] = told.growth
+        campaigns.Pool = partial(Pool, growth=told.growth)
     raw = settings(told.set, max(told.renders))
     library = Library()
     runs: list[dict[int, Found]] = []

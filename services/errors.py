@@ -29,6 +29,12 @@ class StoreError(BigpeError):
     """The project's database or image folder cannot be used."""
 
 
+class ForeignDatabaseError(StoreError):
+    """The project's database was written by bigpe 0.1.0 or by another program."""
+
+    exit_code = 2
+
+
 class HeldOutError(BigpeError):
     """A run asked for what is known of a prompt that is held out from it."""
 

@@ -2,19 +2,28 @@
 
 `PRAGMA user_version` holds the number of the last step applied. A step is never edited once it
 was released; a change is a new step. An older file is copied beside itself before it is migrated.
+`PRAGMA application_id` marks a database of 0.2.0 or later, whose numbering begins at 1 again.
 """
 
 from __future__ import annotations
 
+APPLICATION_ID = 0x62677065
+"""The letters "bgpe". Databases of 0.1.0 have the default, 0."""
+
 STEPS: tuple[tuple[str, ...], ...] = (
     (
+        f"PRAGMA application_id = {APPLICATION_ID}",
         """CREATE TABLE run(
             name TEXT PRIMARY KEY,
             created REAL NOT NULL,
             config TEXT NOT NULL,
             version TEXT NOT NULL,
             state TEXT NOT NULL DEFAULT 'open',
-            reason TEXT NOT NULL DEFAULT ''
+            reason TEXT NOT NULL DEFAULT '',
+            seconds REAL NOT NULL DEFAULT 0,
+            parent TEXT NOT NULL DEFAULT '',
+            -- Which renderer and scorer the run began with.
+            models TEXT NOT NULL DEFAULT '{}'
         ) STRICT""",
         """CREATE TABLE message(
             seq INTEGER PRIMARY KEY,
@@ -65,10 +74,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
             INSERT INTO professional_fts(professional_fts, rowid, text)
             VALUES ('delete', old.id, old.text);
         END""",
-    ),
-    (
-        # What a viewer asks of a million messages must not count or scan them: counts are kept
-        # as messages come, and every filter has an index in transcript order.
+        # Pages of a million messages must neither count nor scan them: triggers keep the counts,
+        # and every filter has an index in transcript order.
         "CREATE INDEX message_by_sender ON message(run, sender, seq)",
         """CREATE TABLE tally(
             run TEXT NOT NULL,
@@ -78,8 +85,6 @@ STEPS: tuple[tuple[str, ...], ...] = (
             tokens INTEGER NOT NULL,
             PRIMARY KEY (run, type, sender)
         ) STRICT, WITHOUT ROWID""",
-        """INSERT INTO tally(run, type, sender, n, tokens)
-            SELECT run, type, sender, count(*), sum(tokens) FROM message GROUP BY 1, 2, 3""",
         """CREATE TRIGGER message_added AFTER INSERT ON message BEGIN
             INSERT INTO tally(run, type, sender, n, tokens)
             VALUES (new.run, new.type, new.sender, 1, new.tokens)
@@ -99,10 +104,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
             ts REAL NOT NULL,
             PRIMARY KEY (run, actor)
         ) STRICT""",
-    ),
-    (
-        # What is said of held-out prompts lies in tables of their own, so that a run's connection
-        # can be refused them whole (store.SEALED).
+        # Results on held-out prompts have tables of their own, so that SQLite can refuse them to a
+        # run's connection (store.SEALED).
         """CREATE TABLE evaluation(
             run TEXT NOT NULL REFERENCES run(name),
             split TEXT NOT NULL,
@@ -132,14 +135,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
             ms REAL NOT NULL,
             ts REAL NOT NULL
         ) STRICT, WITHOUT ROWID""",
-    ),
-    (
         # From a message to what it caused, and from an LLM exchange to the calls that were paid.
         "CREATE INDEX message_by_parent ON message(run, parent, seq)",
         "CREATE INDEX effect_by_kind ON effect(kind, ts)",
-    ),
-    (
-        # What people said of pairs of pictures; `first` and `second` are treatments.
+        # Votes of people on pairs of pictures; `first` and `second` are treatments.
         """CREATE TABLE vote(
             run TEXT NOT NULL REFERENCES run(name),
             rater TEXT NOT NULL,
@@ -158,10 +157,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
             ts REAL NOT NULL,
             PRIMARY KEY (run, first, second, rater, prompt, seed)
         ) STRICT, WITHOUT ROWID""",
-    ),
-    (
-        # Every call of a model that was really made, noted before it is made. What a dead process
-        # left open may have been billed.
+        # Every real call of a model, stored before the call. A row that a dead process left open
+        # may have been billed.
         """CREATE TABLE payment(
             id TEXT PRIMARY KEY,
             run TEXT NOT NULL,
@@ -175,12 +172,6 @@ STEPS: tuple[tuple[str, ...], ...] = (
             ts REAL NOT NULL
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX payment_by_run ON payment(run, actor, round)",
-        "ALTER TABLE run ADD COLUMN seconds REAL NOT NULL DEFAULT 0",
-        "ALTER TABLE run ADD COLUMN parent TEXT NOT NULL DEFAULT ''",
-    ),
-    (
-        # Which renderer and scorer a run began with, by what they said of themselves.
-        "ALTER TABLE run ADD COLUMN models TEXT NOT NULL DEFAULT '{}'",
     ),
 )
 

@@ -175,10 +175,6 @@ WHERE run = :run AND n > 0 GROUP BY type ORDER BY type;
 SELECT type, sender, n, tokens FROM tally
 WHERE run = :run AND n > 0 ORDER BY type, sender;
 
--- name: count_round
-SELECT type, count(*) AS n FROM message INDEXED BY message_by_round
-WHERE run = :run AND round = :round GROUP BY type ORDER BY type;
-
 -- name: open_payment
 INSERT INTO payment(id, run, actor, round, kind, ts) VALUES (:id, :run, :actor, :round, :kind, :ts);
 
@@ -248,9 +244,6 @@ INSERT INTO evaluation_report(run, split, body, ts) VALUES (:run, :split, :body,
 
 -- name: evaluation_report
 SELECT id, split, body, ts FROM evaluation_report WHERE run = :run ORDER BY id DESC LIMIT 1;
-
--- name: count_effects
-SELECT kind, count(*) AS n, coalesce(sum(ms), 0) AS ms FROM effect GROUP BY kind ORDER BY kind;
 
 -- name: message_texts
 SELECT seq AS at, body AS text FROM message WHERE seq > :after ORDER BY seq LIMIT :limit;

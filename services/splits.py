@@ -62,13 +62,6 @@ def normal_form(prompt: str) -> str:
     return " ".join(sorted(words - _SMALL or words)) or text.strip()
 
 
-def assign(
-    prompts: Sequence[str], *, shares: tuple[float, float, float] = SHARES
-) -> dict[str, Split]:
-    """The split of each prompt, in the order given; `split` also says what to beware of."""
-    return split(prompts, shares=shares).places
-
-
 def split(prompts: Sequence[str], *, shares: tuple[float, float, float] = SHARES) -> Splits:
     """Split by `shares` (of train, validation, test; each >= 0, any sum above 0).
 

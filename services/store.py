@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 from bigpe.services import migrations
-from bigpe.services.errors import BigpeError, StoreError
+from bigpe.services.errors import BigpeError, ForeignDatabaseError, StoreError
 from bigpe.services.group_thread import GroupThread
 
 Params = Mapping[str, Any]
@@ -251,7 +251,7 @@ class Store:
         connection.execute("COMMIT")
 
     def _migrate_for_reading(self, reader: sqlite3.Connection) -> None:
-        """The queries are of the newest schema, so what an older bigpe wrote is migrated first."""
+        """The queries are of the newest schema, so a database of an older one is migrated first."""
         if 0 < self._check_version(reader) < migrations.VERSION:
             connection = self._connect(writable=True)
             try:
@@ -285,6 +285,15 @@ class Store:
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
 
     def _check_version(self, connection: sqlite3.Connection) -> int:
+        # Tables first: another process may commit the first schema between the two statements.
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        if tables and application != migrations.APPLICATION_ID:
+            raise ForeignDatabaseError(
+                f"{self.path} was not written by bigpe 0.2.0 or later: it is a project of bigpe "
+                "0.1.0 or a database of another program, and this version cannot use it. Run "
+                "`bigpe init` in an empty folder to start a new project. Nothing was changed."
+            )
         version = _user_version(connection)
         if version > migrations.VERSION:
             raise StoreError(

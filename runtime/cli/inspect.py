@@ -22,7 +22,6 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.llm_calls import paid_calls, replay
-from bigpe.runtime.records import all_rows
 from bigpe.runtime.result import result_json, result_table
 from bigpe.runtime.search import (
     Row,
@@ -157,7 +156,7 @@ async def _show_pool(store: Store, run: str, as_json: bool) -> None:
         click.echo("the run has not begun")
         return
     reason = campaign.stopped.reason if campaign.stopped else "not complete"
-    rows, best = await all_rows(store, run, campaign.pool), campaign.pool.best()
+    rows, best = campaign.pool.rows(), campaign.pool.best()
     if as_json:
         print_json(result_json(rows, best, campaign.plan, reason, campaign.used.renders))
         return

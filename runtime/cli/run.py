@@ -312,7 +312,7 @@ async def report(session: Session, *, as_json: bool) -> int:
 
 async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
     campaign = session.coordinator.campaign
-    rows, best = await session.instructions(), session.pool.best()
+    rows, best = session.pool.rows(), session.pool.best()
     if as_json:
         used = campaign.used.renders
         print_json(result_json(rows, best, campaign.plan, stopped.reason, used))

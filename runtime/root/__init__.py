@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["BigpeError", "Instruction", "Session", "__version__", "load_instruction", "refine"]
 
 if TYPE_CHECKING:

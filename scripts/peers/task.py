@@ -24,7 +24,7 @@ BUDGETS = (50, 100, 200, 400)
 RULES = 3
 """Raised when a method, its settings or the judging changes: earlier cells then do not count.
 
-bigpe's own search has rules of its own, `bigpe.agents.rules.RULES`."""
+bigpe's own search has rules of its own, `bigpe.agents.campaign_plan.RULES`."""
 METHOD_RULES = {"capo": 2}
 """The same for one method: cells of the others still count. CAPO 1: a run that ends within its
 first step hands in the best that it has scored (no run of the others had ended so). CAPO 2: a

@@ -218,6 +218,17 @@ def test_a_database_of_a_newer_schema(bigpe: Run, project: Path) -> None:
     assert told.code == 1 and "newer bigpe" in told.err
 
 
+def test_a_database_of_0_1_0(bigpe: Run, project: Path) -> None:
+    (project / "bigpe.db").unlink(missing_ok=True)
+    connection = sqlite3.connect(project / "bigpe.db")
+    connection.execute("CREATE TABLE run(name TEXT PRIMARY KEY) STRICT")
+    connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    for command in ("run", "status"):
+        refused = bigpe(command, "-p", project)
+        assert (refused.code, "bigpe init" in refused.err) == (2, True)
+
+
 def test_stop_without_a_run(bigpe: Run, project: Path) -> None:
     told = bigpe("stop", "-p", project)
     assert told.code == 2 and "no process is writing" in told.err

@@ -140,7 +140,7 @@ async def test_the_loop_finds_what_the_scorer_likes(tmp_path: Path) -> None:
     async with open_fake(tmp_path, config) as session:
         async for _ in session.run():
             pass
-        rows = await session.instructions()
+        rows = session.pool.rows()
         best = session.pool.best()
     seeds = [row.mean for row in rows if row.parent is None and row.mean is not None]
     assert best.mean is not None and best.mean > max(seeds)

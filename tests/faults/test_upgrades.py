@@ -1,46 +1,64 @@
-"""Projects of every released schema open, backed up first, and their half-done runs go on."""
+"""The next release migrates a project, backed up first; a project of 0.1.0 is refused."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.old_projects import HALF, known, runs_of, unpack
-from support.runs import open_fake, transcript
+from support.next_release import ROWS, THIS_VERSION, next_release
+from support.runs import open_fake, run_fake, transcript
 
 from bigpe.services import migrations
-from bigpe.services.errors import StoreError
+from bigpe.services.errors import ForeignDatabaseError, StoreError
 from bigpe.services.store import Store
 
 TESTS = Path(__file__).resolve().parent.parent
-SLOW_STEP = (
-    "CREATE TABLE migrated_slowly(n INTEGER)",
-    # Some hundred milliseconds inside the transaction, for the kill to fall into.
-    "INSERT INTO migrated_slowly WITH RECURSIVE c(n) AS "
-    "(SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500000) SELECT n FROM c",
-    "ALTER TABLE run ADD COLUMN migrated TEXT NOT NULL DEFAULT 'yes'",
-)
-MIGRATES = """
+RUN: dict[str, Any] = {
+    "run": {"rounds": 3, "batch_size": 2, "concurrency": 2, "pilot_prompts": 2, "seed": 5}
+}
+KILLED_RUN = """
+import asyncio, os, sys
+from pathlib import Path
+from support.runs import open_fake
+from test_upgrades import RUN
+
+async def main():
+    async with open_fake(Path(sys.argv[1]), RUN, delay_s=0.01, name="half") as session:
+        messages = session.run()
+        for _ in range(30):
+            await anext(messages)
+        os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+MIGRATION = """
 import asyncio, sys
 from pathlib import Path
-from bigpe.services import migrations, store
-from test_upgrades import SLOW_STEP
-
-migrations.STEPS = (*migrations.STEPS, SLOW_STEP)
-migrations.VERSION = len(migrations.STEPS)
+from bigpe.services import store
+from support.next_release import next_release
 
 async def main():
     print("opening", flush=True)
     async with store.Store(Path(sys.argv[1])):
         print("open", flush=True)
 
-asyncio.run(main())
+with next_release():
+    asyncio.run(main())
 """
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(
+        (str(TESTS), str(TESTS / "faults"), os.environ.get("PYTHONPATH", ""))
+    ),
+}
 
 
 def query(database: Path, sql: str) -> list[tuple[object, ...]]:
@@ -51,90 +69,118 @@ def query(database: Path, sql: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-@pytest.mark.parametrize("schema", known())
-async def test_a_project_of_that_schema_goes_on(schema: int, tmp_path: Path) -> None:
-    folder = unpack(schema, tmp_path / "p")
-    database = folder / "bigpe.db"
-    before = transcript(folder)
-    assert query(database, "PRAGMA user_version") == [(schema,)]
-    async with open_fake(folder, HALF, name="half") as session:
-        async for _ in session.run():
-            pass
-        assert session.complete
-    assert query(database, "PRAGMA user_version") == [(migrations.VERSION,)]
+def backups(folder: Path) -> list[Path]:
+    return list(folder.glob("*.bak"))
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a run `done`, and a run `half` whose process was killed."""
+    folder = tmp_path_factory.mktemp("unfinished")
+    asyncio.run(run_fake(folder, RUN, name="done"))
+    command = [sys.executable, "-P", "-c", KILLED_RUN, str(folder)]
+    assert subprocess.run(command, env=ENVIRONMENT, check=False).returncode == -signal.SIGKILL
+    assert (folder / "bigpe.db-wal").stat().st_size
+    return folder
+
+
+@pytest.fixture
+def project(unfinished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(unfinished, tmp_path / "p")
+
+
+async def test_a_half_done_run_goes_on_under_the_next_release(project: Path) -> None:
+    database = project / "bigpe.db"
+    before = transcript(project)
+    with next_release():
+        async with open_fake(project, RUN, name="half") as session:
+            async for _ in session.run():
+                pass
+            assert session.complete
+    assert query(database, "PRAGMA user_version") == [(THIS_VERSION + 1,)]
+    assert query(database, "PRAGMA application_id") == [(migrations.APPLICATION_ID,)]
     assert query(database, "PRAGMA integrity_check") == [("ok",)]
-    assert before < transcript(folder)
-    backups = list(folder.glob("*.bak"))
-    if schema == migrations.VERSION:
-        assert backups == []
-        return
-    assert [path.name for path in backups] == [f"bigpe.db.v{schema}.bak"]
-    assert query(backups[0], "PRAGMA user_version") == [(schema,)]
-    assert set(query(backups[0], "SELECT mid, body FROM message")) == before
-    assert runs_of(backups[0]) == ["done", "half"]
+    assert before < transcript(project)
+    (backup,) = backups(project)
+    assert backup.name == f"bigpe.db.v{THIS_VERSION}.bak"
+    assert query(backup, "PRAGMA user_version") == [(THIS_VERSION,)]
+    assert set(query(backup, "SELECT mid, body FROM message")) == before
+    assert query(backup, "SELECT name FROM run ORDER BY name") == [("done",), ("half",)]
 
 
-@pytest.mark.parametrize("schema", known())
-async def test_a_reader_migrates_too(schema: int, tmp_path: Path) -> None:
-    database = unpack(schema, tmp_path / "p") / "bigpe.db"
-    async with Store(database, read_only=True) as store:
-        assert [row["name"] for row in await store.rows("list_runs")] == ["done", "half"]
-        with pytest.raises(StoreError, match="reading only"):
-            await store.write([])
-    assert query(database, "PRAGMA user_version") == [(migrations.VERSION,)]
+async def test_a_project_of_this_schema_is_not_backed_up(project: Path) -> None:
+    async with Store(project / "bigpe.db"):
+        pass
+    assert backups(project) == []
+
+
+async def test_a_reader_migrates_too(project: Path) -> None:
+    database = project / "bigpe.db"
+    with next_release():
+        async with Store(database, read_only=True) as store:
+            assert {row["name"] for row in await store.rows("list_runs")} == {"done", "half"}
+            with pytest.raises(StoreError):
+                await store.write([])
+    assert query(database, "PRAGMA user_version") == [(THIS_VERSION + 1,)]
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2, 0.5])
 def test_a_kill_during_migration_leaves_one_schema_or_the_other(
-    tmp_path: Path, after_s: float
+    project: Path, after_s: float
 ) -> None:
-    folder = unpack(max(known()), tmp_path / "p")
-    before = transcript(folder)
-    database = folder / "bigpe.db"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS / "faults")))}
-    command = [sys.executable, "-P", "-c", MIGRATES, str(database)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    before = transcript(project)
+    database = project / "bigpe.db"
+    command = [sys.executable, "-P", "-c", MIGRATION, str(database)]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"opening\n"
-    with pytest.raises(subprocess.TimeoutExpired):
+    try:
         process.wait(after_s)
-    process.send_signal(signal.SIGKILL)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
     process.communicate()
     assert query(database, "PRAGMA integrity_check") == [("ok",)]
     version = query(database, "PRAGMA user_version")[0][0]
-    made = query(database, "SELECT count(*) FROM sqlite_master WHERE name = 'migrated_slowly'")
+    made = query(database, "SELECT count(*) FROM sqlite_master WHERE name = 'chaos'")
     columns = {row[1] for row in query(database, "PRAGMA table_info(run)")}
-    new = version == migrations.VERSION + 1
-    assert (made == [(1,)], "migrated" in columns) == (new, new)
-    assert transcript(folder) == before
-    done = subprocess.run(command, env=environment, check=True, capture_output=True)
+    new = version == THIS_VERSION + 1
+    assert (made == [(1,)], "chaos" in columns) == (new, new)
+    assert transcript(project) == before
+    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
     assert done.stdout == b"opening\nopen\n"
-    assert query(database, "SELECT count(*) FROM migrated_slowly") == [(1_500_000,)]
+    assert query(database, "SELECT count(*) FROM chaos") == [(ROWS,)]
     assert query(database, "PRAGMA integrity_check") == [("ok",)]
-    assert not list(folder.glob("*.tmp"))
+    assert not list(project.glob("*.tmp"))
 
 
-async def test_a_backup_that_cannot_be_written_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = unpack(max(known()), tmp_path / "p")
-    database = folder / "bigpe.db"
-    version = query(database, "PRAGMA user_version")
-    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, SLOW_STEP))
-    monkeypatch.setattr(migrations, "VERSION", len(migrations.STEPS))
-    (folder / f"bigpe.db.v{version[0][0]}.tmp").mkdir()
-    with pytest.raises(StoreError, match="back up"):
+async def test_a_backup_that_cannot_be_written_changes_nothing(project: Path) -> None:
+    database = project / "bigpe.db"
+    (project / f"bigpe.db.v{THIS_VERSION}.tmp").mkdir()
+    with next_release(), pytest.raises(StoreError, match="back up"):
         async with Store(database):
             pass
-    assert query(database, "PRAGMA user_version") == version
+    assert query(database, "PRAGMA user_version") == [(THIS_VERSION,)]
 
 
-def test_the_released_schemas_are_recorded_each_with_a_run_that_has_not_ended(
-    tmp_path: Path,
+def of_release_0_1(database: Path, schema: int) -> bytes:
+    """The start of a database of 0.1.0, whose schemas had the numbers 1 to 7."""
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE run(name TEXT PRIMARY KEY) STRICT")
+    connection.execute(f"PRAGMA user_version = {schema}")
+    connection.commit()
+    connection.close()
+    return database.read_bytes()
+
+
+@pytest.mark.parametrize("schema", [0, 1, 7])
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_database_of_0_1_0_is_refused_and_unchanged(
+    schema: int, read_only: bool, tmp_path: Path
 ) -> None:
-    """Else resuming it would prove nothing."""
-    assert 1 in known()
-    for schema in known():
-        database = unpack(schema, tmp_path / str(schema)) / "bigpe.db"
-        states = dict(query(database, "SELECT name, state FROM run"))
-        assert states == {"done": "complete", "half": "running"}
+    database = tmp_path / "bigpe.db"
+    before = of_release_0_1(database, schema)
+    with pytest.raises(ForeignDatabaseError, match="bigpe init"):
+        async with Store(database, read_only=read_only):
+            pass
+    assert database.read_bytes() == before
+    assert backups(tmp_path) == []

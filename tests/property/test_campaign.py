@@ -55,17 +55,14 @@ def test_every_instruction_meets_the_prompts_in_one_order(seed: int, batch: int,
     assert all(first.count(naive) == each for naive in first), "all prompts before one again"
 
 
-@pytest.mark.parametrize(("changes", "always"), [({}, False), ({"rules": 2}, True)])
-def test_gradients_are_asked_for_where_a_newcomer_is_due(
-    changes: dict[str, object], always: bool
-) -> None:
-    _, said, _ = drive(plan(rounds=120, **changes), random.Random(0), answer_anew)
+def test_gradients_are_asked_for_where_a_newcomer_is_due() -> None:
+    _, said, _ = drive(plan(rounds=120), random.Random(0), answer_anew)
     pulled = {m.round: m.teaches for m in said if isinstance(m, ArmPulled) and m.gains}
     asked = {m.round for m in said if isinstance(m, CritiqueRequested)}
     admitted = {m.round for m in said if isinstance(m, PoolChanged) and m.admitted}
     assert len(pulled) == 120 and asked == {index for index, teaches in pulled.items() if teaches}
-    assert (len(asked) == 120) == always
-    assert len(admitted) > (25 if always else 45), "and newcomers come in as often as they may"
+    assert len(asked) < 120
+    assert len(admitted) > 45, "and newcomers come in as often as they may"
 
 
 def test_the_papers_policy_asks_for_gradients_in_every_round() -> None:
@@ -131,11 +128,14 @@ EARLY, LATE = range(181, 201), range(781, 801)
 """Twenty rounds each: a round in flight that asks for gradients is told at greater length."""
 
 
+RETIRED_BYTES = 1_200
+"""Of a retired instruction in a snapshot; its text and exemplars are most of it."""
+
+
 @pytest.mark.parametrize("policy", ["ucb1", "paper"])
-def test_a_snapshot_does_not_grow_with_the_rounds(
+def test_a_snapshot_grows_by_the_records_of_admitted_instructions_alone(
     monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    """Though every round proposes another instruction; but for 11 bytes of each that has left."""
     monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 30)
     monkeypatch.setattr("bigpe.agents.budget_account.REMEMBERED", 100)
     monkeypatch.setattr("bigpe.agents.rounds.tabulate", lambda *_, **__: ())
@@ -151,9 +151,9 @@ def test_a_snapshot_does_not_grow_with_the_rounds(
                 if said.round in EARLY or said.round in LATE:
                     sizes[said.round] = len(campaign.snapshot())
                     assert Campaign.restore(campaign.snapshot()) == campaign
-    assert admitted > 50 and len(campaign.pool.rows()) < 25
+    assert admitted > 50 and len(campaign.pool.rows()) == admitted + len(wanted.instructions)
     early, late = (max(sizes[n] for n in rounds) for rounds in (EARLY, LATE))
-    assert late < 1.1 * early + 11 * admitted
+    assert late < 1.1 * early + RETIRED_BYTES * admitted
 
 
 def test_a_run_ends_with_a_reason_and_every_round_settled() -> None:

@@ -12,7 +12,7 @@ from rapidfuzz import fuzz
 from support.effort import lines_run, peak_bytes
 
 from bigpe.prompts.library import naive_prompts
-from bigpe.services.splits import FEWEST_GROUPS, NEAR, assign, normal_form, split
+from bigpe.services.splits import FEWEST_GROUPS, NEAR, normal_form, split
 
 WORDS = "cat owl fox castle rocket beach forest desert snow city a the in on".split()
 prompt = st.one_of(
@@ -29,7 +29,7 @@ def distinct(count: int, seed: int) -> list[str]:
 
 @given(prompts)
 def test_every_prompt_has_one_place_in_the_order_given(given_prompts: list[str]) -> None:
-    places = assign(given_prompts)
+    places = split(given_prompts).places
     assert list(places) == list(dict.fromkeys(given_prompts))
     assert set(places.values()) <= {"train", "validation", "test"}
 
@@ -38,12 +38,12 @@ def test_every_prompt_has_one_place_in_the_order_given(given_prompts: list[str])
 def test_order_and_repetition_do_not_matter(given_prompts: list[str], rng: random.Random) -> None:
     shuffled = given_prompts * 2
     rng.shuffle(shuffled)
-    assert assign(shuffled) == assign(given_prompts)
+    assert split(shuffled).places == split(given_prompts).places
 
 
 @given(prompts)
 def test_near_duplicates_are_never_apart(given_prompts: list[str]) -> None:
-    places = assign(given_prompts)
+    places = split(given_prompts).places
     for one in places:
         for other in places:
             forms = normal_form(one), normal_form(other)
@@ -55,7 +55,7 @@ def test_near_duplicates_are_never_apart(given_prompts: list[str]) -> None:
 def test_strangers_move_nobody_in_a_settled_set(seed: int, more: int) -> None:
     own = distinct(25, seed)
     before = split(own)
-    after = assign([*own, *distinct(more, seed + 1)])
+    after = split([*own, *distinct(more, seed + 1)]).places
     if before.warning is None:
         assert before.places == {text: after[text] for text in own}
 
@@ -93,11 +93,11 @@ def test_variants_of_one_prompt_are_one_group() -> None:
 
 
 def test_shares_hold_over_many_prompts_and_zero_shares_stay_empty() -> None:
-    counts = Counter(assign(distinct(2000, 5)).values())
+    counts = Counter(split(distinct(2000, 5)).places.values())
     assert abs(counts["train"] - 800) < 90 and abs(counts["validation"] - 400) < 75
-    assert set(assign(distinct(20, 6), shares=(2, 0, 1)).values()) == {"train", "test"}
+    assert set(split(distinct(20, 6), shares=(2, 0, 1)).places.values()) == {"train", "test"}
     with pytest.raises(ValueError, match="shares"):
-        assign(["a"], shares=(0, 0, 0))
+        split(["a"], shares=(0, 0, 0))
 
 
 def test_the_packaged_prompts_split_as_wanted() -> None:
@@ -113,4 +113,4 @@ def test_work_and_memory_grow_with_the_prompts_linearly() -> None:
     words = distinct(300, 8)
     many = [" ".join(rng.choices(words, k=6)) for _ in range(2000)]
     for effort in (lines_run, peak_bytes):
-        assert effort(lambda: assign(many)) < 5 * effort(lambda: assign(many[:500]))
+        assert effort(lambda: split(many)) < 5 * effort(lambda: split(many[:500]))

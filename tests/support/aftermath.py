@@ -16,7 +16,6 @@ from typing import Any
 from bigpe.runtime.garbage import sweep
 from bigpe.runtime.history import replayed_campaign
 from bigpe.runtime.project import Project
-from bigpe.runtime.records import all_rows
 from bigpe.services.blobs import BlobStore
 from bigpe.services.store import Store
 from support.marks import effect_key, read_marks
@@ -64,7 +63,7 @@ def outcome(folder: Path) -> Outcome:
     async def read() -> Outcome:
         async with Store(folder / "bigpe.db", read_only=True) as store:
             campaign = await replayed_campaign(store, "main")
-            instructions = await all_rows(store, "main", campaign.pool)
+            instructions = campaign.pool.rows()
         rows = _select(folder / "bigpe.db", "SELECT mid, body, type FROM message ORDER BY round")
         bodies = [(kind, json.loads(body)) for _, body, kind in rows]
         choices = [b["instruction"]["text"] for kind, b in bodies if kind == "RewriteRequested"]

@@ -23,7 +23,6 @@ from bigpe.agents.messages import (
     Rewritten,
     start_run,
 )
-from bigpe.agents.rules import RULES
 from bigpe.services.values import Exemplar, Instruction, digest
 
 SEEDS = tuple(
@@ -47,7 +46,6 @@ def plan(**changes: object) -> CampaignPlan:
         "train": tuple(f"a thing{i}" for i in range(12)),
         "professional": {"a thing3": "thing3, lofty, golden"},
         "instructions": SEEDS,
-        "rules": RULES,
     }
     return CampaignPlan.model_validate(values | changes)
 

@@ -8,8 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.pool import Pool, PoolDelta
-from bigpe.agents.rules import GROWTH, RULES
+from bigpe.agents.pool import GROWTH, Pool, PoolDelta
 from bigpe.services.values import Instruction
 
 SCALE = 0.01
@@ -32,9 +31,6 @@ class Trace:
     longest_block: int = 0
     """Rounds in a row in which the growth rule let a newcomer in and the pool did not."""
     leaders_lost: int = 0
-    told: list[object] = field(default_factory=list[object])
-    """All that decisions and people read of the pool after each round."""
-    remembered: list[int] = field(default_factory=list[int])
 
 
 def play(
@@ -49,13 +45,10 @@ def play(
     loss: float = 0.0,
     seed: int = 0,
     again: int = 0,
-    steps: float = 0.0,
-    watched: bool = False,
 ) -> Trace:
     """A run as the campaign does it: pull t is chosen after t - `flight` are settled.
 
-    `again`: instructions that may be proposed, all new ones if 0; `steps`: gains are multiples of
-    it, so that many are equal.
+    `again`: instructions that may be proposed, all new ones if 0.
     """
     nature = random.Random(seed)
     policy = make_policy(PolicyConfig(name=name))
@@ -76,8 +69,6 @@ def play(
         done, arm = flying.popleft()
         centre = worth.setdefault(arm, nature.gauss(0, spread))
         gains = [(f"p{nature.randrange(30)}", nature.gauss(centre, noise)) for _ in range(batch)]
-        if steps:
-            gains = [(naive, steps * round(gain / steps)) for naive, gain in gains]
         pool.finish_pull(arm, done, gains if nature.random() >= loss else [])
         child = Instruction(text=f"child {done} of {arm[:6]}")
         if again:
@@ -88,12 +79,8 @@ def play(
         delta = pool.settle(policy, SCALE)
         trace.deltas.append(delta)
         trace.sizes.append(len(pool.living()))
-        trace.remembered.append(len(pool.rows()))
-        if watched:
-            told = (pool.best(), pool.best_basis(), pool.memory(), pool.noise(), pool.arms())
-            trace.told.append(told)
         trace.leaders_lost += leader in {gone for gone, why in delta.retired if "room" in why}
-        due = ever < math.ceil(GROWTH[RULES] * math.sqrt(done + 1))
+        due = ever < math.ceil(GROWTH * math.sqrt(done + 1))
         blocked = blocked + 1 if due and not delta.admitted else 0
         trace.longest_block = max(trace.longest_block, blocked)
     return trace

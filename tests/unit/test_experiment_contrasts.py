@@ -189,8 +189,8 @@ def test_a_reference_needs_the_table(tmp_path: Path) -> None:
 
 
 def test_many_arms_have_a_panel_a_line() -> None:
-    told = cells(curves={"diversity": [(1.0, 0.4), (2.0, 0.3)]})
-    drawn = curves_svg(told, "diversity", label="d", axis="naive prompts a batch") or ""
+    told = cells(curves={"pool diversity": [(1.0, 0.4), (2.0, 0.3)]})
+    drawn = curves_svg(told, "pool diversity", label="d", axis="naive prompts a batch") or ""
     texts = re.findall(r">([^<>]+)</text>", drawn)
     assert {"ucb1", "greedy", "naive prompts a batch"} <= set(texts)
     assert [text for text in texts if text in {"1", "2", "5"}][-3:] == ["1", "2", "5"]  # one legend

@@ -118,14 +118,14 @@ def test_markdown_and_csv_tell_the_same() -> None:
 
 
 def test_plots_are_drawn_and_equal_for_equal_figures() -> None:
-    curve = {"diversity": [(1.0, 0.5), (2.0, 0.4)]}
+    curve = {"pool diversity": [(1.0, 0.5), (2.0, 0.4)]}
     cells = [cell("a <i>", s, 0.1 * s, x=3.0, series="s", curves=curve) for s in range(3)]
     table = tabulate_cells("policies", "a", cells)
     categories, lines = gains_svg(table), gains_svg(table, axis="batch")
     assert categories.startswith("<svg") and lines.startswith("<svg")
     assert "a &lt;i&gt;" in categories and "<i>" not in categories
     assert gains_svg(table) == categories
-    curves = curves_svg(cells, "diversity", label="d") or ""
+    curves = curves_svg(cells, "pool diversity", label="d") or ""
     # Those who cannot see a plot are told what it is; its figures stand in the table.
     assert 'role="img" aria-label="Plot of the table of policies: held-out gains"' in categories
     assert 'aria-label="Plot: d by round, a &lt;i&gt;"' in curves and "<i>" not in curves
@@ -172,15 +172,3 @@ def test_the_page_is_whole_and_takes_no_markup_from_texts(tmp_path: Path) -> Non
     assert "Diagnostics" not in page  # this cell does not know of any
     with pytest.raises(ConfigError, match="no cells"):
         report_html(tmp_path / "empty")
-
-
-def test_the_page_shows_the_race_against_other_optimisers(tmp_path: Path) -> None:
-    for method, budget, gain in (("bigpe", 200, 0.06), ("gepa", 200, 0.03), ("gepa", 400, 0.05)):
-        for seed in range(3):
-            found = {"experiment": "peers-dev", "series": method, "x": budget, "budget": budget}
-            one = cell(f"{method}@{budget}", seed, gain + 0.01 * seed, **found)
-            append_cell(tmp_path / "peers-dev.jsonl", one)
-    page = report_html(tmp_path)
-    assert "less gepa@400" in page and "scripts/bench_peers.py --bench final" in page
-    # Paired by seed, so the seeds' own spread is gone.
-    assert "<td>bigpe@200</td><td>3</td>" in page and "+1.00 [+1.00, +1.00]" in page

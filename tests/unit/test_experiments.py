@@ -13,7 +13,7 @@ from support.runs import messages_of
 
 from bigpe.agents.messages import ArmPulled
 from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.experiment_cells import Cell, read_cells
+from bigpe.runtime.experiment_cells import POOL_DIVERSITY, Cell, read_cells
 from bigpe.runtime.experiment_grids import EXPERIMENTS, GridArm, arm_config, chosen_arms
 from bigpe.runtime.experiment_measures import Judging, claims_of_runs
 from bigpe.runtime.experiment_tables import BEST
@@ -84,7 +84,7 @@ async def test_finished_cells_are_written_at_once_and_never_run_again(tmp_path: 
     for cell in ran:
         assert 0 < cell.renders <= 30
         assert len(cell.gains[BEST]) == 4
-        assert cell.curves["diversity"]
+        assert cell.curves[POOL_DIVERSITY]
         assert cell.tokens > 0
 
 

@@ -95,33 +95,9 @@ async def test_counts_are_kept_as_messages_come(tmp_path: Path) -> None:
         await store.write([add(message) for message in MESSAGES])  # said again: absorbed
         by_type = {row["type"]: row["n"] for row in await store.rows("count_messages", run="a")}
         rows = await store.rows("count_messages_by_sender", run="b")
-        round_2 = {
-            row["type"]: row["n"] for row in await store.rows("count_round", run="a", round=2)
-        }
         listed = {row["name"]: dict(row) for row in await store.rows("list_runs")}
     assert by_type == {kind: len(wanted("a", {"type": kind})) for kind in TYPES}
     for row in rows:
         n = len(wanted("b", {"type": row["type"], "sender": row["sender"]}))
         assert (row["n"], row["tokens"]) == (n, 3 * n)
-    assert round_2 == {kind: len(wanted("a", {"type": kind, "round": 2})) for kind in TYPES}
     assert (listed["b"]["messages"], listed["b"]["round"]) == (40, 5)
-
-
-async def test_an_older_file_is_counted_when_it_is_opened_for_reading(tmp_path: Path) -> None:
-    path = tmp_path / "p.db"
-    connection = sqlite3.connect(path)
-    for statement in migrations.STEPS[0]:
-        connection.execute(statement)
-    connection.execute("INSERT INTO run(name, created, config, version) VALUES ('a', 0, '', '')")
-    connection.execute(
-        "INSERT INTO message VALUES (1, 'm', 'a', 'Done', 'scorer', '', 4, '{}', 0, 5, 0)"
-    )
-    connection.execute("PRAGMA user_version = 1")
-    connection.commit()
-    connection.close()
-    async with Store(path, read_only=True) as store:
-        (run,) = await store.rows("list_runs")
-        (count,) = await store.rows("count_messages", run="a")
-        assert [row["mid"] for row in await page(store, "a", sender="scorer")] == ["m"]
-    assert (run["messages"], run["round"]) == (1, 4)
-    assert (count["type"], count["n"], count["tokens"]) == ("Done", 1, 5)

@@ -234,7 +234,7 @@ async def test_a_contributor_competes_under_its_own_name(toys: None, tmp_path: P
     async with open_fake(tmp_path / "p", config) as session:
         async for _ in session.run():
             pass
-        authors = {row.author for row in await session.instructions() if row.parent}
+        authors = {row.author for row in session.pool.rows() if row.parent}
         used = session.coordinator.campaign.used
     assert "rival" in authors
     written = [m for m in messages_of(tmp_path / "p", GradientsComputed) if m.author == "rival"]

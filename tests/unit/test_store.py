@@ -127,6 +127,7 @@ async def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
 async def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
     connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA application_id = {migrations.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {migrations.VERSION + 1}")
     connection.execute("CREATE TABLE future(x)")
     connection.commit()
