@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,7 @@ from bigpe.agents.messages import MESSAGE_TYPES
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole
 from bigpe.agents.role_messages import Gateable
 from bigpe.services import plugins
+from bigpe.services.after_start import AfterStart
 from bigpe.services.errors import ConfigError
 
 Shape = Literal["observer", "gate", "contributor"]
@@ -47,31 +48,33 @@ class RoleConfig(BaseModel):
         frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
     )
 
-    class_: str | None = Field(default=None, alias="class")
+    class_: Annotated[str | None, AfterStart.NEEDS_FORK] = Field(default=None, alias="class")
     """A name of `bigpe roles list`, or "package.module:Class" with its package in `allow`."""
-    agent: AgentConfig | None = None
+    agent: Annotated[AgentConfig | None, AfterStart.NEEDS_FORK] = None
     """`[roles.NAME.agent]`: an AgentChat agent instead of a class."""
-    shape: Shape | None = None
+    shape: Annotated[Shape | None, AfterStart.NEEDS_FORK] = None
     """Of an agent: observer, gate or contributor. A class has its own."""
-    allow: tuple[str, ...] = ()
+    allow: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
     """Prefixes of modules and providers whose code may be loaded."""
-    reads: tuple[str, ...] = ()
+    reads: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
     """Kinds of messages that an observer reads; empty: those that its class names."""
-    replay: bool = False
+    replay: Annotated[bool, AfterStart.NEEDS_FORK] = False
     """Whether an observer that joins later reads what was said before, too."""
-    before: Gateable | None = None
+    before: Annotated[Gateable | None, AfterStart.NEEDS_FORK] = None
     """Which answer a gate guards; None: the one that its class names."""
-    required: bool = False
+    required: Annotated[bool, AfterStart.NEEDS_FORK] = False
     """Whether the run stops when a gate fails, instead of going on unjudged."""
-    timeout_s: float = Field(default=60.0, gt=0)
+    timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=60.0, gt=0)
     """For one message, its language model's time not counted."""
-    max_texts: int = Field(default=8, ge=1)
+    max_texts: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=8, ge=1)
     """Texts about one message."""
-    max_chars: int = Field(default=20_000, ge=1)
+    max_chars: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=20_000, ge=1)
     """Of these texts together."""
-    max_llm_calls: int = Field(default=8, ge=0)
+    max_llm_calls: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=8, ge=0)
     """For one message."""
-    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
     """`[roles.NAME.options]`: the role's own."""
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from bigpe.agents.constraints import Constraints
 from bigpe.agents.plugin_config import RoleConfig
 from bigpe.agents.policies import PolicyConfig
 from bigpe.agents.usage import Limits, Prices
+from bigpe.services.after_start import AfterStart
 from bigpe.services.errors import ConfigError
 from bigpe.services.llm import LlmConfig
 from bigpe.services.pooling import PoolConfig
@@ -36,25 +37,25 @@ class Section(BaseModel):
 class RunConfig(Section):
     """`[run]`: the loop."""
 
-    rounds: int = Field(default=12, ge=1, le=1_000_000)
+    rounds: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=12, ge=1, le=1_000_000)
     """Pulls of an arm; each is one round."""
-    batch_size: int = Field(default=5, ge=1, le=1000)
+    batch_size: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=5, ge=1, le=1000)
     """Naive prompts a round."""
-    seeds_per_prompt: int = Field(default=1, ge=1, le=100)
+    seeds_per_prompt: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=100)
     """Pictures a prompt and round, each compared with the naive one of the same seed."""
-    concurrency: int = Field(default=2, ge=1, le=64)
+    concurrency: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=2, ge=1, le=64)
     """Rounds in flight."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=0, ge=0, lt=2**63)
     """Decides everything random."""
-    pool_size: int = Field(default=4, ge=2, le=1000)
+    pool_size: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=4, ge=2, le=1000)
     """Instructions alive at a time."""
-    pilot_prompts: int = Field(default=5, ge=2, le=1000)
+    pilot_prompts: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=5, ge=2, le=1000)
     """Naive prompts painted twice before round 1, to learn how noisy a gain is."""
-    improvements: int = Field(default=1, ge=1, le=10)
+    improvements: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=10)
     """Gradients, and so proposed instructions, a round."""
-    patience: int = Field(default=0, ge=0)
+    patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
     """Stop after so many rounds without a better best instruction; 0: never."""
-    durability: Literal["normal", "full"] = "normal"
+    durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
     """"full" also survives a power cut, at a cost for every commit."""
 
 
@@ -95,18 +96,18 @@ class BigpeConfig(Section):
     """The whole of `bigpe.toml`."""
 
     run: RunConfig = RunConfig()
-    policy: PolicyConfig = PolicyConfig()
-    budget: BudgetConfig = BudgetConfig()
-    prices: Prices = Prices()
-    data: DataConfig = DataConfig()
+    policy: Annotated[PolicyConfig, AfterStart.NEEDS_FORK] = PolicyConfig()
+    budget: Annotated[BudgetConfig, AfterStart.TAKES_EFFECT] = BudgetConfig()
+    prices: Annotated[Prices, AfterStart.TAKES_EFFECT] = Prices()
+    data: Annotated[DataConfig, AfterStart.NEEDS_FORK] = DataConfig()
     llm: dict[str, LlmConfig] = Field(default_factory=lambda: {"default": LlmConfig()})
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""
     render: RenderConfig = RenderConfig()
     score: ScoreSection = ScoreSection()
-    constraints: Constraints = Constraints()
+    constraints: Annotated[Constraints, AfterStart.NEEDS_FORK] = Constraints()
     roles: dict[str, RoleConfig] = Field(default_factory=dict[str, RoleConfig])
     """`[roles.NAME]`: roles of other packages, and AgentChat agents."""
-    pool: PoolConfig = PoolConfig()
+    pool: Annotated[PoolConfig, AfterStart.IF_SAME_MODEL] = PoolConfig()
 
     @model_validator(mode="after")
     def _known_roles(self) -> BigpeConfig:

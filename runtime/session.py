@@ -42,6 +42,7 @@ from bigpe.runtime.same_models import noted, records_now, require_same_models
 from bigpe.runtime.settling import Settlement, changes_by, config_for
 from bigpe.runtime.stack import Services, open_services
 from bigpe.runtime.tracing import quiet_runtime
+from bigpe.services.after_start import AfterStart
 from bigpe.services.effects import Effects
 from bigpe.services.errors import BigpeError
 from bigpe.services.held_out import TrainOnlyMemo
@@ -103,7 +104,7 @@ class Session:
 
         `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the
         configuration names. Of a stored run `config` may raise or lower the limits, and what else
-        changes.MAY_CHANGE lists; a run that such a limit has stopped goes on. `parent` makes it a
+        `AfterStart` allows; a run that such a limit has stopped goes on. `parent` makes it a
         fork of that run, `from_best` with the parent's best instruction among its seeds. Raises
         RunLockedError when another process writes the run, ConfigError when `config` changes what
         the run's results depend on.
@@ -241,7 +242,7 @@ class Session:
         owed = await self._journal.owed()
         await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
         if campaign.started or owed:
-            if any(one.verdict == "if the model is the same" for one in self.changes):
+            if any(one.verdict == AfterStart.IF_SAME_MODEL for one in self.changes):
                 await self._require_same_models()  # before the change is kept
             settlement = Settlement(
                 self.name,

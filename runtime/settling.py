@@ -20,6 +20,7 @@ from bigpe.runtime.config import BigpeConfig, check_config
 from bigpe.runtime.guests import with_observers_of
 from bigpe.runtime.history import config_of, plan_of
 from bigpe.runtime.project import Project
+from bigpe.services.after_start import AfterStart
 from bigpe.services.errors import ConfigError
 from bigpe.services.store import Store
 
@@ -102,7 +103,7 @@ class Settlement:
 
     async def _change_plan(self, owed: Sequence[Message]) -> None:
         """Let the coordinator take up changes now, so that it is known whether the run goes on."""
-        changed = any(change.verdict == "takes effect" for change in self.changes)
+        changed = any(change.verdict == AfterStart.TAKES_EFFECT for change in self.changes)
         early = [m for m in owed if isinstance(m, RunStarted | PlanChanged)]
         if changed or any(isinstance(message, PlanChanged) for message in early):
             for message in early:

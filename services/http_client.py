@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bigpe.services.after_start import AfterStart
 from bigpe.services.errors import ConfigError, ServiceError, TransientServiceError
 
 CONNECT_S = 10.0
@@ -42,13 +43,13 @@ class HttpConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    urls: tuple[str, ...] = ()
+    urls: Annotated[tuple[str, ...], AfterStart.IF_SAME_MODEL] = ()
     """Base addresses; several only for bigpe's own workers."""
-    api_key_env: str | None = None
+    api_key_env: Annotated[str | None, AfterStart.CHANGES_NO_RESULT] = None
     """Which environment variable holds the key; keys are never written in files."""
-    concurrency: int = Field(default=4, ge=1, le=256)
+    concurrency: Annotated[int, AfterStart.CHANGES_NO_RESULT] = Field(default=4, ge=1, le=256)
     """Requests in flight, to each address."""
-    max_mb: float = Field(default=64.0, gt=0, le=1024)
+    max_mb: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=64.0, gt=0, le=1024)
     """The largest answer, in megabytes; a larger one is refused while it comes."""
 
     @field_validator("urls")

@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from autogen_core import CancellationToken, Image
 from autogen_core.models import (
@@ -19,6 +19,7 @@ from autogen_core.models import (
 from PIL import Image as Pictures
 from pydantic import BaseModel, ConfigDict, Field
 
+from bigpe.services.after_start import AfterStart
 from bigpe.services.effects import Memo
 from bigpe.services.errors import (
     BigpeError,
@@ -74,17 +75,17 @@ class LlmConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    provider: str = EMBEDDED
+    provider: Annotated[str, AfterStart.NEEDS_FORK] = EMBEDDED
     """The client's class, dotted."""
-    config: dict[str, Any] = Field(default_factory=dict[str, Any])
+    config: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
     """The component's own configuration."""
-    api_key_env: str | None = None
+    api_key_env: Annotated[str | None, AfterStart.CHANGES_NO_RESULT] = None
     """Which environment variable holds the API key; keys are never written in files."""
-    allow_providers: tuple[str, ...] = ()
+    allow_providers: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
     """Further provider prefixes whose code may be loaded."""
-    concurrency: int = Field(default=16, ge=1, le=1000)
+    concurrency: Annotated[int, AfterStart.CHANGES_NO_RESULT] = Field(default=16, ge=1, le=1000)
     """Requests at a time, of older rounds first; the embedded model takes one a process."""
-    timeout_s: float = Field(default=120.0, gt=0)
+    timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=120.0, gt=0)
     """For one request."""
 
 

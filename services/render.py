@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bigpe.services import plugins
+from bigpe.services.after_start import AfterStart
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.children import Children
@@ -41,11 +42,11 @@ MAX_WAIT_S = 0.02
 class PictureServiceConfig(HttpConfig):
     """`[render.http]`: a picture service."""
 
-    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    extra: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
     """Further fields of every request, as the service names them."""
-    send_seed: bool = False
+    send_seed: Annotated[bool, AfterStart.NEEDS_FORK] = False
     """Whether an "openai-images" server takes a seed; OpenAI's own refuses it."""
-    workflow: str | None = None
+    workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Of "comfyui": a workflow in API format, in the project's folder."""
 
 
@@ -54,34 +55,40 @@ class RenderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: str = "diffusers"
+    backend: Annotated[str, AfterStart.NEEDS_FORK] = "diffusers"
     """One of `bigpe renderers list`; services are described in `[render.http]`."""
-    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
     """`[render.options]`: for a renderer of another package."""
-    model: str = "embedded"
+    model: Annotated[str, AfterStart.NEEDS_FORK] = "embedded"
     """"embedded", a folder, or a hub id; a service's own name of a model."""
-    revision: str | None = None
+    revision: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Of a hub id: a commit, so that the model cannot change under a run."""
-    variant: str | None = None
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    steps: int = Field(default=12, ge=1, le=1000)
-    guidance: float = Field(default=3.0, ge=0.0, le=100.0)
+    variant: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], AfterStart.NEEDS_FORK] = "auto"
+    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], AfterStart.NEEDS_FORK] = (
+        "auto"
+    )
+    steps: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=12, ge=1, le=1000)
+    guidance: Annotated[float, AfterStart.NEEDS_FORK] = Field(default=3.0, ge=0.0, le=100.0)
     """Guidance scale; 0 for SDXL-Turbo."""
-    size: int | None = Field(default=None, ge=8, le=4096)
+    size: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=4096)
     """Width and height, pixels; None: the model's own."""
-    negative_prompt: str | None = None
-    scheduler: str | None = None
+    negative_prompt: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    scheduler: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """A diffusers scheduler's class name, to replace the model's."""
-    timestep_spacing: Literal["leading", "linspace", "trailing"] | None = None
-    vae: str | None = None
+    timestep_spacing: Annotated[
+        Literal["leading", "linspace", "trailing"] | None, AfterStart.NEEDS_FORK
+    ] = None
+    vae: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """A folder or hub id of another VAE."""
-    max_batch: int = Field(default=4, ge=1, le=256)
-    deterministic: bool | None = None
+    max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=4, ge=1, le=256)
+    deterministic: Annotated[bool | None, AfterStart.NEEDS_FORK] = None
     """Paint one at a time, so that a picture cannot depend on its company; None: on CPU only."""
-    threads: int = Field(default=2, ge=1, le=512)
-    """CPU threads of the model's process."""
-    call_timeout_s: float = Field(default=600.0, gt=0)
+    threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
+    """CPU threads of the model's process; they change the order of sums, and so the last digits."""
+    call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
     http: PictureServiceConfig = PictureServiceConfig()
 
     @field_validator("backend")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bigpe.services import plugins
+from bigpe.services.after_start import AfterStart
 from bigpe.services.blobs import BlobStore
 from bigpe.services.child import Child
 from bigpe.services.effects import Memo
@@ -34,22 +35,26 @@ class ScoreConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: str = "clip"
+    backend: Annotated[str, AfterStart.NEEDS_FORK] = "clip"
     """"clip": bigpe's own; "hpsv2-package": the official package (`bigpe doctor --setup-hpsv2`);
     or another one of `bigpe scorers list`."""
-    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
     """`[score.options]`: for a scorer of another package."""
-    model: str = "embedded"
+    model: Annotated[str, AfterStart.NEEDS_FORK] = "embedded"
     """"embedded", "embedded-guard", "hpsv2", "hpsv2.1", "pickscore", "clipscore", or the path of a
     CLIPModel folder."""
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], AfterStart.NEEDS_FORK] = "auto"
+    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], AfterStart.NEEDS_FORK] = (
+        "auto"
+    )
     """Of the weights; "auto": float16 on CUDA, float32 elsewhere. The cosine is always float32."""
-    compile: bool = False
+    compile: Annotated[bool, AfterStart.NEEDS_FORK] = False
     """Whether torch.compile works on the image encoder: slow to start, faster on CUDA."""
-    max_batch: int = Field(default=8, ge=1, le=1024)
-    threads: int = Field(default=2, ge=1, le=512)
-    call_timeout_s: float = Field(default=600.0, gt=0)
+    max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=8, ge=1, le=1024)
+    threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
+    call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
     http: HttpConfig = HttpConfig()
     """`[score.http]`: bigpe's own workers."""
 
@@ -70,7 +75,7 @@ class GuardConfig(ScoreConfig):
 class ScoreSection(ScoreConfig):
     """`[score]` with its guards."""
 
-    guard: tuple[GuardConfig, ...] = ()
+    guard: Annotated[tuple[GuardConfig, ...], AfterStart.NEEDS_FORK] = ()
 
     @model_validator(mode="after")
     def _distinct(self) -> ScoreSection:

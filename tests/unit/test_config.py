@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from bigpe.runtime.changes import MAY_CHANGE, NEEDS_A_FORK, compare, matches
+from bigpe.runtime.changes import Change, compare, marked_verdict
 from bigpe.runtime.config import BigpeConfig, check_config, find_line, load_config
+from bigpe.services.after_start import AfterStart
 from bigpe.services.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,26 +91,43 @@ def keys_below(kind: Any, key: str) -> Iterator[str]:
 
 
 SETTINGS = sorted(set(keys_below(BigpeConfig, "")))
-DECIDED = (*(pattern for pattern, _ in MAY_CHANGE), *NEEDS_A_FORK)
 
 
 def test_of_every_setting_it_is_decided_whether_it_may_change() -> None:
-    """A new setting fails here until it is written down in changes.py."""
+    """A new setting fails here until its field, or its section, has a marker."""
     assert {"run.seed", "roles.NAME.class", "prices.llm.NAME.prompt"} < set(SETTINGS)
-    found = {key: [one for one in DECIDED if matches(one, key)] for key in SETTINGS}
-    assert {key: patterns for key, patterns in found.items() if len(patterns) != 1} == {}
+    assert [key for key in SETTINGS if marked_verdict(key) is None] == []
 
 
-def test_every_decision_is_on_a_setting_that_exists() -> None:
-    assert [one for one in DECIDED if not any(matches(one, key) for key in SETTINGS)] == []
+@pytest.mark.parametrize(
+    ("key", "verdict"),
+    [
+        ("budget.renders", AfterStart.TAKES_EFFECT),
+        ("prices.llm.generator.prompt", AfterStart.TAKES_EFFECT),
+        ("run.rounds", AfterStart.TAKES_EFFECT),
+        ("run.seed", AfterStart.NEEDS_FORK),
+        ("llm.default.timeout_s", AfterStart.CHANGES_NO_RESULT),
+        # A setting of the model client itself, which its answers may depend on.
+        ("llm.default.config.timeout_s", AfterStart.NEEDS_FORK),
+        ("render.http.urls", AfterStart.IF_SAME_MODEL),
+        ("render.http.extra.style", AfterStart.NEEDS_FORK),
+        ("render.threads", AfterStart.NEEDS_FORK),
+        ("score.http.max_mb", AfterStart.CHANGES_NO_RESULT),
+        ("score.guard", AfterStart.NEEDS_FORK),
+        ("pool.render.max", AfterStart.IF_SAME_MODEL),
+        ("roles.watcher.allow", AfterStart.CHANGES_NO_RESULT),
+        ("roles.watcher.class", AfterStart.NEEDS_FORK),
+        ("roles.watcher.agent.temperature", AfterStart.NEEDS_FORK),
+        ("constraints.banned", AfterStart.NEEDS_FORK),
+    ],
+)
+def test_the_verdict_is_that_of_the_innermost_marker(key: str, verdict: AfterStart) -> None:
+    assert Change(key, None, 1).verdict is verdict
 
 
-def test_a_star_stands_for_one_part_of_a_key_and_at_the_end_for_the_rest() -> None:
-    assert matches("llm.*.timeout_s", "llm.default.timeout_s")
-    # A setting of the model client itself, which its answers may depend on.
-    assert not matches("llm.*.timeout_s", "llm.default.config.timeout_s")
-    assert matches("pool.*", "pool.render.max") and matches("pool.*", "pool.backend")
-    assert not matches("pool.*", "pool") and not matches("pool", "pool.backend")
+def test_a_setting_without_a_marker_needs_a_fork() -> None:
+    assert marked_verdict("run.of_a_later_version") is None
+    assert Change("run.of_a_later_version", None, 1).verdict is AfterStart.NEEDS_FORK
 
 
 @given(st.integers(0, 20), st.sampled_from(["rounds", "seed", "batch_size"]))

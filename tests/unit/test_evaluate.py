@@ -23,7 +23,6 @@ from bigpe.agents.usage import Prices
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.comparison import Evaluation, compare
 from bigpe.runtime.evaluate import Progress, Settings, evaluate
-from bigpe.runtime.evaluated_run import EvaluatedRun
 from bigpe.runtime.evaluation import DISTRACTORS, Treatment, distractors, measure
 from bigpe.runtime.evaluation_views import markdown, sentences, show
 from bigpe.runtime.project import Project
@@ -176,12 +175,10 @@ async def test_a_guard_that_disagrees_flags_and_vetoes(project: Path) -> None:
 async def test_a_veto_is_told_and_leaves_the_naive_prompts(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ornate(_: EvaluatedRun) -> list[PoolRow]:
-        return [PoolRow(ORNATE, 1, 3, 0.1, 0.0, 0.2, None, 0, "living")]
-
-    monkeypatch.setattr(EvaluatedRun, "rows", ornate)
+    ornate = [PoolRow(ORNATE, 1, 3, 0.1, 0.0, 0.2, None, 0, "living")]
     guards = {"second": Contrary(BlobStore(Project(project).images))}
     async with open_fake_evaluated(project, guards=guards) as run:
+        monkeypatch.setattr(run.campaign.pool, "rows", lambda: ornate)
         report = await evaluate(run, Settings(prompts=4), lambda _: None)
     assert any("was refused: guard second" in note for note in report.notes)
     assert any("use the naive prompts" in note for note in report.notes)
