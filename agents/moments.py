@@ -51,20 +51,6 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def exact_sum(parts: Sequence[float], value: float) -> tuple[float, ...]:
-    """A few floats that add up to `parts` and `value` without rounding; fsum rounds them once.
-
-    Shewchuk 1997, Adaptive precision floating-point arithmetic, which fsum uses too.
-    """
-    kept: list[float] = []
-    for part in parts:
-        large, small = (value, part) if abs(value) >= abs(part) else (part, value)
-        value = large + small
-        if lost := small - (value - large):
-            kept.append(lost)
-    return (*kept, value)
-
-
 def pooled_squares(groups: Iterable[Sequence[float]]) -> Squares:
     """Squared deviations within groups, pooled. A group of one value adds nothing."""
     parts: list[float] = []

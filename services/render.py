@@ -73,6 +73,7 @@ class RenderConfig(BaseModel):
     max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=4, ge=1, le=256)
     deterministic: Annotated[bool | None, AfterStart.NEEDS_FORK] = None
     """Whether to render images one by one, so that an image never depends on its batch.
+    None: on a CPU only."""
     threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
     """CPU threads of the model's process."""
     call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)

@@ -137,7 +137,7 @@ async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
     async with open_fake_evaluated(
         project, guards={"second": FakeScorer(BlobStore(Project(project).images))}
     ) as r:
-        [first] = shortlist(await r.rows(), 1)
+        [first] = shortlist(r.campaign.pool.rows(), 1)
     assert selection is not None and selection.chosen == first.instruction
     assert (selection.prompts, selection.renders) == (0, 0)
     assert [one.gain for one in selection.candidates] == [None]
