@@ -82,8 +82,10 @@ class Settlement:
             cause = start_run(self.stored.name, plan)
             await journal.commit("", [RolesChanged.make(cause, place, observers=observers)])
 
-    async def _change_plan(self, owed: Sequence[Message]) -> None:
-        """Let the coordinator take up changes now, so that it is known whether the run goes on."""
+    async def _change_plan(
+        self, store: Store, journal: Journal, coordinator: Coordinator, owed: Sequence[Message]
+    ) -> None:
+        """Apply changes of the plan now, so that the session sees whether the run continues."""
         changed = any(change.verdict == AfterStart.TAKES_EFFECT for change in self.changes)
         early = [m for m in owed if isinstance(m, RunStarted | PlanChanged)]
         if changed or any(isinstance(message, PlanChanged) for message in early):
