@@ -11,26 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bigpe.services import plugins
-from bigpe.services.a1111 import open_a1111
-from bigpe.services.blobs import BlobStore
-from bigpe.services.comfyui import open_comfyui
-from bigpe.services.errors import ConfigError, RenderError, ScoreError
-from bigpe.services.hpsv2_package import Hpsv2PackageScorer
-from bigpe.services.http_pool import HttpPool
-from bigpe.services.http_render import refuse_unused
-from bigpe.services.openai_images import open_openai_images
-from bigpe.services.pooling import WorkersConfig
-from bigpe.services.ray_pool import RayPool
-from bigpe.services.remote import RemoteRenderer, RemoteScorer
-from bigpe.services.render import BuiltinRenderer, DiffusersRenderer, RenderConfig, Renderer
-from bigpe.services.score import BuiltinScorer, ClipScorer, ScoreConfig, Scorer
-from bigpe.services.serving import (
+from bigpe.services.core import plugins
+from bigpe.services.core.errors import ConfigError, RenderError, ScoreError
+from bigpe.services.render.a1111 import open_a1111
+from bigpe.services.render.comfyui import open_comfyui
+from bigpe.services.render.http_base import refuse_unused
+from bigpe.services.render.openai_images import open_openai_images
+from bigpe.services.render.service import BuiltinRenderer, DiffusersRenderer, RenderConfig, Renderer
+from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
+from bigpe.services.score.service import BuiltinScorer, ClipScorer, ScoreConfig, Scorer
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.workers.config import WorkersConfig
+from bigpe.services.workers.endpoint import (
     RecentBlobs,
     WorkerEndpoint,
     render_endpoint,
     score_endpoint,
 )
+from bigpe.services.workers.http_pool import HttpPool
+from bigpe.services.workers.ray_pool import RayPool
+from bigpe.services.workers.remote_backends import RemoteRenderer, RemoteScorer
 
 C = TypeVar("C")
 M = TypeVar("M")

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.project import Project, no_such_run
-from bigpe.services.errors import ConfigError
-from bigpe.services.store import Store
+from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.paths import Project, no_such_run
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.database import Store
 
 T = TypeVar("T")
 

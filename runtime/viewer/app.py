@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bigpe.runtime.project import Project
-from bigpe.runtime.run_reader import RunReader
-from bigpe.runtime.viewer import evaluation, gallery, lineage, overview, transcript
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.reader import RunReader
 from bigpe.runtime.viewer.context import Context, standing
-from bigpe.runtime.viewer.pictures import Pictures
-from bigpe.runtime.viewer.told import FILTERS
-from bigpe.runtime.viewer.web import Pages, asset
-from bigpe.services.errors import BigpeError
-from bigpe.services.store import Store
+from bigpe.runtime.viewer.filters import FILTERS
+from bigpe.runtime.viewer.pages import evaluation, gallery, lineage, overview, transcript
+from bigpe.runtime.viewer.pages.images import Pictures
+from bigpe.runtime.viewer.server import Pages, asset
+from bigpe.services.core.errors import BigpeError
+from bigpe.services.store.database import Store
 
 POLL_S = 0.5
 """How often a live page asks whether the database changed."""

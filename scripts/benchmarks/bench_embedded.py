@@ -34,7 +34,7 @@ from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figures import say
-from bigpe.services.fingerprints import folder_fingerprint
+from bigpe.services.models.fingerprints import folder_fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 770_001

@@ -21,19 +21,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import say
-from bigpe.agents.evidence import EvidenceRow, Pair
-from bigpe.agents.messages import Gradient
-from bigpe.agents.proposing import Proposal, propose
-from bigpe.agents.rewriting import Rewrite, rewrite
-from bigpe.agents.terms import contains_term, subject_kept, terms_of
-from bigpe.agents.wording import focus_rows, word_gradient
+from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.terms import contains_term, subject_kept, terms_of
+from bigpe.agents.messages.core import Gradient
+from bigpe.agents.reasoning.evidence_worded.gradient import focus_rows, word_gradient
+from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
+from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
-from bigpe.runtime.config import BigpeConfig, load_config
-from bigpe.runtime.plan import seed_instructions
-from bigpe.services.effects import Effects
-from bigpe.services.llm import LlmService, load_client
-from bigpe.services.store import Store
-from bigpe.services.values import Exemplar, Instruction, derive_seed
+from bigpe.runtime.project.config import BigpeConfig, load_config
+from bigpe.runtime.run.plan import seed_instructions
+from bigpe.services.core.values import Exemplar, Instruction, derive_seed
+from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 
 SUBJECTS = ("a bowl of soup on a table", "umbrella by the door", "the lamp")
 CLASSES: dict[str, tuple[str, ...]] = {

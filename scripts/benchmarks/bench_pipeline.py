@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 import psutil
 
 from benchmarks.figures import say
-from bigpe.agents.messages import PoolChanged, RewriteRequested
-from bigpe.runtime.config import load_config
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
-from bigpe.services.cores import process_cores
+from bigpe.agents.messages.core import PoolChanged, RewriteRequested
+from bigpe.runtime.project.config import load_config
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.processes.cpu import process_cores
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 SECONDS = {"llm": 0.06, "render": 0.05, "score": 0.05}

@@ -41,16 +41,16 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.figures import say, say_ratio
-from bigpe.services import clip_family
-from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_checkpoints import convert_checkpoint
-from bigpe.services.clip_family import ClipBackend
-from bigpe.services.clip_scoring import ClipScoring, load_scoring
-from bigpe.services.hpsv2_environment import make_environment
-from bigpe.services.hpsv2_package import Hpsv2PackageScorer
-from bigpe.services.official_scorers import OFFICIAL
-from bigpe.services.packed_linear import pack_linears
-from bigpe.services.score import ScoreConfig
+from bigpe.services.score.clip import process as clip_family
+from bigpe.services.score.clip.checkpoints import convert_checkpoint
+from bigpe.services.score.clip.model import ClipScoring, load_scoring
+from bigpe.services.score.clip.packed_linear import pack_linears
+from bigpe.services.score.clip.process import ClipBackend
+from bigpe.services.score.hpsv2.environment import make_environment
+from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
+from bigpe.services.score.published_scorers import OFFICIAL
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.store.blobs import BlobStore
 
 LIBC = ctypes.CDLL(None)
 ROOT = Path(__file__).resolve().parents[2]

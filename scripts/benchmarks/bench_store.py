@@ -40,23 +40,23 @@ from rich.console import Console
 
 from benchmarks.figures import say, say_ratio
 from benchmarks.long_history import RUN, TAIL, make_history
-from bigpe.agents.journal import Journal
-from bigpe.agents.messages import (
+from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.messages.core import (
     ImageScored,
     Message,
     RenderRequested,
     ScoreRequested,
     start_run,
 )
-from bigpe.agents.role import Role
-from bigpe.runtime.cast import quiet_runtime
 from bigpe.runtime.cli.common import perform
-from bigpe.runtime.cli.run import earlier_rounds
-from bigpe.runtime.history import COORDINATOR
-from bigpe.runtime.progress import RunView
-from bigpe.services.paging import NEWEST, page
-from bigpe.services.store import Store
-from bigpe.services.values import digest
+from bigpe.runtime.cli.run.run import earlier_rounds
+from bigpe.runtime.run.monitoring.progress import RunView
+from bigpe.runtime.run.wiring.actors import quiet_runtime
+from bigpe.runtime.transcript.replay import COORDINATOR
+from bigpe.services.core.values import digest
+from bigpe.services.store.database import Store
+from bigpe.services.store.paging import NEWEST, page
 from bigpe.testing.campaigns import plan
 from bigpe.testing.runs import open_fake
 
@@ -286,7 +286,7 @@ async def history(quick: bool) -> None:
         folders = [Path(place) / "small", Path(place) / "large"]
         for folder, messages in zip(folders, (small, large), strict=True):
             start = time.perf_counter()
-            with patch("bigpe.agents.rounds.tabulate", no_evidence):
+            with patch("bigpe.agents.campaign.round.tabulate", no_evidence):
                 await make_history(folder, messages)
             seconds = time.perf_counter() - start
             print(f"{messages} messages made in {seconds:.0f} s", file=sys.stderr)

@@ -28,14 +28,14 @@ from urllib.request import urlopen
 
 from benchmarks.browser import Served, pages_of, serving, tab
 from benchmarks.figures import say
-from bigpe.runtime.evaluate import Settings, evaluate
-from bigpe.runtime.project import Project
-from bigpe.runtime.rating import question_of
-from bigpe.runtime.run_reader import RunReader
-from bigpe.runtime.viewer.rate import RatePages, Rater
-from bigpe.runtime.viewer.web import LocalServer
-from bigpe.services.store import Store
-from bigpe.services.values import digest
+from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.rating import question_of
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.reader import RunReader
+from bigpe.runtime.viewer.pages.rate import RatePages, Rater
+from bigpe.runtime.viewer.server import LocalServer
+from bigpe.services.core.values import digest
+from bigpe.services.store.database import Store
 from bigpe.testing.runs import open_fake_evaluated, run_fake
 
 ROOT = Path(__file__).resolve().parents[2]

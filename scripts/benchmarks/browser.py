@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright
 
-from bigpe.runtime.project import Project
+from bigpe.runtime.project.paths import Project
 from bigpe.runtime.viewer.app import RunPages
-from bigpe.runtime.viewer.web import LocalServer
-from bigpe.services.store import Store
+from bigpe.runtime.viewer.server import LocalServer
+from bigpe.services.store.database import Store
 
 PATIENCE_S = 240.0
 """How long a page may take on a machine that does much else."""

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from autogen_core import SingleThreadedAgentRuntime
 
-from bigpe.agents.campaign import Campaign
-from bigpe.agents.journal import Journal
-from bigpe.agents.messages import Message, start_run
-from bigpe.agents.snapshots import fold_version
-from bigpe.runtime.history import COORDINATOR
-from bigpe.services.store import Store
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.campaign.snapshot import fold_version
+from bigpe.agents.messages.core import Message, start_run
+from bigpe.runtime.transcript.replay import COORDINATOR
+from bigpe.services.store.database import Store
 from bigpe.testing.campaigns import answer_anew, plan
 from bigpe.testing.runs import run_fake
 

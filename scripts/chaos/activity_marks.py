@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigpe.services.values import digest
+from bigpe.services.core.values import digest
 
 MARKS_ENV = "BIGPE_TEST_MARKS"
 """Names the file that models in processes of their own write their marks to."""
@@ -85,7 +85,7 @@ def effect_key(kind: str, request: Any) -> str:
 
 
 class MarkedBackend:
-    """A backend of `bigpe.services.worker` that marks its calls."""
+    """A backend of `bigpe.services.processes.worker_main` that marks its calls."""
 
     def __init__(self, backend: Any, state: str, keys: Callable[[Any], list[str]]) -> None:
         self._backend = backend
@@ -101,7 +101,7 @@ class MarkedBackend:
 
 
 def renderer(config: Any) -> MarkedBackend:
-    from bigpe.services.diffusers_backend import open_backend
+    from bigpe.services.render.diffusers_process import open_backend
 
     return MarkedBackend(
         open_backend(config), "render", lambda payload: [render_key(i) for i in payload["items"]]
@@ -109,7 +109,7 @@ def renderer(config: Any) -> MarkedBackend:
 
 
 def scorer(config: Any) -> MarkedBackend:
-    from bigpe.services.clip_family import open_backend
+    from bigpe.services.score.clip.process import open_backend
 
     return MarkedBackend(
         open_backend(config), "score", lambda payload: [score_key(i) for i in payload["items"]]
@@ -117,7 +117,7 @@ def scorer(config: Any) -> MarkedBackend:
 
 
 def language_model(config: Any) -> MarkedBackend:
-    from bigpe.services.smollm_backend import open_backend
+    from bigpe.services.llm.smollm_process import open_backend
 
     def keys(payload: Any) -> list[str]:
         turns = [(one["role"], one["content"]) for one in payload["messages"]]

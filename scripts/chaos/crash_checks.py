@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bigpe.runtime.garbage import sweep
-from bigpe.runtime.history import replayed_campaign
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
-from bigpe.services.store import Store
+from bigpe.runtime.project.garbage_collection import sweep
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.database import Store
 from chaos.activity_marks import effect_key, read_marks
 from chaos.next_release import ROWS, THIS_VERSION
 

@@ -26,13 +26,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from autogen_core import SingleThreadedAgentRuntime
 from autogen_core.models import CreateResult, LLMMessage
 
-from bigpe.agents.journal import Journal
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services import embedded_llm, migrations, render, score
-from bigpe.services.blobs import BlobStore
-from bigpe.services.store import Params, Statement, Store, many
-from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.agents.actors.journal import Journal
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.services.llm import embedded_client
+from bigpe.services.render import service as render
+from bigpe.services.score import service as score
+from bigpe.services.store import migrations
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.database import Params, Statement, Store, many
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import NO_WAIT
 from chaos import activity_marks as marking
@@ -199,7 +202,7 @@ def perform(job: Job) -> None:
         os.environ[MARKS_ENV] = job["marks"]
         render.BACKEND = "chaos.activity_marks:renderer"
         score.BACKEND = "chaos.activity_marks:scorer"
-        embedded_llm.BACKEND = "chaos.activity_marks:language_model"
+        embedded_client.BACKEND = "chaos.activity_marks:language_model"
     _mark_commits(marks, lose=job["sabotage"] == "loses")
     _mark_publishing(marks)
     _mark_migration(marks)

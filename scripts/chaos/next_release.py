@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from bigpe.services import migrations
+from bigpe.services.store import migrations
 
 ROWS = 300_000
 """That the new step adds: enough for it to be killed in its midst."""

@@ -1,4 +1,4 @@
-"""Write the packaged prompt sets: prompts/naive_world.txt and prompts/professional.jsonl.
+"""Write the packaged prompt sets: prompts/data/naive_world.txt and prompts/data/professional.jsonl.
 
     python scripts embedded_world.make_prompt_sets
 

@@ -12,8 +12,8 @@ import random
 from functools import cache
 from typing import Any, NamedTuple
 
-from bigpe.agents.terms import words
-from bigpe.services.values import digest
+from bigpe.agents.evidence.terms import words
+from bigpe.services.core.values import digest
 from embedded_world.embedded import world
 
 POINTS = 0.05

@@ -27,17 +27,17 @@ from typing import Any, NamedTuple
 from benchmarks.figures import say
 from PIL import Image
 
-from bigpe.agents.intervals import PairedSummary, paired_summary
-from bigpe.agents.pool import PoolRow
-from bigpe.runtime.comparison import Compared, Evaluation
-from bigpe.runtime.evaluate import Settings, evaluate
-from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
-from bigpe.runtime.evaluation import Row
-from bigpe.runtime.evaluation_views import markdown
-from bigpe.runtime.project import Project
-from bigpe.runtime.selection import Selection, select_best, shortlist
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
+from bigpe.agents.bandit.pool import PoolRow
+from bigpe.agents.statistics.intervals import PairedSummary, paired_summary
+from bigpe.runtime.evaluation.compare import Compared, Evaluation
+from bigpe.runtime.evaluation.measure import Row
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_evaluated
+from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.report import markdown
+from bigpe.runtime.evaluation.selection import Selection, select_best, shortlist
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.store.blobs import BlobStore
 from embedded_world.embedded import world
 from embedded_world.embedded.attributes import GROUPS
 from embedded_world.embedded.reader_stage import Reader

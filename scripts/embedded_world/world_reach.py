@@ -23,17 +23,17 @@ from benchmarks.figures import say
 from peers.bench_peers import base_config
 from peers.task import SEEDS, Bench, load_task
 
-from bigpe.agents.agreement import rank_correlation
-from bigpe.agents.intervals import mean_interval
-from bigpe.agents.moments import mean
-from bigpe.agents.terms import contains_term
-from bigpe.runtime.evaluation import Treatment, gains_by_prompt, measure
-from bigpe.runtime.experiment_cells import newest, read_cells
-from bigpe.runtime.experiment_tables import BEST
-from bigpe.runtime.project import Project
-from bigpe.runtime.stack import Services, open_services
-from bigpe.services.effects import Effects
-from bigpe.services.store import Store
+from bigpe.agents.evidence.terms import contains_term
+from bigpe.agents.statistics.agreement import rank_correlation
+from bigpe.agents.statistics.intervals import mean_interval
+from bigpe.agents.statistics.moments import mean
+from bigpe.runtime.evaluation.measure import Treatment, gains_by_prompt, measure
+from bigpe.runtime.experiments.cells import newest, read_cells
+from bigpe.runtime.experiments.report.tables import BEST
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.services import Services, open_services
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 from embedded_world.embedded import world
 from embedded_world.world_truth import effects
 

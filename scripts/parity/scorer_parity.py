@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_checkpoints import convert_checkpoint
-from bigpe.services.clip_family import ClipBackend
-from bigpe.services.hpsv2_environment import PACKAGE, make_environment
-from bigpe.services.hpsv2_package import Hpsv2PackageScorer
-from bigpe.services.official_scorers import OFFICIAL
-from bigpe.services.score import ScoreConfig
-from bigpe.services.values import ScoreRequest
+from bigpe.services.core.values import ScoreRequest
+from bigpe.services.score.clip.checkpoints import convert_checkpoint
+from bigpe.services.score.clip.process import ClipBackend
+from bigpe.services.score.hpsv2.environment import PACKAGE, make_environment
+from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
+from bigpe.services.score.published_scorers import OFFICIAL
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.store.blobs import BlobStore
 from parity import open_clip_toy as toy
 from parity.vit_h import random_vit_h
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from bigpe.agents.evidence import Pair, tabulate
-from bigpe.agents.rewriting import rewrite
+from bigpe.agents.evidence.mixed_model import Pair, tabulate
+from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.prompts.library import professional_prompts
-from bigpe.runtime.stack import Services
-from bigpe.services.values import (
+from bigpe.runtime.run.services import Services
+from bigpe.services.core.values import (
     Instruction,
     LlmUsage,
     RenderRequest,

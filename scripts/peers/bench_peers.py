@@ -25,26 +25,26 @@ from pathlib import Path
 from benchmarks.figures import say
 
 import bigpe
-from bigpe.agents.campaign_plan import RULES as SEARCH_RULES
-from bigpe.runtime.config import BigpeConfig, load_config
-from bigpe.runtime.experiment_cells import Cell, append_cell, read_cells
-from bigpe.runtime.experiment_plots import gains_svg
-from bigpe.runtime.experiment_tables import (
+from bigpe.agents.messages.plan import RULES as SEARCH_RULES
+from bigpe.runtime.experiments.cells import Cell, append_cell, read_cells
+from bigpe.runtime.experiments.report.plots import gains_svg
+from bigpe.runtime.experiments.report.tables import (
     BEST,
     ExperimentTable,
     csv_text,
     markdown,
     tabulate_cells,
 )
-from bigpe.runtime.experiments import commit_of
-from bigpe.runtime.lending import Stopwatches, open_models
-from bigpe.runtime.plan import seed_instructions
-from bigpe.runtime.project import Project
-from bigpe.runtime.stack import Services, open_services
-from bigpe.services.effects import Effects
-from bigpe.services.held_out import SplitMemo
-from bigpe.services.store import Store
-from bigpe.services.values import digest
+from bigpe.runtime.experiments.runner import commit_of
+from bigpe.runtime.experiments.shared_models import Stopwatches, open_models
+from bigpe.runtime.project.config import BigpeConfig, load_config
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.run.services import Services, open_services
+from bigpe.services.core.values import digest
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
+from bigpe.services.store.held_out import SplitMemo
 from peers import curves
 from peers.arena import Arena
 from peers.judge import best_of_n, heldout

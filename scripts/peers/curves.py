@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bigpe.agents.intervals import Interval, mean_interval
-from bigpe.agents.moments import mean
-from bigpe.runtime import experiment_tables, formatting
-from bigpe.runtime.experiment_cells import Cell, newest
-from bigpe.runtime.experiment_contrasts import differences
+from bigpe.agents.statistics.intervals import Interval, mean_interval
+from bigpe.agents.statistics.moments import mean
+from bigpe.runtime import formatting
+from bigpe.runtime.experiments.cells import Cell, newest
+from bigpe.runtime.experiments.report import tables
+from bigpe.runtime.experiments.report.contrasts import differences
 
 POINTS = "score x 100"
 NAMES = {
@@ -44,7 +45,7 @@ def gains_of(cells: Sequence[Cell]) -> Curves:
     """Each run's mean held-out gain."""
     found: Curves = defaultdict(dict)
     for cell in newest(cells):
-        gains = list(cell.gains[experiment_tables.BEST].values())
+        gains = list(cell.gains[tables.BEST].values())
         found[cell.series, cell.budget][cell.seed] = 100 * mean(gains)
     return dict(found)
 

@@ -23,7 +23,7 @@ from benchmarks.figures import say
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from bigpe.agents.sequential import FIRST_LOOK, sequence_bounds
+from bigpe.agents.statistics.confidence_sequence import FIRST_LOOK, sequence_bounds
 
 ROOT = Path(__file__).resolve().parents[2]
 GAINS = ROOT / "tests/golden/embedded_gains.json"

@@ -25,8 +25,8 @@ from benchmarks.figures import say
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from bigpe.agents import detectors
-from bigpe.agents import diagnostics as d
+from bigpe.agents.diagnostics import faults as d
+from bigpe.agents.statistics import change_detection
 
 ROUNDS, BATCH, AT, WITHIN = 100, 5, 50, 30
 SPREAD_OF_ARMS = 0.7
@@ -108,14 +108,14 @@ def sums_of(fault: str, rng: np.random.Generator, runs: int, changed: bool) -> A
         case "degradation":
             found = bandit(rng, runs, fall=math.sqrt(BATCH) if changed else 0.0)
             steps = d.degradation_steps(found.means, found.squares, found.arms, counts)
-            return detectors.cusum(steps) / d.ARM_LIMIT
+            return change_detection.cusum(steps) / d.ARM_LIMIT
         case "high variance":
             found = bandit(rng, runs, scale=2.0 if changed else 1.0)
             steps = d.variance_steps(found.squares, counts - 1)
-            return detectors.cusum(steps) / d.SPREAD_LIMIT
+            return change_detection.cusum(steps) / d.SPREAD_LIMIT
         case "diversity":
             values = rng.normal(0.5, 0.1, (runs, ROUNDS)) - (0.1 * late if changed else 0.0)
-            sums = detectors.newest_sums(d.novelty_steps(values))
+            sums = change_detection.newest_sums(d.novelty_steps(values))
             return sums / (d.NOVELTY_LIMIT * d.early_factors(ROUNDS))
         case "truncation" | "failures":
             usual, raised, limit = (
@@ -126,8 +126,8 @@ def sums_of(fault: str, rng: np.random.Generator, runs: int, changed: bool) -> A
             deviation = math.sqrt(usual * (1 - usual) / BATCH)
             share = np.where(late & changed, usual + deviation, usual)
             hits = rng.binomial(BATCH, np.broadcast_to(share, (runs, ROUNDS))).astype(float)
-            steps = detectors.share_steps(hits, counts, usual, raised)
-            return detectors.newest_sums(steps) / limit
+            steps = change_detection.share_steps(hits, counts, usual, raised)
+            return change_detection.newest_sums(steps) / limit
         case _:
             rises = rng.random((runs, ROUNDS)) < np.where(late & changed, 0.0, PROGRESS)
             stale = d.stale_rounds(np.cumsum(rises, axis=1).astype(float))

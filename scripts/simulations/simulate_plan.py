@@ -21,7 +21,7 @@ from benchmarks.figures import say
 from numpy.typing import NDArray
 from scipy.stats import binomtest, ttest_1samp
 
-from bigpe.agents.power import power, prompts_needed, spread_parts
+from bigpe.agents.statistics.power import power, prompts_needed, spread_parts
 from simulations.simulate_coverage import distributions
 
 EFFECT, WANTED = 0.5, 0.8

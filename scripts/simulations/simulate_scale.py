@@ -32,10 +32,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pictures
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.remote import RemoteRenderer, RemoteScorer
-from bigpe.services.store import Store
-from bigpe.services.values import Image, Json, RenderRequest, ScoreRequest
+from bigpe.services.core.values import Image, Json, RenderRequest, ScoreRequest
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.database import Store
+from bigpe.services.workers.remote_backends import RemoteRenderer, RemoteScorer
 
 MESSAGES_PER_PICTURE = 4
 """RenderRequested, ImageRendered, ScoreRequested, ImageScored."""

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 
 from embedded_world.modelled_pictures import score, worth
 
-from bigpe.agents import campaign as campaigns
-from bigpe.agents import clause_plan, proposing
-from bigpe.agents.campaign import Campaign
-from bigpe.agents.intervals import mean_interval
-from bigpe.agents.messages import (
+from bigpe.agents.actors.modifier import RETRIEVED
+from bigpe.agents.bandit.pool import Pool
+from bigpe.agents.campaign import campaign as campaigns
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.messages.core import (
     CritiqueRequested,
     Gradient,
     GradientsComputed,
@@ -45,18 +45,18 @@ from bigpe.agents.messages import (
     Rewritten,
     start_run,
 )
-from bigpe.agents.modifier import RETRIEVED
-from bigpe.agents.moments import mean
-from bigpe.agents.pool import Pool
-from bigpe.agents.wording import compose, focus_rows
+from bigpe.agents.reasoning.evidence_worded import clause_plan, instruction
+from bigpe.agents.reasoning.evidence_worded.gradient import compose, focus_rows
+from bigpe.agents.statistics.intervals import mean_interval
+from bigpe.agents.statistics.moments import mean
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime import formatting
-from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.plan import make_plan, naive_set, seed_instructions
-from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.library import NoPrompts, SearchedPrompts, deduplicate, fts_query
-from bigpe.services.llm import LlmAnswer, LlmRequest
-from bigpe.services.values import Instruction, derive_seed, digest
+from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.run.plan import make_plan, naive_set, seed_instructions
+from bigpe.services.core.errors import UnusableAnswerError
+from bigpe.services.core.values import Instruction, derive_seed, digest
+from bigpe.services.llm.service import LlmAnswer, LlmRequest
+from bigpe.services.prompt_data.library import NoPrompts, SearchedPrompts, deduplicate, fts_query
 
 KEPT = 0.93
 """Chance that a rewrite takes over a clause of the instruction."""
@@ -166,7 +166,7 @@ class World:
         living = list(message.living)
         for index, gradient in enumerate(message.gradients):
             query = " ".join([gradient.improvement, *message.batch])
-            asked = proposing.propose(
+            asked = instruction.propose(
                 Silent(),
                 gradient,
                 message.rows,
@@ -178,7 +178,7 @@ class World:
                 seed=derive_seed(message.seed, index),
             )
             outcome = _now(asked)
-            if isinstance(outcome, proposing.Proposal):
+            if isinstance(outcome, instruction.Proposal):
                 living.append(outcome.instruction)
                 proposals.append(
                     ProposedInstruction(

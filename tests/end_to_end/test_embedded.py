@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bigpe.runtime.project import Project
+from bigpe.runtime.project.paths import Project
 from bigpe.testing.runs import transcript
 
 LATEST_S = 240.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.fake_cli import start
 
-from bigpe.services.errors import StoreError
+from bigpe.services.core.errors import StoreError
 from bigpe.testing.runs import repeated_calls, run_fake, transcript
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from support.paths import ROOT
 
-from bigpe.runtime.published import Models, Published, Training, write_published
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.runtime.sharing.published_instruction import Models, Published, Training, write_published
+from bigpe.services.core.values import Exemplar, Instruction
 
 EXAMPLES = ROOT / "docs/examples"
 

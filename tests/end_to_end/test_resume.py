@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support.paths import import_path
 
-from bigpe.agents.messages import PoolChanged
-from bigpe.services.errors import ConfigError, RunLockedError
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.services.core.errors import ConfigError, RunLockedError
 from bigpe.testing.runs import CONFIG, open_fake, repeated_calls, run_fake, transcript
 
 LATEST_S = 240.0

@@ -17,7 +17,7 @@ from PIL import Image as Pictures
 from support.http_llm import FakeServer, says
 from support.paths import ROOT
 
-from bigpe.agents.messages import (
+from bigpe.agents.messages.core import (
     CritiqueRequested,
     GradientsComputed,
     InstructionsProposed,
@@ -25,10 +25,10 @@ from bigpe.agents.messages import (
     PoolChanged,
     StepFailed,
 )
-from bigpe.agents.role_messages import GateDecided, RoleSaid
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
+from bigpe.agents.messages.plugin import GateDecided, RoleSaid
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, messages_of
 

@@ -15,15 +15,15 @@ import pytest
 from support.paths import import_path
 from support.plugin_packages import installed
 
-from bigpe.agents.messages import PoolChanged
-from bigpe.agents.role_messages import GateDecided, RoleReported, RoleSaid
-from bigpe.services.errors import ConfigError
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.agents.messages.plugin import GateDecided, RoleReported, RoleSaid
+from bigpe.services.core.errors import ConfigError
 from bigpe.testing.runs import CONFIG, messages_of, open_fake, run_fake, transcript
 
 LATEST_S = 240.0
 CODE = '''
 from bigpe.agents.plugins import *
-from bigpe.services.llm import LlmRequest, Turn
+from bigpe.services.llm.service import LlmRequest, Turn
 
 async def said(role, text):
     request = LlmRequest(turns=(Turn(role="user", text=text),), seed=0, temperature=0, max_tokens=9)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
+from bigpe.runtime.project.paths import Project
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer
 from bigpe.testing.runs import CONFIG, run_fake, transcript
 

@@ -42,8 +42,8 @@ main()
 """
 """The command in a process of its own that gets a SIGINT wherever `place`s are called."""
 
-OPENING = "bigpe.services.store:Store.__aenter__"
-LOADING = "bigpe.services.serving:WorkerEndpoint.open"
+OPENING = "bigpe.services.store.database:Store.__aenter__"
+LOADING = "bigpe.services.workers.endpoint:WorkerEndpoint.open"
 STARTING = "uvicorn.lifespan.on:LifespanOn.startup"
 ENDING = "uvicorn.lifespan.on:LifespanOn.shutdown"
 ADDRESS = re.compile(r'http://[^\s"]+')

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bigpe.agents.messages import ArmPulled
+from bigpe.agents.messages.core import ArmPulled
 from bigpe.runtime.cli import cli
 from bigpe.testing.runs import CONFIG, open_fake, run_fake
 

@@ -13,11 +13,11 @@ from benchmarks.browser import PATIENCE_S, ask, pages_of, tab
 from playwright.async_api import expect
 from support.hostile_run import ATTACKS, EVIL, poison
 
-from bigpe.agents.messages import LlmTurn
-from bigpe.runtime.evaluate import Settings, evaluate
-from bigpe.runtime.viewer.told import points
-from bigpe.services.store import Statement, Store, many
-from bigpe.services.values import Instruction
+from bigpe.agents.messages.core import LlmTurn
+from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.viewer.filters import points
+from bigpe.services.core.values import Instruction
+from bigpe.services.store.database import Statement, Store, many
 from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 expect.set_options(timeout=1000 * PATIENCE_S)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from benchmarks.browser import pages_of
 
-from bigpe.agents.messages import ArmPulled, InstructionsProposed, PoolChanged, RunStarted
-from bigpe.runtime.viewer.told import points, score
-from bigpe.services.values import Instruction
+from bigpe.agents.messages.core import ArmPulled, InstructionsProposed, PoolChanged, RunStarted
+from bigpe.runtime.viewer.filters import points, score
+from bigpe.services.core.values import Instruction
 from bigpe.testing.runs import messages_of, run_fake
 
 CONFIG = {"run": {"rounds": 12, "batch_size": 5, "pilot_prompts": 3, "seed": 5}}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.paths import import_path
 
-from bigpe.services.errors import StoreError
+from bigpe.services.core.errors import StoreError
 from bigpe.testing.runs import CONFIG, open_fake, run_fake, transcript
 
 SMALL = {"run": {**CONFIG["run"], "rounds": 4}}
@@ -23,8 +23,8 @@ LATEST_S = 240.0
 READS = """
 import asyncio, sys
 from pathlib import Path
-from bigpe.services.paging import page
-from bigpe.services.store import Store
+from bigpe.services.store.paging import page
+from bigpe.services.store.database import Store
 
 async def main():
     async with Store(Path(sys.argv[1]), read_only=True) as store:
@@ -102,7 +102,7 @@ async def test_a_reader_that_stays_costs_room_only_while_it_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forgotten `sqlite3` shell in a transaction, say."""
-    monkeypatch.setattr("bigpe.services.store.WAL_KEPT_BYTES", 200_000)
+    monkeypatch.setattr("bigpe.services.store.database.WAL_KEPT_BYTES", 200_000)
     sizes: list[int] = []
     async with open_fake(tmp_path, {"run": {**CONFIG["run"], "rounds": 30}}) as session:
         shell = start(HOLDS, str(tmp_path / "bigpe.db"), "BEGIN")
@@ -136,7 +136,7 @@ async def test_a_lock_that_is_freed_in_time_is_waited_for(tmp_path: Path) -> Non
 async def test_a_lock_that_stays_stops_the_run_which_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigpe.services.store.BUSY_TIMEOUT_MS", 200)
+    monkeypatch.setattr("bigpe.services.store.database.BUSY_TIMEOUT_MS", 200)
     await run_fake(tmp_path / "alone", SMALL)
     folder = tmp_path / "p"
     holder: subprocess.Popen[str] | None = None

@@ -16,9 +16,9 @@ import pytest
 from chaos.next_release import ROWS, THIS_VERSION, next_release
 from support.paths import import_path
 
-from bigpe.services import migrations
-from bigpe.services.errors import ForeignDatabaseError, StoreError
-from bigpe.services.store import Store
+from bigpe.services.core.errors import ForeignDatabaseError, StoreError
+from bigpe.services.store import migrations
+from bigpe.services.store.database import Store
 from bigpe.testing.runs import open_fake, run_fake, transcript
 
 RUN: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.paths import ROOT
 
-from bigpe.services.fingerprints import folder_fingerprint
+from bigpe.services.models.fingerprints import folder_fingerprint
 
 EMBEDDED = ROOT / "services/embedded"
 LINES = (ROOT / "docs/figures/embedded.jsonl").read_text("utf-8").splitlines()

@@ -10,10 +10,10 @@ import pytest
 from peers.bench_peers import write_table
 from support.paths import ROOT
 
-from bigpe.runtime.experiment_cells import read_cells
-from bigpe.runtime.experiment_contrasts import contrasts, trends
-from bigpe.runtime.experiment_grids import EXPERIMENTS
-from bigpe.runtime.experiment_tables import csv_text, markdown, tabulate_cells
+from bigpe.runtime.experiments.cells import read_cells
+from bigpe.runtime.experiments.grids import EXPERIMENTS
+from bigpe.runtime.experiments.report.contrasts import contrasts, trends
+from bigpe.runtime.experiments.report.tables import csv_text, markdown, tabulate_cells
 
 RESULTS = ROOT / "docs" / "results"
 RUN = [name for name in EXPERIMENTS if (RESULTS / "cells" / f"{name}.jsonl").exists()]

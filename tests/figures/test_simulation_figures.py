@@ -10,7 +10,7 @@ import pytest
 from simulations import simulate_coverage, simulate_diagnostics, simulate_plan
 from support.paths import ROOT
 
-from bigpe.agents.sequential import FIRST_LOOK
+from bigpe.agents.statistics.confidence_sequence import FIRST_LOOK
 
 NOMINAL = 0.95
 OUTSIDE = "out of reach"

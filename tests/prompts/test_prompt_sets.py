@@ -10,7 +10,7 @@ import pytest
 from support.world_terms import UTILITY, WORLD, matcher
 
 from bigpe.prompts.library import naive_prompts, professional_prompts
-from bigpe.services.splits import normal_form
+from bigpe.services.prompt_data.splits import normal_form
 
 PROFESSIONAL = [prompt.text for prompt in professional_prompts()]
 

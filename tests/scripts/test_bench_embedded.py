@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.bench_embedded import demo_figures
 from embedded_world.embedded.demo_runs import Judged, judged
 
-from bigpe.runtime.comparison import Compared
-from bigpe.runtime.evaluate import Settings, evaluate
+from bigpe.runtime.evaluation.compare import Compared
+from bigpe.runtime.evaluation.pipeline import Settings, evaluate
 from bigpe.testing.runs import open_fake_evaluated, run_fake
 
 

@@ -9,11 +9,11 @@ from benchmarks.bench_store import RESUMES, no_evidence
 from benchmarks.bench_viewer import later
 from benchmarks.long_history import RUN, fold_of
 
-from bigpe.agents.campaign import Campaign
+from bigpe.agents.campaign.campaign import Campaign
 
 
 def test_a_long_history_has_rounds_left_for_every_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.agents.rounds.tabulate", no_evidence)
+    monkeypatch.setattr("bigpe.agents.campaign.round.tabulate", no_evidence)
     fold = fold_of(RUN["rounds"])
     campaign = Campaign.restore(fold.snapshot)
     for message in fold.heard:

@@ -25,16 +25,16 @@ from peers.task import METHOD_RULES, SEEDS, bench_file, load_task
 from support.builders import experiment_cell
 from support.llm_stubs import ScriptedAsks
 
-from bigpe.runtime.config import check_config
-from bigpe.runtime.experiment_cells import Cell
-from bigpe.runtime.experiment_tables import BEST
-from bigpe.runtime.lending import Models, Stopwatches, lend
-from bigpe.runtime.project import Project
-from bigpe.runtime.stack import Services, open_services
-from bigpe.services.blobs import BlobStore
-from bigpe.services.effects import Effects
-from bigpe.services.splits import split
-from bigpe.services.store import Store
+from bigpe.runtime.experiments.cells import Cell
+from bigpe.runtime.experiments.report.tables import BEST
+from bigpe.runtime.experiments.shared_models import Models, Stopwatches, lend
+from bigpe.runtime.project.config import check_config
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.services import Services, open_services
+from bigpe.services.prompt_data.splits import split
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 STUB = "race_stub.py"

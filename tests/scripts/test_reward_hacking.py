@@ -12,9 +12,9 @@ import pytest
 from embedded_world import reward_hacking
 from embedded_world.embedded.reader_stage import Reader
 
-from bigpe.agents.terms import subject_kept
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
+from bigpe.agents.evidence.terms import subject_kept
+from bigpe.runtime.project.paths import Project
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeScorer
 from bigpe.testing.runs import open_fake, open_fake_evaluated
 

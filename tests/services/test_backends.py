@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from bigpe.runtime.cli import cli
 from bigpe.services.backends import RENDERERS, SCORERS
-from bigpe.services.render import BuiltinRenderer
-from bigpe.services.score import BuiltinScorer
+from bigpe.services.render.service import BuiltinRenderer
+from bigpe.services.score.service import BuiltinScorer
 
 
 def test_every_built_in_name_has_a_row() -> None:

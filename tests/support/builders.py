@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigpe.agents.evidence import EvidenceRow
-from bigpe.runtime.experiment_cells import Cell
-from bigpe.runtime.experiment_tables import BEST
+from bigpe.agents.evidence.mixed_model import EvidenceRow
+from bigpe.runtime.experiments.cells import Cell
+from bigpe.runtime.experiments.report.tables import BEST
 
 
 def evidence_row(term: str, effect: float, id: str = "E1", **fields: Any) -> EvidenceRow:

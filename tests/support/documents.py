@@ -15,7 +15,7 @@ from pathlib import Path
 
 from docs_site.blocks import Block
 
-from bigpe.runtime.config import check_config
+from bigpe.runtime.project.config import check_config
 from support.local_servers import STAND_INS
 
 SERVERS = re.compile(r"bigpe (view|rate|serve)\b(?!.*--report)")

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.runtime.cli import main
-from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import RenderError
-from bigpe.services.values import Image, RenderRequest
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_evaluated
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.errors import RenderError
+from bigpe.services.core.values import Image, RenderRequest
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import NO_WAIT
 from support.paths import import_path
@@ -150,6 +150,6 @@ if __name__ == "__main__":
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
     Session.open = _open_on_fakes
-    commands: Any = import_module("bigpe.runtime.cli.evaluate")
+    commands: Any = import_module("bigpe.runtime.cli.results.evaluate")
     commands.open_evaluated = _open_evaluated_on_fakes
     main()

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.values import RenderRequest, ScoreRequest
+from bigpe.services.core.values import RenderRequest, ScoreRequest
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fake_images import FakeRenderer, FakeScorer
 
 FAULT = "BIGPE_TEST_FAULT"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bigpe.agents.messages import (
+from bigpe.agents.messages.core import (
     ArmPulled,
     GradientsComputed,
     ImageRendered,
@@ -18,10 +18,10 @@ from bigpe.agents.messages import (
     RunStarted,
     StepFailed,
 )
-from bigpe.runtime.project import Project
-from bigpe.runtime.run_reader import first_message
-from bigpe.services.store import Params, Store, many
-from bigpe.services.values import Instruction
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.reader import first_message
+from bigpe.services.core.values import Instruction
+from bigpe.services.store.database import Params, Store, many
 
 ATTACKS = (
     "<script>window.hacked=1</script>",

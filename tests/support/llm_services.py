@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.effects import Effects
-from bigpe.services.llm import LlmConfig, LlmRequest, LlmService, Turn, load_client
-from bigpe.services.store import Store
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 
 PROVIDER = "autogen_ext.models.openai.OpenAIChatCompletionClient"
 ABILITIES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bigpe.services.llm import LlmRequest, Turn
-from bigpe.services.values import LlmAnswer, LlmUsage
+from bigpe.services.core.values import LlmAnswer, LlmUsage
+from bigpe.services.llm.service import LlmRequest, Turn
 
 Line = str | Exception | Callable[[LlmRequest], str]
 

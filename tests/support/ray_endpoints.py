@@ -7,11 +7,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.errors import ConfigError
-from bigpe.services.render import RenderConfig
-from bigpe.services.score import ScoreConfig
-from bigpe.services.serving import RecentBlobs, WorkerEndpoint, render_endpoint, score_endpoint
-from bigpe.services.values import RenderRequest
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import RenderRequest
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.workers.endpoint import (
+    RecentBlobs,
+    WorkerEndpoint,
+    render_endpoint,
+    score_endpoint,
+)
 from bigpe.testing.fakes import FakeRenderer, FakeScorer
 
 

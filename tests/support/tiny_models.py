@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bigpe.services import errors
+from bigpe.services.core import errors
 from support.paths import import_path
 
 TEST_ENV = {"PYTHONPATH": import_path(), "OMP_NUM_THREADS": "1"}
@@ -92,7 +92,7 @@ def make_pipeline(folder: Path, *, broken: float | None = None) -> Path:
     )
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    from bigpe.services import embedded
+    from bigpe.services.models import embedded
 
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(embedded.pipeline_path() / "tokenizer")
@@ -144,7 +144,7 @@ def make_scorer(folder: Path, **preprocess: Any) -> Path:
     import torch
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-    from bigpe.services import embedded
+    from bigpe.services.models import embedded
 
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(embedded.scorer_path())

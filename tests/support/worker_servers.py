@@ -11,10 +11,15 @@ from typing import Any
 
 import uvicorn
 
-from bigpe.runtime.serve import make_app
-from bigpe.services.render import RenderConfig
-from bigpe.services.score import ScoreConfig
-from bigpe.services.serving import RecentBlobs, WorkerEndpoint, render_endpoint, score_endpoint
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.workers.endpoint import (
+    RecentBlobs,
+    WorkerEndpoint,
+    render_endpoint,
+    score_endpoint,
+)
+from bigpe.services.workers.http_app import make_app
 from bigpe.testing.fakes import FakeRenderer, FakeScorer
 
 TOKEN = "a-token-of-the-tests-8f2c1e"

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bigpe.runtime.comparison import Compared, Evaluation
+from bigpe.runtime.evaluation.compare import Compared, Evaluation
 
 
 class Judged(NamedTuple):

@@ -15,10 +15,16 @@ from autogen_core import (
     message_handler,
 )
 
-from bigpe.agents.journal import Journal
-from bigpe.agents.messages import ImageScored, Message, RenderRequested, StepFailed, StopRequested
-from bigpe.agents.role import Role, UnhandledMessageError
-from bigpe.services.errors import (
+from bigpe.agents.actors.base import Role, UnhandledMessageError
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.messages.core import (
+    ImageScored,
+    Message,
+    RenderRequested,
+    StepFailed,
+    StopRequested,
+)
+from bigpe.services.core.errors import (
     GivenUpError,
     LostWorkerError,
     RenderError,
@@ -27,8 +33,8 @@ from bigpe.services.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
-from bigpe.services.retrying import RetryRule
-from bigpe.services.store import Store
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.store.database import Store
 
 NO_WAIT = RetryRule(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)
 Work = Callable[[RenderRequested], Awaitable[Sequence[Message]]]

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from autogen_core import MessageContext, SingleThreadedAgentRuntime, message_handler
 
-from bigpe.agents.journal import Journal
-from bigpe.agents.messages import Message, RenderRequested, StopRequested
-from bigpe.agents.role import Role
-from bigpe.services.errors import StoreError
-from bigpe.services.paging import page
-from bigpe.services.store import Statement, Store
+from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.messages.core import Message, RenderRequested, StopRequested
+from bigpe.services.core.errors import StoreError
+from bigpe.services.store.database import Statement, Store
+from bigpe.services.store.paging import page
 
 STEPS = 40
 
@@ -154,7 +154,7 @@ async def test_steps_wait_when_too_much_waits_to_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = STEPS // 2
-    monkeypatch.setattr("bigpe.agents.outbox.MAX_WAITING", most)
+    monkeypatch.setattr("bigpe.agents.actors.outbox.MAX_WAITING", most)
     async with stage(tmp_path, STEPS) as (store, journal, painter, reader):
         store.gate.clear()
         await until(lambda: len(painter.painted) > most)

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bigpe.agents.moments import Gains
-from bigpe.agents.policies import (
+from bigpe.agents.bandit.policies import (
     POLICIES,
     Arm,
     KlUcb,
@@ -27,6 +26,7 @@ from bigpe.agents.policies import (
     make_policy,
     selection_rng,
 )
+from bigpe.agents.statistics.moments import Gains
 
 NAMES = tuple(POLICIES)
 BY_BOUND = ("ucb1", "ucb-tuned", "kl-ucb", "paper", "greedy")

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pools import SCALE, play, seeds
 
-from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.pool import GROWTH, Pool, PoolDelta
-from bigpe.services.values import Instruction
+from bigpe.agents.bandit.policies import PolicyConfig, make_policy, selection_rng
+from bigpe.agents.bandit.pool import GROWTH, Pool, PoolDelta
+from bigpe.services.core.values import Instruction
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
 UCB1 = make_policy(PolicyConfig())

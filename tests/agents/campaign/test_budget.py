@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.budget_account import forecast
-from bigpe.agents.messages import (
+from bigpe.agents.campaign.budget import forecast
+from bigpe.agents.messages.core import (
     CritiqueRequested,
     GradientsComputed,
     InstructionsProposed,
@@ -22,8 +22,8 @@ from bigpe.agents.messages import (
     RunStopped,
     StepFailed,
 )
-from bigpe.agents.usage import RESOURCES, Limits, Prices, Resource, Usage, amount
-from bigpe.services.values import LlmUsage, digest
+from bigpe.agents.messages.usage import RESOURCES, Limits, Prices, Resource, Usage, amount
+from bigpe.services.core.values import LlmUsage, digest
 from bigpe.testing import campaigns
 from bigpe.testing.campaigns import bodies, change, drive, go_on, plan
 

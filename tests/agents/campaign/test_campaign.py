@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.campaign import Campaign
-from bigpe.agents.messages import (
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.messages.core import (
     ArmPulled,
     CritiqueRequested,
     Message,
@@ -115,7 +115,7 @@ def test_a_run_goes_on_from_a_snapshot_as_from_a_replay(
 def test_a_long_run_looks_back_on_its_newest_comparisons_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 12)
+    monkeypatch.setattr("bigpe.agents.evidence.comparison_window.WINDOW", 12)
     campaign, said, _ = drive(plan(rounds=20, concurrency=3), random.Random(3))
     assert campaign.applied == 20 and 12 <= len(campaign.pairs) <= 12 + 3 * 4
     _, other, _ = drive(plan(rounds=20, concurrency=3), random.Random(4))
@@ -136,9 +136,9 @@ RETIRED_BYTES = 1_200
 def test_a_snapshot_grows_by_the_records_of_admitted_instructions_alone(
     monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    monkeypatch.setattr("bigpe.agents.comparisons.WINDOW", 30)
-    monkeypatch.setattr("bigpe.agents.budget_account.REMEMBERED", 100)
-    monkeypatch.setattr("bigpe.agents.rounds.tabulate", lambda *_, **__: ())
+    monkeypatch.setattr("bigpe.agents.evidence.comparison_window.WINDOW", 30)
+    monkeypatch.setattr("bigpe.agents.campaign.budget.REMEMBERED", 100)
+    monkeypatch.setattr("bigpe.agents.campaign.round.tabulate", lambda *_, **__: ())
     campaign, sizes, admitted = Campaign(), dict[int, int](), 0
     wanted = plan(rounds=800, concurrency=2, policy={"name": policy})
     waiting: list[Message] = [start_run("r", wanted)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import bigpe.agents as agents
-import bigpe.agents.campaign as campaign
-import bigpe.agents.snapshots as snapshots
-import bigpe.services.values as values
+import bigpe.agents.campaign.campaign as campaign
+import bigpe.agents.campaign.snapshot as snapshots
+import bigpe.services.core.values as values
 
 
 def tree_of(module: str) -> ast.Module:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.campaign import Campaign
-from bigpe.agents.campaign_plan import CampaignPlan
-from bigpe.agents.messages import (
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.campaign.plugin_state import items_of
+from bigpe.agents.messages.core import (
     CritiqueRequested,
     Gradient,
     GradientsComputed,
@@ -26,8 +26,8 @@ from bigpe.agents.messages import (
     parse_message,
     start_run,
 )
-from bigpe.agents.plugin_state import items_of
-from bigpe.agents.role_messages import (
+from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.agents.messages.plugin import (
     GateDecided,
     GateRule,
     Judgement,
@@ -35,7 +35,7 @@ from bigpe.agents.role_messages import (
     RoleReported,
     RolesChanged,
 )
-from bigpe.services.values import LlmUsage
+from bigpe.services.core.values import LlmUsage
 from bigpe.testing.campaigns import answer, bodies, drive, plan
 
 ONE_CALL = LlmUsage(calls=1, prompt_tokens=10, completion_tokens=5)

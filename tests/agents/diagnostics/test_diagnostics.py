@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.paths import ROOT
 
-from bigpe.agents import detectors
-from bigpe.agents.diagnostics import (
+from bigpe.agents.diagnostics.faults import (
     RoundFacts,
     degradation_steps,
     diagnose,
     novelty_steps,
     variance_steps,
 )
+from bigpe.agents.statistics import change_detection
 
 GOLDEN = ROOT / "docs/figures/diagnostics.jsonl"
 FAULTS = ("stagnation", "degradation", "high variance", "truncation", "diversity", "failures")
@@ -145,13 +145,13 @@ def test_many_histories_at_once_are_as_one_by_one(seed: int) -> None:
     counts = rng.integers(0, 6, shape).astype(float)
     values = np.where(rng.random(shape) < 0.2, math.nan, rng.normal(size=shape))
     statistics: list[Callable[[slice], Any]] = [
-        lambda rows: detectors.cusum(
+        lambda rows: change_detection.cusum(
             degradation_steps(means[rows], squares[rows], arms[rows], counts[rows])
         ),
-        lambda rows: detectors.cusum(
+        lambda rows: change_detection.cusum(
             variance_steps(squares[rows], np.maximum(counts[rows] - 1, 0))
         ),
-        lambda rows: detectors.newest_sums(novelty_steps(values[rows])),
+        lambda rows: change_detection.newest_sums(novelty_steps(values[rows])),
     ]
     for statistic in statistics:
         together = statistic(slice(None))
@@ -163,9 +163,9 @@ def test_many_histories_at_once_are_as_one_by_one(seed: int) -> None:
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=80))
 @settings(deadline=None, derandomize=True, max_examples=40)
 def test_the_newest_sum_is_the_best_of_all_short_ones(values: list[float]) -> None:
-    found = detectors.newest_sums(np.array([values]))[0]
+    found = change_detection.newest_sums(np.array([values]))[0]
     for end in range(1, len(values) + 1):
-        sums = [sum(values[end - k : end]) for k in range(min(end, detectors.NEWEST) + 1)]
+        sums = [sum(values[end - k : end]) for k in range(min(end, change_detection.NEWEST) + 1)]
         assert found[end - 1] == pytest.approx(max(sums), abs=1e-9)
 
 
@@ -177,9 +177,9 @@ def test_scores_are_standard_normal_while_nothing_changes() -> None:
     means = values + arms
     squares = 5 * 0.3**2 * rng.chisquare(4, (400, 60))
     for scores in (
-        detectors.level_scores(values),
-        detectors.arm_scores(means, squares, arms, counts),
-        detectors.spread_scores(squares, counts - 1),
+        change_detection.level_scores(values),
+        change_detection.arm_scores(means, squares, arms, counts),
+        change_detection.spread_scores(squares, counts - 1),
     ):
         said = scores[~np.isnan(scores)]
         assert said.size > 10_000

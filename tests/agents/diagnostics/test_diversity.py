@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.agents.diversity import spread
+from bigpe.agents.diagnostics.text_diversity import spread
 
 VECTOR = st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda v: hypot(*v) > 0.1)
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.work_counters import lines_run
 
-from bigpe.agents.diagnostics import WINDOW
-from bigpe.agents.diversity import Sayings, content, distance
-from bigpe.agents.messages import (
+from bigpe.agents.diagnostics.faults import WINDOW
+from bigpe.agents.diagnostics.round_history import RoundHistory
+from bigpe.agents.diagnostics.text_diversity import Sayings, content, distance
+from bigpe.agents.messages.core import (
     ArmPulled,
     InstructionsProposed,
     Message,
@@ -18,8 +19,7 @@ from bigpe.agents.messages import (
     PoolChanged,
     ProposedInstruction,
 )
-from bigpe.agents.round_facts import RoundHistory
-from bigpe.services.values import Instruction
+from bigpe.services.core.values import Instruction
 
 WORDS = [f"w{i}" for i in range(400)]
 few_words = st.lists(st.sampled_from(WORDS[:6]), max_size=4)

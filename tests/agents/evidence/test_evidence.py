@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from support.work_counters import lines_run, peak_bytes
 
-from bigpe.agents import evidence
-from bigpe.agents.evidence import EvidenceRow, Pair, tabulate
+from bigpe.agents.evidence import mixed_model as evidence
+from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair, tabulate
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
 

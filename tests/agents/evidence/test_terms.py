@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.terms import (
+from bigpe.agents.evidence.terms import (
     STOP_WORDS,
     contains_term,
     subject_kept,

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bigpe.agents.coordinator import Coordinator
-from bigpe.agents.failure_scope import (
-    BatchLost,
-    FailureScope,
-    GradientsLost,
-    ImageLost,
-    PromptLost,
-    ReviewLost,
-    StepLost,
-)
-from bigpe.agents.generator import Generator
-from bigpe.agents.gradient import GradientCalculator
-from bigpe.agents.message_base import COORDINATOR, Message
-from bigpe.agents.messages import (
+from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.coordinator import Coordinator
+from bigpe.agents.actors.generator import Generator
+from bigpe.agents.actors.gradient_calculator import GradientCalculator
+from bigpe.agents.actors.modifier import InstructionModifier
+from bigpe.agents.actors.render_score import RenderWorker, ScoreWorker
+from bigpe.agents.messages.base import COORDINATOR, Message
+from bigpe.agents.messages.core import (
     CritiqueRequested,
     ProposalRequested,
     RenderRequested,
@@ -27,12 +21,18 @@ from bigpe.agents.messages import (
     parse_message,
     routes,
 )
-from bigpe.agents.modifier import InstructionModifier
-from bigpe.agents.role import Role
-from bigpe.agents.role_messages import ReviewRequested
-from bigpe.agents.workers import RenderWorker, ScoreWorker
-from bigpe.runtime.cast import kinds_for
-from bigpe.services.values import Instruction
+from bigpe.agents.messages.failure_scope import (
+    BatchLost,
+    FailureScope,
+    GradientsLost,
+    ImageLost,
+    PromptLost,
+    ReviewLost,
+    StepLost,
+)
+from bigpe.agents.messages.plugin import ReviewRequested
+from bigpe.runtime.run.wiring.actors import kinds_for
+from bigpe.services.core.values import Instruction
 
 ACTORS: dict[str, type[Role]] = {
     COORDINATOR: Coordinator,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from support.plugin_packages import installed
 
-from bigpe.agents.messages import (
+from bigpe.agents.messages.core import (
     GradientsComputed,
     InstructionsProposed,
     Message,
@@ -20,19 +20,19 @@ from bigpe.agents.messages import (
     RunStopped,
     StepFailed,
 )
-from bigpe.agents.role_llm import RoleLlm
-from bigpe.agents.role_messages import GateDecided, RoleReported, RoleSaid
-from bigpe.agents.role_thread import WorkClock
-from bigpe.runtime.config import check_config
-from bigpe.services.errors import ConfigError
-from bigpe.services.llm import LlmRequest, Turn
-from bigpe.services.values import LlmAnswer
+from bigpe.agents.messages.plugin import GateDecided, RoleReported, RoleSaid
+from bigpe.agents.plugins.llm import RoleLlm
+from bigpe.agents.plugins.thread import WorkClock
+from bigpe.runtime.project.config import check_config
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import LlmAnswer
+from bigpe.services.llm.service import LlmRequest, Turn
 from bigpe.testing.runs import CONFIG, messages_of, open_fake, run_fake, transcript
 
 CODE = '''
 import asyncio, threading
 from bigpe.agents.plugins import *
-from bigpe.services.llm import LlmRequest, Turn
+from bigpe.services.llm.service import LlmRequest, Turn
 
 HELD = threading.Event()
 

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.agents.clause_plan import (
+from bigpe.agents.evidence.mixed_model import EvidenceRow, Kind
+from bigpe.agents.evidence.terms import contains_term
+from bigpe.agents.reasoning.constraints import Constraints
+from bigpe.agents.reasoning.evidence_worded.clause_plan import (
     EXPLORED,
     MAX_CLAUSE_WORDS,
     MAX_CLAUSES,
@@ -21,10 +24,7 @@ from bigpe.agents.clause_plan import (
     wanted_terms,
     without_shared_words,
 )
-from bigpe.agents.constraints import Constraints
-from bigpe.agents.evidence import EvidenceRow, Kind
-from bigpe.agents.terms import contains_term
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.services.core.values import Exemplar, Instruction
 
 WORDS = [f"w{n}" for n in range(8)]
 clauses = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)

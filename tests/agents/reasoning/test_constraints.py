@@ -14,25 +14,25 @@ from support.builders import evidence_row
 from support.llm_stubs import ScriptedAsks
 from support.plugin_packages import installed
 
-from bigpe.agents.clause_plan import clauses_of
-from bigpe.agents.constraints import Constraints
-from bigpe.agents.messages import (
+from bigpe.agents.evidence.terms import contains_term
+from bigpe.agents.messages.core import (
     Gradient,
     InstructionsProposed,
     PoolChanged,
     PromptsRewritten,
     parse_message,
 )
-from bigpe.agents.proposing import Proposal, Rejection, propose
-from bigpe.agents.rewriting import rewrite
-from bigpe.agents.terms import contains_term
-from bigpe.runtime.config import BigpeConfig, load_config
-from bigpe.runtime.refine import refine_fully
-from bigpe.runtime.search import Wanted, every
-from bigpe.runtime.session import Session
-from bigpe.services.errors import ConfigError
-from bigpe.services.store import Store
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.agents.reasoning.constraints import Constraints
+from bigpe.agents.reasoning.evidence_worded.clause_plan import clauses_of
+from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, Rejection, propose
+from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.runtime.project.config import BigpeConfig, load_config
+from bigpe.runtime.run.session import Session
+from bigpe.runtime.sharing.refine import refine_fully
+from bigpe.runtime.transcript.search import Wanted, every
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Exemplar, Instruction
+from bigpe.services.store.database import Store
 from bigpe.testing.fakes import FakeLlm
 from bigpe.testing.runs import CONFIG, run_fake
 
@@ -171,7 +171,7 @@ def test_a_run_keeps_to_its_rules(tmp_path: Path) -> None:
 
 
 async def test_refine_keeps_to_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.runtime.refine.load_client", lambda config: FakeLlm())
+    monkeypatch.setattr("bigpe.runtime.sharing.refine.load_client", lambda config: FakeLlm())
     config = BigpeConfig(constraints=Constraints(required=("never said",)))
     hat = Exemplar(naive="a hat", rewrite="a hat, felt")
     shown = Instruction(text="Add details.", exemplars=(hat,))

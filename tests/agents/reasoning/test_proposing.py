@@ -10,19 +10,19 @@ import pytest
 from support.builders import evidence_row
 from support.llm_stubs import ScriptedAsks, said_in
 
-from bigpe.agents.clause_plan import EXPLORED, MAX_CLAUSES, clauses_of
-from bigpe.agents.evidence import EvidenceRow, Pair
-from bigpe.agents.messages import Gradient
-from bigpe.agents.proposing import (
+from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.terms import contains_term
+from bigpe.agents.messages.core import Gradient
+from bigpe.agents.reasoning.evidence_worded.clause_plan import EXPLORED, MAX_CLAUSES, clauses_of
+from bigpe.agents.reasoning.evidence_worded.instruction import (
     CANDIDATES,
     MAX_TEXT_WORDS,
     Proposal,
     Rejection,
     propose,
 )
-from bigpe.agents.terms import contains_term
-from bigpe.services.errors import LlmError, TransientLlmError, UnusableAnswerError
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
+from bigpe.services.core.values import Exemplar, Instruction
 
 GOOD = "Add details, with golden hour, and leave out gravel."
 PARENT = Instruction(

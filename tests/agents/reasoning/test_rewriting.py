@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.llm_stubs import ScriptedAsks, said_in
 
-from bigpe.agents.rewriting import ATTEMPTS, MAX_WORDS, Rewrite, clean, judge, rewrite
-from bigpe.services.errors import LlmError, TransientLlmError, UnusableAnswerError
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.agents.reasoning.rewriting import ATTEMPTS, MAX_WORDS, Rewrite, clean, judge, rewrite
+from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
+from bigpe.services.core.values import Exemplar, Instruction
 
 HAT = Exemplar(naive="a hat on a chair", rewrite="a hat on a chair, felt, dusty")
 LAMP = Exemplar(naive="the lamp", rewrite="the lamp, felt, dusty")

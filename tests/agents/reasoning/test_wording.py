@@ -9,8 +9,8 @@ import pytest
 from support.builders import evidence_row
 from support.llm_stubs import Line, ScriptedAsks, said_in
 
-from bigpe.agents.evidence import EvidenceRow, Pair
-from bigpe.agents.wording import (
+from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.reasoning.evidence_worded.gradient import (
     CANDIDATES,
     WordedGradient,
     citation_holds,
@@ -18,8 +18,8 @@ from bigpe.agents.wording import (
     focus_rows,
     word_gradient,
 )
-from bigpe.services.errors import LlmError, TransientLlmError, UnusableAnswerError
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
+from bigpe.services.core.values import Exemplar, Instruction
 
 
 def pair(rewrite: str, gain: float = 0.01) -> Pair:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bigpe.agents.power import SURE, SpreadParts, power, prompts_needed, spread_parts
+from bigpe.agents.statistics.power import SURE, SpreadParts, power, prompts_needed, spread_parts
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
 

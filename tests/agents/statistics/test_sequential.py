@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from support.paths import ROOT
 
-from bigpe.agents.sequential import (
+from bigpe.agents.statistics.confidence_sequence import (
     FIRST_LOOK,
     PRIOR_VARIANCE,
     mixture_radius,

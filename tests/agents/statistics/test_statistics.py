@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bigpe.agents.agreement import rank_correlation
-from bigpe.agents.intervals import (
+from bigpe.agents.statistics.agreement import rank_correlation
+from bigpe.agents.statistics.intervals import (
     bca_interval,
     mean_interval,
     moderated_interval,
     paired_summary,
     student_quantile,
 )
-from bigpe.agents.moments import ScaleEstimate, mean, pooled_squares
-from bigpe.agents.significance import holm, sign_flip_p
+from bigpe.agents.statistics.moments import ScaleEstimate, mean, pooled_squares
+from bigpe.agents.statistics.significance import holm, sign_flip_p
 
 NORMAL_QUANTILE = 1.959964
 """Half-width of the central 95% of the standard normal."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bigpe.runtime.cli.experiment import experiment
-from bigpe.runtime.experiment_grids import EXPERIMENTS
-from bigpe.services.errors import ConfigError
+from bigpe.runtime.cli.results.experiment import experiment
+from bigpe.runtime.experiments.grids import EXPERIMENTS
+from bigpe.services.core.errors import ConfigError
 
 
 def invoke(*words: object) -> Result:

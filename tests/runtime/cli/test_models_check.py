@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image as Pictures
 
 from bigpe.runtime.cli import cli
-from bigpe.services.errors import DataError
+from bigpe.services.core.errors import DataError
 
 
 def check(*arguments: str | Path) -> Result:

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bigpe.runtime.cli import cli
-from bigpe.runtime.refine import AT_A_TIME, Refiner, refine_each
-from bigpe.services.errors import TransientLlmError
-from bigpe.services.retrying import RetryRule
-from bigpe.services.values import Instruction
+from bigpe.runtime.sharing.refine import AT_A_TIME, Refiner, refine_each
+from bigpe.services.core.errors import TransientLlmError
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.core.values import Instruction
 from bigpe.testing.fakes import FakeLlm
 
 INSTRUCTION = Instruction(text="Name the light.")
@@ -23,7 +23,7 @@ INSTRUCTION = Instruction(text="Name the light.")
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.runtime.refine.load_client", lambda config: FakeLlm())
+    monkeypatch.setattr("bigpe.runtime.sharing.refine.load_client", lambda config: FakeLlm())
 
 
 def refined(*arguments: str, given: str = "") -> Result:

@@ -14,19 +14,19 @@ import pytest
 from PIL import Image as Pictures
 from rich.console import Console
 
-from bigpe.agents.pool import PoolRow
-from bigpe.agents.terms import subject_words, words
-from bigpe.agents.usage import Prices
+from bigpe.agents.bandit.pool import PoolRow
+from bigpe.agents.evidence.terms import subject_words, words
+from bigpe.agents.messages.usage import Prices
 from bigpe.prompts.library import naive_prompts
-from bigpe.runtime.comparison import Evaluation, compare
-from bigpe.runtime.evaluate import Progress, Settings, evaluate
-from bigpe.runtime.evaluation import DISTRACTORS, Treatment, distractors, measure
-from bigpe.runtime.evaluation_views import markdown, sentences, show
-from bigpe.runtime.project import Project
-from bigpe.runtime.selection import select_best, shortlist
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError
-from bigpe.services.values import Exemplar, Instruction, Score, ScoreRequest
+from bigpe.runtime.evaluation.compare import Evaluation, compare
+from bigpe.runtime.evaluation.measure import DISTRACTORS, Treatment, distractors, measure
+from bigpe.runtime.evaluation.pipeline import Progress, Settings, evaluate
+from bigpe.runtime.evaluation.report import markdown, sentences, show
+from bigpe.runtime.evaluation.selection import select_best, shortlist
+from bigpe.runtime.project.paths import Project
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Exemplar, Instruction, Score, ScoreRequest
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fake_images import rng_of
 from bigpe.testing.fakes import FakeScorer
 from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, repeated_calls, run_fake

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bigpe.agents.rewriting import ATTEMPTS
+from bigpe.agents.reasoning.rewriting import ATTEMPTS
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.cli import cli
-from bigpe.runtime.evaluate import Settings, evaluate
-from bigpe.runtime.evaluated_run import EvaluatedRun
-from bigpe.runtime.evaluation_forecast import Calls, forecast
-from bigpe.services.errors import ConfigError
+from bigpe.runtime.evaluation.forecast import Calls, forecast
+from bigpe.runtime.evaluation.open_run import EvaluatedRun
+from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.services.core.errors import ConfigError
 from bigpe.testing.runs import CONFIG, open_fake_evaluated, run_fake
 
 FEW = Settings(prompts=2, candidates=1)
@@ -101,7 +101,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_(name: str, *, project: Path) -> AbstractAsyncContextManager[EvaluatedRun]:
         return open_fake_evaluated(project, name=name)
 
-    monkeypatch.setattr("bigpe.runtime.cli.evaluate.open_evaluated", open_)
+    monkeypatch.setattr("bigpe.runtime.cli.results.evaluate.open_evaluated", open_)
 
 
 def reports(project: Path) -> int:

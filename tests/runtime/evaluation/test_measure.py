@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from autogen_core.models import CreateResult
 
-from bigpe.runtime.evaluated_run import EvaluatedRun
-from bigpe.runtime.evaluation import (
+from bigpe.runtime.evaluation.measure import (
     NAIVE,
     PLAIN,
     Row,
@@ -21,16 +20,17 @@ from bigpe.runtime.evaluation import (
     measure,
     under,
 )
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import (
+from bigpe.runtime.evaluation.open_run import EvaluatedRun
+from bigpe.runtime.project.paths import Project
+from bigpe.services.core.errors import (
     ConfigError,
     GivenUpError,
     StoreError,
     TransientLlmError,
     TransientServiceError,
 )
-from bigpe.services.values import Exemplar, Image, Instruction, RenderRequest
+from bigpe.services.core.values import Exemplar, Image, Instruction, RenderRequest
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, open_fake_evaluated, repeated_calls, run_fake
 
@@ -217,6 +217,6 @@ async def test_a_measurement_honours_retry_after(
     await run_fake(tmp_path, GUARDED)
     guard = FakeScorer(BlobStore(Project(tmp_path).images))
     async with open_fake_evaluated(tmp_path, llm=Busy(), guards={"second": guard}) as run:
-        monkeypatch.setattr("bigpe.services.retrying.asyncio.sleep", note)
+        monkeypatch.setattr("bigpe.services.core.retrying.asyncio.sleep", note)
         rows = await measure(run.services, PLAIN, run.prompts("test")[:1], seed=9, retry=NO_WAIT)
     assert waits == [9.0] and rows[0].gain is not None

@@ -14,13 +14,13 @@ import pytest
 from scipy.stats import linregress, ttest_rel
 from support.builders import experiment_cell
 
-from bigpe.agents.significance import holm, student_p
-from bigpe.runtime.experiment_cells import Cell, append_cell
-from bigpe.runtime.experiment_contrasts import contrasts, further_tables, trends
-from bigpe.runtime.experiment_plots import curves_svg
-from bigpe.runtime.experiment_tables import BEST
+from bigpe.agents.statistics.significance import holm, student_p
+from bigpe.runtime.experiments.cells import Cell, append_cell
+from bigpe.runtime.experiments.report.contrasts import contrasts, further_tables, trends
+from bigpe.runtime.experiments.report.page import report_html
+from bigpe.runtime.experiments.report.plots import curves_svg
+from bigpe.runtime.experiments.report.tables import BEST
 from bigpe.runtime.formatting import markdown_table
-from bigpe.runtime.report_page import report_html
 
 GAINS = {
     ("ucb1", 1): (0.12, 0.10, 0.14),

@@ -11,17 +11,17 @@ import pytest
 from scipy.stats import t as student
 from support.builders import experiment_cell
 
-from bigpe.runtime.experiment_cells import append_cell, newest, read_cells
-from bigpe.runtime.experiment_plots import curves_svg, gains_svg
-from bigpe.runtime.experiment_tables import (
+from bigpe.runtime.experiments.cells import append_cell, newest, read_cells
+from bigpe.runtime.experiments.report.page import report_html
+from bigpe.runtime.experiments.report.plots import curves_svg, gains_svg
+from bigpe.runtime.experiments.report.tables import (
     BEST,
     csv_text,
     fault_rows,
     markdown,
     tabulate_cells,
 )
-from bigpe.runtime.report_page import report_html
-from bigpe.services.errors import ConfigError, StoreError
+from bigpe.services.core.errors import ConfigError, StoreError
 
 
 def test_lines_come_back_and_a_torn_one_is_dropped(tmp_path: Path) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from bigpe.agents.messages import ArmPulled
-from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.experiment_cells import POOL_DIVERSITY, Cell, read_cells
-from bigpe.runtime.experiment_grids import EXPERIMENTS, GridArm, arm_config, chosen_arms
-from bigpe.runtime.experiment_measures import Judging, claims_of_runs
-from bigpe.runtime.experiment_tables import BEST
-from bigpe.runtime.experiments import Grid, forecast, run_grid
-from bigpe.runtime.lending import Models, Stopwatches, lend
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError
+from bigpe.agents.messages.core import ArmPulled
+from bigpe.runtime.experiments.cells import POOL_DIVERSITY, Cell, read_cells
+from bigpe.runtime.experiments.grids import EXPERIMENTS, GridArm, arm_config, chosen_arms
+from bigpe.runtime.experiments.measures import Judging, claims_of_runs
+from bigpe.runtime.experiments.report.tables import BEST
+from bigpe.runtime.experiments.runner import Grid, forecast, run_grid
+from bigpe.runtime.experiments.shared_models import Models, Stopwatches, lend
+from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.paths import Project
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import messages_of
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.builders import evidence_row
 
-from bigpe.agents.evidence import EvidenceRow
-from bigpe.agents.messages import Gradient
-from bigpe.runtime.gradient_validity import (
+from bigpe.agents.evidence.mixed_model import EvidenceRow
+from bigpe.agents.messages.core import Gradient
+from bigpe.runtime.experiments.gradient_validity import (
     VERDICTS,
     Claim,
     agreement,
@@ -23,7 +23,7 @@ from bigpe.runtime.gradient_validity import (
     row_validity,
     write_worksheet,
 )
-from bigpe.services.errors import ConfigError
+from bigpe.services.core.errors import ConfigError
 
 TRUTH = {"golden hour": 0.6, "golden": 0.2, "blurry": -0.9, "noon": 0.05}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bigpe.runtime.lending import Models, Stopwatches, lend
-from bigpe.services.blobs import BlobStore
-from bigpe.services.effects import RecentMemo
-from bigpe.services.llm import LlmConfig, LlmRequest, LlmService, Turn, client_fingerprint
-from bigpe.services.queueing import lanes_of
-from bigpe.services.score import Sees
-from bigpe.services.values import Image, RenderRequest, ScoreRequest
+from bigpe.runtime.experiments.shared_models import Models, Stopwatches, lend
+from bigpe.services.core.values import Image, RenderRequest, ScoreRequest
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, client_fingerprint
+from bigpe.services.processes.batch_queue import lanes_of
+from bigpe.services.score.service import Sees
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import RecentMemo
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 

@@ -12,14 +12,14 @@ from autogen_agentchat.messages import TextMessage
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core import CancellationToken
 
-from bigpe.agents.chat_role import ChatRole, as_chat_agent
-from bigpe.agents.constraints import Constraints
-from bigpe.agents.evidence import Pair
-from bigpe.runtime.llm_calls import replay
-from bigpe.services.embedded_llm import EmbeddedLlmClient
-from bigpe.services.errors import DataError
-from bigpe.services.store import Store
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.agents.evidence.mixed_model import Pair
+from bigpe.agents.reasoning.constraints import Constraints
+from bigpe.integrations.agentchat import ChatRole, as_chat_agent
+from bigpe.runtime.transcript.llm_calls import replay
+from bigpe.services.core.errors import DataError
+from bigpe.services.core.values import Exemplar, Instruction
+from bigpe.services.llm.embedded_client import EmbeddedLlmClient
+from bigpe.services.store.database import Store
 from bigpe.testing.fakes import FakeLlm
 from bigpe.testing.runs import run_fake
 

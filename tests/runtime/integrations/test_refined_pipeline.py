@@ -15,12 +15,12 @@ import pytest
 import torch
 from support.paths import import_path
 
-from bigpe.agents.constraints import Constraints
+from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.integrations.diffusers import KeptPromptWarning, RefinedPipeline, refined
-from bigpe.services import embedded
-from bigpe.services.errors import ConfigError, LlmError, ServiceError
-from bigpe.services.llm import LlmConfig
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.services.core.errors import ConfigError, LlmError, ServiceError
+from bigpe.services.core.values import Exemplar, Instruction
+from bigpe.services.llm.service import LlmConfig
+from bigpe.services.models import embedded
 from bigpe.testing.fakes import FakeLlm
 
 SHOWN = Instruction(

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.paths import ROOT
 
-from bigpe.runtime.changes import Change, compare, marked_verdict
-from bigpe.runtime.config import BigpeConfig, check_config, find_line, load_config
-from bigpe.services.after_start import AfterStart
-from bigpe.services.errors import ConfigError
+from bigpe.runtime.project.config import BigpeConfig, check_config, find_line, load_config
+from bigpe.runtime.run.resume.setting_changes import Change, compare, marked_verdict
+from bigpe.services.core.after_start import AfterStart
+from bigpe.services.core.errors import ConfigError
 
 PACKAGED = ("config_embedded.toml", "config_sdxl_turbo.toml")
 

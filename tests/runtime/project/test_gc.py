@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bigpe.runtime.garbage import sweep
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import RunLockedError
-from bigpe.services.store import Store
+from bigpe.runtime.project.garbage_collection import sweep
+from bigpe.runtime.project.paths import Project
+from bigpe.services.core.errors import RunLockedError
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.database import Store
 from bigpe.testing.runs import open_fake, run_fake
 
 CONFIG = {"run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2}}
@@ -87,4 +87,6 @@ async def test_every_table_is_known_to_it(tmp_path: Path) -> None:
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     connection.close()
     tables = {name for (name,) in rows if not name.startswith(("sqlite_", "professional_fts"))}
-    assert tables == READ | WITHOUT_PICTURES, "runtime/garbage.py must read what names pictures"
+    assert tables == READ | WITHOUT_PICTURES, (
+        "runtime/project/garbage_collection.py must read what names pictures"
+    )

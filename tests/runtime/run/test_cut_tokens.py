@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bigpe.agents.messages import ImageScored
-from bigpe.runtime.message_parts import summary
-from bigpe.runtime.transcript import describe
+from bigpe.agents.messages.core import ImageScored
+from bigpe.runtime.transcript.describe import describe
+from bigpe.runtime.transcript.message_parts import summary
 from bigpe.testing.fakes import LIMIT
 from bigpe.testing.runs import open_fake
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bigpe.agents.messages import RunStarted
-from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.plan import seed_instructions, seeds_for
-from bigpe.services.errors import ConfigError
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.agents.messages.core import RunStarted
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.run.plan import seed_instructions, seeds_for
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Exemplar, Instruction
 from bigpe.testing.runs import CONFIG, messages_of, run_fake
 
 OWN = """

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bigpe.agents.messages import PoolChanged
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, open_fake, run_fake, transcript
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from support.tiny_models import DictMemo
 
-from bigpe.agents.messages import ImageScored
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError, ScoreError
-from bigpe.services.score import ScoreConfig, ScoreService
-from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.agents.messages.core import ImageScored
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.errors import ConfigError, ScoreError
+from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.services.score.service import ScoreConfig, ScoreService
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, transcript
 

@@ -13,11 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from support.local_servers import Receiver
 
-from bigpe.runtime.meters import RunMeter
-from bigpe.runtime.project import Project
-from bigpe.runtime.tracing import RoundTracer, Tracing
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.monitoring.metrics import RunMeter
+from bigpe.runtime.run.monitoring.tracing import RoundTracer, Tracing
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fake_images import AnyPrompt
 from bigpe.testing.fakes import FakeRenderer
 from bigpe.testing.runs import CONFIG, open_fake, transcript

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bigpe.agents.messages import LlmTurn, RenderRequested
+from bigpe.agents.messages.core import LlmTurn, RenderRequested
 from bigpe.testing.runs import CONFIG, messages_of, run_fake
 
 

@@ -18,13 +18,13 @@ from huggingface_hub import ModelCard
 from support.fake_hub import TOKEN, FakeHub
 
 import bigpe
-from bigpe.agents.constraints import Constraints
+from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.runtime.cli import cli
-from bigpe.runtime.config import BigpeConfig
-from bigpe.runtime.evaluate import Settings, evaluate
-from bigpe.runtime.hub import load_instruction
-from bigpe.runtime.published import LARGEST, read_published
-from bigpe.services.errors import ConfigError, DataError, ServiceError
+from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.sharing.hub import load_instruction
+from bigpe.runtime.sharing.published_instruction import LARGEST, read_published
+from bigpe.services.core.errors import ConfigError, DataError, ServiceError
 from bigpe.testing.fakes import FakeLlm
 from bigpe.testing.runs import CONFIG, open_fake_evaluated, run_fake
 
@@ -116,7 +116,7 @@ def test_no_readme_of_something_else_is_overwritten(project: Path, tmp_path: Pat
 
 
 def test_addresses_and_keys_are_not_handed_on() -> None:
-    from bigpe.runtime.published import llm_name
+    from bigpe.runtime.sharing.published_instruction import llm_name
 
     config = {"model": "gpt-x", "base_url": "http://10.0.0.1/v1"}
     llm = {"provider": "autogen_ext.models.openai.OpenAIChatCompletionClient", "config": config}
@@ -128,7 +128,7 @@ def test_addresses_and_keys_are_not_handed_on() -> None:
 def test_refine_takes_it_with_its_rules(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigpe.runtime.refine.load_client", lambda config: FakeLlm())
+    monkeypatch.setattr("bigpe.runtime.sharing.refine.load_client", lambda config: FakeLlm())
     folder = published(project, tmp_path / "out")
     words = ("refine", "-p", str(tmp_path), "--from", str(folder), "a red fox", "--json")
     (row,) = json.loads(run(*words).stdout)

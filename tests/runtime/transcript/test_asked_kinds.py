@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from bigpe.agents import messages, role_messages
-from bigpe.agents.messages import Message
-from bigpe.services.store import QUERIES
+from bigpe.agents.messages import core as messages
+from bigpe.agents.messages import plugin as role_messages
+from bigpe.agents.messages.core import Message
+from bigpe.services.store.database import QUERIES
 
 
 def test_every_kind_that_tells_usage_is_counted_once() -> None:

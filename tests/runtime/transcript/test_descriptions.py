@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from bigpe.agents.messages import AnyMessage, Message, PlanChanged, RunStopped, StepFailed
-from bigpe.runtime.message_parts import Preformatted, summary, terminal_lines
-from bigpe.runtime.search import Row
-from bigpe.runtime.transcript import describe, describe_row
+from bigpe.agents.messages.core import AnyMessage, Message, PlanChanged, RunStopped, StepFailed
+from bigpe.runtime.transcript.describe import describe, describe_row
+from bigpe.runtime.transcript.message_parts import Preformatted, summary, terminal_lines
+from bigpe.runtime.transcript.search import Row
 
 KINDS: tuple[type[Message], ...] = get_args(get_args(AnyMessage)[0])
 HEAD = {"mid": "0" * 32, "run": "main", "parent": "", "round": 1}

@@ -10,14 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from bigpe.agents.messages import ImageScored, PlanChanged, PoolChanged, RunStarted, parse_message
-from bigpe.agents.usage import Limits, Prices
-from bigpe.runtime import facts, run_reader
-from bigpe.runtime.health import findings_of
-from bigpe.runtime.history import replayed_campaign
-from bigpe.runtime.run_reader import RunReader, first_message, last_message, messages
-from bigpe.services.paging import page
-from bigpe.services.store import Store
+from bigpe.agents.messages.core import (
+    ImageScored,
+    PlanChanged,
+    PoolChanged,
+    RunStarted,
+    parse_message,
+)
+from bigpe.agents.messages.usage import Limits, Prices
+from bigpe.runtime.transcript import reader as run_reader
+from bigpe.runtime.transcript import summary as facts
+from bigpe.runtime.transcript.health import findings_of
+from bigpe.runtime.transcript.reader import RunReader, first_message, last_message, messages
+from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.services.store.database import Store
+from bigpe.services.store.paging import page
 from bigpe.testing.runs import CONFIG, run_fake
 
 PAPER = {**CONFIG, "policy": {"name": "paper"}}

@@ -11,17 +11,17 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from bigpe.agents.diagnostics import diagnose
-from bigpe.agents.messages import parse_message
-from bigpe.agents.round_facts import RoundHistory
+from bigpe.agents.diagnostics.faults import diagnose
+from bigpe.agents.diagnostics.round_history import RoundHistory
+from bigpe.agents.messages.core import parse_message
 from bigpe.runtime.cli import cli
 from bigpe.runtime.cli.common import reading
-from bigpe.runtime.health import findings_of, history_of
-from bigpe.runtime.progress import RunView
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError
-from bigpe.services.paging import page
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.monitoring.progress import RunView
+from bigpe.runtime.transcript.health import findings_of, history_of
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.paging import page
 from bigpe.testing.fake_images import AnyPrompt
 from bigpe.testing.fakes import FakeLlm, FakeRenderer
 from bigpe.testing.runs import CONFIG, open_fake, run_fake
@@ -68,9 +68,9 @@ async def test_the_newest_rounds_are_told_from_their_own_messages(
 ) -> None:
     """Whatever was said before them: as by a fold of the whole transcript."""
     await run_fake(tmp_path, {**config(14), "policy": {"name": "paper"}}, llm=Rambling())
-    monkeypatch.setattr("bigpe.agents.round_facts.WINDOW", window)
-    monkeypatch.setattr("bigpe.runtime.health.WINDOW", window)
-    monkeypatch.setattr("bigpe.runtime.health.OVERLAP", 2)
+    monkeypatch.setattr("bigpe.agents.diagnostics.round_history.WINDOW", window)
+    monkeypatch.setattr("bigpe.runtime.transcript.health.WINDOW", window)
+    monkeypatch.setattr("bigpe.runtime.transcript.health.OVERLAP", 2)
     async with reading(tmp_path) as store:
         whole = RoundHistory(
             parse_message(row["body"]) for row in await page(store, "main", limit=9999)

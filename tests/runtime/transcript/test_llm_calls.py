@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bigpe.agents.messages import LlmTurn
-from bigpe.agents.rewriting import ATTEMPTS, Rewrite, rewrite
-from bigpe.runtime.llm_calls import paid_calls
-from bigpe.services.effects import Effects
-from bigpe.services.llm import LlmService
-from bigpe.services.store import Store
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.agents.messages.core import LlmTurn
+from bigpe.agents.reasoning.rewriting import ATTEMPTS, Rewrite, rewrite
+from bigpe.runtime.transcript.llm_calls import paid_calls
+from bigpe.services.core.values import Exemplar, Instruction
+from bigpe.services.llm.service import LlmService
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 from bigpe.testing.fakes import FakeLlm
 from bigpe.testing.runs import CONFIG, messages_of, run_fake
 

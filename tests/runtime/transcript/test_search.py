@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.runtime import search
-from bigpe.runtime.search import (
+from bigpe.runtime.transcript import search
+from bigpe.runtime.transcript.search import (
     Cursor,
     Row,
     Wanted,
@@ -22,8 +22,8 @@ from bigpe.runtime.search import (
     has_text,
     message_row,
 )
-from bigpe.services.paging import NEWEST
-from bigpe.services.store import QUERIES, Store
+from bigpe.services.store.database import QUERIES, Store
+from bigpe.services.store.paging import NEWEST
 from bigpe.testing.runs import run_fake
 
 WANTED = [

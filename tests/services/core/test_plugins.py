@@ -12,17 +12,17 @@ import pytest
 from click.testing import CliRunner
 from support.plugin_packages import installed
 
-from bigpe.agents.messages import RewriteRequested
-from bigpe.agents.policies import PolicyConfig, make_policy
+from bigpe.agents.bandit.policies import PolicyConfig, make_policy
+from bigpe.agents.messages.core import RewriteRequested
 from bigpe.runtime.cli import cli
-from bigpe.runtime.config import check_config
-from bigpe.runtime.project import Project
-from bigpe.runtime.stack import open_services
-from bigpe.services import plugins
-from bigpe.services.effects import Effects
-from bigpe.services.errors import ConfigError, PluginError
-from bigpe.services.store import Store
-from bigpe.services.values import RenderRequest, ScoreRequest
+from bigpe.runtime.project.config import check_config
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.services import open_services
+from bigpe.services.core import plugins
+from bigpe.services.core.errors import ConfigError, PluginError
+from bigpe.services.core.values import RenderRequest, ScoreRequest
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 from bigpe.testing.runs import CONFIG, open_fake, run_fake, transcript
 
 CODE = '''
@@ -55,7 +55,7 @@ class Grey:
     async def render(self, requests):
         import io
         from PIL import Image
-        from bigpe.services.values import Image as Picture
+        from bigpe.services.core.values import Image as Picture
         file = io.BytesIO()
         Image.new("L", (8, 8), self._shade).save(file, "PNG")
         return [Picture(digest=self._blobs.put(file.getvalue()), width=8, height=8)
@@ -70,7 +70,7 @@ class Half:
     async def open(self):
         return "half"
     async def score(self, requests):
-        from bigpe.services.values import Score
+        from bigpe.services.core.values import Score
         return [Score(value=0.5, fingerprint="half") for _ in requests]
     async def close(self):
         pass

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.services.errors import (
+from bigpe.services.core.errors import (
     BigpeError,
     GivenUpError,
     LostWorkerError,
@@ -18,7 +18,7 @@ from bigpe.services.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
-from bigpe.services.retrying import RetryRule, backoff_s, retry
+from bigpe.services.core.retrying import RetryRule, backoff_s, retry
 
 NO_WAIT = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)
 

@@ -27,11 +27,11 @@ from autogen_core.tools import FunctionTool
 from PIL import Image as Pictures
 from pydantic import BaseModel
 
-from bigpe.services import smollm_backend
-from bigpe.services.embedded_llm import EmbeddedLlmClient, EmbeddedLlmConfig
-from bigpe.services.errors import ConfigError, LlmError, ServiceError
-from bigpe.services.llm import EMBEDDED, LlmConfig, load_client
-from bigpe.services.models import SMOLLM2_FILE, SMOLLM2_SHA256, smollm2_path
+from bigpe.services.core.errors import ConfigError, LlmError, ServiceError
+from bigpe.services.llm import smollm_process as smollm_backend
+from bigpe.services.llm.embedded_client import EmbeddedLlmClient, EmbeddedLlmConfig
+from bigpe.services.llm.service import EMBEDDED, LlmConfig, load_client
+from bigpe.services.models.downloads import SMOLLM2_FILE, SMOLLM2_SHA256, smollm2_path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,7 +63,7 @@ async def said(client: ChatCompletionClient, text: str = "Tell of a fox.", **ext
 def workers() -> set[int]:
     """Processes of this one that serve a model."""
     found = psutil.Process().children(recursive=True)
-    return {p.pid for p in found if "bigpe.services.worker" in " ".join(p.cmdline())}
+    return {p.pid for p in found if "bigpe.services.processes.worker_main" in " ".join(p.cmdline())}
 
 
 async def test_a_seed_decides_the_answer_whatever_was_asked_before(

@@ -10,7 +10,7 @@ import pytest
 from support.http_llm import FakeServer, says
 from support.llm_services import a_request, config_for, service_on
 
-from bigpe.services.llm import Turn
+from bigpe.services.llm.service import Turn
 
 SCHEMA = {
     "type": "object",

@@ -9,8 +9,8 @@ import pytest
 from support.http_llm import FakeServer, breaks_off, fails, says, sends
 from support.llm_services import a_request, config_for, service_on
 
-from bigpe.services.errors import LlmError, TransientLlmError, UnusableAnswerError
-from bigpe.services.llm import LONGEST_ANSWER
+from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
+from bigpe.services.llm.service import LONGEST_ANSWER
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -9,8 +9,8 @@ import pytest
 from support.http_llm import FakeServer, fails
 from support.llm_services import PROVIDER, a_request, config_for, service_on
 
-from bigpe.services.errors import ConfigError, LlmError
-from bigpe.services.llm import LlmConfig, client_fingerprint, load_client
+from bigpe.services.core.errors import ConfigError, LlmError
+from bigpe.services.llm.service import LlmConfig, client_fingerprint, load_client
 
 KEY_NAME = "BIGPE_TEST_KEY"
 KEY = "sk-very-secret-0123456789"
@@ -119,8 +119,8 @@ def test_a_provider_that_is_allowed_by_name_is_loaded() -> None:
         "autogen_ext.models.nowhere.Client",
         "autogen_ext.models.openai.NoSuchClient",
         "autogen_ext.models.",
-        "bigpe.services.store.Store",
-        "bigpe.services.values.digest",
+        "bigpe.services.store.database.Store",
+        "bigpe.services.core.values.digest",
     ],
 )
 def test_a_provider_that_is_no_model_client_is_told_by_name(provider: str) -> None:

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image as Pictures
 from support.http_llm import FakeServer
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.effects import Effects
-from bigpe.services.errors import LlmError
-from bigpe.services.llm import LlmConfig, LlmRequest, LlmService, Turn, load_client
-from bigpe.services.store import Store
-from bigpe.services.values import digest
+from bigpe.services.core.errors import LlmError
+from bigpe.services.core.values import digest
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import Store
 
 
 def config_for(url: str, vision: bool) -> LlmConfig:

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.services.priority_gate import PriorityGate
+from bigpe.services.llm.priority_semaphore import PriorityGate
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,8 +18,7 @@ import psutil
 import pytest
 from support.tiny_models import TEST_ENV
 
-from bigpe.services.child import Child
-from bigpe.services.errors import (
+from bigpe.services.core.errors import (
     ConfigError,
     GivenUpError,
     LostWorkerError,
@@ -27,6 +26,7 @@ from bigpe.services.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
+from bigpe.services.processes.supervised_process import Child
 
 
 @asynccontextmanager
@@ -143,7 +143,7 @@ async def test_it_is_given_up_after_too_many_deaths() -> None:
 
 
 async def test_a_lost_device_costs_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.services.child.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("bigpe.services.processes.supervised_process.FIRST_BACKOFF_S", 0.0)
     async with scripted() as child:
         first = (await child.call("pid", {}))["pid"]
         with pytest.raises(LostWorkerError, match="CUDA error: device-side assert"):
@@ -177,7 +177,7 @@ async def test_a_cancelled_call_leaves_the_next_one_intact() -> None:
 
 
 async def test_close_ends_a_call_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.services.child.CLOSE_GRACE_S", 0.2)
+    monkeypatch.setattr("bigpe.services.processes.supervised_process.CLOSE_GRACE_S", 0.2)
     async with scripted() as child:
         pid = (await child.call("pid", {}))["pid"]
         call = asyncio.create_task(child.call("sleep", {"seconds": 60}))
@@ -203,7 +203,7 @@ async def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> Non
 def test_the_child_dies_with_its_parent() -> None:
     program = """
         import asyncio
-        from bigpe.services.child import Child
+        from bigpe.services.processes.supervised_process import Child
         from support.tiny_models import TEST_ENV
 
         async def main():

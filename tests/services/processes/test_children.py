@@ -10,10 +10,10 @@ import psutil
 import pytest
 from support.tiny_models import TEST_ENV
 
-from bigpe.services.child import Child
-from bigpe.services.children import Children
-from bigpe.services.cores import MOST_PROCESSES, process_cores, processes_for
-from bigpe.services.errors import ConfigError, ServiceError
+from bigpe.services.core.errors import ConfigError, ServiceError
+from bigpe.services.processes.cpu import MOST_PROCESSES, process_cores, processes_for
+from bigpe.services.processes.process_pool import Children
+from bigpe.services.processes.supervised_process import Child
 
 
 def scripted(**config: str) -> Child:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.services.errors import (
+from bigpe.services.core.errors import (
     GivenUpError,
     LostWorkerError,
     ServiceError,
     TransientServiceError,
 )
-from bigpe.services.queueing import BatchQueue
+from bigpe.services.processes.batch_queue import BatchQueue
 
 
 class Doubler:

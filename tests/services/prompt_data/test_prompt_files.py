@@ -12,8 +12,8 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from bigpe.services.errors import DataError
-from bigpe.services.prompt_files import EXCERPT, PromptFile, read_prompts
+from bigpe.services.core.errors import DataError
+from bigpe.services.prompt_data.files import EXCERPT, PromptFile, read_prompts
 
 
 def made(folder: Path, name: str, content: str | bytes) -> Path:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from bigpe.services.library import MOST_TERMS, deduplicate, fts_query
+from bigpe.services.prompt_data.library import MOST_TERMS, deduplicate, fts_query
 
 ROWS = ("a cat on the beach", "two owls NEAR a castle", "l'été à la plage", "rocket OR ship")
 syntax = st.lists(

@@ -12,7 +12,7 @@ from rapidfuzz import fuzz
 from support.work_counters import lines_run, peak_bytes
 
 from bigpe.prompts.library import naive_prompts
-from bigpe.services.splits import FEWEST_GROUPS, NEAR, normal_form, split
+from bigpe.services.prompt_data.splits import FEWEST_GROUPS, NEAR, normal_form, split
 
 WORDS = "cat owl fox castle rocket beach forest desert snow city a the in on".split()
 prompt = st.one_of(

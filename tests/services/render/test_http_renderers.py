@@ -30,14 +30,14 @@ from support.http_pictures import (
     told,
 )
 
-from bigpe.services import http_client
 from bigpe.services.backends import ServiceContext, open_renderer
-from bigpe.services.blobs import BlobStore
-from bigpe.services.comfyui import Workflow
-from bigpe.services.errors import BigpeError, ConfigError, RenderError, TransientServiceError
-from bigpe.services.http_client import LONGEST_PAUSE_S, retry_after_s
-from bigpe.services.render import RenderConfig, Renderer
-from bigpe.services.values import Image, RenderRequest
+from bigpe.services.core import http_client
+from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
+from bigpe.services.core.http_client import LONGEST_PAUSE_S, retry_after_s
+from bigpe.services.core.values import Image, RenderRequest
+from bigpe.services.render.comfyui import Workflow
+from bigpe.services.render.service import RenderConfig, Renderer
+from bigpe.services.store.blobs import BlobStore
 
 S = TypeVar("S", bound=PictureServer)
 KEY = "BIGPE_TEST_PICTURE_KEY"

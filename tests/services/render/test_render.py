@@ -16,11 +16,11 @@ from PIL import Image as Pictures
 from pydantic import ValidationError
 from support.tiny_models import TEST_ENV, DictMemo, make_pipeline
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.diffusers_backend import DiffusersBackend, _identity
-from bigpe.services.errors import ConfigError, RenderError, StoreError
-from bigpe.services.render import DiffusersRenderer, RenderConfig, RenderService
-from bigpe.services.values import Image, RenderRequest, digest
+from bigpe.services.core.errors import ConfigError, RenderError, StoreError
+from bigpe.services.core.values import Image, RenderRequest, digest
+from bigpe.services.render.diffusers_process import DiffusersBackend, _identity
+from bigpe.services.render.service import DiffusersRenderer, RenderConfig, RenderService
+from bigpe.services.store.blobs import BlobStore
 
 
 @pytest.fixture(scope="session")

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pictures
 
-from bigpe.runtime.config import check_config
-from bigpe.services import hpsv2_environment
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import BigpeError, ConfigError, ScoreError, TransientServiceError
-from bigpe.services.hpsv2_environment import environment_folder, find_python
-from bigpe.services.hpsv2_package import Hpsv2PackageScorer
-from bigpe.services.models import file_sha256
-from bigpe.services.official_scorers import OFFICIAL
-from bigpe.services.score import ScoreConfig
-from bigpe.services.values import Score, ScoreRequest
+from bigpe.runtime.project.config import check_config
+from bigpe.services.core.errors import BigpeError, ConfigError, ScoreError, TransientServiceError
+from bigpe.services.core.values import Score, ScoreRequest
+from bigpe.services.models.downloads import file_sha256
+from bigpe.services.score.hpsv2 import environment as hpsv2_environment
+from bigpe.services.score.hpsv2.environment import environment_folder, find_python
+from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
+from bigpe.services.score.published_scorers import OFFICIAL
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.store.blobs import BlobStore
 
 STAND_IN = {
     "torch.py": "def set_num_threads(count): pass\n",

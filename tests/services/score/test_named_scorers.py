@@ -20,14 +20,19 @@ from PIL import Image as Pictures
 from safetensors.torch import save_file
 
 from bigpe.runtime.cli import cli
-from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_checkpoints import pull_official
-from bigpe.services.clip_family import ClipBackend
-from bigpe.services.errors import ConfigError, ServiceError
-from bigpe.services.models import file_sha256
-from bigpe.services.official_scorers import OFFICIAL, Official, find_checkpoint, find_official
-from bigpe.services.open_clip import tokenizer
-from bigpe.services.score import ScoreConfig
+from bigpe.services.core.errors import ConfigError, ServiceError
+from bigpe.services.models.downloads import file_sha256
+from bigpe.services.score.clip.checkpoints import pull_official
+from bigpe.services.score.clip.open_clip import tokenizer
+from bigpe.services.score.clip.process import ClipBackend
+from bigpe.services.score.published_scorers import (
+    OFFICIAL,
+    Official,
+    find_checkpoint,
+    find_official,
+)
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.store.blobs import BlobStore
 
 SIDE = 32
 PROMPTS = ("a red fox", "“Curly” &amp; CAFÉ", "", "fox " * 90, "a cat <end_of_text> in a hat")
@@ -155,7 +160,7 @@ def test_clipscore_is_never_negative_and_prefixed(
 
 
 def test_an_odd_border_is_cut_as_openai_cuts_it() -> None:
-    from bigpe.services.clip_images import official_preprocess
+    from bigpe.services.score.clip.preprocessing import official_preprocess
 
     # Columns 0..34 hold their number; torchvision's centre crop begins at round(3 / 2) = 2.
     columns = np.repeat(np.arange(35, dtype=np.uint8)[None, :, None], 32, 0).repeat(3, 2)

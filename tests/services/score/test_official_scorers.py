@@ -13,13 +13,13 @@ import torch
 from parity import open_clip_toy as toy
 from support.paths import GOLDEN
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_checkpoints import convert_checkpoint, pull_official
-from bigpe.services.clip_family import ClipBackend
-from bigpe.services.errors import ConfigError, ServiceError
-from bigpe.services.official_scorers import OFFICIAL, find_official
-from bigpe.services.open_clip.tokenizer import encode
-from bigpe.services.score import ScoreConfig
+from bigpe.services.core.errors import ConfigError, ServiceError
+from bigpe.services.score.clip.checkpoints import convert_checkpoint, pull_official
+from bigpe.services.score.clip.open_clip.tokenizer import encode
+from bigpe.services.score.clip.process import ClipBackend
+from bigpe.services.score.published_scorers import OFFICIAL, find_official
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.store.blobs import BlobStore
 
 HPSV2 = json.loads((GOLDEN / "hpsv2_scores.json").read_text("utf-8"))
 """Made by scripts/parity/scorer_parity.py with the code of the hpsv2 wheel."""
@@ -173,7 +173,7 @@ def test_another_file_is_refused_by_its_digest(
 
 
 def test_the_right_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bigpe.services.models import file_sha256
+    from bigpe.services.models.downloads import file_sha256
 
     monkeypatch.setenv("BIGPE_CACHE", str(tmp_path / "cache"))
     file = save(tmp_path)

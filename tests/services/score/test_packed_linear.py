@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bigpe.services.packed_linear import PackedLinear, pack_linears
+from bigpe.services.score.clip.packed_linear import PackedLinear, pack_linears
 
 widths = st.integers(1, 96)
 

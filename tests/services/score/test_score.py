@@ -14,12 +14,12 @@ from PIL import Image as Pictures
 from safetensors.torch import load_file, save_file
 from support.tiny_models import DictMemo, make_scorer
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_family import ClipBackend
-from bigpe.services.clip_images import FolderPreprocess
-from bigpe.services.errors import ConfigError, ScoreError
-from bigpe.services.score import ClipScorer, ScoreConfig, ScoreService
-from bigpe.services.values import Score, ScoreRequest, digest
+from bigpe.services.core.errors import ConfigError, ScoreError
+from bigpe.services.core.values import Score, ScoreRequest, digest
+from bigpe.services.score.clip.preprocessing import FolderPreprocess
+from bigpe.services.score.clip.process import ClipBackend
+from bigpe.services.score.service import ClipScorer, ScoreConfig, ScoreService
+from bigpe.services.store.blobs import BlobStore
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,13 @@ import torch
 from PIL import Image as Pictures
 from support.tiny_models import make_scorer
 
-from bigpe.services import clip_family
-from bigpe.services.blobs import BlobStore
-from bigpe.services.clip_family import ClipBackend
-from bigpe.services.clip_images import OnFloats, official_preprocess
-from bigpe.services.errors import ScoreError
-from bigpe.services.pictures import decode
-from bigpe.services.score import ScoreConfig
+from bigpe.services.core.errors import ScoreError
+from bigpe.services.core.image_decoding import decode
+from bigpe.services.score.clip import process as clip_family
+from bigpe.services.score.clip.preprocessing import OnFloats, official_preprocess
+from bigpe.services.score.clip.process import ClipBackend
+from bigpe.services.score.service import ScoreConfig
+from bigpe.services.store.blobs import BlobStore
 
 GROWTH_BYTES = 40e6
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bigpe.services.batching import GroupQueue
+from bigpe.services.store.batching import GroupQueue
 
 
 async def halves(numbers: Sequence[int]) -> list[int | Exception]:

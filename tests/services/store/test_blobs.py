@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import StoreError
+from bigpe.services.core.errors import StoreError
+from bigpe.services.store.blobs import BlobStore
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bigpe.agents.campaign_plan import CampaignPlan
-from bigpe.runtime.evaluation import PLAIN, measure
-from bigpe.services.errors import ConfigError, HeldOutError, StoreError
-from bigpe.services.store import QUERIES, SEALED, Store
-from bigpe.services.values import ScoreRequest
+from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.runtime.evaluation.measure import PLAIN, measure
+from bigpe.services.core.errors import ConfigError, HeldOutError, StoreError
+from bigpe.services.core.values import ScoreRequest
+from bigpe.services.store.database import QUERIES, SEALED, Store
 from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 SHORT = {"run": {**CONFIG["run"], "rounds": 3}}

@@ -9,11 +9,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.agents.intervals import Interval
-from bigpe.runtime.facts import CurvePoint, RoundFacts
-from bigpe.runtime.viewer.charts import gain_chart, whiskers
-from bigpe.runtime.viewer.differences import LONGEST, word_difference
-from bigpe.runtime.viewer.told import duration, marked, points
+from bigpe.agents.statistics.intervals import Interval
+from bigpe.runtime.transcript.summary import CurvePoint, RoundFacts
+from bigpe.runtime.viewer.filters import duration, marked, points
+from bigpe.runtime.viewer.pages.charts import gain_chart, whiskers
+from bigpe.runtime.viewer.pages.text_diff import LONGEST, word_difference
 
 texts = st.text(st.sampled_from("ab <>&\"',.é😀\n"), max_size=40) | st.text(max_size=60)
 gains = st.floats(-0.9, 0.9).filter(lambda gain: gain == 0 or abs(gain) > 1e-12)

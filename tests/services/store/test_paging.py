@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bigpe.services import migrations
-from bigpe.services.paging import NEWEST, page
-from bigpe.services.store import QUERIES, Statement, Store, many
+from bigpe.services.store import migrations
+from bigpe.services.store.database import QUERIES, Statement, Store, many
+from bigpe.services.store.paging import NEWEST, page
 
 TYPES, SENDERS = ("Asked", "Done", "Failed"), ("coordinator", "scorer")
 MESSAGES = [

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bigpe.services import migrations
-from bigpe.services.effects import Effects
-from bigpe.services.errors import StoreError
-from bigpe.services.paging import page
-from bigpe.services.store import QUERIES, Statement, Store, load_queries, many
+from bigpe.services.core.errors import StoreError
+from bigpe.services.store import migrations
+from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.database import QUERIES, Statement, Store, load_queries, many
+from bigpe.services.store.paging import page
 
 
 def run_row(name: str) -> Statement:
@@ -64,7 +64,7 @@ async def test_a_message_said_again_shares_its_commit_with_new_ones(tmp_path: Pa
 async def test_a_lock_that_stays_is_waited_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigpe.services.store.BUSY_TIMEOUT_MS", 0)
+    monkeypatch.setattr("bigpe.services.store.database.BUSY_TIMEOUT_MS", 0)
     tried: list[str] = []
 
     class Watched(sqlite3.Connection):

@@ -14,18 +14,18 @@ import pytest
 from support.http_pictures import Answer, Asked, PictureServer, picture, told
 from support.worker_servers import TOKEN, TOKEN_ENV, WorkerServer, render_worker, score_worker
 
-from bigpe.runtime import serve
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services import http_pool
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
-from bigpe.services.blobs import BlobStore
-from bigpe.services.effects import RecentMemo
-from bigpe.services.errors import ConfigError, RenderError, TransientServiceError
-from bigpe.services.render import RenderConfig, Renderer
-from bigpe.services.score import ScoreConfig, Scorer
-from bigpe.services.serving import RecentBlobs, render_endpoint
-from bigpe.services.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.services.core.errors import ConfigError, RenderError, TransientServiceError
+from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.services.render.service import RenderConfig, Renderer
+from bigpe.services.score.service import ScoreConfig, Scorer
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import RecentMemo
+from bigpe.services.workers import http_app as serve
+from bigpe.services.workers import http_pool
+from bigpe.services.workers.endpoint import RecentBlobs, render_endpoint
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, repeated_calls, run_fake, transcript
 

@@ -17,18 +17,18 @@ from pydantic import ValidationError
 from support.paths import import_path
 from support.ray_endpoints import different_end, refusing_end, render_end, score_end
 
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services import ray_pool
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
 from bigpe.services.backends import ServiceContext, open_renderer
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import ConfigError, GivenUpError, LostWorkerError
-from bigpe.services.pooling import WorkerScalingConfig, WorkersConfig
-from bigpe.services.ray_pool import RayPool
-from bigpe.services.remote import RemoteRenderer, RemoteScorer
-from bigpe.services.render import RenderConfig
-from bigpe.services.retrying import RetryRule
-from bigpe.services.values import Image, RenderRequest
+from bigpe.services.core.errors import ConfigError, GivenUpError, LostWorkerError
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.core.values import Image, RenderRequest
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.workers import ray_pool
+from bigpe.services.workers.config import WorkerScalingConfig, WorkersConfig
+from bigpe.services.workers.ray_pool import RayPool
+from bigpe.services.workers.remote_backends import RemoteRenderer, RemoteScorer
 from bigpe.testing.fakes import FakeLlm
 from bigpe.testing.runs import CONFIG, repeated_calls, run_fake, transcript
 
