@@ -23,7 +23,7 @@ from bigpe.agents.messages.core import Message, StepFailed
 from bigpe.services.core.errors import STOPS_RUN, BigpeError, UnusableAnswerError
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage
-from bigpe.services.store.caller_context import Spender, spending, unheard
+from bigpe.services.store.caller_context import CallerContext, caller_context, unreported_usage
 
 M = TypeVar("M", bound=Message)
 
@@ -41,7 +41,7 @@ class UnhandledMessageError(BigpeError):
     """An actor received a message that it has no handler for."""
 
 
-class Role(RoutedAgent):
+class Actor(RoutedAgent):
     """An actor with one responsibility. Handlers call `perform` with the method that does it."""
 
     def __init__(
@@ -117,9 +117,9 @@ class Role(RoutedAgent):
         earlier: dict[str, LlmUsage] = {}  # of answers to failed attempts, by request
         number = 1
         while True:
-            with spending(self._journal.run, self.name, message.round) as spender:
+            with caller_context(self._journal.run, self.name, message.round) as spender:
                 try:
-                    return _with_usage(await work(message), unheard(earlier, spender))
+                    return _with_usage(await work(message), unreported_usage(earlier, spender))
                 except STOPS_RUN:
                     raise  # the delivery stays open
                 except Exception as failure:  # noqa: BLE001 - it becomes a StepFailed
@@ -139,13 +139,13 @@ class Role(RoutedAgent):
         error: Exception,
         attempt: int,
         earlier: Mapping[str, LlmUsage],
-        last: Spender,
+        last: CallerContext,
     ) -> Sequence[Message]:
         """The answers after the last attempt; their usage is that of the whole step."""
         if not isinstance(error, BigpeError):
             trace = "".join(traceback.format_exception(error))
             log.error("step raised", actor=self.name, trace=trace)
-        usage = last.lost + last.answered + unheard(earlier, last)
+        usage = last.lost + last.answered + unreported_usage(earlier, last)
         return self.given_up(
             message, self._failure(message, error, attempt, usage, will_retry=False)
         )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from autogen_core import MessageContext, message_handler
 
-from bigpe.agents.actors.base import M, Role
+from bigpe.agents.actors.base import Actor, M
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.messages.core import (
@@ -27,7 +27,7 @@ SNAPSHOT_EVERY = 256
 and writing the state of a very long run that often still costs less than a thousandth of it."""
 
 
-class Coordinator(Role):
+class Coordinator(Actor):
     """Consumes every result, emits every request, ArmPulled, PoolChanged and RunStopped."""
 
     def __init__(self, journal: Journal, campaign: Campaign | None = None) -> None:

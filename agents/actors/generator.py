@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from autogen_core import MessageContext, message_handler
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import (
     LlmTurn,
@@ -22,7 +22,7 @@ from bigpe.agents.messages.core import (
 from bigpe.agents.messages.failure_scope import PromptLost
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.rewriting import Asks, rewrite
+from bigpe.agents.reasoning.rewriting import LlmClient, rewrite
 from bigpe.services.core.errors import STOPS_RUN, BigpeError, LostWorkerError
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import Instruction, LlmUsage
@@ -41,13 +41,13 @@ class _Try(NamedTuple):
     failed: dict[RewriteTask, BaseException]
 
 
-class Generator(Role):
+class Generator(Actor):
     """Consumes RewriteRequested, emits PromptsRewritten and the LLM exchanges."""
 
     def __init__(
         self,
         journal: Journal,
-        llm: Asks,
+        llm: LlmClient,
         *,
         constraints: Constraints = NONE,
         concurrency: int = 1,

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from autogen_core import MessageContext, message_handler
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.evidence.mixed_model import EvidenceRow
 from bigpe.agents.messages.core import CritiqueRequested, Gradient, GradientsComputed, Message
-from bigpe.agents.reasoning.evidence_worded.gradient import focus_rows, word_gradient
+from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.rewriting import Asks
+from bigpe.agents.reasoning.rewriting import LlmClient
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage, derive_seed
 
 
-class GradientCalculator(Role):
+class GradientCalculator(Actor):
     """Consumes CritiqueRequested, emits GradientsComputed and the LLM exchanges."""
 
     def __init__(
         self,
         journal: Journal,
-        llm: Asks,
+        llm: LlmClient,
         *,
         sees: bool = False,
         concurrency: int = 1,
@@ -75,6 +75,6 @@ class GradientCalculator(Role):
         return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
 
     def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:
-        return focus_rows(
+        return sample_evidence(
             message.rows, message.instruction, count=message.improvements, seed=message.seed
         )

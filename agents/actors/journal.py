@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from autogen_core import AgentId, AgentRuntime, TopicId
 
-from bigpe.agents.actors.outbox import Entry, Outbox
+from bigpe.agents.actors.outbox import Outbox, OutboxEntry
 from bigpe.agents.campaign.snapshot import fold_version
 from bigpe.agents.messages.core import AnyMessage, LlmTurn, Message, StepFailed, parse_message
 from bigpe.agents.messages.plugin import RoleSaid
@@ -136,8 +136,8 @@ class Journal:
         *,
         ms: float = 0.0,
         told: asyncio.Future[None] | None = None,
-    ) -> Entry:
-        return Entry(
+    ) -> OutboxEntry:
+        return OutboxEntry(
             sender,
             said,
             [self._row(sender, message, ms) for message in said],
@@ -151,12 +151,12 @@ class Journal:
             told,
         )
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: OutboxEntry) -> None:
         self._outbox.put(entry)
         self._working += 1
         self._idle.clear()
 
-    async def _committed(self, entry: Entry) -> None:
+    async def _committed(self, entry: OutboxEntry) -> None:
         for message in entry.said:
             for listener in self._listeners:
                 listener(message)
@@ -166,7 +166,7 @@ class Journal:
             entry.told.set_result(None)
         self.end()
 
-    def _lost(self, entry: Entry, error: Exception) -> None:
+    def _lost(self, entry: OutboxEntry, error: Exception) -> None:
         if entry.told is None:
             self.fail(error)
         elif not entry.told.done():
@@ -188,7 +188,7 @@ class Journal:
 
     # -- a run's beginning and return ---------------------------------------------------------
 
-    async def owed(self) -> list[AnyMessage]:
+    async def pending(self) -> list[AnyMessage]:
         """Messages with an open delivery, in transcript order, each once."""
         rows = await self._store.rows("open_deliveries", run=self.run)
         return [parse_message(body) for body in dict.fromkeys(row["body"] for row in rows)]
@@ -211,7 +211,7 @@ class Journal:
         found = [parse_message(row["body"]) for row in rows]
         return [one for one in found if isinstance(one, RoleSaid | StepFailed)]
 
-    async def hand_over(self, actor: str, kinds: Sequence[str]) -> None:
+    async def requeue(self, actor: str, kinds: Sequence[str]) -> None:
         """Owe `actor` every message of these kinds that it was never owed."""
         await self._store.write(
             [("add_past_deliveries", {"run": self.run, "actor": actor, "type": k}) for k in kinds]

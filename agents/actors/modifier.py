@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from autogen_core import MessageContext, message_handler
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import (
     InstructionsProposed,
@@ -18,7 +18,7 @@ from bigpe.agents.messages.core import (
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.rewriting import Asks
+from bigpe.agents.reasoning.rewriting import LlmClient
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage, derive_seed
 
@@ -29,13 +29,13 @@ RETRIEVED = 20
 """Two are shown to the model; all are looked through for clauses to try."""
 
 
-class InstructionModifier(Role):
+class InstructionModifier(Actor):
     """Consumes ProposalRequested, emits InstructionsProposed and the LLM exchanges."""
 
     def __init__(
         self,
         journal: Journal,
-        llm: Asks,
+        llm: LlmClient,
         retrieve: Retrieve,
         *,
         constraints: Constraints = NONE,

@@ -22,7 +22,7 @@ MAX_WAITING = 2048
 """Entries that may wait before those who add more have to wait, too."""
 
 
-class Entry(NamedTuple):
+class OutboxEntry(NamedTuple):
     """What is stored together, and what follows from it."""
 
     sender: str
@@ -45,22 +45,22 @@ class Outbox:
         self,
         store: Store,
         run: str,
-        committed: Callable[[Entry], Awaitable[None]],
-        lost: Callable[[Entry, Exception], None],
+        committed: Callable[[OutboxEntry], Awaitable[None]],
+        lost: Callable[[OutboxEntry, Exception], None],
     ) -> None:
         """Each entry is passed to `committed` or, if it or one before it failed, to `lost`."""
         self._store = store
         self._run = run
         self._committed = committed
         self._lost = lost
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[OutboxEntry] = deque()
         self._room = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self.said_again: set[str] = set()
         """Messages that the transcript may have held already when this process said them."""
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: OutboxEntry) -> None:
         """Add an entry. Raises the failure of an earlier one: after it nothing is stored."""
         if self._failure is not None:
             raise self._failure
@@ -95,17 +95,17 @@ class Outbox:
             before = len(self._entries)
             await asyncio.sleep(0)
 
-    def _next(self) -> list[Entry]:
+    def _next(self) -> list[OutboxEntry]:
         """The longest group that may be stored at once: what an entry runs after all else must
         not see the entries behind it."""
-        group: list[Entry] = []
+        group: list[OutboxEntry] = []
         for entry in self._entries:
             group.append(entry)
             if entry.also or len(group) == MAX_GROUP:
                 break
         return group
 
-    async def _commit(self, group: Sequence[Entry]) -> None:
+    async def _commit(self, group: Sequence[OutboxEntry]) -> None:
         try:
             await self._write(group)
         except StoreError:
@@ -118,7 +118,7 @@ class Outbox:
             await self._committed(entry)
             self._entries.popleft()
 
-    async def _write(self, group: Sequence[Entry]) -> None:
+    async def _write(self, group: Sequence[OutboxEntry]) -> None:
         rows = {
             "add_messages": [row for entry in group for row in entry.messages],
             "add_deliveries": [row for entry in group for row in entry.deliveries],

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from autogen_core import MessageContext, message_handler
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import (
     ImageRendered,
@@ -23,7 +23,7 @@ IN_FLIGHT = 64
 """Requests an actor hands to its service at a time; the service's queue bounds and batches them."""
 
 
-class Renders(Protocol):
+class RenderClient(Protocol):
     """A render service."""
 
     async def render(self, request: RenderRequest) -> Image:
@@ -31,7 +31,7 @@ class Renders(Protocol):
         ...
 
 
-class Scores(Protocol):
+class ScoreClient(Protocol):
     """A scorer service."""
 
     async def score(self, request: ScoreRequest) -> Score:
@@ -39,11 +39,11 @@ class Scores(Protocol):
         ...
 
 
-class RenderWorker(Role):
+class RenderActor(Actor):
     """Consumes RenderRequested, emits ImageRendered and ScoreRequested."""
 
     def __init__(
-        self, journal: Journal, service: Renders, *, retry: RetryRule | None = None
+        self, journal: Journal, service: RenderClient, *, retry: RetryRule | None = None
     ) -> None:
         super().__init__("Paints pictures", journal, concurrency=IN_FLIGHT, retry=retry)
         self._service = service
@@ -77,11 +77,11 @@ class RenderWorker(Role):
         ]
 
 
-class ScoreWorker(Role):
+class ScoreActor(Actor):
     """Consumes ScoreRequested, emits ImageScored."""
 
     def __init__(
-        self, journal: Journal, service: Scores, *, retry: RetryRule | None = None
+        self, journal: Journal, service: ScoreClient, *, retry: RetryRule | None = None
     ) -> None:
         super().__init__("Scores pictures", journal, concurrency=IN_FLIGHT, retry=retry)
         self._service = service

@@ -12,22 +12,22 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from bigpe.agents.bandit.policies import Arm
-from bigpe.agents.statistics.moments import Gains, Squares, mean, pooled_squares
+from bigpe.agents.statistics.moments import RunningMoments, SumOfSquares, mean, pooled_squares
 from bigpe.services.core.values import Instruction
 
 State = Literal["living", "waiting", "retired"]
 
 
-class Figures(NamedTuple):
+class GainSummary(NamedTuple):
     """What an arm's gains come to."""
 
     prompts: int
     """Naive prompts with a gain; the figures below are of no use when it is 0."""
     mean: float
     """Of the prompts' mean gains, score units."""
-    between: Squares
+    between: SumOfSquares
     """Of the prompts' means about their mean."""
-    within: Squares
+    within: SumOfSquares
     """Of gains about their prompt's mean."""
 
 
@@ -44,11 +44,11 @@ class ArmRecord:
     improvement: str = ""
     """What the gradient asked for."""
     reason: str = ""
-    gains: Gains = Gains()
+    gains: RunningMoments = RunningMoments()
     """All finished ones."""
-    groups: dict[str, Gains] = field(default_factory=dict[str, Gains])
+    groups: dict[str, RunningMoments] = field(default_factory=dict[str, RunningMoments])
     """By naive prompt; empty again once it has left."""
-    figures: Figures = Figures(0, 0.0, Squares(0.0, 0), Squares(0.0, 0))
+    figures: GainSummary = GainSummary(0, 0.0, SumOfSquares(0.0, 0), SumOfSquares(0.0, 0))
     finished_pulls: int = 0
     empty_pulls: int = 0
     pending: dict[int, int] = field(default_factory=dict[int, int])
@@ -76,7 +76,7 @@ class ArmRecord:
         self.empty_pulls += not gains
         self.gains = self.gains.plus(gain for _, gain in gains)
         for naive, gain in gains:
-            self.groups[naive] = self.groups.get(naive, Gains()).plus((gain,))
+            self.groups[naive] = self.groups.get(naive, RunningMoments()).plus((gain,))
         if gains:
             self._sum_up()
         self._drop_groups()
@@ -95,5 +95,5 @@ class ArmRecord:
         groups = [*self.groups.values()]
         means = [group.mean for group in groups]
         noise = math.fsum(group.squares for group in groups)
-        within = Squares(noise, sum(group.n - 1 for group in groups))
-        self.figures = Figures(len(means), mean(means), pooled_squares([means]), within)
+        within = SumOfSquares(noise, sum(group.n - 1 for group in groups))
+        self.figures = GainSummary(len(means), mean(means), pooled_squares([means]), within)

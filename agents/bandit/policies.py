@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bigpe.agents.statistics.moments import Gains
+from bigpe.agents.statistics.moments import RunningMoments
 from bigpe.services.core import plugins
 from bigpe.services.core.errors import PluginError
 from bigpe.services.core.values import derive_seed
@@ -60,7 +60,7 @@ class Arm:
     """An instruction's record."""
 
     id: str
-    gains: Gains = Gains()
+    gains: RunningMoments = RunningMoments()
     """What its finished paired gains come to, score units."""
     finished_pulls: int = 0
     pending_pulls: int = 0

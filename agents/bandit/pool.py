@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 from bigpe.agents.bandit.arm import ArmRecord, State
 from bigpe.agents.bandit.policies import Arm, Policy
 from bigpe.agents.statistics.intervals import moderated_mean
-from bigpe.agents.statistics.moments import Squares, summed
+from bigpe.agents.statistics.moments import SumOfSquares, summed
 from bigpe.services.core.values import Instruction
 
 Basis = Literal["lower bound", "mean", "nothing"]
@@ -121,7 +121,7 @@ class Pool:
         """The living instructions' records, for a policy."""
         return [record.arm() for record in self._in("living")]
 
-    def noise(self) -> Squares:
+    def noise(self) -> SumOfSquares:
         """Of gains at a fixed instruction and naive prompt: what differs there is noise."""
         return summed(record.figures.within for record in self._records.values())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from bigpe.agents.campaign.round import Pictures, Round
+from bigpe.agents.campaign.round import PendingImages, Round
 from bigpe.agents.messages.base import Keys
 from bigpe.agents.messages.core import Message
 from bigpe.agents.messages.plan import CampaignPlan
@@ -27,7 +27,7 @@ ROUNDING = 1e-9
 
 
 @dataclass
-class Account:
+class BudgetAccount:
     """Usage of a run. Rounds are settled in order, so the order of answers does not matter."""
 
     used: Usage = Usage()
@@ -38,7 +38,7 @@ class Account:
     """Keys of the newest REMEMBERED images, the last requested image at the end."""
     _settled: int = 0
 
-    def settle_pilot(self, pictures: Pictures) -> None:
+    def settle_pilot(self, pictures: PendingImages) -> None:
         """Count the usage of the finished pilot."""
         self._add(pictures, Usage())
 
@@ -48,7 +48,7 @@ class Account:
         self._dearest = self._dearest.with_llm_of(current.llm)
         self._settled += 1
 
-    def _add(self, pictures: Pictures, llm: Usage) -> None:
+    def _add(self, pictures: PendingImages, llm: Usage) -> None:
         self.used += pictures.settle(self._painted) + llm
         for oldest in [*islice(self._painted, max(0, len(self._painted) - REMEMBERED))]:
             del self._painted[oldest]
@@ -57,7 +57,7 @@ class Account:
         """Count language model usage that is reported after its round was settled."""
         self.used += of_role(role, used)
 
-    def pilot_refusal(self, plan: CampaignPlan, pictures: Pictures) -> str | None:
+    def pilot_refusal(self, plan: CampaignPlan, pictures: PendingImages) -> str | None:
         """Why the pilot may not begin; None if it may."""
         count = len(pictures.fresh(self._painted))
         reserved = Usage(renders=count, scores=count)
@@ -68,13 +68,13 @@ class Account:
     ) -> tuple[list[Message], str | None]:
         """The opening requests of all rounds that may begin now, and why the next round may not."""
         opening: list[Message] = []
-        begun = [current for current in rounds if not current.withheld]
-        for current in [current for current in rounds if current.withheld]:
+        begun = [current for current in rounds if not current.blocked_by_budget]
+        for current in [current for current in rounds if current.blocked_by_budget]:
             refused = forbidden or self.refusal(plan, begun, current)
             if refused is not None:
                 return opening, refused
-            opening += current.withheld
-            current.withheld = []
+            opening += current.blocked_by_budget
+            current.blocked_by_budget = []
             begun.append(current)
         return opening, None
 
@@ -117,7 +117,7 @@ def refusal(
     return None
 
 
-class Forecast(NamedTuple):
+class BudgetForecast(NamedTuple):
     """The expected end of a run, if its usage per round stays the same."""
 
     rounds: int
@@ -130,7 +130,7 @@ class Forecast(NamedTuple):
 
 def forecast(
     used: Usage, applied: int, rounds: int, limits: Limits, prices: Prices, pilot: int = 0
-) -> Forecast | None:
+) -> BudgetForecast | None:
     """The forecast from the mean usage of the settled rounds; None before the first.
 
     `pilot`: number of images of the pilot. The forecast tends to be too high: naive images are
@@ -151,4 +151,4 @@ def forecast(
             fits = int((most - first[resource]) / each[resource])
             if fits < end:
                 end, limit = max(fits, applied), resource
-    return Forecast(end, {r: first[r] + each[r] * end for r in RESOURCES}, limit)
+    return BudgetForecast(end, {r: first[r] + each[r] * end for r in RESOURCES}, limit)

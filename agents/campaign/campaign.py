@@ -27,7 +27,7 @@ from bigpe.agents.campaign.plugin_state import Answer, Refused, speaker_of
 from bigpe.agents.campaign.prompt_schedule import image_seed, pilot_prompts
 from bigpe.agents.campaign.round import Round
 from bigpe.agents.campaign.state import CampaignState
-from bigpe.agents.evidence.mixed_model import Pair
+from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import (
     AnyMessage,
     GradientsComputed,
@@ -105,8 +105,8 @@ class Campaign(CampaignState):
             case RoleReported():
                 return self._take_report(message)
             case RolesChanged():
-                self.attendance.set(message.observers, self.applied + 1)
-                self.attendance.changes += 1
+                self.observer_reports.set(message.observers, self.applied + 1)
+                self.observer_reports.changes += 1
                 return self._settle_ready()
             case StepFailed():
                 return self._take_failure(message)
@@ -118,13 +118,13 @@ class Campaign(CampaignState):
     def _begin(self, start: RunStarted) -> list[Message]:
         self.start_message = start
         self.current_plan = plan = start.plan
-        self.attendance.set(plan.observers, 1)
+        self.observer_reports.set(plan.observers, 1)
         self.current_pool = Pool(
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
             paper=plan.policy.get("name") == "paper",
         )
-        self.pilot.withheld += [
+        self.pilot.blocked_by_budget += [
             self.pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
             for naive in pilot_prompts(plan)
             for k in range(2)
@@ -133,20 +133,20 @@ class Campaign(CampaignState):
 
     def _begin_pilot(self) -> list[Message]:
         pilot = self.pilot
-        reason = self.stop_request or self.account.pilot_refusal(self.plan, pilot.pictures)
+        reason = self.stop_request or self.budget.pilot_refusal(self.plan, pilot.pictures)
         if reason is not None:
             return [self._stop(reason)]
-        requests, pilot.withheld = pilot.withheld, []
+        requests, pilot.blocked_by_budget = pilot.blocked_by_budget, []
         return [*requests]
 
     def _pilot_step(self) -> list[Message]:
         if not self.pilot.over:
             return []
-        self.account.settle_pilot(self.pilot.pictures)
+        self.budget.settle_pilot(self.pilot.pictures)
         scale = self.pilot.scale()
         if scale is None:
             self.broken = (
-                f"no image of the pilot could be scored: {self.outlook.last_failure}; "
+                f"no image of the pilot could be scored: {self.stopping.last_failure}; "
                 "fix the cause, and start a run with another name"
             )
         else:
@@ -158,13 +158,15 @@ class Campaign(CampaignState):
     def _choose(self) -> list[Message]:
         if not self.pilot.over or self.stopped is not None:
             return []
-        exhausted = self.broken or self.outlook.exhausted(self.plan.patience)
+        exhausted = self.broken or self.stopping.exhausted(self.plan.patience)
         while exhausted is None and self.chosen - self.applied < self.plan.concurrency:
             self._choose_round(self.chosen + 1)
         forbidden = self.broken or self.stop_request
-        opening, refused = self.account.let_begin(self.plan, self.rounds.values(), forbidden)
+        opening, refused = self.budget.let_begin(self.plan, self.rounds.values(), forbidden)
         reason = refused or exhausted
-        if reason is not None and all(current.withheld for current in self.rounds.values()):
+        if reason is not None and all(
+            current.blocked_by_budget for current in self.rounds.values()
+        ):
             opening.append(self._stop(reason))
         return opening
 
@@ -172,7 +174,7 @@ class Campaign(CampaignState):
         plan = self.plan
         arm = self.policy.select(self.pool.arms(), self.sigma, selection_rng(plan.seed, index))
         instruction = self.pool.instruction(arm)
-        tasks = self.draws.tasks(plan, instruction)
+        tasks = self.schedule.tasks(plan, instruction)
         request = RewriteRequested.make(
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
@@ -182,7 +184,7 @@ class Campaign(CampaignState):
             history=self.comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
-            teaches=self.pool.has_room(index),
+            wants_gradient=self.pool.has_room(index),
         )
         current.withhold(plan)
         self.chosen = index
@@ -197,7 +199,7 @@ class Campaign(CampaignState):
         if current := self.rounds.get(index):
             current.add_llm(role, usage)
         else:
-            self.account.add_late(role, usage)
+            self.budget.add_late(role, usage)
 
     def _follow(self, message: Answer | ReviewRequested) -> list[Message]:
         """Emit the request to the next gate, or apply an answer that has passed all gates."""
@@ -232,12 +234,12 @@ class Campaign(CampaignState):
         return self._join(message.round)
 
     def _take_failure(self, message: StepFailed) -> list[Message]:
-        if message.actor in self.attendance.ever:
+        if message.actor in self.observer_reports.ever:
             return []  # observers report their usage themselves
         self._count_llm(message.round, message.actor, message.usage)
         if message.will_retry:
             return []
-        self.outlook.last_failure = message.cause
+        self.stopping.last_failure = message.cause
         if message.round == 0:
             if not isinstance(message.scope, ImageLost):
                 return []
@@ -278,11 +280,11 @@ class Campaign(CampaignState):
                 return self._complete(current, message)
 
     def _take_report(self, message: RoleReported) -> list[Message]:
-        if not self.attendance.expects(message.role, message.round):
+        if not self.observer_reports.expects(message.role, message.round):
             # The observer joined later and reads the messages of earlier rounds.
-            self.account.add_late(message.role, message.usage)
+            self.budget.add_late(message.role, message.usage)
             return []
-        self.attendance.report(message.role, message.round, message.usage)
+        self.observer_reports.report(message.role, message.round, message.usage)
         return self._settle_ready()
 
     def _join(self, index: int) -> list[Message]:
@@ -291,14 +293,14 @@ class Campaign(CampaignState):
         if current.rewrites is None or current.pictures.awaited or current.pulled is not None:
             return []
         pulled = current.join()
-        if not pulled.gains or not current.teaches:
+        if not pulled.gains or not current.wants_gradient:
             return [pulled, *self._complete(current, pulled)]
         current.critique_requested = True
         if self.replaying:
             return [pulled]
         return [pulled, current.critique(self._comparisons_for(current), self.plan)]
 
-    def _comparisons_for(self, current: Round) -> list[Pair]:
+    def _comparisons_for(self, current: Round) -> list[PairedComparison]:
         """The newest comparisons from before the choice of the pull, and those of the pull."""
         return [*self.comparisons.known(current.history), *current.own_pairs]
 
@@ -332,7 +334,7 @@ class Campaign(CampaignState):
         while (
             (following := self.rounds.get(self.applied + 1))
             and following.complete
-            and self.attendance.complete(self.applied)
+            and self.observer_reports.complete(self.applied)
         ):
             emitted += self._settle(following)
             emitted += self._choose()
@@ -346,17 +348,17 @@ class Campaign(CampaignState):
         self.scale = self.scale.with_squares(self.pool.noise())
         current.offer_to(self.pool)
         delta = self.pool.settle(self.policy, self.sigma)
-        for role, used in self.attendance.count(index - 1).items():
+        for role, used in self.observer_reports.count(index - 1).items():
             self._count_llm(index, role, used)
-        self.account.settle(current)
+        self.budget.settle(current)
         best = self.pool.best()
-        self.outlook.settle(bool(gains), best.lo)
+        self.stopping.settle(bool(gains), best.lo)
         self.broken = self.broken or current.broken
         self.applied = index
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
         self.comparisons.add(current.own_pairs, min(in_flight, default=None))
-        self.draws.forget({id for id, _ in delta.retired})
+        self.schedule.forget({id for id, _ in delta.retired})
         return [
             PoolChanged.make(
                 current.last or current.request,
@@ -366,7 +368,7 @@ class Campaign(CampaignState):
                 sigma=self.sigma,
                 best=best.instruction.id,
                 used=self.used,
-                stale=self.outlook.stale_rounds,
+                stale=self.stopping.stale_rounds,
             )
         ]
 
@@ -386,7 +388,7 @@ class Campaign(CampaignState):
         self.current_plan = self.plan.model_copy(update=changed)
         self.changes += 1
         self.stop_request = self.stopped = None
-        return self._begin_pilot() if self.pilot.withheld else self._choose()
+        return self._begin_pilot() if self.pilot.blocked_by_budget else self._choose()
 
 
 _SNAPSHOT = TypeAdapter(Campaign)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from bigpe.agents.campaign.round import Picture, Pictures
+from bigpe.agents.campaign.round import PendingImages, Picture
 from bigpe.agents.messages.core import ImageScored, RenderRequested
 from bigpe.agents.statistics.moments import ScaleEstimate
 
@@ -14,8 +14,8 @@ from bigpe.agents.statistics.moments import ScaleEstimate
 class Pilot:
     """The images of round 0 and their scores."""
 
-    pictures: Pictures = field(default_factory=Pictures)
-    withheld: list[RenderRequested] = field(default_factory=list[RenderRequested])
+    pictures: PendingImages = field(default_factory=PendingImages)
+    blocked_by_budget: list[RenderRequested] = field(default_factory=list[RenderRequested])
     """The requests for the images, until the budget lets the pilot begin."""
     _scores: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 

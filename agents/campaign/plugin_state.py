@@ -174,7 +174,7 @@ def _proposals(
 
 
 @dataclass
-class Attendance:
+class ObserverReports:
     """The observers of the run and their reports, each kept until its round is counted.
 
     An observer reports its usage for round N after it has read all of round N. The report is

@@ -34,7 +34,7 @@ def _order(seed: int, train: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass
-class Draws:
+class PromptSchedule:
     """What each instruction met."""
 
     _met: dict[str, int] = field(default_factory=dict[str, int])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign.snapshot import ByTuple
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair, tabulate
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 from bigpe.agents.messages.base import Keys, key_of
 from bigpe.agents.messages.core import (
     AnyMessage,
@@ -43,7 +43,7 @@ EXEMPLAR_PAIRS = 24
 
 
 @dataclass
-class Pictures:
+class PendingImages:
     """Images that are requested together, and their results."""
 
     prompts: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
@@ -102,17 +102,17 @@ class Round:
     """Number of comparisons of the run when the pull was chosen."""
     living: tuple[Instruction, ...]
     tried: tuple[str, ...]
-    teaches: bool = True
+    wants_gradient: bool = True
     """Whether gradients are requested: the pool has room for a new instruction."""
-    withheld: list[RewriteRequested | RenderRequested] = field(
+    blocked_by_budget: list[RewriteRequested | RenderRequested] = field(
         default_factory=list[RewriteRequested | RenderRequested]
     )
     """The first requests of the round, until the budget lets it begin."""
-    pictures: Pictures = field(default_factory=Pictures)
+    pictures: PendingImages = field(default_factory=PendingImages)
     rewrites: ByTuple[tuple[str, int], Rewritten] | None = None
     scores: ByTuple[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
     pulled: ArmPulled | None = None
-    own_pairs: list[Pair] = field(default_factory=list[Pair])
+    own_pairs: list[PairedComparison] = field(default_factory=list[PairedComparison])
     critique_requested: bool = False
     rows: tuple[EvidenceRow, ...] | None = None
     """The evidence table, computed on first use."""
@@ -131,9 +131,11 @@ class Round:
     def withhold(self, plan: CampaignPlan) -> None:
         """Make the first requests: to rewrite, and to render the images to compare with."""
         tasks, ask = self.request.tasks, self.pictures.ask
-        self.withheld = [self.request]
-        self.withheld += [ask(self.request, "naive", t.naive, t.naive, t.image_seed) for t in tasks]
-        self.withheld += [
+        self.blocked_by_budget = [self.request]
+        self.blocked_by_budget += [
+            ask(self.request, "naive", t.naive, t.naive, t.image_seed) for t in tasks
+        ]
+        self.blocked_by_budget += [
             ask(self.request, "professional", t.naive, professional, t.image_seed)
             for t in tasks
             if (professional := plan.professional.get(t.naive))
@@ -163,19 +165,19 @@ class Round:
             instruction=self.request.instruction.id,
             gains=tuple(gains),
             missing=len(self.request.tasks) - len(gains),
-            teaches=self.teaches,
+            wants_gradient=self.wants_gradient,
         )
         self.own_pairs = [self._pair(gain) for gain in gains]
         self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]
         return self.pulled
 
-    def evidence(self, pairs: Sequence[Pair]) -> tuple[EvidenceRow, ...]:
+    def evidence(self, pairs: Sequence[PairedComparison]) -> tuple[EvidenceRow, ...]:
         """The evidence table of `pairs`, the comparisons that the pull may use."""
         if self.rows is None:
-            self.rows = tabulate(pairs, max_rows=EVIDENCE_ROWS)
+            self.rows = fit_evidence_table(pairs, max_rows=EVIDENCE_ROWS)
         return self.rows
 
-    def critique(self, pairs: Sequence[Pair], plan: CampaignPlan) -> CritiqueRequested:
+    def critique(self, pairs: Sequence[PairedComparison], plan: CampaignPlan) -> CritiqueRequested:
         """The request for gradients, for a joined pull with gains."""
         assert self.pulled is not None
         own = [pair for pair in self.own_pairs if pair.arm != "professional"]
@@ -196,7 +198,10 @@ class Round:
         )
 
     def proposal(
-        self, last: GradientsComputed | StepFailed, pairs: Sequence[Pair], plan: CampaignPlan
+        self,
+        last: GradientsComputed | StepFailed,
+        pairs: Sequence[PairedComparison],
+        plan: CampaignPlan,
     ) -> ProposalRequested:
         """The request for instructions. `last`: the reply of the last author."""
         winners = heapq.nsmallest(
@@ -229,7 +234,7 @@ class Round:
                 improvement=proposal.improvement,
             )
 
-    def _image(self, pair: Pair) -> str:
+    def _image(self, pair: PairedComparison) -> str:
         """The digest of the image of the rewrite."""
         gains = self.pulled.gains if self.pulled else ()
         same = (g.image for g in gains if (g.naive, g.seed) == (pair.naive, pair.seed))
@@ -271,9 +276,9 @@ class Round:
             image=rewrite.image,
         )
 
-    def _pair(self, gain: PairedGain) -> Pair:
+    def _pair(self, gain: PairedGain) -> PairedComparison:
         painted = self.scores.get(("rewrite", gain.naive, gain.seed))
-        return Pair(
+        return PairedComparison(
             naive=gain.naive,
             rewrite=gain.rewrite,
             seed=gain.seed,
@@ -283,13 +288,13 @@ class Round:
             truncated=painted.truncated if painted else 0,
         )
 
-    def _contrast(self, task: RewriteTask) -> Pair | None:
+    def _contrast(self, task: RewriteTask) -> PairedComparison | None:
         """The professional prompt of the subject against the naive prompt."""
         naive = self.scores.get(("naive", task.naive, task.image_seed))
         painted = self.scores.get(("professional", task.naive, task.image_seed))
         if naive is None or painted is None:
             return None
-        return Pair(
+        return PairedComparison(
             naive=task.naive,
             rewrite=painted.prompt,
             seed=task.image_seed,

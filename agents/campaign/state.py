@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from bigpe.agents.bandit.policies import Policy, PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import Pool
-from bigpe.agents.campaign.budget import Account
+from bigpe.agents.campaign.budget import BudgetAccount
 from bigpe.agents.campaign.pilot import Pilot
-from bigpe.agents.campaign.plugin_state import Attendance, Gates
-from bigpe.agents.campaign.prompt_schedule import Draws
+from bigpe.agents.campaign.plugin_state import Gates, ObserverReports
+from bigpe.agents.campaign.prompt_schedule import PromptSchedule
 from bigpe.agents.campaign.round import Round
-from bigpe.agents.campaign.stopping import Outlook
-from bigpe.agents.evidence.comparison_window import Comparisons
-from bigpe.agents.evidence.mixed_model import Pair
+from bigpe.agents.campaign.stopping import StoppingRule
+from bigpe.agents.evidence.comparison_window import ComparisonWindow
+from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import RunStarted, RunStopped
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.usage import Usage
@@ -37,7 +37,7 @@ class CampaignState:
     current_pool: Pool | None = None
     changes: int = 0
     """Number of changes of the plan."""
-    attendance: Attendance = field(default_factory=Attendance)
+    observer_reports: ObserverReports = field(default_factory=ObserverReports)
     pilot: Pilot = field(default_factory=Pilot)
     rounds: dict[int, Round] = field(default_factory=dict[int, Round])
     """The rounds in flight, by index."""
@@ -45,12 +45,12 @@ class CampaignState:
     """Index of the newest chosen round."""
     applied: int = 0
     """Index of the newest settled round."""
-    draws: Draws = field(default_factory=Draws)
+    schedule: PromptSchedule = field(default_factory=PromptSchedule)
     gates: Gates = field(default_factory=Gates)
-    comparisons: Comparisons = field(default_factory=Comparisons)
+    comparisons: ComparisonWindow = field(default_factory=ComparisonWindow)
     scale: ScaleEstimate = NO_SCALE
-    account: Account = field(default_factory=Account)
-    outlook: Outlook = field(default_factory=Outlook)
+    budget: BudgetAccount = field(default_factory=BudgetAccount)
+    stopping: StoppingRule = field(default_factory=StoppingRule)
     stop_request: str | None = None
     """The reason of a StopRequested that no PlanChanged has cancelled."""
     broken: str | None = None
@@ -85,7 +85,7 @@ class CampaignState:
         return make_policy(PolicyConfig.model_validate(self.plan.policy))
 
     @property
-    def pairs(self) -> Sequence[Pair]:
+    def pairs(self) -> Sequence[PairedComparison]:
         """The newest paired comparisons of the settled rounds (see comparisons.WINDOW).
 
         Comparisons of professional prompts are included.
@@ -100,7 +100,7 @@ class CampaignState:
     @property
     def used(self) -> Usage:
         """The usage of the pilot and of the settled rounds."""
-        return self.account.used
+        return self.budget.used
 
     @property
     def sigma(self) -> float:

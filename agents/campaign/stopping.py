@@ -9,7 +9,7 @@ EMPTY_ROUNDS = 3
 
 
 @dataclass
-class Outlook:
+class StoppingRule:
     """Rounds without a result, and rounds without a better best instruction."""
 
     last_failure: str = ""

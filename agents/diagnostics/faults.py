@@ -47,7 +47,7 @@ DOMINANT_NOISE = 3.0
 FEWEST_PULLS = 12
 
 
-class RoundFacts(NamedTuple):
+class RoundDiagnostics(NamedTuple):
     """What the history says of one finished round."""
 
     round: int
@@ -70,7 +70,7 @@ class RoundFacts(NamedTuple):
     """Of what failed."""
 
 
-class Finding(Value):
+class RunFinding(Value):
     """A fault that stands at the end of the history."""
 
     fault: Fault
@@ -85,9 +85,9 @@ class Finding(Value):
         return f"{self.fault} since round {self.since}: {self.evidence}; {self.remedy}"
 
 
-def diagnose(history: Sequence[RoundFacts]) -> list[Finding]:
+def diagnose(history: Sequence[RoundDiagnostics]) -> list[RunFinding]:
     """The faults that stand now, in a fixed order; none for an empty history."""
-    looks: tuple[Callable[[Sequence[RoundFacts]], Finding | None], ...] = (
+    looks: tuple[Callable[[Sequence[RoundDiagnostics]], RunFinding | None], ...] = (
         failures,
         truncation,
         degradation,
@@ -99,13 +99,13 @@ def diagnose(history: Sequence[RoundFacts]) -> list[Finding]:
     return [finding for look in looks if recent and (finding := look(recent))]
 
 
-def stagnation(history: Sequence[RoundFacts]) -> Finding | None:
+def stagnation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """The best lower bound has not risen for `STALE_ROUNDS` rounds."""
     last = history[-1]
     factor = EARLY_FACTOR if last.round <= EARLY_ROUNDS else 1.0
     if last.stale < STALE_ROUNDS * factor:
         return None
-    return Finding(
+    return RunFinding(
         fault="stagnation",
         since=max(1, last.round - last.stale),
         evidence=f"no better lower bound of the best instruction for {last.stale} rounds",
@@ -114,7 +114,7 @@ def stagnation(history: Sequence[RoundFacts]) -> Finding | None:
     )
 
 
-def degradation(history: Sequence[RoundFacts]) -> Finding | None:
+def degradation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """Instructions earn less than the same ones did before."""
     steps = degradation_steps(*_pulls(history))
     if change_detection.cusum(steps)[0, -1] < ARM_LIMIT:
@@ -122,7 +122,7 @@ def degradation(history: Sequence[RoundFacts]) -> Finding | None:
     start = change_detection.change_at(steps)
     falls = _falls(history, start)
     fall = mean(falls) if falls else 0.0
-    return Finding(
+    return RunFinding(
         fault="degradation",
         since=history[start].round,
         evidence=f"the same instructions gain {100 * fall:+.2f} (score x 100) against before",
@@ -131,7 +131,7 @@ def degradation(history: Sequence[RoundFacts]) -> Finding | None:
     )
 
 
-def high_variance(history: Sequence[RoundFacts]) -> Finding | None:
+def high_variance(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """Gains scatter more than before, or so much that a pull says little."""
     squares, df = _within(history)
     steps = variance_steps(squares, df)
@@ -150,7 +150,7 @@ def high_variance(history: Sequence[RoundFacts]) -> Finding | None:
         )
     if not told:
         return None
-    return Finding(
+    return RunFinding(
         fault="high variance",
         since=history[start].round,
         evidence=f"{told} (score x 100)",
@@ -158,7 +158,7 @@ def high_variance(history: Sequence[RoundFacts]) -> Finding | None:
     )
 
 
-def truncation(history: Sequence[RoundFacts]) -> Finding | None:
+def truncation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """The renderer cuts off a growing share of the rewrites."""
     cut = [facts.truncated for facts in history]
     trials = [len(facts.gains) + facts.missing for facts in history]
@@ -167,7 +167,7 @@ def truncation(history: Sequence[RoundFacts]) -> Finding | None:
         return None
     start = change_detection.change_at(steps)
     share = sum(cut[start:]) / max(sum(trials[start:]), 1)
-    return Finding(
+    return RunFinding(
         fault="truncation",
         since=history[start].round,
         evidence=f"{share:.0%} of the rewrites are longer than the renderer reads",
@@ -176,7 +176,7 @@ def truncation(history: Sequence[RoundFacts]) -> Finding | None:
     )
 
 
-def diversity(history: Sequence[RoundFacts]) -> Finding | None:
+def diversity(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """Proposals repeat what is known, or the living instructions are near copies."""
     pool = [facts.diversity for facts in history]
     row = _row([math.nan if f.novelty is None else f.novelty for f in history])
@@ -193,7 +193,7 @@ def diversity(history: Sequence[RoundFacts]) -> Finding | None:
         start, told = copies, f"the living instructions differ by {pool[-1]:.2f} on average"
     if not told:
         return None
-    return Finding(
+    return RunFinding(
         fault="diversity",
         since=history[start].round,
         evidence=f"{told} (0 to 1)",
@@ -202,7 +202,7 @@ def diversity(history: Sequence[RoundFacts]) -> Finding | None:
     )
 
 
-def failures(history: Sequence[RoundFacts]) -> Finding | None:
+def failures(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """A growing share of comparisons is lost, or falls back to the naive prompt."""
     failed = [facts.missing + facts.fallbacks for facts in history]
     trials = [len(facts.gains) + facts.missing for facts in history]
@@ -216,7 +216,7 @@ def failures(history: Sequence[RoundFacts]) -> Finding | None:
     lost, kept = sum(f.missing for f in late), sum(f.fallbacks for f in late)
     cause = Counter(cause for facts in late for cause in facts.causes).most_common(1)
     often = f", most often: {cause[0][0]}" if cause else ""
-    return Finding(
+    return RunFinding(
         fault="failures",
         since=history[start].round,
         evidence=f"of {sum(trials[start:])} comparisons {lost} were lost and {kept} fell back to "
@@ -270,7 +270,7 @@ def _row(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _pulls(
-    history: Sequence[RoundFacts],
+    history: Sequence[RoundDiagnostics],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int_], NDArray[np.float64]]:
     numbers = {arm: i for i, arm in enumerate(dict.fromkeys(facts.arm for facts in history))}
     return (
@@ -281,17 +281,17 @@ def _pulls(
     )
 
 
-def _within(history: Sequence[RoundFacts]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _within(history: Sequence[RoundDiagnostics]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     squares = [pooled_squares([facts.gains]) for facts in history]
     return _row([one.total for one in squares]), _row([one.df for one in squares])
 
 
-def _pooled(history: Sequence[RoundFacts]) -> float:
+def _pooled(history: Sequence[RoundDiagnostics]) -> float:
     """Deviation of a gain within a batch, score units."""
     return math.sqrt(pooled_squares(facts.gains for facts in history).variance or 0.0)
 
 
-def _falls(history: Sequence[RoundFacts], start: int) -> list[float]:
+def _falls(history: Sequence[RoundDiagnostics], start: int) -> list[float]:
     """For each pull from `start` on: its mean less that of the arm's pulls before."""
     before: dict[str, list[float]] = {}
     for facts in history[:start]:
@@ -303,7 +303,7 @@ def _falls(history: Sequence[RoundFacts], start: int) -> list[float]:
     ]
 
 
-def _best_mean(history: Sequence[RoundFacts]) -> float | None:
+def _best_mean(history: Sequence[RoundDiagnostics]) -> float | None:
     """The largest mean gain of an arm that was pulled twice; None before there is one above 0."""
     if len(history) < FEWEST_PULLS:
         return None

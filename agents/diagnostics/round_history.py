@@ -6,8 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bigpe.agents.diagnostics.faults import WINDOW, RoundFacts
-from bigpe.agents.diagnostics.text_diversity import Sayings, content, distance, mean_distance
+from bigpe.agents.diagnostics.faults import WINDOW, RoundDiagnostics
+from bigpe.agents.diagnostics.text_diversity import (
+    ContentTermIndex,
+    content,
+    distance,
+    mean_distance,
+)
 from bigpe.agents.messages.core import (
     ArmPulled,
     ImageScored,
@@ -42,13 +47,13 @@ class RoundHistory:
         self, messages: Iterable[Message] = (), living: Iterable[Instruction] = ()
     ) -> None:
         """`living`: the instructions alive before the first of the messages."""
-        self.facts: list[RoundFacts] = []
+        self.facts: list[RoundDiagnostics] = []
         """Of the newest settled rounds, in order."""
         self._open: dict[int, _Open] = defaultdict(_Open)
         self._living: dict[str, frozenset[str]] = {}
         """What each of them says, by id."""
         self._diversity: float | None = None
-        self._known = Sayings()
+        self._known = ContentTermIndex()
         self._change_pool(living)
         for message in messages:
             self.add(message)
@@ -115,7 +120,7 @@ class RoundHistory:
         while self.facts and self.facts[0].round <= message.round - WINDOW:
             del self.facts[0]
         self.facts.append(
-            RoundFacts(
+            RoundDiagnostics(
                 round=message.round,
                 arm=pulled.instruction,
                 gains=tuple(gain.gain for gain in pulled.gains),

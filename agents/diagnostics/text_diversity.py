@@ -48,7 +48,7 @@ def spread(vectors: Sequence[Sequence[float]]) -> float | None:
     return 1 - (square - n) / (n * (n - 1))
 
 
-class Sayings:
+class ContentTermIndex:
     """What instructions say, kept so that the nearest one to a new one is found quickly."""
 
     def __init__(self) -> None:

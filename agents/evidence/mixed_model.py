@@ -43,7 +43,7 @@ DIGITS = 8
 LENGTH_UNIT = 10
 
 
-class Pair(Value):
+class PairedComparison(Value):
     """One paired comparison."""
 
     naive: str
@@ -78,7 +78,7 @@ class EvidenceRow(Value):
     """Seen under one arm only: it may be that arm's doing."""
 
 
-class _Form(NamedTuple):
+class _TextFeatures(NamedTuple):
     """What the words of a pair are, its gain apart."""
 
     terms: frozenset[str]
@@ -99,8 +99,8 @@ class _Fit(NamedTuple):
     deviations: Floats
 
 
-def tabulate(
-    pairs: Sequence[Pair], *, max_rows: int = 12, min_count: int = 2
+def fit_evidence_table(
+    pairs: Sequence[PairedComparison], *, max_rows: int = 12, min_count: int = 2
 ) -> tuple[EvidenceRow, ...]:
     """The effects that the pairs tell most about, at most `max_rows`, most certain first.
 
@@ -109,7 +109,7 @@ def tabulate(
     several pulls) counts once. The order of the pairs does not matter. Empty with fewer than two
     pairs, and while all have the same terms.
     """
-    told = {_place(pair): pair for pair in pairs if not pair.fallback}
+    told = {_sort_key(pair): pair for pair in pairs if not pair.fallback}
     usable = [told[place] for place in sorted(told)]
     columns = _columns(usable, min_count) if len(usable) > 1 else []
     if not columns:
@@ -130,7 +130,7 @@ def tabulate(
     )
 
 
-def _place(pair: Pair) -> tuple[str, str, int, str, float, int]:
+def _sort_key(pair: PairedComparison) -> tuple[str, str, int, str, float, int]:
     return (pair.naive, pair.arm, pair.seed, pair.rewrite, pair.gain, pair.truncated)
 
 
@@ -153,14 +153,14 @@ def _row(rank: int, column: _Column, effect: float, deviation: float) -> Evidenc
 
 
 @lru_cache(maxsize=8192)
-def _form(naive: str, rewrite: str) -> _Form:
+def _text_features(naive: str, rewrite: str) -> _TextFeatures:
     """Kept, because every round looks at the pairs of all earlier ones again."""
     kept = subject_kept(naive, rewrite)
-    return _Form(terms_of(naive, rewrite), len(words(rewrite)), kept)
+    return _TextFeatures(terms_of(naive, rewrite), len(words(rewrite)), kept)
 
 
-def _columns(pairs: Sequence[Pair], min_count: int) -> list[_Column]:
-    forms = [_form(pair.naive, pair.rewrite) for pair in pairs]
+def _columns(pairs: Sequence[PairedComparison], min_count: int) -> list[_Column]:
+    forms = [_text_features(pair.naive, pair.rewrite) for pair in pairs]
     present: dict[str, list[int]] = defaultdict(list)
     for index, form in enumerate(forms):
         for term in form.terms:
@@ -176,13 +176,17 @@ def _columns(pairs: Sequence[Pair], min_count: int) -> list[_Column]:
     return columns + _form_columns(pairs, forms)
 
 
-def _indicator(kind: Kind, term: str, where: Sequence[int], pairs: Sequence[Pair]) -> _Column:
+def _indicator(
+    kind: Kind, term: str, where: Sequence[int], pairs: Sequence[PairedComparison]
+) -> _Column:
     values = np.zeros(len(pairs))
     values[list(where)] = 1.0
     return _Column(kind, term, values, len(where), len({pairs[i].arm for i in where}))
 
 
-def _form_columns(pairs: Sequence[Pair], forms: Sequence[_Form]) -> list[_Column]:
+def _form_columns(
+    pairs: Sequence[PairedComparison], forms: Sequence[_TextFeatures]
+) -> list[_Column]:
     """Length, truncation and a dropped subject, where they vary."""
     columns: list[_Column] = []
     lengths = np.array([form.words / LENGTH_UNIT for form in forms])
@@ -199,7 +203,7 @@ def _form_columns(pairs: Sequence[Pair], forms: Sequence[_Form]) -> list[_Column
     return columns
 
 
-def _best_fit(pairs: Sequence[Pair], columns: Sequence[_Column]) -> _Fit:
+def _best_fit(pairs: Sequence[PairedComparison], columns: Sequence[_Column]) -> _Fit:
     """The fit at the likeliest variance ratios: one ratio after another until none improves."""
     model = _Model(pairs, columns)
     likelihood = cache(model.likelihood)
@@ -224,7 +228,7 @@ class _Model:
     sections 7.6 and 6.6).
     """
 
-    def __init__(self, pairs: Sequence[Pair], columns: Sequence[_Column]) -> None:
+    def __init__(self, pairs: Sequence[PairedComparison], columns: Sequence[_Column]) -> None:
         """`pairs` in the order of their naive prompts."""
         gains = np.array([pair.gain for pair in pairs])
         arms = _dummies([pair.arm for pair in pairs])

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.messages import plugin as roles
 from bigpe.agents.messages.base import COORDINATOR, Message
 from bigpe.agents.messages.failure_scope import (
@@ -231,7 +231,7 @@ class ArmPulled(Message):
     gains: tuple[PairedGain, ...]
     missing: int = 0
     """Comparisons lost to failures of a service. Missing data, not zeros."""
-    teaches: bool = True
+    wants_gradient: bool = True
     """False if the pool admits no new instruction now. Then no gradient is requested."""
 
 
@@ -242,9 +242,9 @@ class CritiqueRequested(Message):
     kind: Literal["CritiqueRequested"] = "CritiqueRequested"
     instruction: Instruction
     rows: tuple[EvidenceRow, ...]
-    best: Pair | None
-    worst: Pair | None
-    professional: Pair | None
+    best: PairedComparison | None
+    worst: PairedComparison | None
+    professional: PairedComparison | None
     seed: int
     improvements: int
     tried: tuple[str, ...] = ()
@@ -277,7 +277,7 @@ class ProposalRequested(Message):
     """The parent of the new instructions."""
     gradients: tuple[Gradient, ...]
     rows: tuple[EvidenceRow, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairedComparison, ...]
     """Comparisons that may become exemplars."""
     living: tuple[Instruction, ...]
     batch: tuple[str, ...]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from bigpe.agents.messages.core import AnyMessage, CritiqueRequested, Gradient
 from bigpe.agents.messages.plugin import Gateable, Judgement
 from bigpe.services.core.errors import BigpeError
-from bigpe.services.llm.service import Asks
+from bigpe.services.llm.service import LlmClient
 
 __all__ = ["Contributor", "Gate", "Gradient", "Judgement", "Observer", "RoleContext", "RoleError"]
 
@@ -34,7 +34,7 @@ class RoleContext:
     """Its NAME in `[roles.NAME]`, and in the transcript."""
     options: Any
     """`[roles.NAME.options]`: an instance of the class's `Options`, or a dict without one."""
-    llm: Asks
+    llm: LlmClient
     """The model of `[llm.NAME]`, else the default one; every call is paid once and counted."""
     sees: bool
     """Whether that model takes pictures."""

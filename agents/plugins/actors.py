@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from autogen_core import MessageContext, message_handler
 
-from bigpe.agents.actors.base import M, Role
+from bigpe.agents.actors.base import Actor, M
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.campaign.plugin_state import items_of
 from bigpe.agents.evidence.terms import one_line
@@ -32,7 +32,7 @@ from bigpe.agents.messages.plugin import (
     RoleSaid,
 )
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole, RoleError
-from bigpe.agents.plugins.llm import RoleLlm
+from bigpe.agents.plugins.llm import PluginLlm
 from bigpe.agents.plugins.thread import RoleThread, WorkClock
 from bigpe.agents.reasoning.evidence_worded.gradient import citation_holds
 from bigpe.agents.reasoning.llm_turns import llm_turn
@@ -54,14 +54,14 @@ class RoleLimits:
     """Of all its texts together."""
 
 
-class Guest(Role):
+class PluginActor(Actor):
     """Base: calls the plugin in its thread, and keeps what its language model used."""
 
     def __init__(
         self,
         journal: Journal,
         thread: RoleThread[Any],
-        llm: RoleLlm,
+        llm: PluginLlm,
         limits: RoleLimits,
         retry: RetryRule | None,
     ) -> None:
@@ -125,7 +125,7 @@ class Guest(Role):
         return kept
 
 
-class ObserverActor(Guest):
+class ObserverActor(PluginActor):
     """Consumes what the observer reads and PoolChanged; emits RoleSaid and RoleReported.
 
     It takes its messages from the journal, in the order of the transcript; what is published to
@@ -136,7 +136,7 @@ class ObserverActor(Guest):
         self,
         journal: Journal,
         thread: RoleThread[Observer],
-        llm: RoleLlm,
+        llm: PluginLlm,
         limits: RoleLimits,
         reads: Sequence[str],
         retry: RetryRule | None = None,
@@ -199,7 +199,7 @@ class ObserverActor(Guest):
         return RoleReported.make(message, self.name, role=self.name, usage=usage)
 
 
-class GateActor(Guest):
+class GateActor(PluginActor):
     """Consumes ReviewRequested, emits GateDecided."""
 
     @message_handler
@@ -243,7 +243,7 @@ class GateActor(Guest):
         return tuple(checked)
 
 
-class ContributorActor(Guest):
+class ContributorActor(PluginActor):
     """Consumes CritiqueRequested, emits GradientsComputed under its own name."""
 
     @message_handler

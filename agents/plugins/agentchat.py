@@ -20,7 +20,7 @@ from bigpe.agents.evidence.terms import one_line
 from bigpe.agents.messages.core import AnyMessage, CritiqueRequested, Gradient
 from bigpe.agents.messages.plugin import Judgement, Verdict
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole, RoleContext, RoleError
-from bigpe.agents.plugins.llm import LOADING, RoleClient
+from bigpe.agents.plugins.llm import LOADING, PluginLlmClient
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Json, derive_seed
 
@@ -30,7 +30,7 @@ TRUSTED_AGENTS = ("autogen_agentchat.agents.", "autogen_core.model_context.")
 """Loading a component imports its provider, which runs code; others must be allowed by name."""
 ASSISTANT = "autogen_agentchat.agents.AssistantAgent"
 CLIENT: Json = {
-    "provider": RoleClient.component_provider_override,
+    "provider": PluginLlmClient.component_provider_override,
     "component_type": "model",
     "config": {},
 }
@@ -97,7 +97,7 @@ def _load(context: RoleContext) -> ChatAgent:
     config: Json = {"name": name, "description": name, "model_client": CLIENT}
     if wanted.provider == ASSISTANT:
         config |= {"reflect_on_tool_use": False, "tool_call_summary_format": "{result}"}
-    client = RoleClient(
+    client = PluginLlmClient(
         context.llm,
         seed=derive_seed("agent", context.name),
         temperature=wanted.temperature,

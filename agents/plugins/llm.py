@@ -25,7 +25,7 @@ from bigpe.agents.plugins.thread import WorkClock
 from bigpe.services.core.errors import BigpeError, LlmError, UnusableAnswerError
 from bigpe.services.core.values import Json, LlmAnswer, LlmUsage
 from bigpe.services.llm.base_client import BaseLlmClient
-from bigpe.services.llm.service import Asks, LlmRequest, Turn
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
 
 class Exchange(NamedTuple):
@@ -37,10 +37,10 @@ class Exchange(NamedTuple):
     """Key of the stored call; none where the answer could not be used."""
 
 
-class RoleLlm:
+class PluginLlm:
     """A language model service, asked from a role's thread. Counts what each message costs."""
 
-    def __init__(self, name: str, llm: Asks, *, max_calls: int) -> None:
+    def __init__(self, name: str, llm: LlmClient, *, max_calls: int) -> None:
         """To be made in the thread of the run's event loop. `max_calls`: for one message."""
         self._name = name
         self._llm = llm
@@ -65,7 +65,7 @@ class RoleLlm:
         self.exchanges, self.usage, self.calls, self.fatal = [], LlmUsage(), 0, None
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `Asks.ask`. RoleError when it is asked too often for one message."""
+        """See `LlmClient.ask`. RoleError when it is asked too often for one message."""
         self.calls += 1
         if self.calls > self._max_calls:
             raise RoleError(
@@ -100,19 +100,19 @@ class RoleLlm:
         self.exchanges.append(Exchange(turns, usage, effect_keys))
 
 
-class RoleClientConfig(BaseModel):
+class PluginLlmClientConfig(BaseModel):
     """Nothing: the client is the one of the role that is being loaded."""
 
 
-class RoleClient(BaseLlmClient, Component[RoleClientConfig]):
+class PluginLlmClient(BaseLlmClient, Component[PluginLlmClientConfig]):
     """The same as an AutoGen model client, for AgentChat agents. It takes text, and no tools."""
 
     component_type = "model"
-    component_config_schema = RoleClientConfig
-    component_provider_override = "bigpe.agents.plugins.llm.RoleClient"
+    component_config_schema = PluginLlmClientConfig
+    component_provider_override = "bigpe.agents.plugins.llm.PluginLlmClient"
     context_tokens = 8192
 
-    def __init__(self, llm: Asks, *, seed: int, temperature: float, max_tokens: int) -> None:
+    def __init__(self, llm: LlmClient, *, seed: int, temperature: float, max_tokens: int) -> None:
         super().__init__()
         self._llm = llm
         self._settings: Json = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
@@ -147,18 +147,18 @@ class RoleClient(BaseLlmClient, Component[RoleClientConfig]):
     async def close(self) -> None:
         """The service is its owner's to close."""
 
-    def _to_config(self) -> RoleClientConfig:
-        return RoleClientConfig()
+    def _to_config(self) -> PluginLlmClientConfig:
+        return PluginLlmClientConfig()
 
     @classmethod
-    def _from_config(cls, config: RoleClientConfig) -> Self:
+    def _from_config(cls, config: PluginLlmClientConfig) -> Self:
         client = LOADING.get()
         if not isinstance(client, cls):
             _not_loading()
         return client
 
 
-LOADING: ContextVar[RoleClient | None] = ContextVar("bigpe_role_client", default=None)
+LOADING: ContextVar[PluginLlmClient | None] = ContextVar("bigpe_role_client", default=None)
 """The client of the agent that is being loaded: a component's configuration cannot hold it."""
 
 

@@ -58,7 +58,7 @@ class WorkClock:
             self._timeout.reschedule(when)
 
 
-class _Room(Generic[T]):
+class _LoopThread(Generic[T]):
     """One thread, and the instance that lives in it."""
 
     def __init__(self, name: str, make: Callable[[], T]) -> None:
@@ -103,11 +103,11 @@ class RoleThread(Generic[T]):
     def __init__(self, name: str, make: Callable[[], T]) -> None:
         self._name = name
         self._make = make
-        self._room: _Room[T] | None = None
+        self._room: _LoopThread[T] | None = None
 
     async def call(self, wanted: Callable[[T], Awaitable[R]], clock: WorkClock) -> R:
         """What `wanted` returns for the instance. RoleError when it fails or takes too long."""
-        room = self._room = self._room or _Room(self._name, self._make)
+        room = self._room = self._room or _LoopThread(self._name, self._make)
         running = asyncio.run_coroutine_threadsafe(room.work(wanted), room.loop)
         try:
             async with clock.running():

@@ -108,7 +108,7 @@ class Constraints(BaseModel):
             return f"the safety filter {self.safety} refuses it: {reason}"
         return None
 
-    def fault_of_rewrite(self, text: str) -> str | None:
+    def rewrite_violation(self, text: str) -> str | None:
         """Why a rewrite may not be used; None: it may."""
         missing = [term for term in self.required if not contains_term(text, term)]
         if missing:

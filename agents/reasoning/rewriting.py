@@ -11,7 +11,7 @@ from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.prompts.templates import template
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Instruction, LlmUsage, Value, derive_seed
-from bigpe.services.llm.service import Asks, LlmRequest, Turn, few_shot
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 ATTEMPTS = 3
 TEMPERATURE = 0.3
@@ -38,7 +38,7 @@ class Rewrite(Value):
     """Keys of the stored calls of all attempts, oldest first."""
 
 
-class _Judged(NamedTuple):
+class _Checked(NamedTuple):
     text: str
     fault: str | None
 
@@ -62,7 +62,7 @@ def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRe
 
 
 async def rewrite(
-    llm: Asks,
+    llm: LlmClient,
     instruction: Instruction | None,
     naive: str,
     seed: int,
@@ -88,7 +88,7 @@ async def rewrite(
         spent += answer.usage
         keys += (answer.effect_key,)
         raw = answer.text
-        text, judged = judge(naive, raw, instruction, constraints)
+        text, judged = check_rewrite(naive, raw, instruction, constraints)
         if judged is None:
             turns = (*request.turns, Turn(role="assistant", text=raw))
             return Rewrite(
@@ -111,26 +111,26 @@ async def rewrite(
     )
 
 
-def judge(
+def check_rewrite(
     naive: str, raw: str, instruction: Instruction | None, constraints: Constraints = NONE
-) -> _Judged:
+) -> _Checked:
     """The cleaned rewrite, and why it cannot be used (None: it can)."""
     text = clean(raw)
     if not text:
-        return _Judged(text, "the rewrite was empty")
+        return _Checked(text, "the rewrite was empty")
     if _REFUSAL.match(text) and not _REFUSAL.match(naive):
-        return _Judged(text, "the model refused")
+        return _Checked(text, "the model refused")
     if len(words(text)) > MAX_WORDS:
-        return _Judged(text, f"the rewrite was longer than {MAX_WORDS} words")
+        return _Checked(text, f"the rewrite was longer than {MAX_WORDS} words")
     if not subject_kept(naive, text):
         missing = ", ".join(sorted(subject_words(naive) - set(words(text))))
-        return _Judged(text, f"the rewrite dropped the subject ({missing})")
+        return _Checked(text, f"the rewrite dropped the subject ({missing})")
     if words(text) == words(naive):
-        return _Judged(text, "the rewrite changed nothing")
+        return _Checked(text, "the rewrite changed nothing")
     copied = _copied_subject(naive, text, instruction) if instruction else None
     if copied:
-        return _Judged(text, f"the rewrite took over an exemplar's subject ({copied})")
-    return _Judged(text, constraints.fault_of_rewrite(text))
+        return _Checked(text, f"the rewrite took over an exemplar's subject ({copied})")
+    return _Checked(text, constraints.rewrite_violation(text))
 
 
 def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | None:

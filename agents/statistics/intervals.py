@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # scipy.stats loads on first use: one second that most commands do not need
 from scipy.special import stdtrit
 
-from bigpe.agents.statistics.moments import Squares, mean, pooled_squares
+from bigpe.agents.statistics.moments import SumOfSquares, mean, pooled_squares
 from bigpe.agents.statistics.significance import RESAMPLES, TIE, sign_flip_p
 
 LEVEL = 0.95
@@ -66,7 +66,7 @@ def moderated_interval(
 def moderated_mean(
     centre: float,
     n: int,
-    squares: Squares,
+    squares: SumOfSquares,
     prior_variance: float | None,
     prior_df: float,
     *,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Squares(NamedTuple):
+class SumOfSquares(NamedTuple):
     """Squared deviations from the group means, pooled over groups."""
 
     total: float
@@ -21,7 +21,7 @@ class Squares(NamedTuple):
         return self.total / self.df if self.df else None
 
 
-class Gains(NamedTuple):
+class RunningMoments(NamedTuple):
     """Count, mean, spread and wins of any number of gains."""
 
     n: int = 0
@@ -32,7 +32,7 @@ class Gains(NamedTuple):
     wins: float = 0.0
     """Number of gains above 0; a gain of exactly 0 counts half."""
 
-    def plus(self, gains: Iterable[float]) -> Gains:
+    def plus(self, gains: Iterable[float]) -> RunningMoments:
         """Add these gains (Welford 1962). Their order changes the last digits only."""
         n, centre, squares, wins = self
         for gain in gains:
@@ -41,7 +41,7 @@ class Gains(NamedTuple):
             centre += apart / n
             squares += apart * (gain - centre)
             wins += 1.0 if gain > 0 else 0.5 if gain == 0 else 0.0
-        return Gains(n, centre, squares, wins)
+        return RunningMoments(n, centre, squares, wins)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -51,7 +51,7 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def pooled_squares(groups: Iterable[Sequence[float]]) -> Squares:
+def pooled_squares(groups: Iterable[Sequence[float]]) -> SumOfSquares:
     """Squared deviations within groups, pooled. A group of one value adds nothing."""
     parts: list[float] = []
     df = 0
@@ -60,13 +60,13 @@ def pooled_squares(groups: Iterable[Sequence[float]]) -> Squares:
             centre = mean(group)
             parts += [(value - centre) ** 2 for value in group]
             df += len(group) - 1
-    return Squares(math.fsum(parts), df)
+    return SumOfSquares(math.fsum(parts), df)
 
 
-def summed(parts: Iterable[Squares]) -> Squares:
+def summed(parts: Iterable[SumOfSquares]) -> SumOfSquares:
     """The sum of several pooled squares; exact, so independent of their order."""
     pooled = [*parts]
-    return Squares(math.fsum(part.total for part in pooled), sum(part.df for part in pooled))
+    return SumOfSquares(math.fsum(part.total for part in pooled), sum(part.df for part in pooled))
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,6 @@ class ScaleEstimate:
         """Standard deviation of one gain, score units; > 0."""
         return math.sqrt((self.nu0 * self.sigma0**2 + self.squares) / (self.nu0 + self.df))
 
-    def with_squares(self, squares: Squares) -> ScaleEstimate:
+    def with_squares(self, squares: SumOfSquares) -> ScaleEstimate:
         """The estimate from the pilot and these squares, in place of earlier squares."""
         return ScaleEstimate(self.sigma0, self.nu0, squares.total, squares.df)

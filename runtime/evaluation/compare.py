@@ -14,7 +14,7 @@ from bigpe.agents.statistics.confidence_sequence import SequenceState
 from bigpe.agents.statistics.intervals import PairedSummary, paired_summary
 from bigpe.agents.statistics.moments import mean
 from bigpe.agents.statistics.significance import holm
-from bigpe.runtime.evaluation.measure import Row, Treatment, gains_by_prompt, guard_gains
+from bigpe.runtime.evaluation.measure import EvaluationRow, Treatment, gains_by_prompt, guard_gains
 from bigpe.runtime.evaluation.selection import Selection, painted
 from bigpe.services.core.values import LlmUsage, Value
 from bigpe.services.prompt_data.splits import Split
@@ -47,7 +47,7 @@ class Difference(Value):
         )
 
 
-class Compared(Value):
+class TreatmentComparison(Value):
     """One treatment on the held-out prompts."""
 
     treatment: Treatment
@@ -145,7 +145,7 @@ class Evaluation(Value):
     prompts: int
     selection: Selection | None
     """None: there was nothing to choose from."""
-    compared: tuple[Compared, ...]
+    compared: tuple[TreatmentComparison, ...]
     lines: tuple[PromptLine, ...]
     pool_diversity: float | None
     """Mean distance of the living instructions, in [0, 1]."""
@@ -156,13 +156,13 @@ class Evaluation(Value):
 
 
 def compare(
-    measured: Sequence[tuple[Treatment, Sequence[Row]]],
+    measured: Sequence[tuple[Treatment, Sequence[EvaluationRow]]],
     *,
     against: Treatment | None,
     prices: Prices,
     seed: int = 0,
     seen: Mapping[str, Sequence[float]] | None = None,
-) -> tuple[Compared, ...]:
+) -> tuple[TreatmentComparison, ...]:
     """Each treatment's figures; `against`: the seed instruction that the others are held to.
 
     `seen`: what a scorer sees in pictures, by digest, as vectors of length 1.
@@ -172,11 +172,11 @@ def compare(
     """
     by_id = {treatment.id: rows for treatment, rows in measured}
     base = gains_by_prompt(by_id[against.id]) if against is not None else {}
-    found: list[Compared] = []
+    found: list[TreatmentComparison] = []
     for treatment, rows in measured:
         over = None
         if against is not None and treatment.id != against.id and treatment.kind != "naive":
-            over = _difference(_less(gains_by_prompt(rows), base), seed)
+            over = _difference(_subtract(gains_by_prompt(rows), base), seed)
         one = _compared(treatment, rows, over, prices, seed)
         alike = picture_diversity(rows, seen or {}) if treatment.kind != "naive" else None
         found.append(one.model_copy(update={"picture_diversity": alike}))
@@ -188,7 +188,9 @@ def compare(
     )
 
 
-def prompt_lines(measured: Sequence[tuple[Treatment, Sequence[Row]]]) -> tuple[PromptLine, ...]:
+def prompt_lines(
+    measured: Sequence[tuple[Treatment, Sequence[EvaluationRow]]],
+) -> tuple[PromptLine, ...]:
     """The per-prompt table, prompts in the order measured."""
     gains = {treatment.id: gains_by_prompt(rows) for treatment, rows in measured}
     naive: dict[str, list[float]] = {}
@@ -211,11 +213,11 @@ def prompt_lines(measured: Sequence[tuple[Treatment, Sequence[Row]]]) -> tuple[P
 
 def _compared(
     treatment: Treatment,
-    rows: Sequence[Row],
+    rows: Sequence[EvaluationRow],
     over_seed: Difference | None,
     prices: Prices,
     seed: int,
-) -> Compared:
+) -> TreatmentComparison:
     done = [row for row in rows if row.gain is not None]
     scores = [row.score for row in done if row.score is not None]
     gain = None if treatment.kind == "naive" else _difference(gains_by_prompt(rows), seed)
@@ -229,7 +231,7 @@ def _compared(
     looks = {(text, row.seed): row.held_against for row in done for text in (row.prompt, row.text)}
     judged = len(pictures) + sum(looks.values())
     usage = of_role("generator", calls) + Usage(renders=len(pictures), scores=judged)
-    return Compared(
+    return TreatmentComparison(
         treatment=treatment,
         score=mean(scores) if scores else None,
         gain=gain,
@@ -249,7 +251,7 @@ def _compared(
     )
 
 
-def _shown(treatment: Treatment, done: Sequence[Row], seed: int) -> dict[str, Any]:
+def _shown(treatment: Treatment, done: Sequence[EvaluationRow], seed: int) -> dict[str, Any]:
     """Whether pictures still show what was asked, where that was looked at."""
     looked = [row for row in done if row.shown is not None]
     if not looked:
@@ -264,7 +266,9 @@ def _shown(treatment: Treatment, done: Sequence[Row], seed: int) -> dict[str, An
     }
 
 
-def picture_diversity(rows: Sequence[Row], seen: Mapping[str, Sequence[float]]) -> float | None:
+def picture_diversity(
+    rows: Sequence[EvaluationRow], seen: Mapping[str, Sequence[float]]
+) -> float | None:
     """How different the pictures are from one another, by how different the naive ones are."""
     known = [row for row in rows if row.image in seen and row.naive_image in seen]
     own = spread([seen[row.image] for row in known])
@@ -279,7 +283,7 @@ def _hacked(gain: Difference | None, guard: Difference) -> bool:
     return gain.lo > 0 and guard.hi < 0
 
 
-def _less(
+def _subtract(
     after: Mapping[str, Sequence[float]], before: Mapping[str, Sequence[float]]
 ) -> dict[str, list[float]]:
     """Differences of the means over seeds, of prompts that have both."""

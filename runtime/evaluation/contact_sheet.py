@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from bigpe.agents.reasoning.rewriting import rewrite
-from bigpe.runtime.evaluation.open_run import open_evaluated
+from bigpe.runtime.evaluation.open_run import open_run_for_evaluation
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.services import Services
 from bigpe.runtime.transcript.replay import require_finished
@@ -26,7 +26,7 @@ CAPTION = 52
 MARGIN = 12
 
 
-class Cell(NamedTuple):
+class SheetCell(NamedTuple):
     """A picture, its prompt and its score against the naive prompt."""
 
     prompt: str
@@ -37,14 +37,14 @@ class Cell(NamedTuple):
 class SheetRow(NamedTuple):
     """One test prompt at one seed under the three treatments."""
 
-    naive: Cell
-    first: Cell
-    best: Cell
+    naive: SheetCell
+    first: SheetCell
+    best: SheetCell
 
 
 async def make_sheet(run: str, folder: Path, *, prompts: int) -> Path:
     """Draw and save the contact sheet of a finished run. Prints and returns its path."""
-    async with open_evaluated(run, project=folder) as opened:
+    async with open_run_for_evaluation(run, project=folder) as opened:
         require_finished(opened.campaign, run)
         seed = opened.config.run.seed
         # An order by hash: the first ones of the file are not special.
@@ -77,7 +77,7 @@ async def sheet_rows(
 ) -> list[SheetRow]:
     """Rewrite, paint and score each prompt three ways at the same seed."""
 
-    async def cell(naive: str, instruction: Instruction | None) -> Cell:
+    async def cell(naive: str, instruction: Instruction | None) -> SheetCell:
         text = naive
         if instruction is not None:
             llm_seed = derive_seed(seed, "sheet-llm", naive)
@@ -87,7 +87,7 @@ async def sheet_rows(
         image_seed = derive_seed(seed, "sheet-image", naive)
         image = await services.render.render(RenderRequest(prompt=text, seed=image_seed))
         score = await services.score.score(ScoreRequest(image=image.digest, prompt=naive))
-        return Cell(text, image.digest, score.value)
+        return SheetCell(text, image.digest, score.value)
 
     async def row(naive: str) -> SheetRow:
         return SheetRow(

@@ -19,7 +19,12 @@ from bigpe.runtime.evaluation.measure import (
     under,
 )
 from bigpe.runtime.evaluation.open_run import EvaluatedRun
-from bigpe.runtime.evaluation.pipeline import Settings, all_treatments, ordered_prompts, target_of
+from bigpe.runtime.evaluation.pipeline import (
+    EvaluationSettings,
+    all_treatments,
+    ordered_prompts,
+    target_of,
+)
 from bigpe.runtime.evaluation.selection import shortlist, unmeasured
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.services.core.errors import BigpeError
@@ -75,7 +80,7 @@ class Forecast(Value):
         return total > MUCH_MORE * test
 
 
-async def forecast(run: EvaluatedRun, settings: Settings) -> Forecast:
+async def forecast(run: EvaluatedRun, settings: EvaluationSettings) -> Forecast:
     """Forecast the evaluation. Loads no model; ConfigError when a split is empty."""
     counter = _Counter(run, settings, await _renderer(run))
     candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
@@ -119,7 +124,7 @@ class _StoredAnswers:
         self._store = store
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `Asks.ask`. _NotStoredError when a call is needed."""
+        """See `LlmClient.ask`. _NotStoredError when a call is needed."""
         row = await self._store.one("get_effect", key=self._llm.effect_key(request))
         if row is None:
             raise _NotStoredError
@@ -129,7 +134,7 @@ class _StoredAnswers:
 class _Counter:
     """Counts the calls of treatments; pictures that several of them share count once."""
 
-    def __init__(self, run: EvaluatedRun, settings: Settings, renderer: str) -> None:
+    def __init__(self, run: EvaluatedRun, settings: EvaluationSettings, renderer: str) -> None:
         self._run = run
         self._settings = settings
         self._renderer = renderer

@@ -30,7 +30,7 @@ from bigpe.services.core.values import (
     derive_seed,
     digest,
 )
-from bigpe.services.llm.service import Asks
+from bigpe.services.llm.service import LlmClient
 from bigpe.services.score.service import ScoreService
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class GuardPair(Value):
         return self.score - self.naive
 
 
-class Row(Value):
+class EvaluationRow(Value):
     """One naive prompt at one seed under one treatment, against the untouched prompt."""
 
     treatment: str
@@ -133,8 +133,8 @@ async def measure(
     seed: int = 0,
     others: Sequence[str] = (),
     retry: RetryRule | None = None,
-    on_row: Callable[[Row], None] | None = None,
-) -> list[Row]:
+    on_row: Callable[[EvaluationRow], None] | None = None,
+) -> list[EvaluationRow]:
     """Rows by prompt in the order given, `seeds` each; `seed` decides the picture and LLM seeds.
 
     Equal arguments and equal services give equal rows. A failed service makes a row with its cause
@@ -143,10 +143,10 @@ async def measure(
     else the scorer, to see whether the picture still shows what was asked. `on_row` hears of each
     row when it is there, in any order.
     """
-    meter = _Meter(services, treatment, seed, others, retry or RetryRule())
+    meter = _Measurer(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one(prompt: str, draw: int) -> Row:
+    async def one(prompt: str, draw: int) -> EvaluationRow:
         async with slots:
             row = await meter.row(prompt, draw)
         if on_row is not None:
@@ -164,7 +164,7 @@ async def measure(
 
 
 async def treated(
-    llm: Asks,
+    llm: LlmClient,
     treatment: Treatment,
     prompt: str,
     draw: int,
@@ -194,7 +194,7 @@ def distractors(prompt: str, others: Sequence[str]) -> list[str]:
     return apart[:DISTRACTORS]
 
 
-def gains_by_prompt(rows: Sequence[Row]) -> dict[str, list[float]]:
+def gains_by_prompt(rows: Sequence[EvaluationRow]) -> dict[str, list[float]]:
     """The gains of each prompt over its seeds; prompts without any are left out."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
@@ -203,7 +203,7 @@ def gains_by_prompt(rows: Sequence[Row]) -> dict[str, list[float]]:
     return dict(found)
 
 
-def guard_gains(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float]]]:
     """For each guard, its gains of each prompt over the seeds."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -212,7 +212,7 @@ def guard_gains(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
     return {name: dict(groups) for name, groups in found.items()}
 
 
-class _Meter:
+class _Measurer:
     """Measures one treatment."""
 
     def __init__(
@@ -229,9 +229,9 @@ class _Meter:
         self._others = others
         self._retry = retry
 
-    async def row(self, prompt: str, draw: int) -> Row:
+    async def row(self, prompt: str, draw: int) -> EvaluationRow:
         """The comparison, or why it is missing."""
-        row = Row(
+        row = EvaluationRow(
             treatment=self._treatment.id, prompt=prompt, seed=image_seed(self._seed, prompt, draw)
         )
         services, llm = self._services, self._services.llm("generator")
@@ -255,7 +255,7 @@ class _Meter:
         scored = await _attempt(lambda: self._scored(row), self._retry)
         return row.model_copy(update={"failure": scored}) if isinstance(scored, str) else scored
 
-    async def _scored(self, row: Row) -> Row:
+    async def _scored(self, row: EvaluationRow) -> EvaluationRow:
         sides = _Sides(
             *await asyncio.gather(self._paint(row.prompt, row), self._paint(row.text, row))
         )
@@ -284,7 +284,7 @@ class _Meter:
         )
 
     async def _shown(
-        self, against: Sequence[str], row: Row, sides: _Sides
+        self, against: Sequence[str], row: EvaluationRow, sides: _Sides
     ) -> tuple[bool | None, bool | None]:
         """Whether the painted and the naive picture suit the naive prompt best of all."""
         if not against:
@@ -303,10 +303,12 @@ class _Meter:
         painted, naive = await asyncio.gather(best(sides.painted), best(sides.naive))
         return painted, naive
 
-    async def _paint(self, prompt: str, row: Row) -> Image:
+    async def _paint(self, prompt: str, row: EvaluationRow) -> Image:
         return await self._services.render.render(RenderRequest(prompt=prompt, seed=row.seed))
 
-    async def _both(self, scorer: ScoreService, row: Row, sides: _Sides) -> tuple[float, float]:
+    async def _both(
+        self, scorer: ScoreService, row: EvaluationRow, sides: _Sides
+    ) -> tuple[float, float]:
         naive, painted = await asyncio.gather(
             *(scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides)
         )

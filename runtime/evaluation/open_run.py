@@ -23,9 +23,9 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.splits import Split
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
-from bigpe.services.store.held_out import SplitMemo
+from bigpe.services.store.held_out import SplitCallCache
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class EvaluatedRun:
 
 
 @asynccontextmanager
-async def open_evaluated(
+async def open_run_for_evaluation(
     name: str,
     *,
     project: Path | str = ".",
@@ -82,10 +82,10 @@ async def open_evaluated(
         campaign = await replayed_campaign(store, name)
         if not campaign.started:
             raise ConfigError(f"run {name!r} has not begun; go on with `bigpe resume {name}`")
-        effects, sealed = Effects(store), Effects(store, sealed=True)
+        effects, sealed = CallCache(store), CallCache(store, sealed=True)
         for memo in (effects, sealed):
             stack.push_async_callback(memo.close)
-        scores = SplitMemo(effects, sealed, campaign.plan.train)
+        scores = SplitCallCache(effects, sealed, campaign.plan.train)
         services = await stack.enter_async_context(
             open_services(
                 stored.config,

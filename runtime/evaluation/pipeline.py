@@ -15,7 +15,7 @@ from bigpe.runtime.evaluation.compare import Evaluation, SequenceLine, compare, 
 from bigpe.runtime.evaluation.measure import (
     NAIVE,
     PLAIN,
-    Row,
+    EvaluationRow,
     Treatment,
     gains_by_prompt,
     measure,
@@ -41,7 +41,7 @@ LOOK_EVERY = 4
 """Prompts that `--until-significant` measures between two looks."""
 
 
-class Settings(NamedTuple):
+class EvaluationSettings(NamedTuple):
     """What a user may choose."""
 
     instructions: tuple[Instruction, ...] = ()
@@ -58,7 +58,7 @@ class Settings(NamedTuple):
     """With `until_significant`: a half-width, score units, at which it also stops."""
 
 
-class Progress(NamedTuple):
+class EvaluationProgress(NamedTuple):
     """How far an evaluation is."""
 
     doing: str
@@ -67,10 +67,10 @@ class Progress(NamedTuple):
     of: int
 
 
-Tell = Callable[[Progress], None]
+Tell = Callable[[EvaluationProgress], None]
 
 
-async def evaluate(run: EvaluatedRun, settings: Settings, tell: Tell) -> Evaluation:
+async def evaluate(run: EvaluatedRun, settings: EvaluationSettings, tell: Tell) -> Evaluation:
     """Evaluate a run and store rows and report. ConfigError when a split is empty.
 
     `tell` hears of every comparison. Cancelled, nothing that was paid for is lost.
@@ -114,7 +114,7 @@ async def evaluate(run: EvaluatedRun, settings: Settings, tell: Tell) -> Evaluat
 
 
 async def _select(
-    run: EvaluatedRun, settings: Settings, tell: Tell, notes: list[str]
+    run: EvaluatedRun, settings: EvaluationSettings, tell: Tell, notes: list[str]
 ) -> Selection | None:
     candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
     if not candidates:
@@ -146,7 +146,7 @@ async def _select(
 
 async def _measured_selection(
     run: EvaluatedRun,
-    settings: Settings,
+    settings: EvaluationSettings,
     candidates: Sequence[PoolRow],
     veto: Sequence[str],
     tell: Tell,
@@ -164,7 +164,7 @@ async def _measured_selection(
     )
 
 
-def ordered_prompts(run: EvaluatedRun, settings: Settings) -> list[str]:
+def ordered_prompts(run: EvaluatedRun, settings: EvaluationSettings) -> list[str]:
     """Test prompts in an order by hash: the first ones of the file are not special."""
     prompts = sorted(
         run.prompts(TEST), key=lambda p: derive_seed(settings.seed, "evaluation-order", p)
@@ -173,7 +173,10 @@ def ordered_prompts(run: EvaluatedRun, settings: Settings) -> list[str]:
 
 
 async def all_treatments(
-    run: EvaluatedRun, settings: Settings, selection: Selection | None, prompts: Sequence[str]
+    run: EvaluatedRun,
+    settings: EvaluationSettings,
+    selection: Selection | None,
+    prompts: Sequence[str],
 ) -> list[Treatment]:
     """What is compared, in the order of the table; equal ones once."""
     found = [NAIVE, PLAIN]
@@ -198,11 +201,11 @@ def _best(chosen: Instruction) -> Treatment:
     return under(chosen, f"best: {chosen.id[:8]}")
 
 
-def _given(settings: Settings) -> list[Treatment]:
+def _given(settings: EvaluationSettings) -> list[Treatment]:
     return [under(one, f"given: {one.text[:40]}") for one in settings.instructions]
 
 
-def target_of(settings: Settings, selection: Selection | None) -> Treatment:
+def target_of(settings: EvaluationSettings, selection: Selection | None) -> Treatment:
     """What `--until-significant` is about: the text given, else the best instruction."""
     if settings.instructions:
         return _given(settings)[0]
@@ -213,7 +216,7 @@ def target_of(settings: Settings, selection: Selection | None) -> Treatment:
 
 async def _until_significant(
     run: EvaluatedRun,
-    settings: Settings,
+    settings: EvaluationSettings,
     target: Treatment,
     prompts: Sequence[str],
     tell: Tell,
@@ -241,7 +244,7 @@ async def _until_significant(
     return used, SequenceLine.of(state, why)
 
 
-def _enough(state: SequenceState, settings: Settings) -> str | None:
+def _enough(state: SequenceState, settings: EvaluationSettings) -> str | None:
     if state.n < FIRST_LOOK:
         return None
     if state.excludes_zero:
@@ -255,9 +258,9 @@ async def _measured(
     run: EvaluatedRun,
     treatment: Treatment,
     prompts: Sequence[str],
-    settings: Settings,
+    settings: EvaluationSettings,
     tell: Tell,
-) -> list[Row]:
+) -> list[EvaluationRow]:
     count = _Counter(treatment.name, len(prompts) * settings.seeds, tell)
     return await measure(
         run.services,
@@ -270,7 +273,7 @@ async def _measured(
     )
 
 
-async def _seen(run: EvaluatedRun, rows: Sequence[Row]) -> dict[str, list[float]]:
+async def _seen(run: EvaluatedRun, rows: Sequence[EvaluationRow]) -> dict[str, list[float]]:
     """What a scorer sees in the pictures, by digest; nothing where no scorer tells."""
     services = run.services
     eye = next((one for one in (services.score, *services.guards.values()) if one.sees), None)
@@ -291,7 +294,9 @@ async def _seen(run: EvaluatedRun, rows: Sequence[Row]) -> dict[str, list[float]
 
 
 async def _store(
-    run: EvaluatedRun, measured: Sequence[tuple[Treatment, Sequence[Row]]], report: Evaluation
+    run: EvaluatedRun,
+    measured: Sequence[tuple[Treatment, Sequence[EvaluationRow]]],
+    report: Evaluation,
 ) -> None:
     now = time.time()
     common = {"run": run.name, "split": TEST, "ts": now}
@@ -321,10 +326,10 @@ class _Counter:
     """Tells how many comparisons of a part are done."""
 
     def __init__(self, doing: str, of: int, tell: Tell) -> None:
-        self._progress = Progress(doing, 0, of)
+        self._progress = EvaluationProgress(doing, 0, of)
         self._tell = tell
         tell(self._progress)
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: EvaluationRow) -> None:
         self._progress = self._progress._replace(done=self._progress.done + 1)
         self._tell(self._progress)

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 from bigpe.agents.messages.core import ArmPulled
 from bigpe.agents.statistics.agreement import cohen_kappa, share_interval
 from bigpe.agents.statistics.intervals import Interval
-from bigpe.runtime.evaluation.measure import Row, under
+from bigpe.runtime.evaluation.measure import EvaluationRow, under
 from bigpe.runtime.transcript.reader import messages
-from bigpe.runtime.transcript.summary import RunFacts
+from bigpe.runtime.transcript.summary import RunSummary
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Instruction, Value, derive_seed, digest
 from bigpe.services.store.database import Store
@@ -64,7 +64,7 @@ class Question(NamedTuple):
     """Comparisons with the same picture on both sides (a fallback): nothing to judge."""
 
 
-def treatment_of(facts: RunFacts, named: str) -> str:
+def treatment_of(facts: RunSummary, named: str) -> str:
     """ "naive", "best" or the start of an instruction's id, as an id. ConfigError if it is none."""
     if named == NAIVE:
         return NAIVE
@@ -79,7 +79,9 @@ def treatment_of(facts: RunFacts, named: str) -> str:
     return fitting[0]
 
 
-async def question_of(store: Store, facts: RunFacts, run: str, first: str, second: str) -> Question:
+async def question_of(
+    store: Store, facts: RunSummary, run: str, first: str, second: str
+) -> Question:
     """The pairs for two treatments (ids): of held-out prompts if any were evaluated, else train.
 
     ConfigError when no prompt and seed was painted under both.
@@ -103,7 +105,7 @@ Place = tuple[str, int]
 
 
 async def _sides(
-    store: Store, facts: RunFacts, run: str, treatment: str, source: str
+    store: Store, facts: RunSummary, run: str, treatment: str, source: str
 ) -> dict[Place, Side]:
     if source == HELD_OUT:
         instruction = None if treatment == NAIVE else facts.arms[treatment].instruction
@@ -126,7 +128,7 @@ async def _held_out_sides(
     for stored in await store.rows("evaluation_rows", run=run, split=HELD_OUT):
         if wanted is not None and stored["treatment"] != wanted:
             continue
-        row = Row.model_validate_json(stored["body"])
+        row = EvaluationRow.model_validate_json(stored["body"])
         image, score = (
             (row.naive_image, row.naive_score) if wanted is None else (row.image, row.score)
         )

@@ -8,7 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bigpe.runtime.evaluation.compare import Compared, Difference, Evaluation, SequenceLine
+from bigpe.runtime.evaluation.compare import (
+    Difference,
+    Evaluation,
+    SequenceLine,
+    TreatmentComparison,
+)
 from bigpe.runtime.evaluation.measure import DISTRACTORS
 from bigpe.runtime.formatting import escape_markdown, interval, markdown_table, points
 
@@ -60,7 +65,7 @@ def _show_treatments(
     report: Evaluation,
     title: str,
     headings: Sequence[str],
-    cells: Callable[[Compared], list[str]],
+    cells: Callable[[TreatmentComparison], list[str]],
 ) -> None:
     table = Table(title=Text(title), title_justify="left")
     for index, heading in enumerate(headings):
@@ -127,7 +132,7 @@ def _title(report: Evaluation) -> str:
     return f"{report.prompts} {report.split} prompts, {seeds} each; gains are score x 100"
 
 
-def _cells(one: Compared) -> list[str]:
+def _cells(one: TreatmentComparison) -> list[str]:
     gain, over = one.gain, one.over_seed
     return [
         one.treatment.name,
@@ -141,7 +146,7 @@ def _cells(one: Compared) -> list[str]:
     ]
 
 
-def rewrite_cells(one: Compared) -> list[str]:
+def rewrite_cells(one: TreatmentComparison) -> list[str]:
     """A treatment's words, shares of what was painted, and how much it varies."""
     pictures = one.picture_diversity
     return [

@@ -13,7 +13,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from bigpe.agents.bandit.pool import PoolRow
 from bigpe.agents.statistics.intervals import mean_interval
 from bigpe.agents.statistics.moments import mean
-from bigpe.runtime.evaluation.measure import Row, gains_by_prompt, guard_gains, measure, under
+from bigpe.runtime.evaluation.measure import (
+    EvaluationRow,
+    gains_by_prompt,
+    guard_gains,
+    measure,
+    under,
+)
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.values import Instruction, Value
 
@@ -77,7 +83,7 @@ async def select_best(
     seeds: int = 1,
     seed: int = 0,
     veto: Collection[str] = (),
-    on_row: Callable[[Row], None] | None = None,
+    on_row: Callable[[EvaluationRow], None] | None = None,
 ) -> Selection:
     """Measure the candidates on `prompts` and choose; `veto`: names of guards that may refuse."""
     measured: list[Candidate] = []
@@ -98,13 +104,13 @@ async def select_best(
     )
 
 
-def painted(rows: Sequence[Row]) -> set[tuple[str, int]]:
+def painted(rows: Sequence[EvaluationRow]) -> set[tuple[str, int]]:
     """The pictures that rows rest on, as (prompt, seed)."""
     done = [row for row in rows if row.gain is not None]
     return {(text, row.seed) for row in done for text in (row.prompt, row.text)}
 
 
-def _judge(row: PoolRow, rows: Sequence[Row], veto: Collection[str]) -> Candidate:
+def _judge(row: PoolRow, rows: Sequence[EvaluationRow], veto: Collection[str]) -> Candidate:
     means = [mean(gains) for gains in gains_by_prompt(rows).values()]
     by_guard: Mapping[str, list[float]] = {
         name: [mean(gains) for gains in groups.values()]

@@ -21,7 +21,7 @@ POOL_DIVERSITY = "pool diversity"
 not drawn."""
 
 
-class Cell(Value):
+class ExperimentCell(Value):
     """One run of one configuration, and what was measured of it. Gains are in score units."""
 
     experiment: str
@@ -69,7 +69,7 @@ class Cell(Value):
         return (self.config, self.seed)
 
 
-def read_cells(path: Path) -> list[Cell]:
+def read_cells(path: Path) -> list[ExperimentCell]:
     """The cells of a file, in order; none when there is no file. StoreError names a bad line.
 
     A last line without an end is what a kill left behind: it is passed over.
@@ -80,12 +80,12 @@ def read_cells(path: Path) -> list[Cell]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
-    cells: list[Cell] = []
+    cells: list[ExperimentCell] = []
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         if not line.strip() or not line.endswith("\n"):
             continue
         try:
-            cells.append(Cell.model_validate_json(line))
+            cells.append(ExperimentCell.model_validate_json(line))
         except ValidationError as error:
             raise StoreError(
                 f"{path}, line {number}: not a cell of an experiment "
@@ -94,7 +94,7 @@ def read_cells(path: Path) -> list[Cell]:
     return cells
 
 
-def append_cell(path: Path, cell: Cell) -> None:
+def append_cell(path: Path, cell: ExperimentCell) -> None:
     """Add one line and sync it; several processes may do so at once. StoreError if it cannot."""
     line = canonical_json(cell.model_dump(mode="json")) + "\n"
     try:
@@ -117,7 +117,7 @@ def _drop_torn_line(descriptor: int) -> None:
     os.ftruncate(descriptor, size)
 
 
-def newest(cells: Iterable[Cell]) -> list[Cell]:
+def newest(cells: Iterable[ExperimentCell]) -> list[ExperimentCell]:
     """One cell for each arm and seed, the latest told, of the latest rules alone.
 
     Of an arm run under several configurations (another budget, say) the latest counts. So nothing

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.agents.diagnostics.text_diversity import pool_diversity
-from bigpe.agents.evidence.mixed_model import tabulate
+from bigpe.agents.evidence.mixed_model import fit_evidence_table
 from bigpe.agents.evidence.terms import subject_words
 from bigpe.agents.messages.core import CritiqueRequested, GradientsComputed, PoolChanged, RunStarted
 from bigpe.agents.statistics.moments import mean
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.evaluation.measure import PLAIN, Treatment, gains_by_prompt, measure, under
-from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_evaluated
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_run_for_evaluation
 from bigpe.runtime.experiments.cells import POOL_DIVERSITY
 from bigpe.runtime.experiments.gradient_validity import (
     Claim,
@@ -28,7 +28,7 @@ from bigpe.runtime.experiments.gradient_validity import (
 )
 from bigpe.runtime.experiments.grids import Measure
 from bigpe.runtime.experiments.report.tables import BEST
-from bigpe.runtime.experiments.shared_models import Models, Stopwatches, open_models
+from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, open_models
 from bigpe.runtime.project.config import BigpeConfig, check_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.plan import naive_set, professional_matches
@@ -96,12 +96,12 @@ async def measured(
     run: str,
     config: BigpeConfig,
     project: Project,
-    models: Models,
+    models: SharedModels,
     watches: Stopwatches,
     judging: Judging,
 ) -> Measured:
     """What the experiment measures of a complete run."""
-    async with open_evaluated(
+    async with open_run_for_evaluation(
         run,
         project=project.folder,
         llms=models.llms,
@@ -122,9 +122,9 @@ async def measured(
 
 
 async def _elsewhere(
-    run: str, best: Instruction, project: Project, models: Models, count: int
+    run: str, best: Instruction, project: Project, models: SharedModels, count: int
 ) -> dict[str, float]:
-    async with open_evaluated(
+    async with open_run_for_evaluation(
         run,
         project=project.folder,
         llms=models.llms,
@@ -159,7 +159,7 @@ async def _gradients(judged: EvaluatedRun, judging: Judging) -> Measured:
     found = await _heldout(judged, judging)
     if not judging.truth:
         return found
-    rows = tabulate(judged.campaign.pairs, max_rows=EVIDENCE_ROWS)
+    rows = fit_evidence_table(judged.campaign.pairs, max_rows=EVIDENCE_ROWS)
     found.figures = row_validity(rows, judging.truth) | claim_validity(
         await _claims(judged.store, judged.name), judging.truth
     )

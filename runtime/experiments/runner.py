@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.messages.plan import RULES
-from bigpe.runtime.experiments.cells import Cell, append_cell, read_cells
+from bigpe.runtime.experiments.cells import ExperimentCell, append_cell, read_cells
 from bigpe.runtime.experiments.grids import Experiment, GridArm, arm_config
 from bigpe.runtime.experiments.measures import Judging, Measured, measured, without_held_out
-from bigpe.runtime.experiments.shared_models import Models, Stopwatches
+from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.session import Session
@@ -93,11 +93,11 @@ class PlannedCell(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
-        """As `Cell.key`."""
+        """As `ExperimentCell.key`."""
         return (self.digest, self.seed)
 
 
-class Forecast(NamedTuple):
+class ExperimentForecast(NamedTuple):
     """What a grid will take."""
 
     cells: int
@@ -108,16 +108,16 @@ class Forecast(NamedTuple):
     """The same, one call after the other; None while no call has been measured."""
 
 
-class Progress(NamedTuple):
+class ExperimentProgress(NamedTuple):
     """A finished cell, and how far the grid is."""
 
-    cell: Cell
+    cell: ExperimentCell
     number: int
     of: int
     wall_s: float
 
 
-def forecast(grid: Grid, watches: Stopwatches) -> Forecast:
+def forecast(grid: Grid, watches: Stopwatches) -> ExperimentForecast:
     """What the missing cells take at most; equal calls of different cells are paid only once."""
     planned, missing = grid.plan(), grid.missing()
     done = read_cells(grid.cells)
@@ -129,18 +129,18 @@ def forecast(grid: Grid, watches: Stopwatches) -> Forecast:
     total = sum(budgets) + judged * len(missing)
     seconds = watches.cost(total, total, a_render * total)
     hours = None if seconds is None else seconds / 3600
-    return Forecast(len(planned), len(missing), total, hours)
+    return ExperimentForecast(len(planned), len(missing), total, hours)
 
 
 async def run_grid(
     grid: Grid,
-    models: Models,
+    models: SharedModels,
     watches: Stopwatches,
     *,
     max_minutes: float = 0.0,
-    on_cell: Callable[[Progress], None] = lambda _: None,
+    on_cell: Callable[[ExperimentProgress], None] = lambda _: None,
     stop: asyncio.Event | None = None,
-) -> list[Cell]:
+) -> list[ExperimentCell]:
     """Run and write down every missing cell; returns those that were run.
 
     After `max_minutes` (0: no limit) the cell in hand is finished and no other begun. `stop`: when
@@ -149,7 +149,7 @@ async def run_grid(
     """
     missing = grid.missing()
     start = time.monotonic()
-    finished: list[Cell] = []
+    finished: list[ExperimentCell] = []
     for number, planned in enumerate(missing, start=1):
         late = max_minutes and time.monotonic() - start >= 60 * max_minutes
         if late or (stop is not None and stop.is_set()):
@@ -161,17 +161,17 @@ async def run_grid(
             break
         append_cell(grid.cells, cell)
         finished.append(cell)
-        on_cell(Progress(cell, number, len(missing), time.monotonic() - began))
+        on_cell(ExperimentProgress(cell, number, len(missing), time.monotonic() - began))
     return finished
 
 
 async def _run_cell(
     grid: Grid,
     planned: PlannedCell,
-    models: Models,
+    models: SharedModels,
     watches: Stopwatches,
     stop: asyncio.Event | None,
-) -> Cell | None:
+) -> ExperimentCell | None:
     """The cell; None when `stop` came first."""
     campaign = await _run(grid, planned, models, stop)
     if campaign is None:
@@ -187,7 +187,7 @@ async def _run_cell(
 
 
 async def _run(
-    grid: Grid, planned: PlannedCell, models: Models, stop: asyncio.Event | None
+    grid: Grid, planned: PlannedCell, models: SharedModels, stop: asyncio.Event | None
 ) -> Campaign | None:
     async with Session.open(
         planned.run,
@@ -214,9 +214,9 @@ async def _pause_on(stop: asyncio.Event, session: Session) -> None:
 
 def _cell(
     grid: Grid, planned: PlannedCell, campaign: Campaign, found: Measured, watches: Stopwatches
-) -> Cell:
+) -> ExperimentCell:
     used = campaign.used
-    return Cell(
+    return ExperimentCell(
         experiment=grid.experiment.name,
         arm=planned.arm.label,
         x=planned.arm.x,

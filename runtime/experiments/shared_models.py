@@ -29,7 +29,7 @@ from bigpe.services.processes.batch_queue import Parallel, lanes_of
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.processes.model_service import Model
 from bigpe.services.render.service import Renderer
-from bigpe.services.score.service import Scorer, Sees
+from bigpe.services.score.service import Scorer, SupportsImages
 from bigpe.services.store.blobs import BlobStore
 
 M = TypeVar("M", bound=Model)
@@ -98,7 +98,7 @@ class Stopwatches:
 
 
 @dataclass(frozen=True)
-class Models:
+class SharedModels:
     """Models that several runs use. Who opened them closes them."""
 
     renderer: Renderer
@@ -120,9 +120,9 @@ class _Shared(Generic[M]):
         return await self._model.open()
 
     @property
-    def made_of(self) -> Json:
+    def fingerprint_inputs(self) -> Json:
         """See `fingerprints.Composed`."""
-        return self._model.made_of if isinstance(self._model, Composed) else {}
+        return self._model.fingerprint_inputs if isinstance(self._model, Composed) else {}
 
     async def close(self) -> None:
         """Do nothing: the owner closes the model."""
@@ -144,7 +144,7 @@ class _SharedImageScorer(_SharedScorer):
     """A shared scorer that also computes image features."""
 
     async def features(self, image: str) -> list[float]:
-        assert isinstance(self._model, Sees)
+        assert isinstance(self._model, SupportsImages)
         return await self._model.features(image)
 
 
@@ -179,12 +179,12 @@ class _SharedLlm(BaseLlmClient):
         """Do nothing: the owner closes the client."""
 
 
-def lend(models: Models, watches: Stopwatches) -> Models:
+def share_models(models: SharedModels, watches: Stopwatches) -> SharedModels:
     """The same models, timed, with a `close` that does nothing. Call it once for each model."""
     clients = {id(client): client for client in models.llms.values()}
     shared = {key: _SharedLlm(client, watches.of["llm"]) for key, client in clients.items()}
-    scorer = _SharedImageScorer if isinstance(models.scorer, Sees) else _SharedScorer
-    return Models(
+    scorer = _SharedImageScorer if isinstance(models.scorer, SupportsImages) else _SharedScorer
+    return SharedModels(
         renderer=_SharedRenderer(models.renderer, watches.of["render"]),
         scorer=scorer(models.scorer, watches.of["score"]),
         llms={role: shared[id(client)] for role, client in models.llms.items()},
@@ -194,7 +194,7 @@ def lend(models: Models, watches: Stopwatches) -> Models:
 @asynccontextmanager
 async def open_models(
     config: BigpeConfig, project: Project, watches: Stopwatches
-) -> AsyncGenerator[Models]:
+) -> AsyncGenerator[SharedModels]:
     """The models of `config`, shared. Their processes start at first use and end with the block."""
     blobs = BlobStore(project.images)
 
@@ -210,4 +210,4 @@ async def open_models(
         llms = {role: load_client(config.llm_for(role)) for role in {"default", *config.llm}}
         for client in llms.values():
             stack.push_async_callback(client.close)
-        yield lend(Models(renderer, scorer, llms), watches)
+        yield share_models(SharedModels(renderer, scorer, llms), watches)

@@ -18,7 +18,7 @@ from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.service import Renderer, RenderService
 from bigpe.services.score.service import Scorer, ScoreService
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import Effects, Memo
+from bigpe.services.store.call_cache import CallCache, CallCacheProtocol
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Services:
     guards: Mapping[str, ScoreService]
     """The second scorers, by name; no run asks them, evaluations do."""
     blobs: BlobStore
-    effects: Effects
+    effects: CallCache
     constraints: Constraints = NONE
     """What rewrites are held to."""
 
@@ -48,8 +48,8 @@ class Services:
 async def open_services(
     config: BigpeConfig,
     project: Project,
-    effects: Effects,
-    scores: Memo,
+    effects: CallCache,
+    scores: CallCacheProtocol,
     *,
     run: str,
     llms: Mapping[str, ChatCompletionClient] | None = None,
@@ -98,7 +98,7 @@ async def open_services(
 
 def _llm_services(
     config: BigpeConfig,
-    effects: Effects,
+    effects: CallCache,
     blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],

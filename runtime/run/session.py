@@ -35,11 +35,11 @@ from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
 from bigpe.runtime.run.resume.fork import best_of, require_forkable
 from bigpe.runtime.run.resume.model_identity import Records, noted, records_now, require_same_models
 from bigpe.runtime.run.resume.setting_changes import Change
-from bigpe.runtime.run.resume.settle import Settlement
+from bigpe.runtime.run.resume.settle import RunResumer
 from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
-from bigpe.runtime.run.wiring.plugins import Guests, names_of, with_guests
+from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_guests
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.retrying import RetryRule
@@ -47,9 +47,9 @@ from bigpe.services.core.version import VERSION
 from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
-from bigpe.services.store.held_out import TrainOnlyMemo
+from bigpe.services.store.held_out import TrainOnlyCallCache
 
 log = structlog.get_logger("bigpe.session")
 
@@ -66,8 +66,8 @@ class Session:
         project: Project,
         store: Store,
         services: Services,
-        scores: TrainOnlyMemo,
-        settlement: Settlement | None = None,
+        scores: TrainOnlyCallCache,
+        settlement: RunResumer | None = None,
     ) -> None:
         """`settlement`: of a run that is stored already."""
         self.name = name
@@ -80,7 +80,7 @@ class Session:
         self._models: Records = settlement.stored.models if settlement else {}
         self._journal = Journal(store, name)
         self._coordinator: Coordinator | None = None
-        self._guests = Guests()
+        self._guests = PluginActors()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._wakers: set[asyncio.Task[Any]] = set()
         self._clock: RunClock | None = None
@@ -123,9 +123,9 @@ class Session:
             if parent:
                 await require_forkable(store, parent, name)
             stored = stored or await find_stored_run(store, name)
-            settlement = Settlement.of(stored, wanted) if stored else None
-            stack.push_async_callback((effects := Effects(store)).close)
-            scores = TrainOnlyMemo(effects)
+            settlement = RunResumer.of(stored, wanted) if stored else None
+            stack.push_async_callback((effects := CallCache(store)).close)
+            scores = TrainOnlyCallCache(effects)
             opened = open_services(
                 wanted, place, effects, scores,
                 run=name, llms=llms, renderer=renderer, scorer=scorer,
@@ -185,7 +185,7 @@ class Session:
         await self._require_same_models()
         self._runtime.start()
         await self._store.write([("set_run_state", self._state("running", ""))])
-        await self._journal.publish("", await self._journal.owed())
+        await self._journal.publish("", await self._journal.pending())
         ended = asyncio.create_task(self._ended())
         self._wakers.add(ended)
         while True:
@@ -240,13 +240,13 @@ class Session:
         )
         for name, actor in actors.items():
             await actor.join(self._runtime, name, kinds_for(name))
-        owed = await self._journal.owed()
+        pending = await self._journal.pending()
         await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
-        if self._settlement is not None and (campaign.started or owed):
+        if self._settlement is not None and (campaign.started or pending):
             if self._settlement.needs_same_models:
                 await self._require_same_models()  # before the change is kept
             plan = await self._settlement.settle(
-                self._store, self._journal, self._coordinator, owed, names_of(roles, "observer")
+                self._store, self._journal, self._coordinator, pending, names_of(roles, "observer")
             )
         else:
             plan = await self._start(library, roles, parent, from_best)

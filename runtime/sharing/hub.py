@@ -29,7 +29,7 @@ from bigpe.runtime.sharing.published_instruction import (
     CARD,
     FILE,
     LARGEST,
-    Published,
+    PublishedInstruction,
     read_published,
     to_json,
 )
@@ -57,7 +57,7 @@ def hub_place(place: str) -> HubPlace | None:
     return HubPlace(repo, revision or REVISION)
 
 
-def load_instruction(place: str | Path) -> Published:
+def load_instruction(place: str | Path) -> PublishedInstruction:
     """A published instruction of a folder or the Hub; `.instruction` and `.constraints` of it are
     what `refine` and `refined` take.
 
@@ -76,7 +76,7 @@ def load_instruction(place: str | Path) -> Published:
     return read_published(Path(path))
 
 
-def upload(published: Published, hub: HubPlace, *, private: bool) -> str:
+def upload(published: PublishedInstruction, hub: HubPlace, *, private: bool) -> str:
     """Both files in one commit, the repository made if it is not there; returns its address."""
     files = {FILE: to_json(published), CARD: model_card(published, repo=hub.repo)}
     with _told(hub):

@@ -6,12 +6,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from bigpe.runtime.evaluation.compare import Difference
 from bigpe.runtime.formatting import escape_markdown, markdown_table, points
-from bigpe.runtime.sharing.published_instruction import HeldOut, Published
+from bigpe.runtime.sharing.published_instruction import HeldOut, PublishedInstruction
 
 TAGS = ["bigpe", "prompt-rewriting", "text-to-image"]
 
 
-def model_card(published: Published, *, repo: str | None = None) -> str:
+def model_card(published: PublishedInstruction, *, repo: str | None = None) -> str:
     """Markdown with its YAML header; nothing of the instruction is markup in it."""
     data = ModelCardData(
         license=published.licence,
@@ -23,7 +23,7 @@ def model_card(published: Published, *, repo: str | None = None) -> str:
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(published, repo)}"))
 
 
-def _results(published: Published) -> list[EvalResult]:
+def _results(published: PublishedInstruction) -> list[EvalResult]:
     found = published.evaluation
     if found is None:
         return []
@@ -49,7 +49,7 @@ def _hundred(bound: float | None) -> float | None:
     return None if bound is None else round(100 * bound, 3)
 
 
-def _body(published: Published, repo: str | None) -> str:
+def _body(published: PublishedInstruction, repo: str | None) -> str:
     models = published.models
     place = f"hf://{repo}" if repo else "PLACE-OF-THIS-FOLDER"
     parts = [
@@ -80,7 +80,7 @@ def _body(published: Published, repo: str | None) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _measured(published: Published) -> list[str]:
+def _measured(published: PublishedInstruction) -> list[str]:
     found, train = published.evaluation, published.training
     if found is None:
         gain = "-" if train.mean is None else points(train.mean)

@@ -32,7 +32,7 @@ LARGEST = 256 * 1024
 """Bytes of an instruction.json; a larger one is not read."""
 
 
-class Models(Value):
+class PublishedModels(Value):
     """What the instruction was found with; names only, no addresses or keys."""
 
     llm: str
@@ -71,7 +71,7 @@ class HeldOut(Value):
     subject_share: float
 
 
-class Published(Value):
+class PublishedInstruction(Value):
     """`instruction.json`."""
 
     schema_version: Literal[1] = SCHEMA
@@ -89,13 +89,13 @@ class Published(Value):
     """As the Hugging Face Hub spells it: "cc0-1.0", say."""
     data: str
     """The naive prompts: a packaged set, or "own"."""
-    models: Models
+    models: PublishedModels
     training: Training
     evaluation: HeldOut | None = None
     """None: it was not evaluated."""
 
     @model_validator(mode="after")
-    def _of_words_alone(self) -> Published:
+    def _of_words_alone(self) -> PublishedInstruction:
         if self.id != self.instruction.id:
             raise ValueError("its id is not that of its instruction: the text was changed")
         rules = self.constraints
@@ -104,7 +104,7 @@ class Published(Value):
         return self
 
 
-async def published_of(store: Store, run: str, *, licence: str | None) -> Published:
+async def published_of(store: Store, run: str, *, licence: str | None) -> PublishedInstruction:
     """The instruction that the latest evaluation chose, else the run's best. ConfigError when the
     run has no finished round."""
     stored, campaign = await require_stored_run(store, run), await replayed_campaign(store, run)
@@ -114,7 +114,7 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
     chosen = report.selection.chosen if report and report.selection else None
     instruction = chosen or campaign.pool.best().instruction
     record = next(row for row in campaign.pool.rows() if row.instruction.id == instruction.id)
-    return Published(
+    return PublishedInstruction(
         id=instruction.id,
         instruction=instruction,
         constraints=config.constraints.model_copy(update={"safety": None}),
@@ -162,8 +162,8 @@ def _held_out(report: Evaluation, instruction: Instruction) -> HeldOut | None:
     )
 
 
-def _models(config: BigpeConfig, scorer: str | None) -> Models:
-    return Models(
+def _models(config: BigpeConfig, scorer: str | None) -> PublishedModels:
+    return PublishedModels(
         llm=llm_name(config),
         renderer=f"{config.render.backend}: {_public(config.render.model)}",
         scorer=f"{config.score.backend}: {_public(config.score.model)}",
@@ -186,7 +186,7 @@ def _public(place: str) -> str:
     return Path(place.replace("\\", "/")).name if private else place
 
 
-def write_published(published: Published, folder: Path, card: str) -> list[Path]:
+def write_published(published: PublishedInstruction, folder: Path, card: str) -> list[Path]:
     """Both files. ConfigError when the folder's README.md is of something else."""
     data, readme = folder / FILE, folder / CARD
     if readme.exists() and not data.exists():
@@ -198,12 +198,12 @@ def write_published(published: Published, folder: Path, card: str) -> list[Path]
     return [data, readme]
 
 
-def to_json(published: Published) -> str:
+def to_json(published: PublishedInstruction) -> str:
     """The text of `instruction.json`."""
     return json.dumps(published.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
-def read_published(place: Path) -> Published:
+def read_published(place: Path) -> PublishedInstruction:
     """From a folder, or its instruction.json. DataError says why it cannot be used."""
     path = place / FILE if place.is_dir() else place
     try:
@@ -218,7 +218,7 @@ def read_published(place: Path) -> Published:
     return _parsed(raw, str(path))
 
 
-def _parsed(raw: bytes, where: str) -> Published:
+def _parsed(raw: bytes, where: str) -> PublishedInstruction:
     try:
         parsed: Any = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -230,7 +230,7 @@ def _parsed(raw: bytes, where: str) -> Published:
         remedy = "install a newer bigpe" if newer else "`bigpe publish` writes one"
         raise DataError(f"{where} has schema_version {version!r}, not {SCHEMA}; {remedy}")
     try:
-        return Published.model_validate(found)
+        return PublishedInstruction.model_validate(found)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, fault["loc"]))

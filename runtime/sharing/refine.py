@@ -14,7 +14,7 @@ from bigpe.runtime.project.config import BigpeConfig
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.service import LlmService, load_client
-from bigpe.services.store.call_cache import Effects, Memo, RecentMemo
+from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
 from bigpe.services.store.database import Store
 
 AT_A_TIME = 16
@@ -129,9 +129,9 @@ class Refiner:
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
-            memo: Memo = RecentMemo()
+            memo: CallCacheProtocol = InMemoryCallCache()
             if database is not None:
-                memo = Effects(await stack.enter_async_context(Store(database)))
+                memo = CallCache(await stack.enter_async_context(Store(database)))
                 stack.push_async_callback(memo.close)
             llm = LlmService(client or load_client(wanted), memo, config=wanted)
             if client is None:

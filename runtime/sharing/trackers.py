@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from bigpe.runtime.transcript.reader import RunReader
 from bigpe.runtime.transcript.replay import config_of
-from bigpe.runtime.transcript.summary import ArmFacts, RunFacts
+from bigpe.runtime.transcript.summary import ArmSummary, RunSummary
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import digest, flat_settings
 from bigpe.services.store.database import Store
@@ -73,7 +73,7 @@ async def tracked(store: Store, run: str) -> Tracked:
     )
 
 
-def _tags(facts: RunFacts) -> dict[str, str]:
+def _tags(facts: RunSummary) -> dict[str, str]:
     tags = {"bigpe.best": facts.best}
     if facts.best:
         tags["bigpe.best_text"] = facts.arms[facts.best].instruction.text[:LONGEST_VALUE]
@@ -82,7 +82,7 @@ def _tags(facts: RunFacts) -> dict[str, str]:
     return tags
 
 
-def _steps(facts: RunFacts) -> list[Step]:
+def _steps(facts: RunSummary) -> list[Step]:
     best = {point.round: point.gain for point in facts.curve}
     steps: list[Step] = []
     for settled, ts in zip(facts.rounds, facts.settled_at, strict=True):
@@ -100,7 +100,7 @@ def _steps(facts: RunFacts) -> list[Step]:
     return steps
 
 
-def _arm(arm: ArmFacts) -> dict[str, Any]:
+def _arm(arm: ArmSummary) -> dict[str, Any]:
     return {
         "id": arm.instruction.id,
         **arm.instruction.model_dump(mode="json"),

@@ -27,10 +27,10 @@ from bigpe.runtime.transcript.message_parts import (
     lines,
     strong,
 )
-from bigpe.runtime.transcript.search import Row
+from bigpe.runtime.transcript.search import TranscriptRow
 
 
-def describe_row(row: Row) -> Description:
+def describe_row(row: TranscriptRow) -> Description:
     """Like `describe`, for a stored message of any kind."""
     message = row.message
     if message is not None:
@@ -230,7 +230,7 @@ def _image(
 @describe.register
 def _(message: messages.ArmPulled) -> Description:
     details: list[Part] = [GainList(message.gains)]
-    if message.gains and not message.teaches:
+    if message.gains and not message.wants_gradient:
         details.append(line(dim("no newcomer is due, so no gradient is asked for")))
     if message.missing:
         details.append(line(bad(f"{message.missing} comparisons are missing (a service failed)")))

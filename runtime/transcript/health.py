@@ -7,7 +7,7 @@ import json
 
 from pydantic import TypeAdapter
 
-from bigpe.agents.diagnostics.faults import WINDOW, Finding, diagnose
+from bigpe.agents.diagnostics.faults import WINDOW, RunFinding, diagnose
 from bigpe.agents.diagnostics.round_history import RoundHistory
 from bigpe.agents.messages.core import (
     ArmPulled,
@@ -77,6 +77,6 @@ async def _living_at(store: Store, run: str, seq: int) -> list[Instruction]:
 _INSTRUCTIONS = TypeAdapter(list[Instruction])
 
 
-async def findings_of(store: Store, run: str) -> list[Finding]:
+async def findings_of(store: Store, run: str) -> list[RunFinding]:
     """The faults that stand in the run now."""
     return diagnose((await history_of(store, run)).facts)

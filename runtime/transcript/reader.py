@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Generic, NamedTuple, TypeVar
 
-from bigpe.agents.diagnostics.faults import Finding, diagnose
+from bigpe.agents.diagnostics.faults import RunFinding, diagnose
 from bigpe.agents.diagnostics.round_history import RoundHistory
 from bigpe.agents.messages.core import (
     ArmPulled,
@@ -28,7 +28,7 @@ from bigpe.agents.messages.core import (
     StepFailed,
 )
 from bigpe.agents.messages.plugin import GateDecided, ReviewRequested
-from bigpe.runtime.transcript.summary import RunFacts
+from bigpe.runtime.transcript.summary import RunSummary
 from bigpe.services.store.database import Store
 from bigpe.services.store.paging import NEWEST, PAGE, page
 
@@ -46,7 +46,7 @@ SUMMARY_KINDS = (
     StepFailed,
     RunStopped,
 )
-"""What `RunFacts` is folded from."""
+"""What `RunSummary` is folded from."""
 STRETCH = 2_000
 """Sequence numbers read while no page is answered: takes some ten milliseconds."""
 
@@ -121,9 +121,9 @@ class RunReader:
         self._store = store
         self._run = run
         self._turn = asyncio.Lock()
-        self.facts = RunFacts()
+        self.facts = RunSummary()
         self._history = RoundHistory()
-        self._findings: tuple[int, list[Finding]] = (0, [])
+        self._findings: tuple[int, list[RunFinding]] = (0, [])
         self.seq = 0
         """The sequence number up to which the transcript was read."""
         self.last_seq = 0
@@ -139,7 +139,7 @@ class RunReader:
         """The share of the transcript that was read, 0..1."""
         return self.seq / self.last_seq if self.last_seq else 1.0
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[RunFinding]:
         """The faults that stand after what was read."""
         rounds = len(self.facts.rounds)
         if self._findings[0] != rounds:

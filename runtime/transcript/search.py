@@ -39,7 +39,7 @@ SHORTEST_ID = 6
 """Characters of an id that name it in a search."""
 
 
-class Row(NamedTuple):
+class TranscriptRow(NamedTuple):
     """A stored message."""
 
     seq: int
@@ -76,7 +76,7 @@ class Wanted(NamedTuple):
     quiet: bool = False
     """Without the quiet kinds, unless `kind` or `text` asks for more."""
 
-    def accepts(self, row: Row) -> bool:
+    def accepts(self, row: TranscriptRow) -> bool:
         """Whether a row that the database selects by kind, round and sender is wanted."""
         if self.text:
             return has_text(row.body, self.text)
@@ -107,7 +107,7 @@ START = Cursor()
 class Page(NamedTuple):
     """What a search finds, in transcript order."""
 
-    rows: list[Row]
+    rows: list[TranscriptRow]
     first: int
     """The search covers the sequence numbers from here"""
     last: int
@@ -129,7 +129,7 @@ class Page(NamedTuple):
 class Stretch(NamedTuple):
     """Rows that were read in one go, in the direction of the search."""
 
-    rows: list[Row]
+    rows: list[TranscriptRow]
     reached: int
     """The sequence number up to which everything was read."""
 
@@ -158,7 +158,7 @@ async def find(
     else:
         start = max(cursor.seq, oldest - 1)
         stretches = read_forward(store, run, wanted, start, newest)
-    rows: list[Row] = []
+    rows: list[TranscriptRow] = []
     reached = start
     async with aclosing(stretches):
         async for stretch in stretches:
@@ -171,7 +171,7 @@ async def find(
     return Page(rows, start + 1, reached, more=reached < newest)
 
 
-async def every(store: Store, run: str, wanted: Wanted) -> AsyncIterator[Row]:
+async def every(store: Store, run: str, wanted: Wanted) -> AsyncIterator[TranscriptRow]:
     """All wanted messages in transcript order, read page by page."""
     cursor, more = START, True
     while more:
@@ -242,9 +242,9 @@ async def _candidates(
     )
 
 
-def as_row(row: Any) -> Row:
+def as_row(row: Any) -> TranscriptRow:
     """A stored row."""
-    return Row(
+    return TranscriptRow(
         row["seq"],
         row["mid"],
         row["type"],
@@ -258,13 +258,13 @@ def as_row(row: Any) -> Row:
     )
 
 
-async def message_row(store: Store, run: str, mid: str) -> Row | None:
+async def message_row(store: Store, run: str, mid: str) -> TranscriptRow | None:
     """The message of that id, or None."""
     row = await store.one("message_by_mid", run=run, mid=mid)
     return as_row(row) if row else None
 
 
-async def message_like(store: Store, run: str, start: str) -> Row:
+async def message_like(store: Store, run: str, start: str) -> TranscriptRow:
     """The message whose id begins with `start`; ConfigError when there is none, or several."""
     rows = await store.rows("message_by_start", run=run, start=start, end=f"{start}g", limit=2)
     if len(rows) != 1:
@@ -278,15 +278,15 @@ async def message_like(store: Store, run: str, start: str) -> Row:
 
 async def consequences(
     store: Store, run: str, mid: str, *, after: int = 0, limit: int = 100
-) -> list[Row]:
+) -> list[TranscriptRow]:
     """The messages that this one caused, in transcript order."""
     rows = await store.rows("consequences", run=run, mid=mid, after=after, limit=limit)
     return [as_row(row) for row in rows]
 
 
-async def causes(store: Store, run: str, row: Row) -> list[Row]:
+async def causes(store: Store, run: str, row: TranscriptRow) -> list[TranscriptRow]:
     """What led to a message: its cause first, the run's first message last."""
-    found: list[Row] = []
+    found: list[TranscriptRow] = []
     while row.parent and (cause := await message_row(store, run, row.parent)):
         found.append(cause)
         row = cause

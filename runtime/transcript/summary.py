@@ -66,7 +66,7 @@ class CurvePoint(NamedTuple):
     gain: Interval
 
 
-class RoundFacts(NamedTuple):
+class RoundSummary(NamedTuple):
     """A settled round."""
 
     round: int
@@ -83,7 +83,7 @@ class RoundFacts(NamedTuple):
 
 
 @dataclass
-class ArmFacts(ArmRecord):
+class ArmSummary(ArmRecord):
     """The pool's record of an instruction, and what readers also want to see."""
 
     name: str = ""
@@ -101,18 +101,18 @@ class ArmFacts(ArmRecord):
         self.fallbacks += sum(gain.fallback is not None for gain in gains)
 
 
-class RunFacts:
+class RunSummary:
     """The fold. `apply` takes the messages in transcript order."""
 
     def __init__(self) -> None:
         self.start: RunStarted | None = None
         self.started_at = 0.0
         """Unix time, seconds."""
-        self.arms: dict[str, ArmFacts] = {}
+        self.arms: dict[str, ArmSummary] = {}
         """Every instruction ever proposed, seeds first."""
         self.admitted: list[str] = []
         """The ids of those that were let in, as they came."""
-        self.rounds: list[RoundFacts] = []
+        self.rounds: list[RoundSummary] = []
         self.settled_at: list[float] = []
         """When each round was settled; Unix time, seconds."""
         self.pairs: list[PairRef] = []
@@ -124,7 +124,7 @@ class RunFacts:
         self.used = Usage()
         """What the settled rounds asked for, the pilot included."""
         self.stopped: RunStopped | None = None
-        self._flying: dict[int, ArmFacts] = {}
+        self._flying: dict[int, ArmSummary] = {}
         self._pulled: dict[int, ArmPulled] = {}
         self._gradients: dict[int, dict[str, Gradient]] = {}
         self._proposed: dict[int, InstructionsProposed] = {}
@@ -144,7 +144,7 @@ class RunFacts:
         """Variance between naive prompts within an arm, pooled over all, as the pool has it."""
         return summed(arm.figures.between for arm in self.arms.values()).variance
 
-    def interval(self, arm: ArmFacts, prior: float | None) -> Interval | None:
+    def interval(self, arm: ArmSummary, prior: float | None) -> Interval | None:
         """The arm's mean gain with its 95% interval, as the pool computes it; None without any."""
         if not arm.count:
             return None
@@ -198,7 +198,7 @@ class RunFacts:
         self.start = start
         self.started_at = ts
         for seed in start.plan.instructions:
-            self.arms[seed.instruction.id] = ArmFacts(seed.instruction, "living", name=seed.name)
+            self.arms[seed.instruction.id] = ArmSummary(seed.instruction, "living", name=seed.name)
         self.admitted = [*self.arms]
         self.best = start.plan.instructions[0].instruction.id
 
@@ -209,8 +209,8 @@ class RunFacts:
             self.start = self.start.model_copy(update={"plan": plan})
         self.stopped = None
 
-    def _arm(self, instruction: Instruction) -> ArmFacts:
-        return self.arms.setdefault(instruction.id, ArmFacts(instruction, "living"))
+    def _arm(self, instruction: Instruction) -> ArmSummary:
+        return self.arms.setdefault(instruction.id, ArmSummary(instruction, "living"))
 
     def _keep_pairs(self, seq: int, pulled: ArmPulled) -> None:
         self.pairs += [
@@ -223,7 +223,7 @@ class RunFacts:
         for proposal in message.proposals:
             if proposal.instruction.id in self.arms:
                 continue
-            self.arms[proposal.instruction.id] = ArmFacts(
+            self.arms[proposal.instruction.id] = ArmSummary(
                 proposal.instruction,
                 "waiting",
                 parent=message.parent_instruction,
@@ -257,7 +257,7 @@ class RunFacts:
         self.best, self.sigma, self.used = changed.best, changed.sigma, changed.used
         gains = [gain.gain for gain in pulled.gains] if pulled else []
         self.rounds.append(
-            RoundFacts(
+            RoundSummary(
                 changed.round,
                 pulled.instruction if pulled else "",
                 mean(gains) if gains else None,
@@ -283,10 +283,10 @@ class RunFacts:
             self.curve.append(CurvePoint(round, self.best, gain))
 
 
-def ordered(arms: Sequence[ArmFacts], gain_of: dict[str, Interval | None]) -> list[ArmFacts]:
+def ordered(arms: Sequence[ArmSummary], gain_of: dict[str, Interval | None]) -> list[ArmSummary]:
     """The arms of the highest mean first; those without a result last, as they came."""
 
-    def place(arm: ArmFacts) -> tuple[bool, float]:
+    def place(arm: ArmSummary) -> tuple[bool, float]:
         gain = gain_of[arm.instruction.id]
         return (gain is None, -(gain.mean if gain else 0.0))
 

@@ -20,7 +20,7 @@ from bigpe.runtime.transcript.reader import RunReader
 from bigpe.runtime.viewer.context import Context, standing
 from bigpe.runtime.viewer.filters import FILTERS
 from bigpe.runtime.viewer.pages import evaluation, gallery, lineage, overview, transcript
-from bigpe.runtime.viewer.pages.images import Pictures
+from bigpe.runtime.viewer.pages.images import Thumbnails
 from bigpe.runtime.viewer.server import Pages, asset
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.store.database import Store
@@ -39,7 +39,7 @@ class RunPages:
 
     def __init__(self, project: Project, store: Store, run: str) -> None:
         self.context = Context(project, store, run, RunReader(store, run))
-        self.pictures = Pictures(project.images)
+        self.pictures = Thumbnails(project.images)
         self.pages = Pages(FILTERS)
         self.ending: Callable[[], bool] = lambda: False
         """Whether open streams should end."""

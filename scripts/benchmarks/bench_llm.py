@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import say
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, subject_kept, terms_of
 from bigpe.agents.messages.core import Gradient
-from bigpe.agents.reasoning.evidence_worded.gradient import focus_rows, word_gradient
+from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
@@ -32,7 +32,7 @@ from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.run.plan import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction, derive_seed
 from bigpe.services.llm.service import LlmService, load_client
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 
 SUBJECTS = ("a bowl of soup on a table", "umbrella by the door", "the lamp")
@@ -130,9 +130,11 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
         rng = random.Random(index)
         terms = rng.sample([t for words in CLASSES.values() for t in words], 5)
         rows = [row(i, term, rng.gauss(0, 0.01)) for i, term in enumerate(terms)]
-        focus = focus_rows(rows, parent, count=1, seed=index)[0]
+        focus = sample_evidence(rows, parent, count=1, seed=index)[0]
         batch = rng.sample(list(prompts), 5)
-        best = Pair(naive=batch[0], rewrite=f"{batch[0]}, {terms[0]}", seed=0, gain=0.01, arm="a")
+        best = PairedComparison(
+            naive=batch[0], rewrite=f"{batch[0]}, {terms[0]}", seed=0, gain=0.01, arm="a"
+        )
         worded = await word_gradient(llm, focus, best, None, None, index)
         gradient = Gradient(
             inference=worded.inference,
@@ -182,7 +184,7 @@ async def main() -> None:
         async with Store(Path(folder) / "bench.db") as store:
             wanted = config.llm_for("generator")
             client = load_client(wanted)
-            llm = LlmService(client, Effects(store), config=wanted)
+            llm = LlmService(client, CallCache(store), config=wanted)
             try:
                 if chosen.part != "proposals":
                     await follow(llm, prompts)

@@ -48,7 +48,7 @@ from bigpe.services.score.clip.packed_linear import pack_linears
 from bigpe.services.score.clip.process import ClipBackend
 from bigpe.services.score.hpsv2.environment import make_environment
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
-from bigpe.services.score.published_scorers import OFFICIAL
+from bigpe.services.score.published_scorers import PUBLISHED_SCORERS
 from bigpe.services.score.service import ScoreConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -71,7 +71,7 @@ def make_files() -> None:
         torch.manual_seed(0)
         torch.save({"state_dict": random_vit_h()}, CHECKPOINT)
     if not (WORK / "scorer").exists():
-        convert_checkpoint(OFFICIAL["hpsv2.1"], CHECKPOINT, WORK / "scorer", "random")
+        convert_checkpoint(PUBLISHED_SCORERS["hpsv2.1"], CHECKPOINT, WORK / "scorer", "random")
 
 
 @contextmanager
@@ -257,7 +257,9 @@ def convert_toy(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "scorer").exists():
         parity = small(folder)
-        convert_checkpoint(OFFICIAL["hpsv2.1"], parity.checkpoint, folder / "scorer", "toy")
+        convert_checkpoint(
+            PUBLISHED_SCORERS["hpsv2.1"], parity.checkpoint, folder / "scorer", "toy"
+        )
 
 
 def small_parity() -> tuple[float, int]:

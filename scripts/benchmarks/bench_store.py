@@ -40,7 +40,7 @@ from rich.console import Console
 
 from benchmarks.figures import say, say_ratio
 from benchmarks.long_history import RUN, TAIL, make_history
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import (
     ImageScored,
@@ -126,7 +126,7 @@ class PlainActor(RoutedAgent):
         await self._say(self._counter.take(message))
 
 
-class DurableActor(Role):
+class DurableActor(Actor):
     """The same as a role of bigpe."""
 
     def __init__(self, journal: Journal, counter: Counter) -> None:
@@ -211,7 +211,7 @@ async def durable_seconds(count: int, folder: Path) -> float:
         counted = {
             row["type"]: row["n"] for row in await store.rows("count_messages", run="durable")
         }
-        assert counted == dict.fromkeys(ACTORS, count) and not await journal.owed()
+        assert counted == dict.fromkeys(ACTORS, count) and not await journal.pending()
     return seconds
 
 

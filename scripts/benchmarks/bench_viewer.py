@@ -28,7 +28,7 @@ from urllib.request import urlopen
 
 from benchmarks.browser import Served, pages_of, serving, tab
 from benchmarks.figures import say
-from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
 from bigpe.runtime.evaluation.rating import question_of
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.transcript.reader import RunReader
@@ -183,7 +183,7 @@ async def bench_access(folder: Path) -> None:
     kinds = dict(connection.execute("SELECT type, min(mid) FROM message GROUP BY type").fetchall())
     connection.close()
     async with open_fake_evaluated(folder) as judged:
-        await evaluate(judged, Settings(prompts=6), lambda progress: None)
+        await evaluate(judged, EvaluationSettings(prompts=6), lambda progress: None)
     paths = ["", "lineage?all=1", "gallery", "transcript", "transcript?at=end&all=1", "evaluation"]
     paths += [f"message/{mid}" for mid in kinds.values()]
     faults: list[str] = []

@@ -48,7 +48,7 @@ class Fold(NamedTuple):
     snapshot: str
     heard: list[Message]
     """What it handled since."""
-    owed: list[Message]
+    pending: list[Message]
     """What it has not handled yet."""
 
 
@@ -100,9 +100,9 @@ async def make_history(folder: Path, messages: int) -> None:
         place = {"run": "main", "actor": COORDINATOR}
         await store.write([("put_snapshot", place | state)])
         journal = Journal(store, "main")
-        kinds = {message.kind for message in (*fold.heard, *fold.owed)}
+        kinds = {message.kind for message in (*fold.heard, *fold.pending)}
         journal.attach(SingleThreadedAgentRuntime(), {kind: (COORDINATOR,) for kind in kinds})
         for message in fold.heard:
             await journal.commit("scorer", [message])
             await journal.commit(COORDINATOR, [], handled=message)
-        await journal.commit("scorer", fold.owed)
+        await journal.commit("scorer", fold.pending)

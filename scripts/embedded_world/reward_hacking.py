@@ -29,10 +29,10 @@ from PIL import Image
 
 from bigpe.agents.bandit.pool import PoolRow
 from bigpe.agents.statistics.intervals import PairedSummary, paired_summary
-from bigpe.runtime.evaluation.compare import Compared, Evaluation
-from bigpe.runtime.evaluation.measure import Row
-from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_evaluated
-from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.compare import Evaluation, TreatmentComparison
+from bigpe.runtime.evaluation.measure import EvaluationRow
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_run_for_evaluation
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
 from bigpe.runtime.evaluation.report import markdown
 from bigpe.runtime.evaluation.selection import Selection, select_best, shortlist
 from bigpe.runtime.project.paths import Project
@@ -102,7 +102,7 @@ async def choices(judged: EvaluatedRun) -> dict[str, Selection]:
     }
 
 
-def true_gains(rows: Sequence[Row], project: Project) -> dict[str, list[float]]:
+def true_gains(rows: Sequence[EvaluationRow], project: Project) -> dict[str, list[float]]:
     """By prompt: how much better its pictures are than the naive ones, in the world's own taste."""
     reader = Reader(ROOT / "services/embedded/reader")
     blobs = BlobStore(project.images)
@@ -133,19 +133,19 @@ class Judged(NamedTuple):
     """Of the seed instructions, by id."""
     chosen: dict[str, Selection]
     report: Evaluation
-    rows: list[Row]
+    rows: list[EvaluationRow]
 
 
 async def judge(name: str, folder: Path) -> Judged:
     """Evaluate the run."""
-    async with open_evaluated(name, project=folder) as judged:
+    async with open_run_for_evaluation(name, project=folder) as judged:
         chosen = await choices(judged)
-        report = await evaluate(judged, Settings(seeds=2), lambda _: None)
+        report = await evaluate(judged, EvaluationSettings(seeds=2), lambda _: None)
         stored = await judged.store.rows("evaluation_rows", run=name, split="test")
         names = {s.instruction.id: s.name for s in judged.campaign.plan.instructions}
         arms = judged.campaign.pool.rows()
         best = judged.campaign.pool.best().instruction.id
-    rows = [Row.model_validate_json(row["body"]) for row in stored]
+    rows = [EvaluationRow.model_validate_json(row["body"]) for row in stored]
     return Judged(arms, best, names, chosen, report, rows)
 
 
@@ -176,7 +176,9 @@ def tell_all(found: Judged, project: Project) -> None:
             tell_one(one, one.gain.n, own, project)
 
 
-def tell_one(one: Compared, n: int, rows: Sequence[Row], project: Project) -> None:
+def tell_one(
+    one: TreatmentComparison, n: int, rows: Sequence[EvaluationRow], project: Project
+) -> None:
     """An instruction by the scorer, by the guard, and in truth."""
     label = one.treatment.name.removeprefix("seed: ").split(":")[0]
     by_scorer: dict[str, list[float]] = {}

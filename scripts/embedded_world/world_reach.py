@@ -32,7 +32,7 @@ from bigpe.runtime.experiments.cells import newest, read_cells
 from bigpe.runtime.experiments.report.tables import BEST
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.services import Services, open_services
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from embedded_world.embedded import world
 from embedded_world.world_truth import effects
@@ -70,7 +70,7 @@ async def work(folder: Path) -> None:
     words = [names[0] for names in liked()]
     project = Project(folder)
     async with Store(folder / "bigpe.db") as store:
-        memo = Effects(store)
+        memo = CallCache(store)
         async with open_services(base_config(), project, memo, memo, run="reach") as services:
             dev = [
                 await gain(services, "dev", TUNED_ON, words[:count])

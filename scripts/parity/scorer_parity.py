@@ -28,7 +28,7 @@ from bigpe.services.score.clip.checkpoints import convert_checkpoint
 from bigpe.services.score.clip.process import ClipBackend
 from bigpe.services.score.hpsv2.environment import PACKAGE, make_environment
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
-from bigpe.services.score.published_scorers import OFFICIAL
+from bigpe.services.score.published_scorers import PUBLISHED_SCORERS
 from bigpe.services.score.service import ScoreConfig
 from bigpe.services.store.blobs import BlobStore
 from parity import open_clip_toy as toy
@@ -86,7 +86,7 @@ def full(folder: Path) -> Parity:
 
 def ours(parity: Parity, folder: Path, requests: Sequence[ScoreRequest]) -> list[float]:
     """bigpe's scores."""
-    convert_checkpoint(OFFICIAL["hpsv2.1"], parity.checkpoint, folder / "scorer", "random")
+    convert_checkpoint(PUBLISHED_SCORERS["hpsv2.1"], parity.checkpoint, folder / "scorer", "random")
     config = ScoreConfig(model=str(folder / "scorer"), device="cpu")
     items = [{"image": one.image, "prompt": one.prompt} for one in requests]
     told = ClipBackend(config, folder / "images").handle("score", {"items": items})["items"]

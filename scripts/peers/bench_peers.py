@@ -26,7 +26,7 @@ from benchmarks.figures import say
 
 import bigpe
 from bigpe.agents.messages.plan import RULES as SEARCH_RULES
-from bigpe.runtime.experiments.cells import Cell, append_cell, read_cells
+from bigpe.runtime.experiments.cells import ExperimentCell, append_cell, read_cells
 from bigpe.runtime.experiments.report.plots import gains_svg
 from bigpe.runtime.experiments.report.tables import (
     BEST,
@@ -42,9 +42,9 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.plan import seed_instructions
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.services.core.values import digest
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
-from bigpe.services.store.held_out import SplitMemo
+from bigpe.services.store.held_out import SplitCallCache
 from peers import curves
 from peers.arena import Arena
 from peers.judge import best_of_n, heldout
@@ -114,11 +114,11 @@ def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> st
 
 async def run_one(
     method: str, task: Task, place: Place, store: Store, watches: Stopwatches
-) -> Cell:
+) -> ExperimentCell:
     """One method, one budget, one seed: run, judged, told."""
-    effects = Effects(store)
+    effects = CallCache(store)
     open_to_methods = (*task.train, *task.validation)
-    scores = SplitMemo(effects, Effects(store, sealed=True), open_to_methods)
+    scores = SplitCallCache(effects, CallCache(store, sealed=True), open_to_methods)
     async with open_services(
         place.base,
         place.project,
@@ -130,7 +130,7 @@ async def run_one(
         scorer=place.models.scorer,
     ) as services:
         entry, gains = await enter(method, task, place, services)
-    return Cell(
+    return ExperimentCell(
         experiment=f"peers-{task.bench}",
         arm=f"{method}@{task.budget}",
         x=task.budget,
@@ -270,13 +270,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(**figure._asdict())
 
 
-def peers_table(name: str, cells: Sequence[Cell], reference: str = REFERENCE) -> ExperimentTable:
+def peers_table(
+    name: str, cells: Sequence[ExperimentCell], reference: str = REFERENCE
+) -> ExperimentTable:
     """Every method at every budget, compared with the entry `reference`."""
     entries = sorted(cells, key=lambda cell: (cell.series, cell.x or 0))
     return tabulate_cells(name, reference, cells, [cell.arm for cell in entries])
 
 
-def table_less(arm: str, name: str, cells: Sequence[Cell]) -> ExperimentTable:
+def table_less(arm: str, name: str, cells: Sequence[ExperimentCell]) -> ExperimentTable:
     """Every method at every budget less `arm`, paired by run seed; exits where that has no runs."""
     table = peers_table(name, cells, arm)
     conditions = [row.condition for row in table.rows]
@@ -286,7 +288,7 @@ def table_less(arm: str, name: str, cells: Sequence[Cell]) -> ExperimentTable:
     return table
 
 
-def write_table(name: str, cells: Sequence[Cell], folder: Path) -> None:
+def write_table(name: str, cells: Sequence[ExperimentCell], folder: Path) -> None:
     """The tables as Markdown and CSV, and the curves of gain against renders."""
     pairs = pairs_of(curves.gains_of(cells))
     (folder / f"{name}-pairs.md").write_text(pairs_markdown(pairs), "utf-8")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bigpe.agents.statistics.intervals import Interval, mean_interval
 from bigpe.agents.statistics.moments import mean
 from bigpe.runtime import formatting
-from bigpe.runtime.experiments.cells import Cell, newest
+from bigpe.runtime.experiments.cells import ExperimentCell, newest
 from bigpe.runtime.experiments.report import tables
 from bigpe.runtime.experiments.report.contrasts import differences
 
@@ -41,7 +41,7 @@ class Figure(NamedTuple):
     how: str
 
 
-def gains_of(cells: Sequence[Cell]) -> Curves:
+def gains_of(cells: Sequence[ExperimentCell]) -> Curves:
     """Each run's mean held-out gain."""
     found: Curves = defaultdict(dict)
     for cell in newest(cells):
@@ -50,7 +50,7 @@ def gains_of(cells: Sequence[Cell]) -> Curves:
     return dict(found)
 
 
-def figures(cells: Sequence[Cell]) -> list[Figure]:
+def figures(cells: Sequence[ExperimentCell]) -> list[Figure]:
     """The figures of bench_peers.py; a figure whose cells have not run is null and says so."""
     curves = gains_of(cells)
     return [_difference(curves), _ratio(curves), *_heldout(curves)]

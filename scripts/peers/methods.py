@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bigpe.agents.statistics.moments import mean
-from bigpe.runtime.experiments.shared_models import Models
+from bigpe.runtime.experiments.shared_models import SharedModels
 from bigpe.runtime.project.config import BigpeConfig, check_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.session import Session
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
     base: BigpeConfig
     project: Project
-    models: Models
+    models: SharedModels
     python: Path
     """The interpreter of the peers' environment."""
 

@@ -147,7 +147,7 @@ def rates(fault: str, runs: int, seed: int = 0) -> tuple[int, int, int]:
     return alarms, int(noticed.sum()), int(silent.sum())
 
 
-def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundFacts]]:
+def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundDiagnostics]]:
     """Healthy runs with everything that diagnostics look at."""
     pulls = bandit(rng, runs)
     shape = (runs, ROUNDS)
@@ -157,7 +157,7 @@ def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundFacts]]:
     stale = d.stale_rounds(np.cumsum(rng.random(shape) < PROGRESS, axis=1).astype(float))
     return [
         [
-            d.RoundFacts(
+            d.RoundDiagnostics(
                 round=t + 1,
                 arm=str(pulls.arms[run, t]),
                 # On the scale of scores, where differences count as they do in practice.
@@ -174,7 +174,7 @@ def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundFacts]]:
     ]
 
 
-def any_alarm(history: list[d.RoundFacts]) -> str:
+def any_alarm(history: list[d.RoundDiagnostics]) -> str:
     """The first fault that `diagnose` names, asked after every round; empty for none."""
     for end in range(1, len(history) + 1):
         if found := d.diagnose(history[:end]):

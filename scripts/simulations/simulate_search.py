@@ -46,7 +46,7 @@ from bigpe.agents.messages.core import (
     start_run,
 )
 from bigpe.agents.reasoning.evidence_worded import clause_plan, instruction
-from bigpe.agents.reasoning.evidence_worded.gradient import compose, focus_rows
+from bigpe.agents.reasoning.evidence_worded.gradient import compose, sample_evidence
 from bigpe.agents.statistics.intervals import mean_interval
 from bigpe.agents.statistics.moments import mean
 from bigpe.prompts.library import professional_prompts
@@ -146,7 +146,7 @@ class World:
                 return None
 
     def _critique(self, message: CritiqueRequested) -> Message:
-        focuses = focus_rows(
+        focuses = sample_evidence(
             message.rows, message.instruction, count=message.improvements, seed=message.seed
         )
         told = [compose(rows) for rows in focuses]

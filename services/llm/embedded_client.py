@@ -22,8 +22,8 @@ from bigpe.services.llm.base_client import BaseLlmClient
 from bigpe.services.models.downloads import SMOLLM2_SHA256, smollm2_path
 from bigpe.services.models.fingerprints import file_fingerprint
 from bigpe.services.processes.cpu import process_cores, processes_for
-from bigpe.services.processes.process_pool import Children
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.process_pool import ProcessPool
+from bigpe.services.processes.supervised_process import SupervisedProcess
 
 BACKEND = "bigpe.services.llm.smollm_process:open_backend"
 PER_CALL = ("seed", "temperature", "max_tokens", "stop", "repeat_penalty", "response_format")
@@ -64,8 +64,9 @@ class EmbeddedLlmClient(BaseLlmClient, Component[EmbeddedLlmConfig]):
         self.lanes = processes_for(self._config.threads, process_cores())
         """Requests that are answered at the same time."""
         limit = self._config.timeout_s
-        self._children = Children(
-            lambda: Child(BACKEND, settings, name="embedded LLM", call_timeout_s=limit), self.lanes
+        self._children = ProcessPool(
+            lambda: SupervisedProcess(BACKEND, settings, name="embedded LLM", call_timeout_s=limit),
+            self.lanes,
         )
 
     async def create(

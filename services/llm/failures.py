@@ -39,7 +39,7 @@ def refusal(error: Exception) -> str | None:
     return str(error) if isinstance(error, refusals) else None
 
 
-def explain(error: Exception, *, where: str, text: str, limit_s: float) -> ServiceError:
+def to_bigpe_error(error: Exception, *, where: str, text: str, limit_s: float) -> ServiceError:
     """The error of a failed call as a ServiceError; transient if a retry may help.
 
     `where`: the server or the client; `text`: the error's message, without the key; `limit_s`: the

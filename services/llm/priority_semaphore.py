@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 
-class PriorityGate:
+class PrioritySemaphore:
     """At most `places` inside; lower priorities go first, equal ones in order."""
 
     def __init__(self, places: int) -> None:

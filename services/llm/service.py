@@ -29,10 +29,14 @@ from bigpe.services.core.errors import (
     UnusableAnswerError,
 )
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
-from bigpe.services.llm.priority_semaphore import PriorityGate
+from bigpe.services.llm.priority_semaphore import PrioritySemaphore
 from bigpe.services.processes.batch_queue import lanes_of
-from bigpe.services.store.call_cache import Memo
-from bigpe.services.store.caller_context import current_spender, note_answered, note_lost
+from bigpe.services.store.call_cache import CallCacheProtocol
+from bigpe.services.store.caller_context import (
+    current_caller,
+    record_answered_usage,
+    record_failed_usage,
+)
 
 EMBEDDED = "bigpe.services.llm.embedded_client.EmbeddedLlmClient"
 TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
@@ -89,7 +93,7 @@ class LlmConfig(BaseModel):
     """For one request."""
 
 
-class Asks(Protocol):
+class LlmClient(Protocol):
     """What roles need of a language model."""
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
@@ -175,7 +179,7 @@ class LlmService:
     def __init__(
         self,
         client: ChatCompletionClient,
-        memo: Memo,
+        memo: CallCacheProtocol,
         *,
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
@@ -186,23 +190,23 @@ class LlmService:
         self._picture = picture
         given = config or LlmConfig()
         places = 1 if given.provider == EMBEDDED else given.concurrency
-        self._gate = PriorityGate(lanes_of(client, places))
+        self._gate = PrioritySemaphore(lanes_of(client, places))
         self._config = config or LlmConfig()
         self.fingerprint = client_fingerprint(client, self._config)
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `Asks.ask`; an equal request that was answered before costs nothing."""
+        """See `LlmClient.ask`; an equal request that was answered before costs nothing."""
         body, key = _body(request), self.effect_key(request)
         try:
             stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
         except LlmError as error:
-            note_lost(error.usage)
+            record_failed_usage(error.usage)
             raise
         except LostWorkerError:
-            note_lost(ONE_CALL)
+            record_failed_usage(ONE_CALL)
             raise
         answer = LlmAnswer.model_validate({**stored, "effect_key": key})
-        note_answered(key, answer.usage)
+        record_answered_usage(key, answer.usage)
         return answer
 
     def effect_key(self, request: LlmRequest) -> str:
@@ -221,7 +225,7 @@ class LlmService:
 
     async def _call_in_turn(self, request: LlmRequest) -> Json:
         """The gradient of a round goes before the rewrites of the next: others wait for it."""
-        spender = current_spender()
+        spender = current_caller()
         async with self._gate.passage(spender.round if spender else 0):
             return await self._call(request)
 
@@ -281,11 +285,11 @@ class LlmService:
 
     def _explain(self, error: Exception) -> ServiceError:
         # It knows the openai package, which takes as long to import as the rest of a command.
-        from bigpe.services.llm.failures import explain
+        from bigpe.services.llm.failures import to_bigpe_error
 
         where = str(self._config.config.get("base_url", self._config.provider))
         text = self._without_key(storable(str(error)))
-        return explain(error, where=where, text=text, limit_s=self._config.timeout_s)
+        return to_bigpe_error(error, where=where, text=text, limit_s=self._config.timeout_s)
 
     def _without_key(self, text: str) -> str:
         """Some servers repeat the key in their answer, and failures are stored."""

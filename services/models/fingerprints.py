@@ -24,7 +24,7 @@ class Composed(Protocol):
     """A renderer or scorer that tells what its fingerprint is a digest of."""
 
     @property
-    def made_of(self) -> Json:
+    def fingerprint_inputs(self) -> Json:
         """Empty until it was opened."""
         ...
 
@@ -38,25 +38,27 @@ class SameModel:
         self._products = products
         self.fingerprint = ""
         """Empty until it is told."""
-        self.made_of: Json = {}
+        self.fingerprint_inputs: Json = {}
 
     def vet(self, answer: Json) -> None:
         """Of a process that was started. ConfigError when it has become another model."""
-        fingerprint, made_of = str(answer["fingerprint"]), answer.get("made_of", {})
+        fingerprint = str(answer["fingerprint"])
+        inputs: Json = answer.get("fingerprint_inputs", {})
         if not self.fingerprint:
-            self.fingerprint, self.made_of = fingerprint, made_of
+            self.fingerprint, self.fingerprint_inputs = fingerprint, inputs
         elif fingerprint != self.fingerprint:
+            changed = differences(self.fingerprint, self.fingerprint_inputs, fingerprint, inputs)
             raise ConfigError(
                 f"the {self._name} was started again and is another one now:\n"
-                f"{differences(self.fingerprint, self.made_of, fingerprint, made_of)}\n"
+                f"{changed}\n"
                 f"{self._products} of the two could not be compared. Restore what was changed, "
                 "then run `bigpe resume`"
             )
 
 
-def differences(before: str, made_of: Json, now: str, made_of_now: Json) -> str:
+def differences(before: str, inputs_before: Json, now: str, inputs_now: Json) -> str:
     """What two models differ in, a line each: their fingerprints, where no more was told."""
-    old, new = flat_settings(made_of), flat_settings(made_of_now)
+    old, new = flat_settings(inputs_before), flat_settings(inputs_now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if not (old and new and changed):
         return f"  fingerprint: {before[:SHORT]} -> {now[:SHORT]}"

@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 from bigpe.services.core.values import Json, ModelRequest, Value, digest
 from bigpe.services.processes.batch_queue import BatchQueue, lanes_of
 from bigpe.services.processes.cpu import MAX_WAIT_S
-from bigpe.services.store.call_cache import Memo
+from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import Timed, timed
 
 
@@ -51,7 +51,7 @@ class ModelService(Generic[M, Req, Res]):
         backend: M,
         compute: Callable[[Sequence[Req]], Awaitable[Sequence[Res | Exception]]],
         result: type[Res],
-        memo: Memo,
+        memo: CallCacheProtocol,
         max_batch: int,
     ) -> None:
         """`compute`: the method of `backend` that answers a batch, with `result` objects."""

@@ -10,12 +10,12 @@ import structlog
 
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.values import Json
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.supervised_process import SupervisedProcess
 
 log = structlog.get_logger("bigpe.children")
 
 
-class Children:
+class ProcessPool:
     """Workers that are started one after another.
 
     A start takes seconds, which a short run never earns back. So the next worker is started once
@@ -23,19 +23,19 @@ class Children:
     spends twice what it would have spent had it known how long it would be.
     """
 
-    def __init__(self, make: Callable[[], Child], most: int) -> None:
+    def __init__(self, make: Callable[[], SupervisedProcess], most: int) -> None:
         """`make` gives a worker, not yet started; `most`: how many there may be."""
         self._make = make
         self.most = most
-        self._all: list[Child] = []
+        self._all: list[SupervisedProcess] = []
         # Last in, first out: who has little to do does it all in one process.
-        self._free: asyncio.LifoQueue[Child] = asyncio.LifoQueue()
+        self._free: asyncio.LifoQueue[SupervisedProcess] = asyncio.LifoQueue()
         self._waited_s = 0.0
         self._starting: asyncio.Task[None] | None = None
         self._free.put_nowait(self._another())
 
     async def call(self, method: str, payload: Json) -> Json:
-        """One call of a free worker; raises what `Child.call` raises."""
+        """One call of a free worker; raises what `SupervisedProcess.call` raises."""
         since = time.monotonic()
         child = await self._free.get()
         self._waited_s += time.monotonic() - since
@@ -53,7 +53,7 @@ class Children:
             await asyncio.gather(self._starting, return_exceptions=True)
         await asyncio.gather(*(child.close() for child in self._all))
 
-    def _another(self) -> Child:
+    def _another(self) -> SupervisedProcess:
         self._all.append(child := self._make())
         return child
 
@@ -64,7 +64,7 @@ class Children:
             self._waited_s = 0.0
             self._starting = asyncio.create_task(self._start(self._another()))
 
-    async def _start(self, child: Child) -> None:
+    async def _start(self, child: SupervisedProcess) -> None:
         try:
             await child.open()
         except BigpeError as error:

@@ -34,7 +34,7 @@ CLOSE_GRACE_S = 5.0
 TAIL_LINES = 20
 
 
-class Child:
+class SupervisedProcess:
     """A worker process. Its first call starts it; a call after its death starts it again."""
 
     def __init__(

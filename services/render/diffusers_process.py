@@ -50,7 +50,10 @@ class DiffusersBackend:
     def handle(self, method: str, payload: Json) -> Json:
         """`fingerprint`, or `render` with "items" of prompt and seed."""
         if method == "fingerprint":
-            return {"fingerprint": self.fingerprint(), "made_of": self.made_of}
+            return {
+                "fingerprint": self.fingerprint(),
+                "fingerprint_inputs": self.fingerprint_inputs,
+            }
         if method != "render":
             raise RenderError(f"the renderer has no method {method!r}")
         items: list[Json] = payload["items"]
@@ -60,10 +63,10 @@ class DiffusersBackend:
 
     def fingerprint(self) -> str:
         """A digest of what a picture depends on."""
-        return digest(self.made_of)
+        return digest(self.fingerprint_inputs)
 
     @cached_property
-    def made_of(self) -> Json:
+    def fingerprint_inputs(self) -> Json:
         """All that a picture depends on besides prompt and seed."""
         settings = self._config.model_dump(mode="json", exclude=NO_PART)
         return {

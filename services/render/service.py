@@ -16,10 +16,10 @@ from bigpe.services.core.values import Image, Json, RenderRequest
 from bigpe.services.models.fingerprints import SameModel
 from bigpe.services.processes.cpu import processes_for, thread_env
 from bigpe.services.processes.model_service import ModelService
-from bigpe.services.processes.process_pool import Children
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.process_pool import ProcessPool
+from bigpe.services.processes.supervised_process import SupervisedProcess
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import Memo
+from bigpe.services.store.call_cache import CallCacheProtocol
 
 BACKEND = "bigpe.services.render.diffusers_process:open_backend"
 BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
@@ -122,8 +122,8 @@ class DiffusersRenderer:
         self.lanes = processes_for(config.threads, cores) if config.model == "embedded" else 1
         self._model = SameModel("renderer", "Pictures")
         env = thread_env(config.threads)
-        self._children = Children(
-            lambda: Child(
+        self._children = ProcessPool(
+            lambda: SupervisedProcess(
                 BACKEND,
                 {"render": settings, "images": str(blobs.folder), "env": env},
                 name="renderer",
@@ -138,14 +138,14 @@ class DiffusersRenderer:
         """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
         if not self._model.fingerprint:
             await self._children.call("fingerprint", {})
-            if self.made_of.get("settings", {}).get("device", "cpu") != "cpu":
+            if self.fingerprint_inputs.get("settings", {}).get("device", "cpu") != "cpu":
                 self._children.most = 1  # one process fills a GPU
         return self._model.fingerprint
 
     @property
-    def made_of(self) -> Json:
+    def fingerprint_inputs(self) -> Json:
         """See `fingerprints.Composed`."""
-        return self._model.made_of
+        return self._model.fingerprint_inputs
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """See `Renderer.render`."""
@@ -168,7 +168,7 @@ class RenderService(ModelService[Renderer, RenderRequest, Image]):
     kind = "render"
 
     def __init__(
-        self, renderer: Renderer, memo: Memo, blobs: BlobStore, config: RenderConfig
+        self, renderer: Renderer, memo: CallCacheProtocol, blobs: BlobStore, config: RenderConfig
     ) -> None:
         super().__init__(renderer, renderer.render, Image, memo, config.max_batch)
         self._blobs = blobs

@@ -24,7 +24,7 @@ Formula = Literal["cosine", "scaled-cosine", "clipscore"]
 """cosine: cos; scaled-cosine: exp(logit_scale) cos / 100; clipscore: 2.5 max(cos, 0)."""
 
 
-class Official(NamedTuple):
+class PublishedScorer(NamedTuple):
     """A checkpoint of the Hugging Face hub, and what makes a score of it."""
 
     name: str
@@ -51,26 +51,26 @@ class Official(NamedTuple):
 
 
 _HPS = ("xswu/HPSv2", "697403c78157020a1ae59d23f111aa58ced35b0a")
-OFFICIAL = {
+PUBLISHED_SCORERS = {
     row.name: row
     for row in (
-        Official(
+        PublishedScorer(
             "hpsv2", *_HPS, "HPS_v2_compressed.pt",
             "07cb0d20626232204ca3a6ec53ff5984e7e53212a8a7b0e0ec2bac1bdaf125a1",
             1_972_484_501, "Apache-2.0",
         ),
-        Official(
+        PublishedScorer(
             "hpsv2.1", *_HPS, "HPS_v2.1_compressed.pt",
             "c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837",
             1_972_490_005, "Apache-2.0",
         ),
-        Official(
+        PublishedScorer(
             "pickscore", "yuvalkirstain/PickScore_v1", "main", "model.safetensors", None,
             3_940_000_000, "not stated on its page",
             layout="transformers", preprocess="shortest-side-crop", tokenizer="transformers",
             formula="scaled-cosine",
         ),
-        Official(
+        PublishedScorer(
             "clipscore", "openai/clip-vit-base-patch32",
             "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268", "pytorch_model.bin",
             "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
@@ -99,7 +99,7 @@ def list_official() -> list[ModelRow]:
             row.licence,
             official_folder(row.name) if read_note(row.name) is not None else None,
         )
-        for row in OFFICIAL.values()
+        for row in PUBLISHED_SCORERS.values()
     ]
 
 
@@ -109,7 +109,7 @@ def read_note(name: str) -> Json | None:
         note: Json = json.loads((official_folder(name) / NOTE).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    row = OFFICIAL[name]
+    row = PUBLISHED_SCORERS[name]
     same_file = row.sha256 in (None, note.get("source_sha256"))
     return note if same_file and note.get("formula") == row.formula else None
 
@@ -131,7 +131,7 @@ def find_official(name: str) -> Path:
 
 def how_to_place(name: str) -> str:
     """What to do to have the scorer, with and without internet."""
-    row = OFFICIAL[name]
+    row = PUBLISHED_SCORERS[name]
     where = f"https://huggingface.co/{row.repository}/resolve/{row.revision}/{row.file}"
     return (
         f"fetch it with `bigpe models pull {name}` ({row.size / 1e9:.1f} GB), or, without "
@@ -139,14 +139,14 @@ def how_to_place(name: str) -> str:
     )
 
 
-def checkpoint_place(row: Official) -> Path:
+def checkpoint_place(row: PublishedScorer) -> Path:
     """Where the published file itself lies, or would; bigpe's own scorer does not need it."""
     return cache_folder() / "models" / row.file
 
 
 def find_checkpoint(name: str) -> Path:
     """The published .pt of an HPS, verified, for the official package; ConfigError without it."""
-    row = OFFICIAL.get(name)
+    row = PUBLISHED_SCORERS.get(name)
     if row is None or row.layout != "open_clip":
         raise ConfigError(
             f'[score] backend = "hpsv2-package" needs model = "hpsv2" or "hpsv2.1", not {name!r}'

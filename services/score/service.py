@@ -16,9 +16,9 @@ from bigpe.services.core.values import Json, Score, ScoreRequest, digest
 from bigpe.services.models.fingerprints import SameModel
 from bigpe.services.processes.cpu import thread_env
 from bigpe.services.processes.model_service import ModelService
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.supervised_process import SupervisedProcess
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import Memo
+from bigpe.services.store.call_cache import CallCacheProtocol
 
 BACKEND = "bigpe.services.score.clip.process:open_backend"
 BuiltinScorer = Literal["clip", "bigpe", "hpsv2-package"]
@@ -105,7 +105,7 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class Sees(Protocol):
+class SupportsImages(Protocol):
     """A scorer that also computes image features, which do not depend on the prompt."""
 
     async def features(self, image: str) -> list[float]:
@@ -131,7 +131,7 @@ class ClipScorer:
     ) -> None:
         self._model = SameModel("scorer", "Scores")
         settings = config.model_dump(mode="json", include=set(ScoreConfig.model_fields))
-        self._child = Child(
+        self._child = SupervisedProcess(
             BACKEND,
             {"score": settings, "images": str(blobs.folder), "env": thread_env(config.threads)},
             name="scorer",
@@ -147,9 +147,9 @@ class ClipScorer:
         return self._model.fingerprint
 
     @property
-    def made_of(self) -> Json:
+    def fingerprint_inputs(self) -> Json:
         """See `fingerprints.Composed`."""
-        return self._model.made_of
+        return self._model.fingerprint_inputs
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
         """See `Scorer.score`."""
@@ -161,7 +161,7 @@ class ClipScorer:
         ]
 
     async def features(self, image: str) -> list[float]:
-        """See `Sees.features`."""
+        """See `SupportsImages.features`."""
         answer = await self._child.call("features", {"image": image})
         if "error" in answer:
             raise error_from_json(answer, ScoreError)
@@ -177,7 +177,7 @@ class ScoreService(ModelService[Scorer, ScoreRequest, Score]):
 
     kind = "score"
 
-    def __init__(self, scorer: Scorer, memo: Memo, config: ScoreConfig) -> None:
+    def __init__(self, scorer: Scorer, memo: CallCacheProtocol, config: ScoreConfig) -> None:
         super().__init__(scorer, scorer.score, Score, memo, config.max_batch)
 
     async def score(self, request: ScoreRequest) -> Score:
@@ -191,7 +191,7 @@ class ScoreService(ModelService[Scorer, ScoreRequest, Score]):
     @property
     def sees(self) -> bool:
         """Whether the scorer computes image features."""
-        return isinstance(self.backend, Sees)
+        return isinstance(self.backend, SupportsImages)
 
     async def features(self, request: ScoreRequest) -> list[float]:
         """The image's features, a vector of length 1; each image is encoded once.
@@ -200,7 +200,7 @@ class ScoreService(ModelService[Scorer, ScoreRequest, Score]):
         are none, or when the scorer computes none (`sees`).
         """
         scorer = self.backend
-        if not isinstance(scorer, Sees):
+        if not isinstance(scorer, SupportsImages):
             raise ScoreError("this scorer computes no image features; set a scorer that does")
         body: Json = {"image": request.image, "prompt": request.prompt}
         fingerprint = await self.backend.open()

@@ -19,12 +19,12 @@ from cachetools import LRUCache
 
 from bigpe.services.core.errors import LlmError
 from bigpe.services.core.values import Json, LlmUsage, canonical_json
-from bigpe.services.store.caller_context import Spender, current_spender, watching
+from bigpe.services.store.caller_context import CallerContext, current_caller, watching
 from bigpe.services.store.database import Statement, Store
 
 
-class Memo(Protocol):
-    """What services need of `Effects`."""
+class CallCacheProtocol(Protocol):
+    """What services need of `CallCache`."""
 
     async def run(
         self,
@@ -74,7 +74,7 @@ class _Flights:
         await asyncio.gather(*going, return_exceptions=True)
 
 
-class Effects:
+class CallCache:
     """The memo, kept in the project's database."""
 
     def __init__(self, store: Store, *, sealed: bool = False) -> None:
@@ -98,7 +98,7 @@ class Effects:
         *,
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
-        """See `Memo.run`."""
+        """See `CallCacheProtocol.run`."""
         if key in self._flights:
             self.saved[kind] += 1
         return await self._flights.join(key, lambda: self._obtain(key, kind, request, call, valid))
@@ -148,7 +148,7 @@ class Effects:
 
     async def _open_payment(self, kind: str) -> str:
         """Note the call before it is made: whatever happens to this process, it is known of."""
-        spender = current_spender() or Spender("", "", 0)
+        spender = current_caller() or CallerContext("", "", 0)
         payment = uuid.uuid4().hex
         record = {
             "id": payment,
@@ -162,7 +162,7 @@ class Effects:
         return payment
 
 
-class RecentMemo:
+class InMemoryCallCache:
     """A memo in memory: it goes with its owner, and results unused for longest go before."""
 
     def __init__(self, limit: int = 10_000) -> None:
@@ -178,7 +178,7 @@ class RecentMemo:
         *,
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
-        """See `Memo.run`."""
+        """See `CallCacheProtocol.run`."""
         kept = self._kept.get(key)
         if kept is not None and (valid is None or valid(kept)):
             return kept

@@ -17,7 +17,7 @@ Res = TypeVar("Res")
 
 
 @dataclass
-class Spender:
+class CallerContext:
     """A step of an actor, and what it has asked language models for so far."""
 
     run: str
@@ -31,13 +31,13 @@ class Spender:
     """Of calls without a usable answer."""
 
 
-_SPENDER: ContextVar[Spender | None] = ContextVar("spender", default=None)
+_SPENDER: ContextVar[CallerContext | None] = ContextVar("spender", default=None)
 
 
 @contextmanager
-def spending(run: str, actor: str, round: int) -> Generator[Spender]:
+def caller_context(run: str, actor: str, round: int) -> Generator[CallerContext]:
     """Calls made inside, and in tasks that are started inside, are this spender's."""
-    spender = Spender(run, actor, round)
+    spender = CallerContext(run, actor, round)
     token = _SPENDER.set(spender)
     try:
         yield spender
@@ -45,25 +45,25 @@ def spending(run: str, actor: str, round: int) -> Generator[Spender]:
         _SPENDER.reset(token)
 
 
-def current_spender() -> Spender | None:
+def current_caller() -> CallerContext | None:
     """Whose calls are being made; None outside of a run."""
     return _SPENDER.get()
 
 
-def note_answered(key: str, usage: LlmUsage) -> None:
+def record_answered_usage(key: str, usage: LlmUsage) -> None:
     """The current spender was answered; `key`: of the request."""
     if spender := _SPENDER.get():
         spender.answered += usage
         spender.heard[key] = usage
 
 
-def unheard(earlier: Mapping[str, LlmUsage], last: Spender) -> LlmUsage:
+def unreported_usage(earlier: Mapping[str, LlmUsage], last: CallerContext) -> LlmUsage:
     """Answers that earlier attempts of a step had, and the last did not ask for: a model that did
     better at something else led it another way."""
     return sum((one for key, one in earlier.items() if key not in last.heard), LlmUsage())
 
 
-def note_lost(usage: LlmUsage) -> None:
+def record_failed_usage(usage: LlmUsage) -> None:
     """A call of the current spender brought nothing that can be used."""
     if spender := _SPENDER.get():
         spender.lost += usage

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from bigpe.services.core.errors import HeldOutError
 from bigpe.services.core.values import Json
-from bigpe.services.store.call_cache import Memo
+from bigpe.services.store.call_cache import CallCacheProtocol
 
 
-class TrainOnlyMemo:
+class TrainOnlyCallCache:
     """A score memo for a run: refuses prompts that are not its own to learn from."""
 
-    def __init__(self, memo: Memo) -> None:
+    def __init__(self, memo: CallCacheProtocol) -> None:
         self._memo = memo
         self._train: frozenset[str] = frozenset()
 
@@ -35,7 +35,7 @@ class TrainOnlyMemo:
         *,
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
-        """See `Memo.run`. HeldOutError for a prompt that is not in train."""
+        """See `CallCacheProtocol.run`. HeldOutError for a prompt that is not in train."""
         if request["prompt"] not in self._train:
             raise HeldOutError(
                 f"a run may not score {request['prompt']!r}: it is not one of its train prompts; "
@@ -44,10 +44,12 @@ class TrainOnlyMemo:
         return await self._memo.run(key, kind, request, call, valid=valid)
 
 
-class SplitMemo:
+class SplitCallCache:
     """A score memo for evaluations: train prompts in the open table, all others in the sealed."""
 
-    def __init__(self, open_: Memo, sealed: Memo, train: Iterable[str]) -> None:
+    def __init__(
+        self, open_: CallCacheProtocol, sealed: CallCacheProtocol, train: Iterable[str]
+    ) -> None:
         self._open = open_
         self._sealed = sealed
         self._train = frozenset(train)
@@ -61,6 +63,6 @@ class SplitMemo:
         *,
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
-        """See `Memo.run`."""
+        """See `CallCacheProtocol.run`."""
         memo = self._open if request["prompt"] in self._train else self._sealed
         return await memo.run(key, kind, request, call, valid=valid)

@@ -29,7 +29,7 @@ from bigpe.services.processes.model_service import ModelService
 from bigpe.services.render.service import RenderConfig, Renderer, RenderService
 from bigpe.services.score.service import ScoreConfig, Scorer, ScoreService
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import RecentMemo
+from bigpe.services.store.call_cache import InMemoryCallCache
 from bigpe.services.workers.wire_format import ItemFormat, RenderItems, ScoreItems
 
 MOST_ITEMS = 256
@@ -128,7 +128,7 @@ def render_endpoint(
     renderer: Renderer, blobs: RecentBlobs, config: RenderConfig
 ) -> WorkerEndpoint[RenderRequest, Image]:
     """An endpoint that serves `renderer`, which stores its images in `blobs`."""
-    service = RenderService(renderer, RecentMemo(RECENT), blobs.store, config)
+    service = RenderService(renderer, InMemoryCallCache(RECENT), blobs.store, config)
     return WorkerEndpoint(service, RenderItems(blobs))
 
 
@@ -136,7 +136,7 @@ def score_endpoint(
     scorer: Scorer, blobs: RecentBlobs, config: ScoreConfig
 ) -> WorkerEndpoint[ScoreRequest, Score]:
     """An endpoint that serves `scorer`, which reads its images from `blobs`."""
-    service = ScoreService(scorer, RecentMemo(RECENT), config)
+    service = ScoreService(scorer, InMemoryCallCache(RECENT), config)
     return WorkerEndpoint(service, ScoreItems(blobs))
 
 

@@ -48,7 +48,7 @@ HEALTH_TIMEOUT_S = 60.0
 CLOSE_S = 5.0
 
 
-class Actor:
+class _RayActor:
     """What runs in an actor's process: a worker endpoint with its own folder."""
 
     def __init__(self, make: Callable[[Path], WorkerEndpoint[Any, Any]]) -> None:
@@ -182,7 +182,7 @@ class RayPool:
     async def _start(self) -> None:
         """Start one worker, counted in `_starting` already. ConfigError when it cannot be one."""
         options = {"num_cpus": self._config.cpus, "num_gpus": self._config.gpus, "max_restarts": 0}
-        worker = _Worker(self._ray.remote(**options)(Actor).remote(self._make))
+        worker = _Worker(self._ray.remote(**options)(_RayActor).remote(self._make))
         try:
             opened = _result(await self._answer(worker, "open", None, START_TIMEOUT_S))
             self._require_same(str(opened["fingerprint"]))

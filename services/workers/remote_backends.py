@@ -18,7 +18,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Pool(Protocol):
+class WorkerPool(Protocol):
     """Workers of one kind with one fingerprint."""
 
     lanes: int
@@ -40,7 +40,7 @@ class Pool(Protocol):
 class RemoteModel(Generic[Req, Res]):
     """A renderer or scorer on a pool of workers."""
 
-    def __init__(self, pool: Pool, items: ItemFormat[Req, Res]) -> None:
+    def __init__(self, pool: WorkerPool, items: ItemFormat[Req, Res]) -> None:
         self.lanes = pool.lanes
         self._pool = pool
         self._items = items
@@ -88,7 +88,7 @@ class RemoteModel(Generic[Req, Res]):
 class RemoteRenderer(RemoteModel[RenderRequest, Image]):
     """A renderer on workers. See `Renderer`."""
 
-    def __init__(self, pool: Pool, images: Images) -> None:
+    def __init__(self, pool: WorkerPool, images: Images) -> None:
         super().__init__(pool, RenderItems(images))
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
@@ -99,7 +99,7 @@ class RemoteRenderer(RemoteModel[RenderRequest, Image]):
 class RemoteScorer(RemoteModel[ScoreRequest, Score]):
     """A scorer on workers. See `Scorer`."""
 
-    def __init__(self, pool: Pool, images: Images) -> None:
+    def __init__(self, pool: WorkerPool, images: Images) -> None:
         super().__init__(pool, ScoreItems(images))
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:

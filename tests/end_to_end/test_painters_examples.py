@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from support.paths import ROOT
 
-from bigpe.runtime.sharing.published_instruction import Models, Published, Training, write_published
+from bigpe.runtime.sharing.published_instruction import (
+    PublishedInstruction,
+    PublishedModels,
+    Training,
+    write_published,
+)
 from bigpe.services.core.values import Exemplar, Instruction
 
 EXAMPLES = ROOT / "docs/examples"
@@ -30,13 +35,13 @@ def source(tmp_path: Path) -> str:
             Exemplar(naive=naive, rewrite=f"{naive}, golden light, soft focus") for naive in shown
         ),
     )
-    published = Published(
+    published = PublishedInstruction(
         id=instruction.id,
         instruction=instruction,
         run="main",
         bigpe="0.1.0",
         data="world",
-        models=Models(llm="smollm2-135m", renderer="embedded", scorer="embedded"),
+        models=PublishedModels(llm="smollm2-135m", renderer="embedded", scorer="embedded"),
         training=Training(pulls=0, gains=0, mean=None, lo=None, hi=None),
     )
     write_published(published, tmp_path / "found", "# card\n")

@@ -20,7 +20,7 @@ from support.hostile_run import EVIL
 
 from bigpe.agents.statistics.agreement import cohen_kappa, share_interval
 from bigpe.runtime.cli.results.rate import rate
-from bigpe.runtime.evaluation.measure import Row, under
+from bigpe.runtime.evaluation.measure import EvaluationRow, under
 from bigpe.runtime.evaluation.rating import (
     Question,
     Vote,
@@ -148,7 +148,7 @@ async def test_held_out_pictures_go_before_the_runs_own(project: Path) -> None:
         assert train.source == "train" and len(train.pairs) > 2
         treatment = under(best, "best").id
         for index, prompt in enumerate(("a held-out cat", "a held-out dog", "one kept")):
-            row = Row(
+            row = EvaluationRow(
                 treatment=treatment,
                 prompt=prompt,
                 seed=index,

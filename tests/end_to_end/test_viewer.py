@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from support.hostile_run import ATTACKS, EVIL, poison
 
 from bigpe.agents.messages.core import LlmTurn
-from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
 from bigpe.runtime.viewer.filters import points
 from bigpe.services.core.values import Instruction
 from bigpe.services.store.database import Statement, Store, many
@@ -261,7 +261,9 @@ async def test_a_reader_does_not_let_the_log_grow(project: Path) -> None:
 async def test_the_evaluation_is_shown_prompt_by_prompt(project: Path) -> None:
     evil = Instruction(text=EVIL)
     async with open_fake_evaluated(project) as judged:
-        report = await evaluate(judged, Settings(instructions=(evil,), prompts=6), lambda _: None)
+        report = await evaluate(
+            judged, EvaluationSettings(instructions=(evil,), prompts=6), lambda _: None
+        )
     async with tab() as one, tab(dark=True, width=390) as dark, pages_of(project) as served:
         for page in (one, dark):
             await page.open(served, "evaluation")

@@ -7,15 +7,15 @@ from pathlib import Path
 from benchmarks.bench_embedded import demo_figures
 from embedded_world.embedded.demo_runs import Judged, judged
 
-from bigpe.runtime.evaluation.compare import Compared
-from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.compare import TreatmentComparison
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
 from bigpe.testing.runs import open_fake_evaluated, run_fake
 
 
 async def test_a_run_is_judged_by_what_it_chose(tmp_path: Path) -> None:
     await run_fake(tmp_path)
     async with open_fake_evaluated(tmp_path) as run:
-        report = await evaluate(run, Settings(prompts=6), lambda _: None)
+        report = await evaluate(run, EvaluationSettings(prompts=6), lambda _: None)
     assert report.selection is not None and report.selection.chosen is not None
     found = [c for c in report.compared if c.treatment.instruction == report.selection.chosen]
     assert judged(report) == Judged(*(100 * mean for mean in means(found[0])))
@@ -28,7 +28,7 @@ async def test_a_run_is_judged_by_what_it_chose(tmp_path: Path) -> None:
         assert judged(report.model_copy(update={"selection": none})) == (0.0, 0.0)
 
 
-def means(one: Compared) -> tuple[float, float]:
+def means(one: TreatmentComparison) -> tuple[float, float]:
     assert one.gain is not None
     return one.gain.mean, one.over_seed.mean if one.over_seed else 0.0
 

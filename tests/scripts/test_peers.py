@@ -25,33 +25,35 @@ from peers.task import METHOD_RULES, SEEDS, bench_file, load_task
 from support.builders import experiment_cell
 from support.llm_stubs import ScriptedAsks
 
-from bigpe.runtime.experiments.cells import Cell
+from bigpe.runtime.experiments.cells import ExperimentCell
 from bigpe.runtime.experiments.report.tables import BEST
-from bigpe.runtime.experiments.shared_models import Models, Stopwatches, lend
+from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, share_models
 from bigpe.runtime.project.config import check_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.services.prompt_data.splits import split
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 STUB = "race_stub.py"
 
 
-def models(folder: Path) -> Models:
+def models(folder: Path) -> SharedModels:
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
-    fakes = Models(FakeRenderer(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)})
-    return lend(fakes, Stopwatches(folder / "seconds.json"))
+    fakes = SharedModels(
+        FakeRenderer(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)}
+    )
+    return share_models(fakes, Stopwatches(folder / "seconds.json"))
 
 
 @asynccontextmanager
 async def services(folder: Path) -> AsyncGenerator[Services]:
     lent = models(folder)
     async with Store(Project(folder).database) as store:
-        effects = Effects(store)
+        effects = CallCache(store)
         async with open_services(
             check_config({}, where="test"),
             Project(folder),
@@ -241,7 +243,7 @@ async def test_best_of_n_spends_its_budget_on_the_test_prompts(tmp_path: Path) -
         assert set(poor.gains.values()) == {0.0} and poor.renders == poor.usage.calls == 0
 
 
-def cell(method: str, budget: int, seed: int, gain: float) -> Cell:
+def cell(method: str, budget: int, seed: int, gain: float) -> ExperimentCell:
     return experiment_cell(
         f"{method}@{budget}",
         seed,
@@ -253,7 +255,7 @@ def cell(method: str, budget: int, seed: int, gain: float) -> Cell:
     )
 
 
-def told(cells: list[Cell]) -> dict[str, curves.Figure]:
+def told(cells: list[ExperimentCell]) -> dict[str, curves.Figure]:
     return {figure.figure: figure for figure in curves.figures(cells)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow
-from bigpe.runtime.experiments.cells import Cell
+from bigpe.runtime.experiments.cells import ExperimentCell
 from bigpe.runtime.experiments.report.tables import BEST
 
 
@@ -27,7 +27,7 @@ def evidence_row(term: str, effect: float, id: str = "E1", **fields: Any) -> Evi
 
 def experiment_cell(
     arm: str = "a", seed: int = 0, gain: float = 0.1, *, budget: int = 200, **fields: Any
-) -> Cell:
+) -> ExperimentCell:
     """A finished cell of the grid "policies", with one gain for both of its prompts."""
     values: dict[str, Any] = {
         "experiment": "policies",
@@ -46,4 +46,4 @@ def experiment_cell(
         "instruction": "Add details.",
         "gains": {BEST: {"a cat": gain, "a dog": gain}},
     }
-    return Cell(**(values | fields))
+    return ExperimentCell(**(values | fields))

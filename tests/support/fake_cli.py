@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.runtime.cli import main
-from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_evaluated
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_run_for_evaluation
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.session import Session
 from bigpe.services.core.errors import RenderError
@@ -123,7 +123,7 @@ def _open_evaluated_on_fakes(
     name: str, *, project: Path
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
     blobs, log, delay_s = _place(project)
-    return open_evaluated(
+    return open_run_for_evaluation(
         name,
         project=project,
         llms={"default": FakeLlm(delay_s=delay_s, log=log)},

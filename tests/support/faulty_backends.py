@@ -81,7 +81,7 @@ class Replaced(Faulty):
         if method != "fingerprint":
             return super().handle(method, payload)
         told = asyncio.run(self._fake.open()) if self._weights == "first" else "another"
-        return {"fingerprint": told, "made_of": {"weights": self._weights}}
+        return {"fingerprint": told, "fingerprint_inputs": {"weights": self._weights}}
 
     def _break(self, fault: str) -> None:
         Path(os.environ[MODEL]).write_text("second")

@@ -23,7 +23,7 @@ class ScriptedAsks:
         self.asked: list[LlmRequest] = []
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `Asks.ask`; every answer costs 10 prompt tokens and 2 more."""
+        """See `LlmClient.ask`; every answer costs 10 prompt tokens and 2 more."""
         self.asked.append(request)
         assert self._lines, f"asked {len(self.asked)} times, once more than written down"
         line = self._lines[0] if self._forever and len(self._lines) == 1 else self._lines.pop(0)

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from bigpe.agents.evidence.mixed_model import Z95, EvidenceRow, Pair
+from bigpe.agents.evidence.mixed_model import Z95, EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, words
 from bigpe.prompts.templates import template
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Instruction, Json, LlmUsage, Value, derive_seed
-from bigpe.services.llm.service import Asks, LlmRequest, Turn, few_shot
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 CANDIDATES = 2
 TEMPERATURE = 0.4
@@ -60,7 +60,7 @@ class _Answer(BaseModel):
     evidence: list[str]
 
 
-def focus_rows(
+def sample_evidence(
     rows: Sequence[EvidenceRow], instruction: Instruction, *, count: int, seed: int
 ) -> list[tuple[EvidenceRow, ...]]:
     """`count` small sets of rows to write gradients about: up to two terms to add, one to avoid.
@@ -120,11 +120,11 @@ def _told(row: EvidenceRow) -> str:
 
 
 async def word_gradient(
-    llm: Asks,
+    llm: LlmClient,
     rows: Sequence[EvidenceRow],
-    best: Pair | None,
-    worst: Pair | None,
-    professional: Pair | None,
+    best: PairedComparison | None,
+    worst: PairedComparison | None,
+    professional: PairedComparison | None,
     seed: int,
     pictures: Sequence[str] = (),
 ) -> WordedGradient:
@@ -213,9 +213,9 @@ def _parse(raw: str) -> _Answer | None:
 
 def _request(
     rows: Sequence[EvidenceRow],
-    best: Pair | None,
-    worst: Pair | None,
-    professional: Pair | None,
+    best: PairedComparison | None,
+    worst: PairedComparison | None,
+    professional: PairedComparison | None,
     seed: int,
     pictures: Sequence[str],
 ) -> LlmRequest:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz
 
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, subject_words, words
 from bigpe.agents.messages.core import Gradient, RefusalCode
 from bigpe.agents.reasoning.constraints import NONE, Constraints
@@ -27,7 +27,7 @@ from bigpe.agents.reasoning.evidence_worded.clause_plan import (
 from bigpe.prompts.templates import template
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction, Json, LlmUsage, Value, derive_seed
-from bigpe.services.llm.service import Asks, LlmRequest, Turn, few_shot
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 MAX_TEXT_WORDS = 34
 MAX_EXEMPLAR_WORDS = 40
@@ -88,7 +88,7 @@ class _Exchange:
     usage: LlmUsage = LlmUsage()
     effect_keys: tuple[str, ...] = ()
 
-    async def ask(self, llm: Asks, request: LlmRequest) -> str | None:
+    async def ask(self, llm: LlmClient, request: LlmRequest) -> str | None:
         """The raw answer; None if the service found it unusable."""
         try:
             answer = await llm.ask(request)
@@ -113,13 +113,13 @@ class _Answer(BaseModel):
 
 
 async def propose(
-    llm: Asks,
+    llm: LlmClient,
     gradient: Gradient,
     rows: Sequence[EvidenceRow],
     *,
     parent: Instruction,
     professional: Sequence[str],
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairedComparison],
     living: Sequence[Instruction],
     batch_prompts: Sequence[str],
     seed: int,
@@ -176,7 +176,7 @@ def _rejection(faults: Sequence[_Fault], exchange: Mapping[str, Any]) -> Rejecti
 
 
 def _exemplars(
-    plan: ClausePlan, parent: Instruction, pairs: Sequence[Pair]
+    plan: ClausePlan, parent: Instruction, pairs: Sequence[PairedComparison]
 ) -> tuple[Exemplar, ...]:
     """Won comparisons that contain the clauses, then subjects of the parent with the clauses."""
     chosen: list[Exemplar] = []

@@ -33,7 +33,7 @@ Examples:
 """
 
 
-class Finding(NamedTuple):
+class DoctorFinding(NamedTuple):
     """One thing looked at."""
 
     name: str
@@ -77,13 +77,13 @@ def _looks(project: Path) -> list[tuple[str, Callable[[], str]]]:
     return looks
 
 
-def _look(name: str, look: Callable[[], str]) -> Finding:
+def _look(name: str, look: Callable[[], str]) -> DoctorFinding:
     try:
-        return Finding(name, True, look())
+        return DoctorFinding(name, True, look())
     except BigpeError as error:
-        return Finding(name, False, str(error))
+        return DoctorFinding(name, False, str(error))
     except PackageNotFoundError:
-        return Finding(name, False, f"not installed; pip install {name}")
+        return DoctorFinding(name, False, f"not installed; pip install {name}")
 
 
 def _python() -> str:

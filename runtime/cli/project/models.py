@@ -12,7 +12,7 @@ from rich.text import Text
 from bigpe.runtime.cli.common import json_option, print_json, stdout
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.models.downloads import list_models, pull_smollm2
-from bigpe.services.score.published_scorers import OFFICIAL, list_official
+from bigpe.services.score.published_scorers import PUBLISHED_SCORERS, list_official
 
 if TYPE_CHECKING:
     from bigpe.services.score.reference_check import CheckedPair, CheckReport
@@ -45,7 +45,7 @@ def list_(as_json: bool) -> None:
     "  bigpe models pull hpsv2.1 --file ~/Downloads/HPS_v2.1_compressed.pt\n"
     "  bigpe models pull hpsv2.1 --keep"
 )
-@click.argument("name", type=click.Choice(["smollm2", *OFFICIAL]))
+@click.argument("name", type=click.Choice(["smollm2", *PUBLISHED_SCORERS]))
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
@@ -66,7 +66,7 @@ def pull(name: str, file: Path | None, keep: bool) -> None:
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    if name in OFFICIAL:
+    if name in PUBLISHED_SCORERS:
         from bigpe.services.score.clip.checkpoints import pull_official  # torch: slow to import
 
         path = pull_official(name, say, file=file, keep=keep)

@@ -28,7 +28,7 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.evaluation import pipeline as evaluating
 from bigpe.runtime.evaluation.compare import Evaluation
 from bigpe.runtime.evaluation.forecast import Forecast, forecast
-from bigpe.runtime.evaluation.open_run import open_evaluated
+from bigpe.runtime.evaluation.open_run import open_run_for_evaluation
 from bigpe.runtime.evaluation.report import markdown, show
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.monitoring.logging import configure_logging
@@ -121,7 +121,7 @@ def evaluate(
     """
     if precision is not None and not until_significant:
         raise ConfigError("--precision says when --until-significant may stop; give both")
-    settings = evaluating.Settings(
+    settings = evaluating.EvaluationSettings(
         instructions=tuple(Instruction(text=text) for text in texts if text.strip()),
         prompts=prompts,
         seeds=seeds,
@@ -145,7 +145,7 @@ def evaluate(
 
 
 async def _evaluate(
-    run: str, folder: Path, settings: evaluating.Settings, *, yes: bool
+    run: str, folder: Path, settings: evaluating.EvaluationSettings, *, yes: bool
 ) -> Evaluation:
     console = stderr()
     progress = Progress(
@@ -159,14 +159,14 @@ async def _evaluate(
     )
     tasks: dict[str, TaskID] = {}
 
-    def tell(at: evaluating.Progress) -> None:
+    def tell(at: evaluating.EvaluationProgress) -> None:
         if at.doing not in tasks:
             tasks[at.doing] = progress.add_task(at.doing, total=at.of)
             if not console.is_terminal:
                 console.print(Text(f"{at.doing}: {at.of} comparisons"))
         progress.update(tasks[at.doing], completed=at.done)
 
-    async with open_evaluated(run, project=folder) as judged:
+    async with open_run_for_evaluation(run, project=folder) as judged:
         _require_consent(await forecast(judged, settings), yes=yes)
         with progress:
             return await evaluating.evaluate(judged, settings, tell)

@@ -11,7 +11,7 @@ import click
 
 from bigpe.runtime.cli import LazyGroup
 from bigpe.runtime.cli.common import json_option, print_json, project_option
-from bigpe.runtime.experiments.cells import DEFAULT_FOLDER, Cell, read_cells
+from bigpe.runtime.experiments.cells import DEFAULT_FOLDER, ExperimentCell, read_cells
 from bigpe.runtime.experiments.grids import EXPERIMENTS, Experiment, experiment_named
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError
@@ -67,7 +67,7 @@ class Target(NamedTuple):
     cells: Path
     """The JSON lines file of the finished cells."""
 
-    def finished(self) -> list[Cell]:
+    def finished(self) -> list[ExperimentCell]:
         """The finished cells. ConfigError when there is none."""
         cells = read_cells(self.cells)
         if not cells:

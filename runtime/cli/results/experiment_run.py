@@ -38,7 +38,7 @@ from bigpe.runtime.experiments.cells import read_cells
 from bigpe.runtime.experiments.gradient_validity import read_truth
 from bigpe.runtime.experiments.grids import chosen_arms
 from bigpe.runtime.experiments.measures import Judging
-from bigpe.runtime.experiments.runner import Grid, Progress, run_grid
+from bigpe.runtime.experiments.runner import ExperimentProgress, Grid, run_grid
 from bigpe.runtime.experiments.shared_models import Stopwatches, open_models
 from bigpe.runtime.project.config import load_config
 from bigpe.runtime.run.monitoring.logging import configure_logging
@@ -186,11 +186,11 @@ async def _run_missing(grid: Grid, max_minutes: float) -> int:
     return PAUSED if stop.is_set() else 0
 
 
-def _reporter(console: Console) -> Callable[[Progress], None]:
+def _reporter(console: Console) -> Callable[[ExperimentProgress], None]:
     """Print one line for each finished cell, with the time that is left."""
     start = time.monotonic()
 
-    def report(progress: Progress) -> None:
+    def report(progress: ExperimentProgress) -> None:
         cell, number, total, wall_s = progress
         left = (time.monotonic() - start) / number * (total - number)
         gains = ", ".join(

@@ -17,7 +17,7 @@ from bigpe.runtime.cli.results.experiment import (
     only_option,
     plot_option,
 )
-from bigpe.runtime.experiments.cells import Cell
+from bigpe.runtime.experiments.cells import ExperimentCell
 from bigpe.runtime.experiments.grids import Experiment, chosen_arms
 from bigpe.runtime.experiments.report.contrasts import (
     Contrast,
@@ -98,7 +98,7 @@ def table(
 
 
 def summarise(
-    chosen: Experiment, cells: Sequence[Cell], reference: str | None = None
+    chosen: Experiment, cells: Sequence[ExperimentCell], reference: str | None = None
 ) -> ExperimentSummary:
     """Summarise `cells` against `reference`. ConfigError when the table has no such condition."""
     table = tabulate_cells(chosen.name, reference or chosen.reference, cells, chosen.labels)
@@ -132,7 +132,7 @@ def print_table(summary: ExperimentSummary, *, as_json: bool) -> None:
 
 
 def write_files(
-    summary: ExperimentSummary, cells: Sequence[Cell], folder: Path, *, plot: bool
+    summary: ExperimentSummary, cells: Sequence[ExperimentCell], folder: Path, *, plot: bool
 ) -> None:
     """Write the table as Markdown, CSV and JSON into `folder`, and its plots when `plot`."""
     name = summary.experiment.name

@@ -32,7 +32,7 @@ from bigpe.runtime.evaluation.rating import (
 from bigpe.runtime.evaluation.rating_report import rating_lines
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.transcript.reader import RunReader
-from bigpe.runtime.transcript.summary import RunFacts
+from bigpe.runtime.transcript.summary import RunSummary
 from bigpe.runtime.viewer.pages.rate import RatePages, Rater
 from bigpe.runtime.viewer.server import LocalServer
 from bigpe.services.core.errors import ConfigError
@@ -90,7 +90,7 @@ def _login_name() -> str:
         raise ConfigError("this process has no login name; name the rater with --rater") from error
 
 
-async def _facts(store: Store, run: str) -> RunFacts:
+async def _facts(store: Store, run: str) -> RunSummary:
     await require_run(store, run)
     reader = RunReader(store, run)
     await reader.catch_up()

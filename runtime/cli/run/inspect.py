@@ -25,7 +25,14 @@ from bigpe.runtime.transcript.llm_calls import paid_calls, replay
 from bigpe.runtime.transcript.message_parts import summary, terminal_lines
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.runtime.transcript.result import result_json, result_table
-from bigpe.runtime.transcript.search import Row, Wanted, causes, consequences, every, message_like
+from bigpe.runtime.transcript.search import (
+    TranscriptRow,
+    Wanted,
+    causes,
+    consequences,
+    every,
+    message_like,
+)
 from bigpe.services.store.database import Store
 
 SHOWN = 100
@@ -104,7 +111,7 @@ async def _tell_parent(store: Store, run: str, console: Console) -> None:
         console.print(Text(f"{run} is a fork of {row['parent']}", style="cyan"))
 
 
-def _show(console: Console, row: Row) -> None:
+def _show(console: Console, row: TranscriptRow) -> None:
     headline, *details = terminal_lines(describe_row(row))
     style = "red" if row.kind == "StepFailed" else "bold"
     label = Text(f"{row.round:>3} {row.sender:<12} ", style="cyan")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bigpe.agents.campaign.budget import forecast
-from bigpe.agents.diagnostics.faults import Finding
+from bigpe.agents.diagnostics.faults import RunFinding
 from bigpe.agents.messages.core import PoolChanged
 from bigpe.runtime.cli.common import (
     json_option,
@@ -66,7 +66,7 @@ def status(project: Path, as_json: bool) -> None:
         if row["used"]:
             console.print(Text(f"{row['name']}: {row['told']}"))
         for found in row["findings"]:
-            line = Finding.model_validate(found).line
+            line = RunFinding.model_validate(found).line
             console.print(Text(f"{row['name']}: {line}", style="yellow"), soft_wrap=True)
 
 

@@ -17,7 +17,11 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.sharing.hub import hub_place, upload
 from bigpe.runtime.sharing.model_card import model_card
-from bigpe.runtime.sharing.published_instruction import Published, published_of, write_published
+from bigpe.runtime.sharing.published_instruction import (
+    PublishedInstruction,
+    published_of,
+    write_published,
+)
 
 
 @click.command(
@@ -60,7 +64,7 @@ def publish(
         click.echo(one)
 
 
-async def _published(run: str, project: Path, licence: str | None) -> Published:
+async def _published(run: str, project: Path, licence: str | None) -> PublishedInstruction:
     async with reading(project) as store:
         await require_run(store, run)
         return await published_of(store, run, licence=licence)

@@ -14,7 +14,7 @@ import numpy as np
 from bigpe.agents.statistics.intervals import Interval, mean_interval
 from bigpe.agents.statistics.moments import mean
 from bigpe.agents.statistics.significance import holm, student_p
-from bigpe.runtime.experiments.cells import Cell
+from bigpe.runtime.experiments.cells import ExperimentCell
 from bigpe.runtime.experiments.report.tables import BEST, in_order
 from bigpe.runtime.formatting import estimate
 from bigpe.services.core.values import Value
@@ -60,7 +60,7 @@ class Trend(Value):
     apart_hi: float | None
 
 
-def contrasts(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[Contrast]:
+def contrasts(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[Contrast]:
     """The first line of the grid against each other one, wherever two run seeds have both.
 
     Args:
@@ -116,7 +116,7 @@ def _contrast(
     )
 
 
-def trends(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[Trend]:
+def trends(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[Trend]:
     """A trend for each line that has three places above 0 on the axis; see `contrasts`."""
     lines = lines_of(cells, order)
     slopes = {name: _slopes(line) for name, line in lines.items() if _doubles(line)}
@@ -145,7 +145,7 @@ def trends(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[Trend]:
     return found
 
 
-def lines_of(cells: Sequence[Cell], order: Sequence[str] = ()) -> dict[str, Line]:
+def lines_of(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> dict[str, Line]:
     """The gains of the instructions that runs returned, by line, in the order of the arms."""
     lines: dict[str, Line] = defaultdict(lambda: defaultdict(dict))
     for cell in in_order(cells, order):

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigpe.runtime.experiments.cells import POOL_DIVERSITY, Cell, newest, read_cells
+from bigpe.runtime.experiments.cells import POOL_DIVERSITY, ExperimentCell, newest, read_cells
 from bigpe.runtime.experiments.grids import EXPERIMENTS, Experiment
 from bigpe.runtime.experiments.report.contrasts import contrasts, further_tables, trends
 from bigpe.runtime.experiments.report.plots import curves_svg, gains_svg
@@ -44,11 +44,11 @@ class Part(NamedTuple):
     figures: list[tuple[str, int, Any]]
     faults: list[FaultRow]
     plots: list[str]
-    examples: list[Cell]
+    examples: list[ExperimentCell]
     """Runs whose instructions are shown."""
 
 
-def part_of(experiment: Experiment, cells: Sequence[Cell]) -> Part:
+def part_of(experiment: Experiment, cells: Sequence[ExperimentCell]) -> Part:
     """What the page shows of an experiment."""
     order = experiment.labels
     name, question = experiment.name, experiment.question
@@ -62,7 +62,7 @@ def part_of(experiment: Experiment, cells: Sequence[Cell]) -> Part:
     return Part(name, question, command, table, further, figures, faults, plots, newest(cells)[-5:])
 
 
-def plots_of(table: ExperimentTable, cells: Sequence[Cell], axis: str) -> list[str]:
+def plots_of(table: ExperimentTable, cells: Sequence[ExperimentCell], axis: str) -> list[str]:
     """The table as a plot, then the pool's diversity where cells have it."""
     diversity = curves_svg(cells, POOL_DIVERSITY, label=POOL_DIVERSITY, axis=axis)
     return [gains_svg(table, axis=axis), *([diversity] if diversity else [])]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bigpe.agents.statistics.moments import mean
-from bigpe.runtime.experiments.cells import Cell, newest
+from bigpe.runtime.experiments.cells import ExperimentCell, newest
 from bigpe.runtime.experiments.report.tables import ExperimentTable, TableRow
 from bigpe.services.core.errors import ConfigError
 
@@ -113,7 +113,9 @@ def _whiskers(rows: Sequence[TableRow]) -> list[list[float]]:
     ]
 
 
-def curves_svg(cells: Sequence[Cell], name: str, *, label: str, axis: str = "") -> str | None:
+def curves_svg(
+    cells: Sequence[ExperimentCell], name: str, *, label: str, axis: str = ""
+) -> str | None:
     """The mean over run seeds of a curve that the cells tell, a line an arm; None without any.
 
     A grid with several lines on its axis has a panel for each: in one, nobody tells 24 arms apart.
@@ -168,10 +170,10 @@ class _Arm(NamedTuple):
     points: list[tuple[float, float]]
 
 
-def _arms(cells: Sequence[Cell], name: str) -> list[_Arm]:
+def _arms(cells: Sequence[ExperimentCell], name: str) -> list[_Arm]:
     """By their place on the axis where they have one, else as they were told."""
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
-    first: dict[str, Cell] = {}
+    first: dict[str, ExperimentCell] = {}
     for cell in newest(cells):
         if points := cell.curves.get(name):
             curves[cell.arm].append(points)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from bigpe.agents.statistics.intervals import Interval, mean_interval
 from bigpe.agents.statistics.moments import mean
-from bigpe.runtime.experiments.cells import Cell, newest
+from bigpe.runtime.experiments.cells import ExperimentCell, newest
 from bigpe.runtime.formatting import estimate, markdown_table
 from bigpe.services.core.values import Value
 
@@ -75,13 +75,13 @@ class _Group(Value):
     x: float | None
     series: str
     by_seed: dict[int, float]
-    cells: tuple[Cell, ...]
+    cells: tuple[ExperimentCell, ...]
     bought: bool
     """Whether the run's costs were paid for it."""
 
 
 def tabulate_cells(
-    experiment: str, reference: str, cells: Sequence[Cell], order: Sequence[str] = ()
+    experiment: str, reference: str, cells: Sequence[ExperimentCell], order: Sequence[str] = ()
 ) -> ExperimentTable:
     """The table of an experiment; `order` of the arms, those it does not name come last."""
     kept = in_order(cells, order)
@@ -97,7 +97,7 @@ def tabulate_cells(
     )
 
 
-def in_order(cells: Sequence[Cell], order: Sequence[str]) -> list[Cell]:
+def in_order(cells: Sequence[ExperimentCell], order: Sequence[str]) -> list[ExperimentCell]:
     """The newest cells, by arm as `order` names them and by run seed; other arms come last."""
     place = {label: index for index, label in enumerate(order)}
     return sorted(
@@ -105,9 +105,9 @@ def in_order(cells: Sequence[Cell], order: Sequence[str]) -> list[Cell]:
     )
 
 
-def _groups(cells: Sequence[Cell]) -> list[_Group]:
+def _groups(cells: Sequence[ExperimentCell]) -> list[_Group]:
     """By arm, and by condition where more is measured than the best instruction."""
-    by_arm: dict[str, list[Cell]] = defaultdict(list)
+    by_arm: dict[str, list[ExperimentCell]] = defaultdict(list)
     for cell in cells:
         by_arm[cell.arm].append(cell)
     groups: list[_Group] = []
@@ -168,7 +168,7 @@ def _points(value: float | None) -> float | None:
     return None if value is None else round(100 * value, 4)
 
 
-def figure_rows(cells: Sequence[Cell]) -> list[tuple[str, int, Interval]]:
+def figure_rows(cells: Sequence[ExperimentCell]) -> list[tuple[str, int, Interval]]:
     """(name, runs that have it, interval over runs) of each figure that cells tell."""
     values: dict[str, list[float]] = defaultdict(list)
     for cell in newest(cells):
@@ -187,7 +187,7 @@ class FaultRow(Value):
     faults: dict[str, int]
 
 
-def fault_rows(cells: Sequence[Cell], order: Sequence[str] = ()) -> list[FaultRow]:
+def fault_rows(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[FaultRow]:
     """A row for each arm with runs that diagnostics have looked at."""
     looked: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for cell in in_order(cells, order):

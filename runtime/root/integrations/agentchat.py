@@ -18,10 +18,10 @@ from autogen_core import CancellationToken, Component, ComponentModel
 from autogen_core.models import ChatCompletionClient, RequestUsage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair, tabulate
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.evidence_worded.gradient import focus_rows, word_gradient
+from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.services.core.errors import DataError
@@ -29,7 +29,7 @@ from bigpe.services.core.values import Instruction, Json, LlmUsage
 from bigpe.services.llm.service import LlmService
 
 RoleName = Literal["generator", "gradient", "modifier"]
-_PAIRS = TypeAdapter(tuple[Pair, ...])
+_PAIRS = TypeAdapter(tuple[PairedComparison, ...])
 
 
 class ChatRoleConfig(BaseModel):
@@ -76,7 +76,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
     """A bigpe role that an AgentChat team can hold.
 
     - generator: takes a naive prompt, answers with its rewrite under the instruction.
-    - gradient: takes a JSON list of `Pair`s, answers with a gradient and its rows as JSON.
+    - gradient: takes a JSON list of `PairedComparison`, answers with a gradient and its rows.
     - modifier: takes a `ModifierInput` as JSON (the gradient's answer is one), answers with the new
       instruction as JSON.
     """
@@ -139,8 +139,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
 
     async def _explain(self, text: str) -> _Answer:
         pairs = _parse(_PAIRS.validate_json, text, "a JSON list of pairs")
-        rows = tabulate(pairs)
-        focus = focus_rows(rows, self._instruction, count=1, seed=self._seed)[0]
+        rows = fit_evidence_table(pairs)
+        focus = sample_evidence(rows, self._instruction, count=1, seed=self._seed)[0]
         ordered = sorted(pairs, key=lambda pair: pair.gain)
         best, worst = (ordered[-1], ordered[0]) if ordered else (None, None)
         worded = await word_gradient(self._llm, focus, best, worst, None, self._seed)

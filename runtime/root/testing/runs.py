@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bigpe.agents.messages.core import Message, parse_message
-from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_evaluated
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_run_for_evaluation
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.session import Session
 from bigpe.services.core.retrying import RetryRule
@@ -56,7 +56,7 @@ def open_fake_evaluated(
     """A run on the fakes, opened to be judged; its calls are logged too."""
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
-    return open_evaluated(
+    return open_run_for_evaluation(
         name,
         project=folder,
         llms={"default": models.pop("llm", None) or FakeLlm(log=log)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bigpe.agents.campaign.budget import Forecast
+from bigpe.agents.campaign.budget import BudgetForecast
 from bigpe.agents.messages.usage import RESOURCES, Prices, Resource, Usage, amount
 from bigpe.runtime.formatting import duration
 
@@ -23,7 +23,7 @@ def usage_text(used: dict[Resource, float]) -> str:
     )
 
 
-def forecast_text(expected: Forecast, applied: int, seconds_a_round: float) -> str:
+def forecast_text(expected: BudgetForecast, applied: int, seconds_a_round: float) -> str:
     """What is expected at the end, when that is, and which budget ends the run."""
     left = duration((expected.rounds - applied) * seconds_a_round)
     cause = f" by its budget of {expected.limit.replace('_', ' ')}" if expected.limit else ""
@@ -36,8 +36,8 @@ def amounts(used: Usage, prices: Prices) -> dict[Resource, float]:
 
 
 def within_minutes(
-    expected: Forecast, applied: int, minutes: float, seconds: float, seconds_a_round: float
-) -> Forecast:
+    expected: BudgetForecast, applied: int, minutes: float, seconds: float, seconds_a_round: float
+) -> BudgetForecast:
     """The forecast of a run that may work for `minutes` (0: no limit), `seconds` of them used."""
     if not minutes or not seconds_a_round:
         return expected
@@ -47,4 +47,6 @@ def within_minutes(
     if rounds == expected.rounds:
         return expected
     share = rounds / expected.rounds
-    return Forecast(rounds, {r: share * value for r, value in expected.used.items()}, "minutes")
+    return BudgetForecast(
+        rounds, {r: share * value for r, value in expected.used.items()}, "minutes"
+    )

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from bigpe.agents.campaign.budget import forecast
-from bigpe.agents.diagnostics.faults import Finding, diagnose
+from bigpe.agents.diagnostics.faults import RunFinding, diagnose
 from bigpe.agents.diagnostics.round_history import RoundHistory
 from bigpe.agents.messages.core import (
     ArmPulled,
@@ -51,7 +51,7 @@ class RunView:
         self._history = None if past else RoundHistory()
         self._unread: list[Message] = []
         """Seen, but not yet in the history."""
-        self._findings: list[Finding] = []
+        self._findings: list[RunFinding] = []
         self._progress = Progress(
             TextColumn("round"),
             BarColumn(bar_width=30),

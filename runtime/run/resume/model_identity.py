@@ -24,7 +24,7 @@ class ModelRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fingerprint: str
-    made_of: dict[str, Any] = {}
+    fingerprint_inputs: dict[str, Any] = {}
     """What the fingerprint is a digest of; empty where only the fingerprint is known."""
 
 
@@ -39,7 +39,7 @@ async def records_now(services: Services) -> Records:
     return {
         kind: ModelRecord(
             fingerprint=fingerprint,
-            made_of=backend.made_of if isinstance(backend, Composed) else {},
+            fingerprint_inputs=backend.fingerprint_inputs if isinstance(backend, Composed) else {},
         )
         for kind, fingerprint, backend in zip(KINDS, prints, backends, strict=True)
     }
@@ -70,9 +70,12 @@ async def require_same_models(store: Store, run: str, before: Records, now: Reco
 
 def _difference(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
     made = {"renderer": "Pictures", "scorer": "Scores"}[kind]
+    changed = differences(
+        before.fingerprint, before.fingerprint_inputs, now.fingerprint, now.fingerprint_inputs
+    )
     return (
         f"run {run!r} has begun with another {kind} than the one that is here now:\n"
-        f"{differences(before.fingerprint, before.made_of, now.fingerprint, now.made_of)}\n"
+        f"{changed}\n"
         f"{made} of the two could not be compared. Restore what was changed, then run "
         f"`bigpe resume {run}`; or start a fork, which pays again only for what depends on it:\n"
         f"  bigpe fork {run} NEW-NAME"

@@ -23,7 +23,7 @@ from bigpe.services.store.database import Statement, Store
 
 
 @dataclass(frozen=True)
-class Settlement:
+class RunResumer:
     """The configuration that a stored run is opened by, compared with the stored one."""
 
     stored: StoredRun
@@ -34,7 +34,7 @@ class Settlement:
     """What `config` changes of `base`."""
 
     @classmethod
-    def of(cls, stored: StoredRun, config: BigpeConfig) -> Settlement:
+    def of(cls, stored: StoredRun, config: BigpeConfig) -> RunResumer:
         """Compare the two. ConfigError when `config` changes what needs a fork."""
         base = stored.config
         same = (base.roles, base.llm) == (config.roles, config.llm)
@@ -54,7 +54,7 @@ class Settlement:
         store: Store,
         journal: Journal,
         coordinator: Coordinator,
-        owed: Sequence[Message],
+        pending: Sequence[Message],
         observers: tuple[str, ...],
     ) -> CampaignPlan:
         """Apply the changes before anything else is handled; returns the run's plan."""
@@ -64,7 +64,7 @@ class Settlement:
         if self.base != self.stored.config:
             await store.write([self._config_statement(self.base)])
         await self._change_observers(journal, coordinator, plan, observers)
-        await self._change_plan(store, journal, coordinator, owed)
+        await self._change_plan(store, journal, coordinator, pending)
         return plan
 
     async def _change_observers(
@@ -76,18 +76,18 @@ class Settlement:
     ) -> None:
         """Post a message to the coordinator when the observers differ from those before."""
         campaign = coordinator.campaign
-        before = tuple(campaign.attendance.since) if campaign.started else plan.observers
+        before = tuple(campaign.observer_reports.since) if campaign.started else plan.observers
         if observers != before and campaign.stopped is None:
-            place = f"{campaign.attendance.changes}/{','.join(observers)}"
+            place = f"{campaign.observer_reports.changes}/{','.join(observers)}"
             cause = start_run(self.stored.name, plan)
             await journal.commit("", [RolesChanged.make(cause, place, observers=observers)])
 
     async def _change_plan(
-        self, store: Store, journal: Journal, coordinator: Coordinator, owed: Sequence[Message]
+        self, store: Store, journal: Journal, coordinator: Coordinator, pending: Sequence[Message]
     ) -> None:
         """Apply changes of the plan now, so that the session sees whether the run continues."""
         changed = any(change.verdict == AfterStart.TAKES_EFFECT for change in self.changes)
-        early = [m for m in owed if isinstance(m, RunStarted | PlanChanged)]
+        early = [m for m in pending if isinstance(m, RunStarted | PlanChanged)]
         if changed or any(isinstance(message, PlanChanged) for message in early):
             for message in early:
                 await coordinator.fold(message)

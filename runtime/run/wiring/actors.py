@@ -5,13 +5,13 @@ from __future__ import annotations
 from autogen_core import SingleThreadedAgentRuntime
 from opentelemetry.trace import NoOpTracerProvider
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.coordinator import Coordinator
 from bigpe.agents.actors.generator import Generator
 from bigpe.agents.actors.gradient_calculator import GradientCalculator
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.actors.modifier import InstructionModifier
-from bigpe.agents.actors.render_score import RenderWorker, ScoreWorker
+from bigpe.agents.actors.render_score import RenderActor, ScoreActor
 from bigpe.agents.messages.base import COORDINATOR
 from bigpe.agents.messages.core import routes
 from bigpe.runtime.project.config import BigpeConfig
@@ -39,7 +39,7 @@ def core_actors(
     services: Services,
     library: SearchedPrompts,
     retry: RetryRule,
-) -> dict[str, Role]:
+) -> dict[str, Actor]:
     """The actors by name; none has joined a runtime yet."""
     llm, rules = services.llm, config.constraints
     at_once = config.run.concurrency  # a round never waits for another one's model calls to end
@@ -67,6 +67,6 @@ def core_actors(
             concurrency=at_once,
             retry=retry,
         ),
-        "renderer": RenderWorker(journal, services.render, retry=retry),
-        "scorer": ScoreWorker(journal, services.score, retry=retry),
+        "renderer": RenderActor(journal, services.render, retry=retry),
+        "scorer": ScoreActor(journal, services.score, retry=retry),
     }

@@ -15,12 +15,12 @@ from bigpe.agents.plugins import RoleContext
 from bigpe.agents.plugins.actors import (
     ContributorActor,
     GateActor,
-    Guest,
     ObserverActor,
+    PluginActor,
     RoleLimits,
 )
 from bigpe.agents.plugins.config import FoundRole, find_roles
-from bigpe.agents.plugins.llm import RoleLlm
+from bigpe.agents.plugins.llm import PluginLlm
 from bigpe.agents.plugins.thread import RoleThread
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.run.services import Services
@@ -88,10 +88,10 @@ def with_guests(
 
 
 @dataclass
-class Guests:
+class PluginActors:
     """A session's guests."""
 
-    actors: dict[str, Guest] = field(default_factory=dict[str, Guest])
+    actors: dict[str, PluginActor] = field(default_factory=dict[str, PluginActor])
 
     async def join(
         self,
@@ -106,7 +106,7 @@ class Guests:
             actor = self.actors[role.name] = _actor(role, journal, services, retry)
             await actor.join(runtime, role.name, kinds_of(role))
             if role.shape == "observer" and role.config.replay:
-                await journal.hand_over(role.name, kinds_of(role))
+                await journal.requeue(role.name, kinds_of(role))
 
     async def catch_up(self) -> None:
         """Let every observer read to the end of what it is owed."""
@@ -120,10 +120,10 @@ class Guests:
             await actor.close()
 
 
-def _actor(role: FoundRole, journal: Journal, services: Services, retry: RetryRule) -> Guest:
+def _actor(role: FoundRole, journal: Journal, services: Services, retry: RetryRule) -> PluginActor:
     config = role.config
     service = services.llm(role.name)
-    llm = RoleLlm(role.name, service, max_calls=config.max_llm_calls)
+    llm = PluginLlm(role.name, service, max_calls=config.max_llm_calls)
     context = RoleContext(
         name=role.name,
         options=role.options,

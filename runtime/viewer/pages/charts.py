@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bigpe.agents.statistics.intervals import Interval
-from bigpe.runtime.transcript.summary import CurvePoint, RoundFacts
+from bigpe.runtime.transcript.summary import CurvePoint, RoundSummary
 
 WIDTH, HEIGHT = 1280.0, 290.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 12.0, 26.0
@@ -49,7 +49,7 @@ class GainChart(NamedTuple):
 
 
 def gain_chart(
-    curve: Sequence[CurvePoint], rounds: Sequence[RoundFacts], planned: int, best: str
+    curve: Sequence[CurvePoint], rounds: Sequence[RoundSummary], planned: int, best: str
 ) -> GainChart | None:
     """The chart, gains x 100; None before there is anything to draw."""
     if not curve:
@@ -88,7 +88,7 @@ def gain_chart(
     )
 
 
-def _span(curve: Sequence[CurvePoint], rounds: Sequence[RoundFacts]) -> tuple[float, float]:
+def _span(curve: Sequence[CurvePoint], rounds: Sequence[RoundSummary]) -> tuple[float, float]:
     """All means, zero and the last interval; wider ones before it, of a pull or two, are cut."""
     ends = [end for end in (curve[-1].gain.lo, curve[-1].gain.hi) if end is not None]
     values = [0.0, *ends, *(p.gain.mean for p in curve)]

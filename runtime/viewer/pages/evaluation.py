@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from bigpe.agents.statistics.intervals import Interval
-from bigpe.runtime.evaluation.compare import Compared, Difference, Evaluation, PromptLine
-from bigpe.runtime.evaluation.measure import Row
+from bigpe.runtime.evaluation.compare import Difference, Evaluation, PromptLine, TreatmentComparison
+from bigpe.runtime.evaluation.measure import EvaluationRow
 from bigpe.runtime.evaluation.rating import reports_of
 from bigpe.runtime.evaluation.rating_report import rating_lines
 from bigpe.runtime.evaluation.report import sentences
@@ -23,7 +23,7 @@ A_PAGE = 40
 class TreatmentLine(NamedTuple):
     """A treatment of the report."""
 
-    compared: Compared
+    compared: TreatmentComparison
     gain: Interval | None
     whisker: Whisker | None
 
@@ -33,7 +33,7 @@ class PromptView(NamedTuple):
 
     line: PromptLine
     naive_image: str
-    cells: list[Row | None]
+    cells: list[EvaluationRow | None]
     """By treatment, in the report's order: what was painted for the first seed."""
 
 
@@ -97,10 +97,10 @@ async def _views(
     context: Context, report: Evaluation, ids: list[str], lines: list[PromptLine]
 ) -> list[PromptView]:
     wanted = {line.prompt for line in lines}
-    first: dict[tuple[str, str], Row] = {}
+    first: dict[tuple[str, str], EvaluationRow] = {}
     for stored in await context.store.rows("evaluation_rows", run=context.run, split=report.split):
         if stored["prompt"] in wanted:
-            row = Row.model_validate_json(stored["body"])
+            row = EvaluationRow.model_validate_json(stored["body"])
             first.setdefault((row.prompt, row.treatment), row)
     views: list[PromptView] = []
     for line in lines:

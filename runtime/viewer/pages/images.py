@@ -22,7 +22,7 @@ FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 """A picture is named by its content."""
 
 
-class Pictures:
+class Thumbnails:
     """The run's pictures, by digest."""
 
     def __init__(self, folder: Path) -> None:

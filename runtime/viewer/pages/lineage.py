@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 
 from bigpe.agents.statistics.intervals import Interval
-from bigpe.runtime.transcript.summary import ArmFacts, RunFacts
+from bigpe.runtime.transcript.summary import ArmSummary, RunSummary
 from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.text_diff import Piece, word_difference
 
@@ -22,7 +22,7 @@ MOST = 400
 class Node(NamedTuple):
     """An instruction in its place."""
 
-    arm: ArmFacts
+    arm: ArmSummary
     depth: int
     gain: Interval | None
     parent_gain: Interval | None
@@ -49,7 +49,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
     }
 
 
-def tree(facts: RunFacts, *, everything: bool) -> list[Node]:
+def tree(facts: RunSummary, *, everything: bool) -> list[Node]:
     """The instructions depth first: each seed, then what came of it, the oldest first."""
     prior = facts.pooled_variance()
     arms = {id: arm for id, arm in facts.arms.items() if everything or arm.state != "waiting"}

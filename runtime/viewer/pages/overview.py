@@ -11,7 +11,7 @@ from starlette.requests import Request
 from bigpe.agents.campaign.budget import forecast
 from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.run.monitoring.forecast_text import amounts, usage_text
-from bigpe.runtime.transcript.summary import ArmFacts, RunFacts, ordered
+from bigpe.runtime.transcript.summary import ArmSummary, RunSummary, ordered
 from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.charts import Whisker, gain_chart, whiskers
 
@@ -30,7 +30,7 @@ MADE = {
 class ArmLine(NamedTuple):
     """A line of the table of instructions."""
 
-    arm: ArmFacts
+    arm: ArmSummary
     gain: Interval | None
     whisker: Whisker | None
     bound: float | None
@@ -83,7 +83,7 @@ async def overview_of(context: Context) -> dict[str, Any]:
     }
 
 
-def arm_lines(facts: RunFacts) -> list[ArmLine]:
+def arm_lines(facts: RunSummary) -> list[ArmLine]:
     """The instructions that were ever admitted, best mean first."""
     prior = facts.pooled_variance()
     admitted = [arm for arm in facts.arms.values() if arm.state != "waiting"]
@@ -106,7 +106,7 @@ def _by_actor(counts: Sequence[Any]) -> list[tuple[str, int, int]]:
     return sorted(((a, n, t) for a, (n, t) in totals.items()), key=lambda line: (-line[1], line[0]))
 
 
-def _made(facts: RunFacts, counts: Sequence[Any]) -> list[Made]:
+def _made(facts: RunSummary, counts: Sequence[Any]) -> list[Made]:
     limits = facts.plan.limits.model_dump() if facts.plan else {}
     made = [
         Made(what, sum(row["n"] for row in counts if row["type"] == kind), limits.get(limit, 0))
@@ -116,7 +116,7 @@ def _made(facts: RunFacts, counts: Sequence[Any]) -> list[Made]:
     return [*made, Made("tokens", tokens, limits.get("tokens", 0))]
 
 
-def outlay_of(facts: RunFacts) -> Outlay | None:
+def outlay_of(facts: RunSummary) -> Outlay | None:
     """What it cost so far, and what it will use if it goes on so; None before the first round."""
     plan = facts.plan
     if plan is None or not facts.rounds:
@@ -128,7 +128,7 @@ def outlay_of(facts: RunFacts) -> Outlay | None:
     return Outlay(amounts(facts.used, plan.prices)["usd"], plan.limits.usd, use)
 
 
-def _seconds_left(facts: RunFacts) -> float | None:
+def _seconds_left(facts: RunSummary) -> float | None:
     """At the pace of the latest rounds; None before there is a pace, or when it is over."""
     times = facts.settled_at[-PACE_ROUNDS - 1 :]
     if facts.plan is None or facts.stopped or len(times) < 3:

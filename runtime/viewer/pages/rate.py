@@ -15,7 +15,7 @@ from starlette.routing import Route
 from bigpe.runtime.evaluation.rating import Question, RatingPair, Vote, in_order, votes_of
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.viewer.filters import FILTERS
-from bigpe.runtime.viewer.pages.images import Pictures
+from bigpe.runtime.viewer.pages.images import Thumbnails
 from bigpe.runtime.viewer.server import Pages, asset
 from bigpe.services.store.database import Store
 
@@ -41,7 +41,7 @@ class RatePages:
         self._store = store
         self._rater = rater
         self._pairs = in_order(rater.question.pairs, rater.run, rater.name, rater.limit)
-        self._pictures = Pictures(project.images)
+        self._pictures = Thumbnails(project.images)
         self._pages = Pages(FILTERS)
         self._shown_at: dict[str, float] = {}
 

@@ -19,7 +19,7 @@ from bigpe.runtime.transcript.search import (
     SESSION,
     Cursor,
     Page,
-    Row,
+    TranscriptRow,
     Wanted,
     causes,
     consequences,
@@ -40,7 +40,7 @@ SNIPPET = 90
 class Entry(NamedTuple):
     """A message and its description."""
 
-    row: Row
+    row: TranscriptRow
     description: Description
     snippet: str = ""
     """The searched text and what stands around it; empty without a search."""
@@ -112,7 +112,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
 
 
-def entry_of(row: Row, text: str = "") -> Entry:
+def entry_of(row: TranscriptRow, text: str = "") -> Entry:
     """A stored message as it is shown; `text`: what is searched for."""
     return Entry(row, describe_row(row), snippet(row.body, text) if text else "")
 
@@ -145,7 +145,7 @@ def _fold_key(entry: Entry) -> tuple[str, int, bool]:
 # -- a message -------------------------------------------------------------------------------
 
 
-async def required_message(context: Context, request: Request) -> Row:
+async def required_message(context: Context, request: Request) -> TranscriptRow:
     """The message of the address; a 404 page when there is none."""
     mid = request.path_params["mid"]
     row = await message_row(context.store, context.run, mid)

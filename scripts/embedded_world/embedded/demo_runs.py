@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bigpe.runtime.evaluation.compare import Compared, Evaluation
+from bigpe.runtime.evaluation.compare import Evaluation, TreatmentComparison
 
 
 class Judged(NamedTuple):
@@ -49,7 +49,7 @@ def judged(report: Evaluation) -> Judged:
     return Judged(100 * best.gain.mean, 100 * over)
 
 
-def _chosen(report: Evaluation) -> Compared | None:
+def _chosen(report: Evaluation) -> TreatmentComparison | None:
     """By the instruction: a chosen seed stands in the table under its own name."""
     chosen = report.selection.chosen if report.selection else None
     fitting = (one for one in report.compared if one.treatment.instruction == chosen)

@@ -28,9 +28,9 @@ from bigpe.services.models.downloads import file_sha256
 from bigpe.services.score.clip.open_clip.weights import State, config_of, convert
 from bigpe.services.score.published_scorers import (
     NOTE,
-    OFFICIAL,
+    PUBLISHED_SCORERS,
     WEIGHTS,
-    Official,
+    PublishedScorer,
     checkpoint_place,
     find_official,
     how_to_place,
@@ -58,7 +58,7 @@ def pull_official(
     With `keep` the published file is kept, too, where the hpsv2 package's backend looks for it.
     ServiceError when the file cannot be fetched, is another one, or has other weights.
     """
-    row, folder = OFFICIAL[name], official_folder(name)
+    row, folder = PUBLISHED_SCORERS[name], official_folder(name)
     kept = not keep or checkpoint_place(row).is_file()
     if kept and read_note(name) is not None:
         return find_official(name)
@@ -78,7 +78,9 @@ def pull_official(
     return folder
 
 
-def convert_checkpoint(row: Official, source: Path, folder: Path, source_sha256: str) -> None:
+def convert_checkpoint(
+    row: PublishedScorer, source: Path, folder: Path, source_sha256: str
+) -> None:
     """Write the CLIPModel folder of a checkpoint, whole or not at all.
 
     ServiceError when a tensor is missing, unknown or of another shape, or the disk is full.
@@ -118,19 +120,21 @@ def _keep(source: Path, place: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _verified(row: Official, source: Path) -> str:
+def _verified(row: PublishedScorer, source: Path) -> str:
     """The file's sha256; ServiceError when it is known and another."""
     found = file_sha256(source)
     if row.sha256 is None or found == row.sha256:
         return found
     # The hub holds files whose name says one version and whose content is another's.
-    other = next((known.name for known in OFFICIAL.values() if known.sha256 == found), None)
+    other = next(
+        (known.name for known in PUBLISHED_SCORERS.values() if known.sha256 == found), None
+    )
     hint = f"it is that of {other}" if other else f"it is damaged or not {row.file}"
     raise ServiceError(f"{source} has sha256 {found}, not {row.sha256}: {hint}; it was not used")
 
 
 def _download(
-    row: Official, folder: Path, say: Callable[[str], None], endpoint: str | None
+    row: PublishedScorer, folder: Path, say: Callable[[str], None], endpoint: str | None
 ) -> Path:
     say(f"fetching {row.file} of {row.repository} ({row.size / 1e9:.1f} GB) ...")
     try:
@@ -150,7 +154,7 @@ def _download(
         ) from error
 
 
-def _note(row: Official, source_sha256: str, sha256: str) -> Json:
+def _note(row: PublishedScorer, source_sha256: str, sha256: str) -> Json:
     """What the folder is, and how its input and score are made."""
     return {
         "name": row.name,
@@ -167,7 +171,7 @@ def _note(row: Official, source_sha256: str, sha256: str) -> Json:
     }
 
 
-def _config(row: Official, weights: State, source: Path) -> Json:
+def _config(row: PublishedScorer, weights: State, source: Path) -> Json:
     try:
         told = config_of(weights, text_head=row.text_head, vision_head=row.vision_head)
     except KeyError as error:

@@ -26,7 +26,7 @@ from bigpe.services.score.clip.preprocessing import (
     folder_preprocess,
     official_preprocess,
 )
-from bigpe.services.score.published_scorers import NOTE, OFFICIAL, Formula, find_official
+from bigpe.services.score.published_scorers import NOTE, PUBLISHED_SCORERS, Formula, find_official
 
 SHOWN = 100
 """People see every score x 100, and PickScore then as its authors give it (its model card)."""
@@ -118,13 +118,13 @@ def _folder(name: str) -> Path:
         return embedded.scorer_path()
     if name == "embedded-guard":
         return embedded.guard_path()
-    if name in OFFICIAL:
+    if name in PUBLISHED_SCORERS:
         return find_official(name)
     folder = Path(name)
     if not folder.is_dir():
         raise ConfigError(
             f'[score] model = {name!r}: there is no such folder. Available: "embedded", '
-            f"{', '.join(OFFICIAL)}, or the "
+            f"{', '.join(PUBLISHED_SCORERS)}, or the "
             "path of a CLIPModel folder (config.json, model.safetensors, tokenizer, preprocessor)"
         )
     return folder

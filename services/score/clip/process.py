@@ -64,7 +64,7 @@ class ClipBackend:
     def handle(self, method: str, payload: Json) -> Json:
         """`fingerprint`, `score` with "items" of image digest and prompt, `features` of "image"."""
         if method == "fingerprint":
-            return {"fingerprint": self.fingerprint, "made_of": self.made_of}
+            return {"fingerprint": self.fingerprint, "fingerprint_inputs": self.fingerprint_inputs}
         if method == "features":
             return self._seen(str(payload["image"]))
         if method != "score":
@@ -74,10 +74,10 @@ class ClipBackend:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of all that a score depends on."""
-        return digest(self.made_of)
+        return digest(self.fingerprint_inputs)
 
     @cached_property
-    def made_of(self) -> Json:
+    def fingerprint_inputs(self) -> Json:
         """What the fingerprint is a digest of."""
         return {
             "weights": folder_fingerprint(self._scoring.folder),

@@ -16,7 +16,7 @@ from bigpe.services.core.errors import BigpeError, ScoreError
 from bigpe.services.core.values import Json, Score, ScoreRequest, digest
 from bigpe.services.models.fingerprints import file_fingerprint
 from bigpe.services.processes.cpu import thread_env
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.supervised_process import SupervisedProcess
 from bigpe.services.score.clip.open_clip.tokenizer import tokens_of
 from bigpe.services.score.hpsv2.environment import find_python
 from bigpe.services.score.published_scorers import find_checkpoint
@@ -50,7 +50,7 @@ class Hpsv2PackageScorer:
         self._architecture = architecture
         self._fingerprint = ""
         worker = str(files("bigpe.services.score.hpsv2") / "worker.py")
-        self._child = Child(
+        self._child = SupervisedProcess(
             "",
             {
                 "checkpoint": str(self._checkpoint),

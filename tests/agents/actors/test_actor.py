@@ -15,7 +15,7 @@ from autogen_core import (
     message_handler,
 )
 
-from bigpe.agents.actors.base import Role, UnhandledMessageError
+from bigpe.agents.actors.base import Actor, UnhandledMessageError
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import (
     ImageScored,
@@ -40,7 +40,7 @@ NO_WAIT = RetryRule(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)
 Work = Callable[[RenderRequested], Awaitable[Sequence[Message]]]
 
 
-class Painter(Role):
+class Painter(Actor):
     """Does what the test tells it to."""
 
     def __init__(self, journal: Journal, work: Work, concurrency: int = 1) -> None:
@@ -134,13 +134,13 @@ async def test_what_was_open_is_owed_after_a_restart(tmp_path: Path) -> None:
         journal.draining = True
         await send(request(1))
         await asyncio.sleep(0.05)
-        assert [m.mid for m in await journal.owed()] == ["m1"]
+        assert [m.mid for m in await journal.pending()] == ["m1"]
     heard: list[Message] = []
     async with stage(tmp_path, work) as (journal, _):
         journal.listen(heard.append)
-        await journal.publish("", await journal.owed())
+        await journal.publish("", await journal.pending())
         await settled(journal, heard, 1)
-        assert await journal.owed() == []
+        assert await journal.pending() == []
 
 
 async def test_no_more_steps_at_a_time_than_allowed(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ async def test_a_failure_is_recorded_with_its_cause(
         await settled(journal, [], 0)
         while len(heard) < attempts:
             await asyncio.sleep(0.005)
-        assert await journal.owed() == []
+        assert await journal.pending() == []
     assert [f.will_retry for f in heard] == [True] * (attempts - 1) + [False]
     assert heard[-1].cause == str(error) and heard[-1].error == type(error).__name__
     assert heard[-1].scope == request(1).failure_scope()
@@ -233,7 +233,7 @@ async def test_what_no_step_can_mend_ends_the_run_and_marks_nothing_done(
         await send(request(1))
         with pytest.raises(type(error), match=str(error)):
             await asyncio.wait_for(journal.broken, 60)
-        assert len(await journal.owed()) == 1
+        assert len(await journal.pending()) == 1
 
 
 @pytest.mark.parametrize(("told", "waits"), [(None, 0.0), (9.0, 9.0), (9e9, 120.0)])
@@ -242,10 +242,10 @@ async def test_a_busy_server_is_left_alone_as_long_as_it_asks_within_reason(
 ) -> None:
     waited: list[float] = []
 
-    async def note(role: Role, seconds: float) -> None:
+    async def note(role: Actor, seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr(Role, "_sleep", note)
+    monkeypatch.setattr(Actor, "_sleep", note)
     errors: list[Exception] = [TransientLlmError("busy", retry_after_s=told)]
     heard: list[Message] = []
 
@@ -272,4 +272,4 @@ async def test_a_pause_ends_a_long_wait_and_leaves_the_step_open(tmp_path: Path)
         await asyncio.wait_for(asked.wait(), 60)
         journal.draining = True
         await asyncio.wait_for(journal.drained(), 60)
-        assert [m.mid for m in await journal.owed()] == ["m1"]
+        assert [m.mid for m in await journal.pending()] == ["m1"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from autogen_core import MessageContext, SingleThreadedAgentRuntime, message_handler
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import Message, RenderRequested, StopRequested
 from bigpe.services.core.errors import StoreError
@@ -36,7 +36,7 @@ class SlowStore(Store):
         return await super().write(listed)
 
 
-class Painter(Role):
+class Painter(Actor):
     """Answers a request with a reason to stop, which the reader handles."""
 
     def __init__(self, journal: Journal) -> None:
@@ -52,7 +52,7 @@ class Painter(Role):
         return [StopRequested.make(message, message.mid, reason=message.mid)]
 
 
-class Reader(Role):
+class Reader(Actor):
     """Notes whether what it is told is in the database by then."""
 
     def __init__(self, journal: Journal, path: Path) -> None:
@@ -107,7 +107,7 @@ async def stage(
         await reader.join(runtime, "reader", ["StopRequested"])
         await journal.commit("", [request(index) for index in range(asked)])
         runtime.start()
-        await journal.publish("", await journal.owed())
+        await journal.publish("", await journal.pending())
         yield store, journal, painter, reader
         await runtime.stop()
         if not journal.broken.done():
@@ -128,7 +128,7 @@ async def test_what_was_said_is_there_before_it_is_delivered_and_in_order(tmp_pa
     async with stage(tmp_path, STEPS) as (store, journal, painter, reader):
         await until(lambda: len(reader.read) == STEPS)
         await journal.drained()
-        assert await journal.owed() == []
+        assert await journal.pending() == []
         said = [row["body"] for row in await page(store, "r", type="StopRequested")]
         handled = await store.rows("handled_by", run="r", actor="reader", after=0)
     assert painter.painted == reader.read == MIDS
@@ -164,7 +164,7 @@ async def test_steps_wait_when_too_much_waits_to_be_stored(
         store.gate.set()
         await until(lambda: len(reader.read) == STEPS)
         await journal.drained()
-        assert await journal.owed() == []
+        assert await journal.pending() == []
 
 
 @pytest.mark.parametrize("bad", [0, 17, STEPS - 1])
@@ -180,8 +180,10 @@ async def test_after_a_step_that_cannot_be_stored_none_is(tmp_path: Path, bad: i
         with pytest.raises(StoreError, match="not this one"):
             await journal.commit("", [request(STEPS)])
         said = [row["parent"] for row in await page(store, "r", type="StopRequested")]
-        owed = [message.mid for message in await journal.owed() if message.kind != "StopRequested"]
-    assert said == MIDS[:bad] and owed == MIDS[bad:]
+        pending = [
+            message.mid for message in await journal.pending() if message.kind != "StopRequested"
+        ]
+    assert said == MIDS[:bad] and pending == MIDS[bad:]
     assert reader.early == []
 
 

@@ -26,7 +26,7 @@ from bigpe.agents.bandit.policies import (
     make_policy,
     selection_rng,
 )
-from bigpe.agents.statistics.moments import Gains
+from bigpe.agents.statistics.moments import RunningMoments
 
 NAMES = tuple(POLICIES)
 BY_BOUND = ("ucb1", "ucb-tuned", "kl-ucb", "paper", "greedy")
@@ -39,7 +39,7 @@ GAINS = st.floats(-0.1, 0.1, allow_subnormal=False)
 def arm_of(
     id: str, gains: Sequence[float] = (), finished: int = 0, pending: int = 0, expected: int = 0
 ) -> Arm:
-    return Arm(id, Gains().plus(gains), finished, pending, expected)
+    return Arm(id, RunningMoments().plus(gains), finished, pending, expected)
 
 
 @st.composite

@@ -57,10 +57,12 @@ def test_every_instruction_meets_the_prompts_in_one_order(seed: int, batch: int,
 
 def test_gradients_are_asked_for_where_a_newcomer_is_due() -> None:
     _, said, _ = drive(plan(rounds=120), random.Random(0), answer_anew)
-    pulled = {m.round: m.teaches for m in said if isinstance(m, ArmPulled) and m.gains}
+    pulled = {m.round: m.wants_gradient for m in said if isinstance(m, ArmPulled) and m.gains}
     asked = {m.round for m in said if isinstance(m, CritiqueRequested)}
     admitted = {m.round for m in said if isinstance(m, PoolChanged) and m.admitted}
-    assert len(pulled) == 120 and asked == {index for index, teaches in pulled.items() if teaches}
+    assert len(pulled) == 120 and asked == {
+        index for index, wants_gradient in pulled.items() if wants_gradient
+    }
     assert len(asked) < 120
     assert len(admitted) > 45, "and newcomers come in as often as they may"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.paths import ROOT
 
 from bigpe.agents.diagnostics.faults import (
-    RoundFacts,
+    RoundDiagnostics,
     degradation_steps,
     diagnose,
     novelty_steps,
@@ -42,11 +42,11 @@ class World:
 HEALTHY = World()
 
 
-def history(rounds: int, after: World = HEALTHY, *, seed: int = 0) -> list[RoundFacts]:
+def history(rounds: int, after: World = HEALTHY, *, seed: int = 0) -> list[RoundDiagnostics]:
     """Rounds of five gains under three instructions; from round 51 on the world is `after`."""
     rng = np.random.default_rng(seed)
     stale = 0
-    made: list[RoundFacts] = []
+    made: list[RoundDiagnostics] = []
     for index in range(1, rounds + 1):
         world = after if index > 50 else HEALTHY
         missing = int(rng.binomial(5, world.failed / 2))
@@ -55,7 +55,7 @@ def history(rounds: int, after: World = HEALTHY, *, seed: int = 0) -> list[Round
         arm = index % 3
         gains = rng.normal(0.02 + 0.004 * arm - world.fall, 0.01 * world.scale, 5 - missing)
         made.append(
-            RoundFacts(
+            RoundDiagnostics(
                 round=index,
                 arm=f"arm {arm}",
                 gains=tuple(float(gain) for gain in gains),
@@ -105,7 +105,7 @@ def test_each_fault_is_named_with_evidence_and_remedy(
 def test_noise_that_drowns_every_gain_names_the_batch_that_would_do() -> None:
     rng = np.random.default_rng(3)
     noisy = [
-        RoundFacts(i, f"arm {i % 2}", tuple(map(float, rng.normal(0.002, 0.05, 5))))
+        RoundDiagnostics(i, f"arm {i % 2}", tuple(map(float, rng.normal(0.002, 0.05, 5))))
         for i in range(1, 31)
     ]
     found = [finding for finding in diagnose(noisy) if finding.fault == "high variance"]
@@ -118,7 +118,7 @@ def test_what_exploration_does_is_no_degradation() -> None:
     """New and worse instructions lower the running mean; no instruction earns less than before."""
     rng = np.random.default_rng(5)
     rounds = [
-        RoundFacts(
+        RoundDiagnostics(
             i,
             f"arm {i // 4}",
             tuple(map(float, rng.normal(0.03 - 0.001 * (i // 4), 0.01, 5))),
@@ -130,9 +130,9 @@ def test_what_exploration_does_is_no_degradation() -> None:
 
 def test_lost_rounds_and_single_gains_are_no_obstacle() -> None:
     lost = {"missing": 1, "causes": ("no answer",)}
-    rounds = [RoundFacts(i, "a", (), **lost, stale=i - 1) for i in range(1, 44)]
+    rounds = [RoundDiagnostics(i, "a", (), **lost, stale=i - 1) for i in range(1, 44)]
     assert [finding.fault for finding in diagnose(rounds)] == ["failures", "stagnation"]
-    assert diagnose([RoundFacts(i, "a", (0.1,)) for i in range(1, 32)]) == []
+    assert diagnose([RoundDiagnostics(i, "a", (0.1,)) for i in range(1, 32)]) == []
 
 
 @given(st.integers(0, 10_000))

@@ -10,7 +10,7 @@ from support.work_counters import lines_run
 
 from bigpe.agents.diagnostics.faults import WINDOW
 from bigpe.agents.diagnostics.round_history import RoundHistory
-from bigpe.agents.diagnostics.text_diversity import Sayings, content, distance
+from bigpe.agents.diagnostics.text_diversity import ContentTermIndex, content, distance
 from bigpe.agents.messages.core import (
     ArmPulled,
     InstructionsProposed,
@@ -28,7 +28,7 @@ said = few_words.map(lambda found: Instruction(text=f"The {' '.join(found)}"))
 
 @given(said, st.lists(said, max_size=8))
 def test_the_nearest_is_the_nearest_of_all(one: Instruction, others: list[Instruction]) -> None:
-    known = Sayings()
+    known = ContentTermIndex()
     for round, other in enumerate(others):
         known.add(content(other), round)
     for before in range(len(others) + 1):

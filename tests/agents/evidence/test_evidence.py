@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 from support.work_counters import lines_run, peak_bytes
 
 from bigpe.agents.evidence import mixed_model as evidence
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair, tabulate
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
 
@@ -26,18 +26,18 @@ def world(
     arms: int = 6,
     noise: float = 0.01,
     per_rewrite: int = 4,
-) -> list[Pair]:
+) -> list[PairedComparison]:
     """Pairs whose gains are prompt + arm + the effects of their terms + noise."""
     rng = random.Random(seed)
     by_prompt = [rng.gauss(0, 0.02) for _ in range(prompts)]
     by_arm = [rng.gauss(0, 0.003) for _ in range(arms)]
-    pairs: list[Pair] = []
+    pairs: list[PairedComparison] = []
     for index in range(count):
         prompt, arm = rng.randrange(prompts), rng.randrange(arms)
         terms = rng.sample(sorted(effects), min(per_rewrite, len(effects)))
         gain = by_prompt[prompt] + by_arm[arm] + sum(effects[t] for t in terms)
         pairs.append(
-            Pair(
+            PairedComparison(
                 naive=f"thing{prompt}",
                 rewrite=", ".join([f"thing{prompt}", *terms]),
                 seed=index,
@@ -59,11 +59,11 @@ PLANTED = NOTHING | {"golden": 0.05, "misty": 0.025, "blurry": -0.04}
 @given(st.integers(0, 10**6))
 @quick
 def test_planted_effects_have_their_sign_their_rank_and_cover_the_truth(seed: int) -> None:
-    rows = by_term(tabulate(world(seed, PLANTED), max_rows=99))
+    rows = by_term(fit_evidence_table(world(seed, PLANTED), max_rows=99))
     assert rows["golden"].lo > 0 > rows["blurry"].hi
     assert rows["golden"].effect > rows["misty"].effect > rows["blurry"].effect
     assert all(rows["misty"].effect > rows[f"q{i}"].effect for i in range(12))
-    first = tabulate(world(seed, PLANTED), max_rows=2)
+    first = fit_evidence_table(world(seed, PLANTED), max_rows=2)
     assert {row.term for row in first} == {"golden", "blurry"}
 
 
@@ -71,7 +71,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     rows = [
         (row, PLANTED[row.term])
         for seed in range(40)
-        for row in tabulate(world(seed, PLANTED), max_rows=99)
+        for row in fit_evidence_table(world(seed, PLANTED), max_rows=99)
         if row.term in PLANTED
     ]
     covered = sum(row.lo <= truth <= row.hi for row, truth in rows) / len(rows)
@@ -83,7 +83,7 @@ def test_pure_noise_seldom_looks_like_an_effect(count: int, arms: int) -> None:
     rows = [
         row
         for seed in range(60)
-        for row in tabulate(world(seed, NOTHING, count=count, arms=arms), max_rows=99)
+        for row in fit_evidence_table(world(seed, NOTHING, count=count, arms=arms), max_rows=99)
         if row.kind == "term"
     ]
     false = sum(not row.lo <= 0 <= row.hi for row in rows) / len(rows)
@@ -96,7 +96,7 @@ def test_few_pairs_are_shrunk_more_than_many() -> None:
     found: dict[int, list[float]] = {12: [], 200: []}
     for count, effects_found in found.items():
         for seed in range(20):
-            rows = by_term(tabulate(world(seed, effects, count=count), max_rows=99))
+            rows = by_term(fit_evidence_table(world(seed, effects, count=count), max_rows=99))
             effects_found += [rows["golden"].effect] if "golden" in rows else []
     few, many = (float(np.mean(found[count])) for count in (12, 200))
     assert 0 < few < many
@@ -107,10 +107,10 @@ def test_few_pairs_are_shrunk_more_than_many() -> None:
 @quick
 def test_order_repetition_and_fallbacks_change_nothing(seed: int, rng: random.Random) -> None:
     pairs = world(seed, PLANTED, count=40)
-    fallback = Pair(naive="x", rewrite="x", seed=1, gain=0.0, arm="arm0", fallback=True)
+    fallback = PairedComparison(naive="x", rewrite="x", seed=1, gain=0.0, arm="arm0", fallback=True)
     shuffled = [*pairs, *rng.sample(pairs, 7), fallback]
     rng.shuffle(shuffled)
-    assert tabulate(shuffled) == tabulate(pairs)
+    assert fit_evidence_table(shuffled) == fit_evidence_table(pairs)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 1.0, 250.0]), st.floats(-0.1, 0.1))
@@ -120,7 +120,10 @@ def test_effects_follow_the_unit_and_not_the_zero_of_the_score(
 ) -> None:
     pairs = world(seed, PLANTED, count=60)
     moved = [p.model_copy(update={"gain": unit * (p.gain + shift)}) for p in pairs]
-    before, after = by_term(tabulate(pairs, max_rows=99)), by_term(tabulate(moved, max_rows=99))
+    before, after = (
+        by_term(fit_evidence_table(pairs, max_rows=99)),
+        by_term(fit_evidence_table(moved, max_rows=99)),
+    )
     assert before.keys() == after.keys()
     for term, row in before.items():
         assert after[term].effect == pytest.approx(unit * row.effect, rel=1e-5, abs=1e-8 * unit)
@@ -141,7 +144,10 @@ def test_names_of_arms_and_prompts_mean_nothing(seed: int) -> None:
         )
         for p in pairs
     ]
-    before, after = by_term(tabulate(pairs, max_rows=99)), by_term(tabulate(renamed, max_rows=99))
+    before, after = (
+        by_term(fit_evidence_table(pairs, max_rows=99)),
+        by_term(fit_evidence_table(renamed, max_rows=99)),
+    )
     assert before.keys() == after.keys()
     for term, row in before.items():
         assert after[term].effect == pytest.approx(row.effect, rel=1e-5, abs=1e-9)
@@ -151,8 +157,8 @@ def test_names_of_arms_and_prompts_mean_nothing(seed: int) -> None:
 @quick
 def test_the_table_has_the_shape_it_promises(seed: int, count: int, batch: int) -> None:
     pairs = world(seed, PLANTED, count=count, arms=max(1, count // batch))
-    rows = tabulate(pairs, max_rows=7, min_count=3)
-    every = tabulate(pairs, max_rows=999, min_count=3)
+    rows = fit_evidence_table(pairs, max_rows=7, min_count=3)
+    every = fit_evidence_table(pairs, max_rows=999, min_count=3)
     assert rows == every[:7]
     assert [row.id for row in every] == [f"E{i}" for i in range(1, len(every) + 1)]
     for row in every:
@@ -167,28 +173,28 @@ def test_the_table_has_the_shape_it_promises(seed: int, count: int, batch: int) 
     )
 
 
-def pair(rewrite: str, gain: float, **more: object) -> Pair:
+def pair(rewrite: str, gain: float, **more: object) -> PairedComparison:
     values: dict[str, object] = {"naive": "cat", "seed": 1, "arm": "a"}
-    return Pair.model_validate(values | {"rewrite": rewrite, "gain": gain} | more)
+    return PairedComparison.model_validate(values | {"rewrite": rewrite, "gain": gain} | more)
 
 
 def test_too_little_to_compare_gives_no_rows() -> None:
-    assert tabulate([]) == ()
-    assert tabulate([pair("cat, golden", 0.1)]) == ()
-    assert tabulate([pair("cat, golden", 0.1, fallback=True)] * 3) == ()
-    assert tabulate([pair("cat, golden", 0.1, seed=s) for s in (1, 2, 3)]) == ()
+    assert fit_evidence_table([]) == ()
+    assert fit_evidence_table([pair("cat, golden", 0.1)]) == ()
+    assert fit_evidence_table([pair("cat, golden", 0.1, fallback=True)] * 3) == ()
+    assert fit_evidence_table([pair("cat, golden", 0.1, seed=s) for s in (1, 2, 3)]) == ()
 
 
 def test_two_pairs_are_enough_for_a_row_but_prove_nothing() -> None:
-    rows = tabulate([pair("cat, golden", 0.1), pair("cat", 0.0, seed=2)], min_count=1)
+    rows = fit_evidence_table([pair("cat, golden", 0.1), pair("cat", 0.0, seed=2)], min_count=1)
     assert by_term(rows)["golden"].lo < 0 < by_term(rows)["golden"].hi
 
 
 def test_equal_gains_show_no_effect() -> None:
     pairs = [pair("cat, golden" if s % 2 else "cat", 0.25, seed=s) for s in range(8)]
-    assert all(row.effect == pytest.approx(0, abs=1e-9) for row in tabulate(pairs))
+    assert all(row.effect == pytest.approx(0, abs=1e-9) for row in fit_evidence_table(pairs))
     silent = [p.model_copy(update={"gain": 0.0}) for p in pairs]
-    assert all(row.lo <= 0 <= row.hi for row in tabulate(silent))
+    assert all(row.lo <= 0 <= row.hi for row in fit_evidence_table(silent))
 
 
 def test_batches_of_one_prompt_contrast_with_its_earlier_rewrites() -> None:
@@ -196,7 +202,7 @@ def test_batches_of_one_prompt_contrast_with_its_earlier_rewrites() -> None:
         pair(f"cat, {'golden' if s % 2 else 'misty'}", 0.05 * (s % 2) + s / 1e4, seed=s)
         for s in range(8)
     ]
-    rows = by_term(tabulate(pairs))
+    rows = by_term(fit_evidence_table(pairs))
     assert rows["golden"].effect > 0 > rows["misty"].effect
     assert rows["golden"].confounded
 
@@ -206,21 +212,25 @@ def test_terms_that_always_stand_together_are_one_row_the_longest() -> None:
         pair("cat, golden hour light" if s % 2 else "cat, misty", 0.1 * (s % 2), seed=s)
         for s in range(6)
     ]
-    assert {row.term for row in tabulate(pairs)} == {"golden hour light", "misty", "length"}
+    assert {row.term for row in fit_evidence_table(pairs)} == {
+        "golden hour light",
+        "misty",
+        "length",
+    }
 
 
 def test_a_term_of_one_arm_is_confounded_and_professional_is_an_arm() -> None:
     pairs = [pair("cat, golden", 0.1, seed=s) for s in range(3)]
     pairs += [pair("cat, misty", 0.0, seed=s, arm="b") for s in range(3)]
-    assert by_term(tabulate(pairs))["golden"].confounded
+    assert by_term(fit_evidence_table(pairs))["golden"].confounded
     pairs.append(pair("cat, golden", 0.1, seed=9, arm="professional"))
-    golden = by_term(tabulate(pairs))["golden"]
+    golden = by_term(fit_evidence_table(pairs))["golden"]
     assert (golden.arms, golden.n, golden.confounded) == (2, 4, False)
 
 
 def test_length_truncation_and_a_dropped_subject_are_found() -> None:
     rng = random.Random(4)
-    pairs: list[Pair] = []
+    pairs: list[PairedComparison] = []
     for index in range(160):
         filler = [f"w{rng.randrange(400)}" for _ in range(rng.randrange(5, 40))]
         dropped, cut = rng.random() < 0.3, rng.random() < 0.3
@@ -228,10 +238,13 @@ def test_length_truncation_and_a_dropped_subject_are_found() -> None:
         gain = 0.01 * len(filler) / 10 - 0.05 * dropped - 0.03 * cut + rng.gauss(0, 0.005)
         rewrite = " ".join([subject, *filler])
         pairs.append(pair(rewrite, gain, seed=index, arm=f"arm{index % 4}", truncated=12 * cut))
-    rows = {row.kind: row for row in tabulate(pairs, max_rows=999) if row.kind != "term"}
+    rows = {row.kind: row for row in fit_evidence_table(pairs, max_rows=999) if row.kind != "term"}
     assert rows["length"].lo > 0 and rows["length"].effect == pytest.approx(0.01, abs=0.005)
     assert rows["truncation"].hi < 0
-    assert rows["dropped_subject"].hi < 0 or by_term(tabulate(pairs, max_rows=999))["field"].hi < 0
+    assert (
+        rows["dropped_subject"].hi < 0
+        or by_term(fit_evidence_table(pairs, max_rows=999))["field"].hi < 0
+    )
 
 
 def test_the_equations_agree_with_the_dense_ones() -> None:
@@ -271,6 +284,8 @@ def test_the_equations_agree_with_the_dense_ones() -> None:
 def test_work_and_memory_of_tabulating_grow_with_the_run_about_linearly() -> None:
     effects = {f"q{i}": 0.0 for i in range(300)}
     pairs = world(2, effects, count=4000, prompts=200, arms=40, per_rewrite=8)
-    tabulate(pairs)  # the terms of a prompt are found once
+    fit_evidence_table(pairs)  # the terms of a prompt are found once
     for effort in (lines_run, peak_bytes):
-        assert effort(lambda: tabulate(pairs)) < 5 * effort(lambda: tabulate(pairs[:1000]))
+        assert effort(lambda: fit_evidence_table(pairs)) < 5 * effort(
+            lambda: fit_evidence_table(pairs[:1000])
+        )

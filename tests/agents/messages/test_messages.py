@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bigpe.agents.actors.base import Role
+from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.coordinator import Coordinator
 from bigpe.agents.actors.generator import Generator
 from bigpe.agents.actors.gradient_calculator import GradientCalculator
 from bigpe.agents.actors.modifier import InstructionModifier
-from bigpe.agents.actors.render_score import RenderWorker, ScoreWorker
+from bigpe.agents.actors.render_score import RenderActor, ScoreActor
 from bigpe.agents.messages.base import COORDINATOR, Message
 from bigpe.agents.messages.core import (
     CritiqueRequested,
@@ -34,13 +34,13 @@ from bigpe.agents.messages.plugin import ReviewRequested
 from bigpe.runtime.run.wiring.actors import kinds_for
 from bigpe.services.core.values import Instruction
 
-ACTORS: dict[str, type[Role]] = {
+ACTORS: dict[str, type[Actor]] = {
     COORDINATOR: Coordinator,
     "generator": Generator,
     "gradient": GradientCalculator,
     "modifier": InstructionModifier,
-    "renderer": RenderWorker,
-    "scorer": ScoreWorker,
+    "renderer": RenderActor,
+    "scorer": ScoreActor,
 }
 IDS = {"mid": "m", "run": "r", "parent": "p", "round": 2}
 IMAGE = {"purpose": "naive", "naive": "a cat", "prompt": "a cat, oil", "seed": 3}

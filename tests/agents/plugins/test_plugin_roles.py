@@ -21,7 +21,7 @@ from bigpe.agents.messages.core import (
     StepFailed,
 )
 from bigpe.agents.messages.plugin import GateDecided, RoleReported, RoleSaid
-from bigpe.agents.plugins.llm import RoleLlm
+from bigpe.agents.plugins.llm import PluginLlm
 from bigpe.agents.plugins.thread import WorkClock
 from bigpe.runtime.project.config import check_config
 from bigpe.services.core.errors import ConfigError
@@ -186,7 +186,7 @@ class _Slow:
 async def test_the_time_of_its_language_model_is_not_held_against_a_role() -> None:
     turns = (Turn(role="user", text="well?"),)
     request = LlmRequest(turns=turns, seed=0, temperature=0.0, max_tokens=9)
-    llm, clock = RoleLlm("slow", _Slow(), max_calls=2), WorkClock(1.0)
+    llm, clock = PluginLlm("slow", _Slow(), max_calls=2), WorkClock(1.0)
     llm.begin(clock)
     with pytest.raises(TimeoutError):
         async with clock.running():

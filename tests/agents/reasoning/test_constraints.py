@@ -58,7 +58,7 @@ CHECKS: list[tuple[dict[str, Any], str, str | None]] = [
 def test_a_rewrite_is_held_to_the_rules(
     rules: dict[str, Any], text: str, fault: str | None
 ) -> None:
-    found = Constraints.model_validate(rules).fault_of_rewrite(text)
+    found = Constraints.model_validate(rules).rewrite_violation(text)
     assert found is None if fault is None else found is not None and fault in found
 
 
@@ -241,9 +241,9 @@ def test_a_safety_filter_of_an_installed_package_judges(
     folder = installed(tmp_path / "site", "kitchen", {"kitchen.py": code}, offers)
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     rules = load_config(toml(tmp_path, "[constraints]\nsafety = 'knives'\n")).constraints
-    assert rules.fault_of_rewrite("a fox with a knife") == (
+    assert rules.rewrite_violation("a fox with a knife") == (
         "the safety filter knives refuses it: it is of knives"
     )
-    assert rules.fault_of_rewrite("a fox") is None
+    assert rules.rewrite_violation("a fox") is None
     with pytest.raises(ConfigError, match="safety filter 'knives' failed"):
         rules.fault("fail")

@@ -10,7 +10,7 @@ import pytest
 from support.builders import evidence_row
 from support.llm_stubs import ScriptedAsks, said_in
 
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.evidence_worded.clause_plan import EXPLORED, MAX_CLAUSES, clauses_of
@@ -47,8 +47,8 @@ def gradient(*evidence: str, improvement: str = "Add golden hour and avoid grave
     )
 
 
-def pair(naive: str, rewrite: str) -> Pair:
-    return Pair(naive=naive, rewrite=rewrite, seed=1, gain=0.01, arm="a")
+def pair(naive: str, rewrite: str) -> PairedComparison:
+    return PairedComparison(naive=naive, rewrite=rewrite, seed=1, gain=0.01, arm="a")
 
 
 def instruction(text: str) -> str:
@@ -62,7 +62,7 @@ async def proposed(
     rows: Sequence[EvidenceRow] = ROWS,
     parent: Instruction = PARENT,
     professional: Sequence[str] = (),
-    pairs: Sequence[Pair] = (),
+    pairs: Sequence[PairedComparison] = (),
     living: Sequence[Instruction] = (),
     batch: Sequence[str] = ("a red fox in the snow",),
     seed: int = 3,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from support.llm_stubs import ScriptedAsks, said_in
 
-from bigpe.agents.reasoning.rewriting import ATTEMPTS, MAX_WORDS, Rewrite, clean, judge, rewrite
+from bigpe.agents.reasoning.rewriting import (
+    ATTEMPTS,
+    MAX_WORDS,
+    Rewrite,
+    check_rewrite,
+    clean,
+    rewrite,
+)
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
 
@@ -192,8 +199,8 @@ async def test_a_prompt_about_an_exemplars_subject_may_name_it() -> None:
 
 def test_a_rewrite_of_the_greatest_length_is_taken() -> None:
     longest = "fox " + " ".join(f"w{n}" for n in range(MAX_WORDS - 1))
-    assert judge("fox", longest, PLAIN).fault is None
-    assert judge("fox", longest + " more", PLAIN).fault is not None
+    assert check_rewrite("fox", longest, PLAIN).fault is None
+    assert check_rewrite("fox", longest + " more", PLAIN).fault is not None
 
 
 # -- what is tried again --------------------------------------------------------------------------

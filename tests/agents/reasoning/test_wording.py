@@ -9,21 +9,21 @@ import pytest
 from support.builders import evidence_row
 from support.llm_stubs import Line, ScriptedAsks, said_in
 
-from bigpe.agents.evidence.mixed_model import EvidenceRow, Pair
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.reasoning.evidence_worded.gradient import (
     CANDIDATES,
     WordedGradient,
     citation_holds,
     compose,
-    focus_rows,
+    sample_evidence,
     word_gradient,
 )
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
 
 
-def pair(rewrite: str, gain: float = 0.01) -> Pair:
-    return Pair(naive="a fox", rewrite=rewrite, seed=1, gain=gain, arm="a")
+def pair(rewrite: str, gain: float = 0.01) -> PairedComparison:
+    return PairedComparison(naive="a fox", rewrite=rewrite, seed=1, gain=gain, arm="a")
 
 
 GOLD = evidence_row("golden hour", 0.008, "E1")
@@ -50,7 +50,7 @@ async def worded(*lines: Line, rows: tuple[EvidenceRow, ...] = ROWS) -> WordedGr
 
 def test_a_focus_adds_what_helps_and_avoids_what_harms() -> None:
     rows = [GOLD, GRAVEL, evidence_row("brass", 0.006, "E3"), evidence_row("moss", 0.004, "E4")]
-    [focus] = focus_rows(rows, Instruction(text="Add details."), count=1, seed=1)
+    [focus] = sample_evidence(rows, Instruction(text="Add details."), count=1, seed=1)
     assert {r.term for r in focus} == {"golden hour", "brass", "gravel"}
 
 
@@ -59,7 +59,7 @@ def test_a_focus_leaves_out_what_the_instruction_has_already() -> None:
         text="Add golden hour.", exemplars=(Exemplar(naive="a hat", rewrite="a hat, brass"),)
     )
     rows = [GOLD, evidence_row("brass", 0.006, "E3"), evidence_row("moss", 0.004, "E4")]
-    [focus] = focus_rows(rows, has, count=1, seed=1)
+    [focus] = sample_evidence(rows, has, count=1, seed=1)
     assert [r.term for r in focus] == ["moss"]
 
 
@@ -69,7 +69,7 @@ def test_terms_of_a_focus_share_no_word() -> None:
         evidence_row("golden", 0.007, "E3"),
         evidence_row("brass", 0.001, "E4", lo=0.0005, hi=0.0015),
     ]
-    [focus] = focus_rows(rows, Instruction(text="Add details."), count=1, seed=1)
+    [focus] = sample_evidence(rows, Instruction(text="Add details."), count=1, seed=1)
     assert [r.term for r in focus] == ["golden hour", "brass"]
 
 
@@ -78,14 +78,14 @@ def test_only_terms_are_in_a_focus() -> None:
         evidence_row("length", 0.02, kind="length"),
         evidence_row("truncation", -0.02, kind="truncation"),
     ]
-    assert focus_rows(rows, Instruction(text="Add details."), count=2, seed=1) == [(), ()]
+    assert sample_evidence(rows, Instruction(text="Add details."), count=2, seed=1) == [(), ()]
 
 
 def test_an_uncertain_term_is_tried_now_and_then() -> None:
     unsure = [evidence_row(f"term{n}", 0.001, f"E{n}", lo=-0.019, hi=0.021) for n in range(8)]
-    focuses = focus_rows(unsure, Instruction(text="Add details."), count=20, seed=1)
+    focuses = sample_evidence(unsure, Instruction(text="Add details."), count=20, seed=1)
     assert len({focus for focus in focuses}) > 5
-    assert focuses == focus_rows(unsure, Instruction(text="Add details."), count=20, seed=1)
+    assert focuses == sample_evidence(unsure, Instruction(text="Add details."), count=20, seed=1)
 
 
 # -- what is asked --------------------------------------------------------------------------------

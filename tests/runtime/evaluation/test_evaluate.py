@@ -20,7 +20,7 @@ from bigpe.agents.messages.usage import Prices
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.evaluation.compare import Evaluation, compare
 from bigpe.runtime.evaluation.measure import DISTRACTORS, Treatment, distractors, measure
-from bigpe.runtime.evaluation.pipeline import Progress, Settings, evaluate
+from bigpe.runtime.evaluation.pipeline import EvaluationProgress, EvaluationSettings, evaluate
 from bigpe.runtime.evaluation.report import markdown, sentences, show
 from bigpe.runtime.evaluation.selection import select_best, shortlist
 from bigpe.runtime.project.paths import Project
@@ -77,9 +77,9 @@ class Attentive(FakeScorer):
 
 
 async def judged(
-    folder: Path, settings: Settings, guard: type[FakeScorer] = FakeScorer, **models: Any
-) -> tuple[Evaluation, list[Progress]]:
-    told: list[Progress] = []
+    folder: Path, settings: EvaluationSettings, guard: type[FakeScorer] = FakeScorer, **models: Any
+) -> tuple[Evaluation, list[EvaluationProgress]]:
+    told: list[EvaluationProgress] = []
     second = guard(BlobStore(Project(folder).images), noise=0.0)
     async with open_fake_evaluated(folder, guards={"second": second}, **models) as run:
         return await evaluate(run, settings, told.append), told
@@ -93,7 +93,9 @@ async def project(tmp_path: Path) -> Path:
 
 
 async def test_everything_is_compared_and_the_good_instruction_wins(project: Path) -> None:
-    report, told = await judged(project, Settings(instructions=(ORNATE,), prompts=12, seeds=2))
+    report, told = await judged(
+        project, EvaluationSettings(instructions=(ORNATE,), prompts=12, seeds=2)
+    )
     names = [one.treatment.name for one in report.compared]
     assert names[:3] == ["naive", "LLM without instruction", "seed: details"]
     assert any(name == "professional prompts" for name in names)
@@ -118,7 +120,7 @@ async def test_everything_is_compared_and_the_good_instruction_wins(project: Pat
 
 
 async def test_it_is_chosen_on_validation_alone(project: Path) -> None:
-    report, _ = await judged(project, Settings(prompts=5))
+    report, _ = await judged(project, EvaluationSettings(prompts=5))
     selection = report.selection
     assert selection is not None and selection.chosen is not None
     async with open_fake_evaluated(
@@ -132,7 +134,7 @@ async def test_it_is_chosen_on_validation_alone(project: Path) -> None:
 
 
 async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
-    report, told = await judged(project, Settings(prompts=2, candidates=1))
+    report, told = await judged(project, EvaluationSettings(prompts=2, candidates=1))
     selection = report.selection
     async with open_fake_evaluated(
         project, guards={"second": FakeScorer(BlobStore(Project(project).images))}
@@ -147,16 +149,16 @@ async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
 
 
 async def test_a_second_evaluation_is_free_and_equal(project: Path) -> None:
-    first, _ = await judged(project, Settings(prompts=6))
+    first, _ = await judged(project, EvaluationSettings(prompts=6))
     calls = (project / "calls.jsonl").read_text()
-    again, _ = await judged(project, Settings(prompts=6))
+    again, _ = await judged(project, EvaluationSettings(prompts=6))
     assert again == first
     assert (project / "calls.jsonl").read_text() == calls
     assert repeated_calls(project) == 0
 
 
 async def test_a_guard_that_disagrees_flags_and_vetoes(project: Path) -> None:
-    settings = Settings(instructions=(ORNATE,), prompts=12)
+    settings = EvaluationSettings(instructions=(ORNATE,), prompts=12)
     report, _ = await judged(project, settings, guard=Contrary)
     assert report.compared[-1].hacked == ("second",)
     assert "WARNING: given" in markdown(report)
@@ -179,7 +181,7 @@ async def test_a_veto_is_told_and_leaves_the_naive_prompts(
     guards = {"second": Contrary(BlobStore(Project(project).images))}
     async with open_fake_evaluated(project, guards=guards) as run:
         monkeypatch.setattr(run.campaign.pool, "rows", lambda: ornate)
-        report = await evaluate(run, Settings(prompts=4), lambda _: None)
+        report = await evaluate(run, EvaluationSettings(prompts=4), lambda _: None)
     assert any("was refused: guard second" in note for note in report.notes)
     assert any("use the naive prompts" in note for note in report.notes)
     assert not any(one.treatment.name.startswith("best") for one in report.compared)
@@ -223,7 +225,9 @@ def test_a_picture_is_held_against_prompts_of_other_subjects() -> None:
 
 
 async def test_until_significant_stops_early_on_a_clear_gain(project: Path) -> None:
-    report, _ = await judged(project, Settings(instructions=(ORNATE,), until_significant=True))
+    report, _ = await judged(
+        project, EvaluationSettings(instructions=(ORNATE,), until_significant=True)
+    )
     sequence = report.sequence
     assert sequence is not None and sequence.lo is not None
     assert "excludes 0" in sequence.stopped and 8 <= sequence.n < 20 and sequence.lo > 0
@@ -233,10 +237,10 @@ async def test_until_significant_stops_early_on_a_clear_gain(project: Path) -> N
 
 async def test_until_significant_stops_at_precision_or_when_all_are_used(project: Path) -> None:
     nothing = Instruction(text="Say nothing.")
-    wide = Settings(instructions=(nothing,), until_significant=True, precision=0.1)
+    wide = EvaluationSettings(instructions=(nothing,), until_significant=True, precision=0.1)
     report, _ = await judged(project, wide)
     assert report.sequence is not None and "half-width" in report.sequence.stopped
-    few = Settings(instructions=(nothing,), until_significant=True, prompts=6)
+    few = EvaluationSettings(instructions=(nothing,), until_significant=True, prompts=6)
     report, _ = await judged(project, few)
     assert report.sequence is not None and "all 6 prompts" in report.sequence.stopped
     assert report.sequence.lo is None
@@ -244,7 +248,7 @@ async def test_until_significant_stops_at_precision_or_when_all_are_used(project
 
 
 async def test_rows_and_report_are_stored_for_readers(project: Path) -> None:
-    report, _ = await judged(project, Settings(prompts=4))
+    report, _ = await judged(project, EvaluationSettings(prompts=4))
     guards = {"second": FakeScorer(BlobStore(Project(project).images))}
     async with open_fake_evaluated(project, guards=guards) as run:
         stored = await run.store.one("evaluation_report", run="main")
@@ -254,7 +258,7 @@ async def test_rows_and_report_are_stored_for_readers(project: Path) -> None:
 
 
 async def test_tables_show_names_as_they_are(project: Path) -> None:
-    report, _ = await judged(project, Settings(instructions=(ORNATE,), prompts=5))
+    report, _ = await judged(project, EvaluationSettings(instructions=(ORNATE,), prompts=5))
     console = Console(record=True, width=250)
     show(console, report, every_prompt=True)
     told = console.export_text()
@@ -276,4 +280,4 @@ async def test_a_run_without_results_says_so(tmp_path: Path) -> None:
     async with open_fake(tmp_path, GUARDED) as session:
         session.pause()
     with pytest.raises(ConfigError, match="has not begun"):
-        await judged(tmp_path, Settings())
+        await judged(tmp_path, EvaluationSettings())

@@ -17,11 +17,11 @@ from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.cli import cli
 from bigpe.runtime.evaluation.forecast import Calls, forecast
 from bigpe.runtime.evaluation.open_run import EvaluatedRun
-from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
 from bigpe.services.core.errors import ConfigError
 from bigpe.testing.runs import CONFIG, open_fake_evaluated, run_fake
 
-FEW = Settings(prompts=2, candidates=1)
+FEW = EvaluationSettings(prompts=2, candidates=1)
 ASKS = ("--prompts", "2", "--candidates", "3")
 """So few test prompts that the choice takes most of the calls."""
 
@@ -61,7 +61,7 @@ async def test_the_forecast_is_what_the_evaluation_asks_for(project: Path) -> No
 
 
 async def test_a_choice_among_several_counts(project: Path) -> None:
-    settings = Settings(prompts=2, candidates=3)
+    settings = EvaluationSettings(prompts=2, candidates=3)
     async with open_fake_evaluated(project) as run:
         expected = await forecast(run, settings)
         prompts = len(run.prompts("validation"))

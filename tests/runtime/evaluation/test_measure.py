@@ -13,7 +13,7 @@ from autogen_core.models import CreateResult
 from bigpe.runtime.evaluation.measure import (
     NAIVE,
     PLAIN,
-    Row,
+    EvaluationRow,
     Treatment,
     gains_by_prompt,
     image_seed,
@@ -145,7 +145,7 @@ async def test_a_lost_picture_is_missing_and_says_why(tmp_path: Path) -> None:
 async def test_a_busy_service_is_asked_again(tmp_path: Path) -> None:
     await run_fake(tmp_path, GUARDED)
     blobs = BlobStore(Project(tmp_path).images)
-    seen: list[Row] = []
+    seen: list[EvaluationRow] = []
     async with open_fake_evaluated(
         tmp_path, renderer=BusyRenderer(blobs), guards={"second": FakeScorer(blobs)}
     ) as run:
@@ -188,7 +188,7 @@ async def test_a_model_that_keeps_dying_ends_the_measurement(tmp_path: Path) -> 
 
     await run_fake(tmp_path, GUARDED)
     blobs = BlobStore(Project(tmp_path).images)
-    rows: list[Row] = []
+    rows: list[EvaluationRow] = []
     async with open_fake_evaluated(
         tmp_path, renderer=Dead(blobs), guards={"second": FakeScorer(blobs)}
     ) as run:

@@ -15,7 +15,7 @@ from scipy.stats import linregress, ttest_rel
 from support.builders import experiment_cell
 
 from bigpe.agents.statistics.significance import holm, student_p
-from bigpe.runtime.experiments.cells import Cell, append_cell
+from bigpe.runtime.experiments.cells import ExperimentCell, append_cell
 from bigpe.runtime.experiments.report.contrasts import contrasts, further_tables, trends
 from bigpe.runtime.experiments.report.page import report_html
 from bigpe.runtime.experiments.report.plots import curves_svg
@@ -33,7 +33,9 @@ GAINS = {
 ORDER = tuple(f"{policy}, batch {size}" for policy, size in GAINS)
 
 
-def cells(gains: dict[tuple[str, int], tuple[float, ...]] = GAINS, **rest: Any) -> list[Cell]:
+def cells(
+    gains: dict[tuple[str, int], tuple[float, ...]] = GAINS, **rest: Any
+) -> list[ExperimentCell]:
     return [
         experiment_cell(
             f"{policy}, batch {size}",
@@ -51,7 +53,7 @@ def cells(gains: dict[tuple[str, int], tuple[float, ...]] = GAINS, **rest: Any) 
     ]
 
 
-def tables(told: list[Cell], order: tuple[str, ...] = ()) -> list[list[list[str]]]:
+def tables(told: list[ExperimentCell], order: tuple[str, ...] = ()) -> list[list[list[str]]]:
     return further_tables(contrasts(told, order), trends(told, order))
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from bigpe.agents.messages.core import ArmPulled
-from bigpe.runtime.experiments.cells import POOL_DIVERSITY, Cell, read_cells
+from bigpe.runtime.experiments.cells import POOL_DIVERSITY, ExperimentCell, read_cells
 from bigpe.runtime.experiments.grids import EXPERIMENTS, GridArm, arm_config, chosen_arms
 from bigpe.runtime.experiments.measures import Judging, claims_of_runs
 from bigpe.runtime.experiments.report.tables import BEST
 from bigpe.runtime.experiments.runner import Grid, forecast, run_grid
-from bigpe.runtime.experiments.shared_models import Models, Stopwatches, lend
+from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, share_models
 from bigpe.runtime.project.config import BigpeConfig, check_config
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError
@@ -30,12 +30,14 @@ def watches(folder: Path) -> Stopwatches:
     return Stopwatches(folder / "experiments" / "seconds.json")
 
 
-def models(folder: Path, watch: Stopwatches) -> Models:
+def models(folder: Path, watch: Stopwatches) -> SharedModels:
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    fakes = Models(FakeRenderer(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)})
-    return lend(fakes, watch)
+    fakes = SharedModels(
+        FakeRenderer(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)}
+    )
+    return share_models(fakes, watch)
 
 
 def grid(folder: Path, name: str, *labels: str, seeds: int = 2, **rest: Any) -> Grid:
@@ -52,7 +54,7 @@ def grid(folder: Path, name: str, *labels: str, seeds: int = 2, **rest: Any) -> 
     )
 
 
-async def go(wanted: Grid, **kwargs: Any) -> list[Cell]:
+async def go(wanted: Grid, **kwargs: Any) -> list[ExperimentCell]:
     watch = watches(wanted.project.folder)
     return await run_grid(wanted, models(wanted.project.folder, watch), watch, **kwargs)
 
@@ -62,7 +64,7 @@ def calls(folder: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def same(cells: list[Cell]) -> list[dict[str, Any]]:
+def same(cells: list[ExperimentCell]) -> list[dict[str, Any]]:
     """What must be equal, however often and in whatever pieces a grid was run."""
     return [cell.model_dump(exclude={"finished", "seconds", "commit"}) for cell in cells]
 
@@ -119,8 +121,10 @@ async def test_stopped_in_the_middle_of_a_run_it_resumes_to_the_same_cells(tmp_p
     watch = watches(tmp_path / "b")
     blobs = BlobStore(Project(tmp_path / "b").images)
     log = tmp_path / "b" / "calls.jsonl"
-    stopping = Models(Stopping(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)})
-    lent = lend(stopping, watch)
+    stopping = SharedModels(
+        Stopping(blobs, log=log), FakeScorer(blobs), {"default": FakeLlm(log=log)}
+    )
+    lent = share_models(stopping, watch)
     ran = await run_grid(wanted, lent, watch, stop=stop)
     assert stop.is_set() and len(ran) < 2
     ran += await go(wanted)
@@ -165,7 +169,9 @@ async def test_gradients_are_held_against_known_effects(tmp_path: Path) -> None:
     claims = await claims_of_runs(Project(tmp_path), [cell.run])
     pulls = messages_of(tmp_path, ArmPulled)
     assert len(pulls) == cell.rounds and any(claim.rows for claim in claims)
-    assert [claim.round for claim in claims] == [pull.round for pull in pulls if pull.teaches]
+    assert [claim.round for claim in claims] == [
+        pull.round for pull in pulls if pull.wants_gradient
+    ]
     [plain] = await go(grid(tmp_path, "gradient-validity", seeds=1, renders=60))
     assert plain.figures == {} and plain.run == cell.run
 

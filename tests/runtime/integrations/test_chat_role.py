@@ -12,7 +12,7 @@ from autogen_agentchat.messages import TextMessage
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core import CancellationToken
 
-from bigpe.agents.evidence.mixed_model import Pair
+from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.integrations.agentchat import ChatRole, as_chat_agent
 from bigpe.runtime.transcript.llm_calls import replay
@@ -28,7 +28,9 @@ INSTRUCTION = Instruction(
     exemplars=(Exemplar(naive="a lamp", rewrite="a lamp, golden"),),
 )
 PAIRS = [
-    Pair(naive=f"a cat {i % 3}", rewrite=f"a cat {i % 3}, {word}", seed=i, gain=gain, arm="a")
+    PairedComparison(
+        naive=f"a cat {i % 3}", rewrite=f"a cat {i % 3}, {word}", seed=i, gain=gain, arm="a"
+    )
     for i in range(12)
     for word, gain in [("golden haze", 0.02) if i % 2 else ("murky water", -0.02)]
 ]

@@ -38,12 +38,16 @@ class Renderer(FakeRenderer):
     def __init__(self, folder: Path, release: str, *, tells: bool = True) -> None:
         super().__init__(BlobStore(Project(folder).images))
         self._release = release
-        self.made_of: dict[str, Any] = {}
+        self.fingerprint_inputs: dict[str, Any] = {}
         self._tells = tells
 
     async def open(self) -> str:
         if self._tells:
-            self.made_of = {"weights": "a" * 64, "torch": self._release, "settings": {"steps": 4}}
+            self.fingerprint_inputs = {
+                "weights": "a" * 64,
+                "torch": self._release,
+                "settings": {"steps": 4},
+            }
         return f"{self._release}-renderer"
 
 

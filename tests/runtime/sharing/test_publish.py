@@ -20,7 +20,7 @@ from support.fake_hub import TOKEN, FakeHub
 import bigpe
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.runtime.cli import cli
-from bigpe.runtime.evaluation.pipeline import Settings, evaluate
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.sharing.hub import load_instruction
 from bigpe.runtime.sharing.published_instruction import LARGEST, read_published
@@ -39,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def make() -> None:
         await run_fake(folder, CONFIG | RULES)
         async with open_fake_evaluated(folder) as judged:
-            await evaluate(judged, Settings(prompts=6), lambda progress: None)
+            await evaluate(judged, EvaluationSettings(prompts=6), lambda progress: None)
 
     asyncio.run(make())
     return folder

@@ -9,7 +9,7 @@ import pytest
 from bigpe.agents.messages.core import AnyMessage, Message, PlanChanged, RunStopped, StepFailed
 from bigpe.runtime.transcript.describe import describe, describe_row
 from bigpe.runtime.transcript.message_parts import Preformatted, summary, terminal_lines
-from bigpe.runtime.transcript.search import Row
+from bigpe.runtime.transcript.search import TranscriptRow
 
 KINDS: tuple[type[Message], ...] = get_args(get_args(AnyMessage)[0])
 HEAD = {"mid": "0" * 32, "run": "main", "parent": "", "round": 1}
@@ -51,7 +51,7 @@ def test_no_control_character_reaches_a_terminal() -> None:
 
 @pytest.mark.parametrize("body", ['{"kind": "Odd"}', '{"kind": "PlanChanged", "rounds": 0}'])
 def test_an_unreadable_message_is_shown_as_its_json(body: str) -> None:
-    row = Row(1, "0" * 32, "Odd", "someone", "", 0, body, 0.0, 0, 0.0)
+    row = TranscriptRow(1, "0" * 32, "Odd", "someone", "", 0, body, 0.0, 0, 0.0)
     description = describe_row(row)
     assert "Odd" in summary(description)
     assert [part.text for part in description.details if isinstance(part, Preformatted)]

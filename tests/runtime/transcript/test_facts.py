@@ -120,7 +120,7 @@ async def test_what_people_changed_of_the_plan_is_known(project: Path) -> None:
     changed = PlanChanged.make(
         start, rounds=99, concurrency=1, patience=4, limits=limits, prices=prices
     )
-    found = facts.RunFacts()
+    found = facts.RunSummary()
     found.apply(1, 0.0, start)
     found.apply(2, 0.0, changed)
     update = {"rounds": 99, "concurrency": 1, "patience": 4, "limits": limits, "prices": prices}

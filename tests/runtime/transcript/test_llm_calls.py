@@ -11,7 +11,7 @@ from bigpe.agents.reasoning.rewriting import ATTEMPTS, Rewrite, rewrite
 from bigpe.runtime.transcript.llm_calls import paid_calls
 from bigpe.services.core.values import Exemplar, Instruction
 from bigpe.services.llm.service import LlmService
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from bigpe.testing.fakes import FakeLlm
 from bigpe.testing.runs import CONFIG, messages_of, run_fake
@@ -45,7 +45,7 @@ async def seeds_of(store: Store, rewritten: Rewrite, round: int) -> list[int]:
 
 async def test_rounds_with_equal_words_have_their_own_calls(tmp_path: Path) -> None:
     async with Store(tmp_path / "bigpe.db") as store:
-        memo = Effects(store)
+        memo = CallCache(store)
         llm = LlmService(FakeLlm(), memo)
         rounds = [await rewrite(llm, ORNATE, "a red fox", seed) for seed in (7, 8, 7)]
         await memo.close()
@@ -56,7 +56,7 @@ async def test_rounds_with_equal_words_have_their_own_calls(tmp_path: Path) -> N
 
 async def test_an_exchange_has_the_calls_of_all_attempts(tmp_path: Path) -> None:
     async with Store(tmp_path / "bigpe.db") as store:
-        memo = Effects(store)
+        memo = CallCache(store)
         done = await rewrite(LlmService(Mute(), memo), ORNATE, "a red fox", 7)
         await memo.close()
         found = await seeds_of(store, done, 1)

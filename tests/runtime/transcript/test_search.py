@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bigpe.runtime.transcript import search
 from bigpe.runtime.transcript.search import (
     Cursor,
-    Row,
+    TranscriptRow,
     Wanted,
     causes,
     consequences,
@@ -46,11 +46,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def all_rows(store: Store) -> list[Row]:
+async def all_rows(store: Store) -> list[TranscriptRow]:
     return (await find(store, "main", Wanted(), limit=10**6, seconds=None)).rows
 
 
-def fits(row: Row, wanted: Wanted) -> bool:
+def fits(row: TranscriptRow, wanted: Wanted) -> bool:
     return (
         (wanted.kind is None or row.kind == wanted.kind)
         and (wanted.round is None or row.round == wanted.round)
@@ -60,7 +60,7 @@ def fits(row: Row, wanted: Wanted) -> bool:
     )
 
 
-def is_quiet(row: Row) -> bool:
+def is_quiet(row: TranscriptRow) -> bool:
     return row.kind in search.QUIET_KINDS
 
 
@@ -74,13 +74,13 @@ async def test_pages_hold_every_wanted_message_once_both_ways(
     monkeypatch.setattr(search, "CANDIDATES", 5)
     async with Store(project / "bigpe.db", read_only=True) as store:
         everything = await all_rows(store)
-        down: list[Row] = []
+        down: list[TranscriptRow] = []
         page = await find(store, "main", wanted, limit=7, seconds=seconds)
         down += page.rows
         while page.more:
             page = await find(store, "main", wanted, page.newer, limit=7, seconds=seconds)
             down += page.rows
-        up: list[Row] = []
+        up: list[TranscriptRow] = []
         page = await find(store, "main", wanted, Cursor.before(NEWEST), limit=7, seconds=seconds)
         up = page.rows + up
         while page.more:

@@ -21,7 +21,7 @@ from bigpe.runtime.run.services import open_services
 from bigpe.services.core import plugins
 from bigpe.services.core.errors import ConfigError, PluginError
 from bigpe.services.core.values import RenderRequest, ScoreRequest
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from bigpe.testing.runs import CONFIG, open_fake, run_fake, transcript
 
@@ -144,7 +144,7 @@ async def test_renderer_and_scorer_of_another_package_serve_a_run(
     project = Project(tmp_path)
     async with (
         Store(project.database) as store,
-        open_services(config, project, Effects(store), Effects(store), run="r") as services,
+        open_services(config, project, CallCache(store), CallCache(store), run="r") as services,
     ):
         image = await services.render.render(RenderRequest(prompt="x", seed=1))
         score = await services.score.score(ScoreRequest(image=image.digest, prompt="x"))
@@ -167,7 +167,7 @@ async def test_a_plugin_that_refuses_its_settings_is_told_as_a_mistake(
     project = Project(tmp_path)
     async with Store(project.database) as store:
         with pytest.raises(ConfigError, match="'grey' of bigpe.renderers cannot be made"):
-            async with open_services(config, project, Effects(store), Effects(store), run="r"):
+            async with open_services(config, project, CallCache(store), CallCache(store), run="r"):
                 pass
 
 

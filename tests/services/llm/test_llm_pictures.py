@@ -14,7 +14,7 @@ from bigpe.services.core.errors import LlmError
 from bigpe.services.core.values import digest
 from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 
 
@@ -47,7 +47,7 @@ async def test_equal_pictures_are_paid_once_and_others_are_another_request(
     red, dark = painted(blobs, 200), painted(blobs, 20)
     config = config_for(server.url, vision=True)
     async with Store(tmp_path / "p.db") as store:
-        effects = Effects(store)
+        effects = CallCache(store)
         llm = LlmService(load_client(config), effects, config=config, picture=blobs.read)
         assert llm.sees
         for images in ((red, dark), (red, dark), (dark, red), ()):
@@ -65,7 +65,7 @@ async def test_equal_pictures_are_paid_once_and_others_are_another_request(
 async def test_a_model_that_sees_nothing_is_said_to(server: FakeServer, tmp_path: Path) -> None:
     config = config_for(server.url, vision=False)
     async with Store(tmp_path / "p.db") as store:
-        llm = LlmService(load_client(config), Effects(store), config=config)
+        llm = LlmService(load_client(config), CallCache(store), config=config)
         assert not llm.sees
         with pytest.raises(LlmError, match="given no pictures"):
             await llm.ask(request("0" * 64))

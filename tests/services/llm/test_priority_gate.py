@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.services.llm.priority_semaphore import PriorityGate
+from bigpe.services.llm.priority_semaphore import PrioritySemaphore
 
 
 @settings(max_examples=60, deadline=None)
@@ -23,7 +23,7 @@ def test_who_waits_goes_by_priority_and_nobody_is_forgotten(
 
 
 async def check(places: int, priorities: list[int], give_up: set[int]) -> None:
-    gate, opened = PriorityGate(places), asyncio.Event()
+    gate, opened = PrioritySemaphore(places), asyncio.Event()
     passed: list[int] = []
     inside = most = 0
 

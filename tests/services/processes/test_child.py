@@ -26,13 +26,15 @@ from bigpe.services.core.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.supervised_process import SupervisedProcess
 
 
 @asynccontextmanager
-async def scripted(config: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Child]:
+async def scripted(
+    config: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[SupervisedProcess]:
     factory = settings.pop("factory", "support.tiny_models:scripted")
-    child = Child(factory, {"env": TEST_ENV, **(config or {})}, name="test", **settings)
+    child = SupervisedProcess(factory, {"env": TEST_ENV, **(config or {})}, name="test", **settings)
     try:
         yield child
     finally:

@@ -12,19 +12,21 @@ from support.tiny_models import TEST_ENV
 
 from bigpe.services.core.errors import ConfigError, ServiceError
 from bigpe.services.processes.cpu import MOST_PROCESSES, process_cores, processes_for
-from bigpe.services.processes.process_pool import Children
-from bigpe.services.processes.supervised_process import Child
+from bigpe.services.processes.process_pool import ProcessPool
+from bigpe.services.processes.supervised_process import SupervisedProcess
 
 
-def scripted(**config: str) -> Child:
-    return Child("support.tiny_models:scripted", {"env": TEST_ENV, **config}, name="test")
+def scripted(**config: str) -> SupervisedProcess:
+    return SupervisedProcess(
+        "support.tiny_models:scripted", {"env": TEST_ENV, **config}, name="test"
+    )
 
 
-async def pid(children: Children) -> int:
+async def pid(children: ProcessPool) -> int:
     return int((await children.call("pid", {}))["pid"])
 
 
-async def used(children: Children, calls: int) -> set[int]:
+async def used(children: ProcessPool, calls: int) -> set[int]:
     """The processes that so many calls at a time were answered by."""
 
     async def one() -> int:
@@ -34,7 +36,7 @@ async def used(children: Children, calls: int) -> set[int]:
     return set(await asyncio.gather(*(one() for _ in range(calls))))
 
 
-async def used_until(children: Children, enough: Callable[[set[int]], bool]) -> set[int]:
+async def used_until(children: ProcessPool, enough: Callable[[set[int]], bool]) -> set[int]:
     found = set[int]()
     async with asyncio.timeout(60):
         while not enough(found):
@@ -43,7 +45,7 @@ async def used_until(children: Children, enough: Callable[[set[int]], bool]) -> 
 
 
 async def test_calls_one_after_another_stay_in_one_process() -> None:
-    children = Children(scripted, 3)
+    children = ProcessPool(scripted, 3)
     try:
         assert len({await pid(children) for _ in range(20)}) == 1
     finally:
@@ -51,7 +53,7 @@ async def test_calls_one_after_another_stay_in_one_process() -> None:
 
 
 async def test_calls_that_wait_start_others_up_to_the_most() -> None:
-    children = Children(scripted, 3)
+    children = ProcessPool(scripted, 3)
     try:
         first = await pid(children)
         found = await used_until(children, lambda found: len(found) == 3)
@@ -66,13 +68,13 @@ async def test_where_no_other_can_start_the_first_does_the_work() -> None:
     made = itertools.count()
     refused = asyncio.Event()
 
-    def make() -> Child:
+    def make() -> SupervisedProcess:
         if next(made) == 0:
             return scripted()
         refused.set()
         return scripted(refuse="ConfigError")
 
-    children = Children(make, 3)
+    children = ProcessPool(make, 3)
     try:
         found = await used_until(children, lambda _: refused.is_set())
         found |= await used(children, 30)
@@ -83,7 +85,7 @@ async def test_where_no_other_can_start_the_first_does_the_work() -> None:
 
 
 async def test_a_first_process_that_cannot_start_is_told() -> None:
-    children = Children(lambda: scripted(refuse="ConfigError"), 2)
+    children = ProcessPool(lambda: scripted(refuse="ConfigError"), 2)
     with pytest.raises(ConfigError):
         await pid(children)
     await children.close()

@@ -314,8 +314,8 @@ async def test_the_child_paints(
     try:
         fingerprint = await renderer.open()
         backend = DiffusersBackend(config_of(pipeline), tmp_path / "here")
-        assert fingerprint == backend.fingerprint() == digest(renderer.made_of)
-        assert renderer.made_of["torch"] == torch.__version__
+        assert fingerprint == backend.fingerprint() == digest(renderer.fingerprint_inputs)
+        assert renderer.fingerprint_inputs["torch"] == torch.__version__
         requests = [RenderRequest(prompt="a red fox", seed=seed) for seed in (1, 2)]
         [image, _] = await renderer.render(requests)
         assert isinstance(image, Image)

@@ -23,7 +23,7 @@ from bigpe.services.models.downloads import file_sha256
 from bigpe.services.score.hpsv2 import environment as hpsv2_environment
 from bigpe.services.score.hpsv2.environment import environment_folder, find_python
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
-from bigpe.services.score.published_scorers import OFFICIAL
+from bigpe.services.score.published_scorers import PUBLISHED_SCORERS
 from bigpe.services.score.service import ScoreConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -165,8 +165,8 @@ def test_what_is_missing_is_told(
     place.write_bytes(b"another file")
     with pytest.raises(ConfigError, match="its sha256 differs"):
         Hpsv2PackageScorer(config, blobs)
-    row = OFFICIAL["hpsv2.1"]._replace(sha256=file_sha256(place))
-    monkeypatch.setitem(OFFICIAL, "hpsv2.1", row)
+    row = PUBLISHED_SCORERS["hpsv2.1"]._replace(sha256=file_sha256(place))
+    monkeypatch.setitem(PUBLISHED_SCORERS, "hpsv2.1", row)
     Hpsv2PackageScorer(config, blobs)
     with pytest.raises(ConfigError, match='needs model = "hpsv2" or "hpsv2.1", not \'clipscore\''):
         Hpsv2PackageScorer(config.model_copy(update={"model": "clipscore"}), blobs)

@@ -26,8 +26,8 @@ from bigpe.services.score.clip.checkpoints import pull_official
 from bigpe.services.score.clip.open_clip import tokenizer
 from bigpe.services.score.clip.process import ClipBackend
 from bigpe.services.score.published_scorers import (
-    OFFICIAL,
-    Official,
+    PUBLISHED_SCORERS,
+    PublishedScorer,
     find_checkpoint,
     find_official,
 )
@@ -73,11 +73,11 @@ def tiny(activation: str, vision_head: int) -> Any:
     return model.eval()
 
 
-def publish(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
+def publish(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedScorer:
     """Let the registry expect this file."""
-    row = OFFICIAL[name]
+    row = PUBLISHED_SCORERS[name]
     row = row._replace(sha256=row.sha256 and file_sha256(file), size=file.stat().st_size)
-    monkeypatch.setitem(OFFICIAL, name, row)
+    monkeypatch.setitem(PUBLISHED_SCORERS, name, row)
     return row
 
 

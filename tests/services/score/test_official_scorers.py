@@ -17,13 +17,13 @@ from bigpe.services.core.errors import ConfigError, ServiceError
 from bigpe.services.score.clip.checkpoints import convert_checkpoint, pull_official
 from bigpe.services.score.clip.open_clip.tokenizer import encode
 from bigpe.services.score.clip.process import ClipBackend
-from bigpe.services.score.published_scorers import OFFICIAL, find_official
+from bigpe.services.score.published_scorers import PUBLISHED_SCORERS, find_official
 from bigpe.services.score.service import ScoreConfig
 from bigpe.services.store.blobs import BlobStore
 
 HPSV2 = json.loads((GOLDEN / "hpsv2_scores.json").read_text("utf-8"))
 """Made by scripts/parity/scorer_parity.py with the code of the hpsv2 wheel."""
-HPS = OFFICIAL["hpsv2.1"]
+HPS = PUBLISHED_SCORERS["hpsv2.1"]
 
 
 def save(folder: Path, **changes: Any) -> Path:
@@ -177,8 +177,8 @@ def test_the_right_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setenv("BIGPE_CACHE", str(tmp_path / "cache"))
     file = save(tmp_path)
-    row = OFFICIAL["hpsv2"]._replace(sha256=file_sha256(file))
-    monkeypatch.setitem(OFFICIAL, "hpsv2", row)
+    row = PUBLISHED_SCORERS["hpsv2"]._replace(sha256=file_sha256(file))
+    monkeypatch.setitem(PUBLISHED_SCORERS, "hpsv2", row)
     folder = pull_official("hpsv2", lambda _: None, file=file)
     file.unlink()
     assert pull_official("hpsv2", lambda _: None, file=file) == folder == find_official("hpsv2")

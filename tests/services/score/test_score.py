@@ -211,7 +211,7 @@ async def test_the_child_scores(model: Path, tmp_path: Path) -> None:
     scorer = ClipScorer(config_of(model), BlobStore(tmp_path))
     try:
         fingerprint = await scorer.open()
-        assert fingerprint == digest(scorer.made_of)
+        assert fingerprint == digest(scorer.fingerprint_inputs)
         requests = [ScoreRequest(image=i, prompt="a fox") for i in (image, "0" * 64)]
         [score, failure] = await scorer.score(requests)
     finally:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigpe.agents.statistics.intervals import Interval
-from bigpe.runtime.transcript.summary import CurvePoint, RoundFacts
+from bigpe.runtime.transcript.summary import CurvePoint, RoundSummary
 from bigpe.runtime.viewer.filters import duration, marked, points
 from bigpe.runtime.viewer.pages.charts import gain_chart, whiskers
 from bigpe.runtime.viewer.pages.text_diff import LONGEST, word_difference
@@ -69,7 +69,7 @@ def test_a_chart_stays_in_its_frame(means: list[tuple[float, float, bool]], plan
         for i, (m, w, known) in enumerate(means, start=1)
     ]
     rounds = [
-        RoundFacts(i, "a", m if known else None, 3, 0, 0, (), (), 0, "a")
+        RoundSummary(i, "a", m if known else None, 3, 0, 0, (), (), 0, "a")
         for i, (_, m, known) in enumerate(means, start=1)
     ]
     chart = gain_chart(curve, rounds, planned, "a")

@@ -13,7 +13,7 @@ import pytest
 
 from bigpe.services.core.errors import StoreError
 from bigpe.services.store import migrations
-from bigpe.services.store.call_cache import Effects
+from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import QUERIES, Statement, Store, load_queries, many
 from bigpe.services.store.paging import page
 
@@ -191,13 +191,13 @@ async def test_an_effect_is_paid_once_even_by_concurrent_callers(tmp_path: Path)
         return {"value": 7}
 
     async with Store(tmp_path / "p.db") as store:
-        effects = Effects(store)
+        effects = CallCache(store)
         results = await asyncio.gather(*(effects.run("k", "llm", {}, call) for _ in range(9)))
         assert results == [{"value": 7}] * 9 and calls == 1
     async with Store(tmp_path / "p.db") as store:
-        assert await Effects(store).run("k", "llm", {}, call) == {"value": 7}
+        assert await CallCache(store).run("k", "llm", {}, call) == {"value": 7}
         assert calls == 1
-        again = await Effects(store).run("k", "llm", {}, call, valid=lambda r: r["value"] == 8)
+        again = await CallCache(store).run("k", "llm", {}, call, valid=lambda r: r["value"] == 8)
         assert again == {"value": 7} and calls == 2
 
 
@@ -216,7 +216,7 @@ async def test_a_call_that_nobody_waits_for_any_more_ends_before_its_store(
         raise RuntimeError("the queue is closed")
 
     async with Store(tmp_path / "p.db") as store:
-        effects, before = Effects(store), asyncio.all_tasks()
+        effects, before = CallCache(store), asyncio.all_tasks()
         waiting = asyncio.create_task(effects.run("k", "llm", {}, call))
         await begun.wait()
         waiting.cancel()
@@ -243,7 +243,7 @@ async def test_a_failed_effect_is_not_remembered(tmp_path: Path) -> None:
         return outcome
 
     async with Store(tmp_path / "p.db") as store:
-        effects = Effects(store)
+        effects = CallCache(store)
         with pytest.raises(RuntimeError):
             await effects.run("k", "llm", {}, call)
         assert await effects.run("k", "llm", {}, call) == {"ok": True}

@@ -22,7 +22,7 @@ from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
 from bigpe.services.render.service import RenderConfig, Renderer
 from bigpe.services.score.service import ScoreConfig, Scorer
 from bigpe.services.store.blobs import BlobStore
-from bigpe.services.store.call_cache import RecentMemo
+from bigpe.services.store.call_cache import InMemoryCallCache
 from bigpe.services.workers import http_app as serve
 from bigpe.services.workers import http_pool
 from bigpe.services.workers.endpoint import RecentBlobs, render_endpoint
@@ -267,7 +267,7 @@ async def test_a_worker_keeps_only_what_is_recent(tmp_path: Path) -> None:
     blobs.touch(names[0])
     names.append(blobs.put(b"x"))
     assert set(blobs.store.digests()) == {names[0], names[2]}
-    memo, calls = RecentMemo(limit=2), list[str]()
+    memo, calls = InMemoryCallCache(limit=2), list[str]()
 
     async def pay(key: str) -> dict[str, Any]:
         calls.append(key)
