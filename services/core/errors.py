@@ -75,7 +75,7 @@ class LlmError(ServiceError):
     """A language model call failed."""
 
     usage: LlmUsage = ONE_CALL
-    """What the call used all the same."""
+    """Usage of the failed call."""
 
 
 class TransientLlmError(LlmError):

@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """The thread is a daemon: an interpreter that forgets to close it ends all the same.
+    """A daemon thread with an event loop. The interpreter also ends if it is not closed.
 
-    (anyio's portal would wait for its thread then, and for ever.)
+    anyio's portal would wait for its thread forever in that case.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,7 +39,7 @@ class LoopThread:
     def close(self) -> None:
         """Close what was entered, and end the thread."""
         if threading.current_thread() is self._thread:
-            # The garbage collector may call from anywhere; nobody may wait for himself.
+            # The garbage collector may call this in the loop thread, where `join()` would deadlock.
             self._loop.create_task(self._end())
             return
         self.run(self._stack.aclose())
