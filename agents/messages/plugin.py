@@ -24,14 +24,15 @@ class GateRule(Value):
 
 
 class Judgement(Value):
-    """What a gate says about one item; items that it does not name are kept."""
+    """The verdict of a gate on one item."""
 
     item: int
-    """Index among the items of what is reviewed."""
+    """Index of the item, from 0."""
     verdict: Verdict
     text: str = ""
-    """Of an amendment: the new text."""
+    """The new text, if the verdict is "amend"."""
     reason: str = ""
+    """The reason, for people; it is stored in the transcript."""
 
 
 class RolesChanged(Message):
