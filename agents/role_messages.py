@@ -1,5 +1,4 @@
-"""What roles of other packages say, and what is asked of them. One form for all of them, so that a
-plugin adds no kind of message."""
+"""The messages of plugin actors. All plugins share them, so a plugin adds no kind of message."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from bigpe.agents.message_base import COORDINATOR, Message
 from bigpe.services.values import Json, LlmUsage, Value
 
 Gateable = Literal["PromptsRewritten", "GradientsComputed", "InstructionsProposed"]
-"""The answers that a gate may judge before the coordinator takes them."""
+"""The answers that a gate may judge before they reach the decisions of the coordinator."""
 Verdict = Literal["keep", "veto", "amend"]
 
 
@@ -20,42 +19,42 @@ class GateRule(Value):
     name: str
     before: Gateable
     required: bool = False
-    """Whether the run stops when the gate fails; else what it guards passes unjudged."""
+    """Whether a failure of the gate stops the run. Otherwise the answer passes unjudged."""
 
 
 class Judgement(Value):
-    """What a gate says about one item; items that it does not name are kept."""
+    """The verdict of a gate on an item. Items without a verdict are kept."""
 
     item: int
-    """Index among the items of what is reviewed."""
+    """Index of the item in the reviewed answer."""
     verdict: Verdict
     text: str = ""
-    """Of an amendment: the new text."""
+    """The new text of an amended item."""
     reason: str = ""
 
 
 class RolesChanged(Message):
-    """Observers joined or left; to the coordinator, which counts what they use."""
+    """Observers joined or left. The coordinator counts their usage."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RolesChanged"] = "RolesChanged"
     observers: tuple[str, ...]
-    """All that are there from now on."""
+    """All observers from now on."""
 
 
 class RoleSaid(Message):
-    """What a role had to say about a message, and what its language model used for it."""
+    """The texts of a plugin about a message, and the language model usage for them."""
 
     kind: Literal["RoleSaid"] = "RoleSaid"
     role: str
     about: str
-    """The kind of the message; its id is the parent."""
+    """The kind of the message. Its id is the parent."""
     texts: tuple[str, ...] = ()
     usage: LlmUsage = LlmUsage()
 
 
 class RoleReported(Message):
-    """All that an observer used for a round; to the coordinator, which counts it."""
+    """The usage of an observer for a round."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RoleReported"] = "RoleReported"
@@ -64,12 +63,12 @@ class RoleReported(Message):
 
 
 class ReviewRequested(Message):
-    """May this proceed? To the gate `role`; its answer is waited for."""
+    """Request to the gate `role` to judge an answer, which waits for the decision."""
 
     kind: Literal["ReviewRequested"] = "ReviewRequested"
     role: str
     subject: Json
-    """The message in question, as earlier gates left it."""
+    """The judged answer, as earlier gates left it."""
 
     def failure_scope(self) -> FailureScope:
         """The decision of the gate."""
@@ -77,7 +76,7 @@ class ReviewRequested(Message):
 
 
 class GateDecided(Message):
-    """A gate's answer to a ReviewRequested, its parent."""
+    """The decision of a gate on a ReviewRequested, its parent."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["GateDecided"] = "GateDecided"
