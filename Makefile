@@ -59,6 +59,7 @@ lint: setup
 
 types: setup
 	.venv/bin/pyright --pythonpath $(PY)
+	.venv/bin/pyright --project tests/pyrightconfig.json --pythonpath $(PY)
 
 imports: setup
 	PYTHONPATH=build/tree .venv/bin/lint-imports

@@ -178,7 +178,7 @@ def _values(schema: Mapping[str, Any]) -> str:
         )
         if word in schema
     ]  # fmt: skip
-    return " ".join((kind, " and ".join(bounds))).strip()
+    return " ".join((kind, " and ".join(bounds))).strip()  # pyright: ignore[reportCallIssue]
 
 
 # Messages

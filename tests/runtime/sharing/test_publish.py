@@ -87,8 +87,8 @@ def test_a_folder_holds_the_chosen_instruction_and_its_evidence(
     assert found.constraints == Constraints(banned=("murky",))
     assert found.training.pulls > 0 and found.models.scorer_fingerprint
     card = ModelCard.load(tmp_path / "README.md")
-    assert card.data.license == "cc0-1.0"
-    (result, *_) = card.data.eval_results or []
+    assert card.data.license == "cc0-1.0"  # pyright: ignore[reportAttributeAccessIssue]
+    (result, *_) = card.data.eval_results or []  # pyright: ignore[reportAttributeAccessIssue]
     assert result.metric_value == pytest.approx(100 * found.evaluation.gain.mean, abs=1e-3)
     assert "which no pull and no choice has seen" in card.text
     again = (tmp_path / "README.md").read_bytes()
@@ -102,7 +102,7 @@ def test_a_run_that_was_not_evaluated_says_so(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "not evaluated" in done.stderr
     assert read_published(tmp_path / "out").evaluation is None
     card = ModelCard.load(tmp_path / "out/README.md")
-    assert "was not evaluated on held-out prompts" in card.text and not card.data.eval_results
+    assert "was not evaluated on held-out prompts" in card.text and not card.data.eval_results  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_no_readme_of_something_else_is_overwritten(project: Path, tmp_path: Path) -> None:
