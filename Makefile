@@ -4,11 +4,12 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test check lint types imports bench parity peers chaos docs dist smoke clean
+.PHONY: help setup browser models demo test figures-check check lint types imports bench parity peers chaos docs dist smoke clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
-	@echo "make test   set up, then run all checks and tests (what CI runs)"
+	@echo "make test   set up, then run all checks and tests"
+	@echo "make figures-check  check the committed figures (CI runs it after make test)"
 	@echo "make bench  run every bench_*.py in its quick form: figures as JSON lines (QUICK= for the full ones)"
 	@echo "make parity compare scores with the official hpsv2 package (makes its environment, 1.5 GB)"
 	@echo "make peers  race bigpe against GEPA, OPRO, EvoPrompt and CAPO (makes their environment; resumes)"
@@ -44,7 +45,11 @@ demo: models
 	$(PY) -m bigpe demo demo
 
 test: models browser check
-	$(PY) -m pytest -q -n 2 --dist worksteal
+	$(PY) -m pytest -q -n 2 --dist worksteal --ignore tests/figures
+
+# Committed figures and tables against their scripts and their bars.
+figures-check: setup
+	$(PY) -m pytest -q -n 2 --dist worksteal tests/figures
 
 check: lint types imports
 
@@ -54,6 +59,7 @@ lint: setup
 
 types: setup
 	.venv/bin/pyright --pythonpath $(PY)
+	.venv/bin/pyright --project tests/pyrightconfig.json --pythonpath $(PY)
 
 imports: setup
 	PYTHONPATH=build/tree .venv/bin/lint-imports
@@ -68,19 +74,19 @@ bench:
 	@test -f $(EMOJI) || apt-get install -qq -y --no-install-recommends fonts-noto-color-emoji >&2 \
 	|| { echo "bench_embedded paints with fonts-noto-color-emoji" >&2; exit 1; }
 	@for name in $(BENCHES); do \
-		echo "bench_$$name ..." >&2; $(PY) -P scripts/bench_$$name.py $(QUICK) || exit 1; \
+		echo "bench_$$name ..." >&2; $(PY) scripts benchmarks.bench_$$name $(QUICK) || exit 1; \
 	done
-	@$(PY) -P scripts/bench_peers.py --figures
+	@$(PY) scripts peers.bench_peers --figures
 
 parity: setup
-	$(PY) scripts/scorer_parity.py
+	$(PY) scripts parity.scorer_parity
 
-# What is missing of bench-dev; `scripts/bench_peers.py --bench final` is the published figure.
+# What is missing of bench-dev; `python scripts peers.bench_peers --bench final` is the published figure.
 peers: models
-	$(PY) scripts/bench_peers.py
+	$(PY) scripts peers.bench_peers
 
 chaos: models
-	$(PY) scripts/chaos.py --kills 200 --embedded 24
+	$(PY) scripts chaos --kills 200 --embedded 24
 
 # Broken links and pages that the navigation lacks are errors.
 docs: setup
@@ -93,7 +99,7 @@ dist: setup
 
 # Not part of `make test`: it downloads all packages into a fresh environment.
 smoke: dist
-	scripts/smoke.sh
+	.ci/smoke.sh
 
 clean:
 	rm -rf .venv build/tree build/lib build/bdist* dist *.egg-info

@@ -1,4 +1,4 @@
-"""The packaged prompt sets, written for bigpe, CC0-1.0 (DATA.md says how)."""
+"""The packaged prompt sets, written for bigpe, CC0-1.0 (data/DATA.md says how)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ProfessionalPrompt(NamedTuple):
 @cache
 def naive_prompts(name: Literal["world", "general"]) -> tuple[str, ...]:
     """Naive prompts in the embedded world's vocabulary, or about anything; no two are equal."""
-    text = (files("bigpe.prompts") / f"naive_{name}.txt").read_text("utf-8")
+    text = (files("bigpe.prompts") / "data" / f"naive_{name}.txt").read_text("utf-8")
     return tuple(line for line in text.splitlines() if line)
 
 
 @cache
 def professional_prompts() -> tuple[ProfessionalPrompt, ...]:
     """The packaged professional prompts; no two are equal."""
-    text = (files("bigpe.prompts") / "professional.jsonl").read_text("utf-8")
+    text = (files("bigpe.prompts") / "data" / "professional.jsonl").read_text("utf-8")
     return tuple(ProfessionalPrompt(**json.loads(line)) for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""Role templates and seed instructions, read from the TOML files beside this module.
+"""Role templates and seed instructions, read from the TOML files of this package.
 
 Untrusted text never meets a format string: a slot is replaced as a whole, once.
 """
@@ -46,7 +46,7 @@ def _read(name: str) -> dict[str, Any]:
 @cache
 def template(role: str) -> Template:
     """The template of "generator", "gradient" or "modifier"."""
-    raw = _read(f"{role}.toml")
+    raw = _read(f"evidence_worded/{role}.toml")
     examples = tuple(Example(e["user"], e["assistant"]) for e in raw.get("example", []))
     return Template(raw["system"], examples)
 
@@ -54,7 +54,7 @@ def template(role: str) -> Template:
 @cache
 def seed_texts() -> tuple[SeedText, ...]:
     """The packaged seed instructions."""
-    return seeds_of(_read("seeds.toml"))
+    return seeds_of(_read("data/seeds.toml"))
 
 
 def seeds_of(raw: dict[str, Any]) -> tuple[SeedText, ...]:

@@ -4,15 +4,14 @@ import shutil
 import tomllib
 from pathlib import Path
 
-base = Path(__file__).resolve().parent.parent
+base = Path(__file__).resolve().parents[1]
 table = tomllib.loads((base / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+mapped = {base / folder for folder in table.values()}
 shutil.rmtree(base / "build/tree", ignore_errors=True)
-(base / "build/tree/bigpe").mkdir(parents=True)
 for name, folder in table.items():
-    if "." in name:
-        links = [(base / "build/tree" / name.replace(".", "/"), base / folder)]
-    else:
-        files = [f for f in (base / folder).iterdir() if f.is_file()]
-        links = [(base / "build/tree" / name / f.name, f) for f in files]
-    for link, target in links:
-        link.symlink_to(target)
+    package = base / "build/tree" / name.replace(".", "/")
+    package.mkdir(parents=True, exist_ok=True)
+    for entry in (base / folder).iterdir():
+        # A folder that is mapped itself has one name only.
+        if entry not in mapped and entry.name != "__pycache__":
+            (package / entry.name).symlink_to(entry)

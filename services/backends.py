@@ -1,111 +1,168 @@
-"""The built-in renderers and scorers by name; what is not here, an installed package may offer."""
+"""The table of built-in renderers and scorers: name, description, and how each is opened.
+
+To add a backend, add its name to `BuiltinRenderer` or `BuiltinScorer` and a row here.
+Installed packages add further backends, see `plugins`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from bigpe.services import plugins
-from bigpe.services.a1111 import open_a1111
-from bigpe.services.blobs import BlobStore
-from bigpe.services.comfyui import open_comfyui
-from bigpe.services.errors import ConfigError, RenderError, ScoreError
-from bigpe.services.hpsv2_package import Hpsv2PackageScorer
-from bigpe.services.http_pool import HttpPool
-from bigpe.services.http_render import refuse_unused
-from bigpe.services.openai_images import open_openai_images
-from bigpe.services.pooling import PoolConfig
-from bigpe.services.ray_pool import RayPool
-from bigpe.services.remote import RemoteRenderer, RemoteScorer
-from bigpe.services.render import DiffusersRenderer, RenderConfig, Renderer
-from bigpe.services.score import ClipScorer, ScoreConfig, Scorer
-from bigpe.services.serving import End, RecentBlobs, RenderEnd, ScoreEnd
+from bigpe.services.core import plugins
+from bigpe.services.core.errors import ConfigError, RenderError, ScoreError
+from bigpe.services.render.a1111 import open_a1111
+from bigpe.services.render.comfyui import open_comfyui
+from bigpe.services.render.http_base import refuse_unused
+from bigpe.services.render.openai_images import open_openai_images
+from bigpe.services.render.service import BuiltinRenderer, DiffusersRenderer, RenderConfig, Renderer
+from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
+from bigpe.services.score.service import BuiltinScorer, ClipScorer, ScoreConfig, Scorer
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.workers.config import WorkersConfig
+from bigpe.services.workers.endpoint import (
+    RecentBlobs,
+    WorkerEndpoint,
+    render_endpoint,
+    score_endpoint,
+)
+from bigpe.services.workers.http_pool import HttpPool
+from bigpe.services.workers.ray_pool import RayPool
+from bigpe.services.workers.remote_backends import RemoteRenderer, RemoteScorer
+
+C = TypeVar("C")
+M = TypeVar("M")
 
 
-class Workplace(NamedTuple):
-    """What a backend is given besides its settings."""
+class ServiceContext(NamedTuple):
+    """What a backend gets besides its settings."""
 
     blobs: BlobStore
-    """Where pictures are kept."""
+    """Where images are stored."""
     folder: Path
-    """The project's; relative paths in settings start here."""
+    """The project's folder; relative paths in settings start here."""
     log_path: Path
-    """What a process of the backend's own may write to."""
-    pool: PoolConfig = PoolConfig()
+    """Log file of the backend's process."""
+    workers: WorkersConfig = WorkersConfig()
     """Where models run."""
     cores: int = 1
-    """That small models may share."""
+    """CPU cores that small models may share."""
 
 
-RENDERERS: Mapping[str, Callable[[RenderConfig, Workplace], Renderer]] = {
-    "diffusers": lambda config, at: DiffusersRenderer(
-        config, at.blobs, log_path=at.log_path, cores=at.cores
-    ),
-    "openai-images": lambda config, at: open_openai_images(config, at.blobs),
-    "a1111": lambda config, at: open_a1111(config, at.blobs),
-    "comfyui": lambda config, at: open_comfyui(config, at.blobs, at.folder),
-    "bigpe": lambda config, at: RemoteRenderer(_render_workers(config), at.blobs),
-}
-SCORERS: Mapping[str, Callable[[ScoreConfig, Workplace], Scorer]] = {
-    "clip": lambda config, at: ClipScorer(config, at.blobs, log_path=at.log_path),
-    "bigpe": lambda config, at: RemoteScorer(_score_workers(config), at.blobs),
-    "hpsv2-package": lambda config, at: Hpsv2PackageScorer(config, at.blobs, log_path=at.log_path),
-}
+class Backend(NamedTuple, Generic[C, M]):
+    """A built-in renderer or scorer."""
+
+    summary: str
+    """One line for `bigpe renderers list` and `bigpe scorers list`."""
+    open: Callable[[C, ServiceContext], M]
+    """Makes the model, not loaded yet. ConfigError."""
+    runs_elsewhere: bool = False
+    """Whether it is a service already, so that Ray workers have nothing to run for it."""
 
 
-def _render_workers(config: RenderConfig) -> HttpPool:
+def _open_diffusers(config: RenderConfig, context: ServiceContext) -> Renderer:
+    return DiffusersRenderer(config, context.blobs, log_path=context.log_path, cores=context.cores)
+
+
+def _open_openai_images(config: RenderConfig, context: ServiceContext) -> Renderer:
+    return open_openai_images(config, context.blobs)
+
+
+def _open_a1111(config: RenderConfig, context: ServiceContext) -> Renderer:
+    return open_a1111(config, context.blobs)
+
+
+def _open_comfyui(config: RenderConfig, context: ServiceContext) -> Renderer:
+    return open_comfyui(config, context.blobs, context.folder)
+
+
+def _open_remote_renderer(config: RenderConfig, context: ServiceContext) -> Renderer:
     refuse_unused(config, ())
-    return HttpPool("render", config.http, timeout_s=config.call_timeout_s, error=RenderError)
+    pool = HttpPool("render", config.http, timeout_s=config.call_timeout_s, error=RenderError)
+    return RemoteRenderer(pool, context.blobs)
 
 
-def _score_workers(config: ScoreConfig) -> HttpPool:
+def _open_clip(config: ScoreConfig, context: ServiceContext) -> Scorer:
+    return ClipScorer(config, context.blobs, log_path=context.log_path)
+
+
+def _open_hpsv2_package(config: ScoreConfig, context: ServiceContext) -> Scorer:
+    return Hpsv2PackageScorer(config, context.blobs, log_path=context.log_path)
+
+
+def _open_remote_scorer(config: ScoreConfig, context: ServiceContext) -> Scorer:
     if config.model != ScoreConfig().model:
         raise ConfigError('[score] model has no effect with backend = "bigpe"; take it out')
-    return HttpPool("score", config.http, timeout_s=config.call_timeout_s, error=ScoreError)
+    pool = HttpPool("score", config.http, timeout_s=config.call_timeout_s, error=ScoreError)
+    return RemoteScorer(pool, context.blobs)
 
 
-SERVICES = frozenset({"openai-images", "a1111", "comfyui", "bigpe"})
-"""Backends that run elsewhere already: a pool of Ray's has nothing to do for them."""
+RENDERERS: Mapping[BuiltinRenderer, Backend[RenderConfig, Renderer]] = {
+    "diffusers": Backend("a diffusers pipeline in a separate process", _open_diffusers),
+    "openai-images": Backend(
+        "a server with OpenAI's Images API", _open_openai_images, runs_elsewhere=True
+    ),
+    "a1111": Backend(
+        "AUTOMATIC1111's web UI, or a server with the same API", _open_a1111, runs_elsewhere=True
+    ),
+    "comfyui": Backend("a ComfyUI server and your workflow", _open_comfyui, runs_elsewhere=True),
+    "bigpe": Backend(
+        "workers started by `bigpe serve render`", _open_remote_renderer, runs_elsewhere=True
+    ),
+}
+SCORERS: Mapping[BuiltinScorer, Backend[ScoreConfig, Scorer]] = {
+    "clip": Backend("a CLIP-family model in a separate process", _open_clip),
+    "bigpe": Backend(
+        "workers started by `bigpe serve score`", _open_remote_scorer, runs_elsewhere=True
+    ),
+    "hpsv2-package": Backend(
+        "the official hpsv2 package in its own environment", _open_hpsv2_package
+    ),
+}
 
 
-def open_end(config: RenderConfig | ScoreConfig, folder: Path, work: Path) -> End:
-    """A worker's side of the protocol, for `[render]` or `[score]`.
+def open_renderer(config: RenderConfig, context: ServiceContext) -> Renderer:
+    """The renderer that `[render] backend` names, not loaded yet. ConfigError."""
+    backend = {**RENDERERS}.get(config.backend)
+    if context.workers.backend == "ray" and not (backend and backend.runs_elsewhere):
+        return RemoteRenderer(_ray_pool(config, context), context.blobs)
+    if backend:
+        return backend.open(config, context)
+    return plugins.make("renderers", config.backend, config, context.blobs)
 
-    `folder` is the project's; the worker keeps its pictures and its log in `work`.
+
+def open_scorer(config: ScoreConfig, context: ServiceContext) -> Scorer:
+    """The scorer that `[score] backend` names, not loaded yet. ConfigError."""
+    backend = {**SCORERS}.get(config.backend)
+    if context.workers.backend == "ray" and not (backend and backend.runs_elsewhere):
+        return RemoteScorer(_ray_pool(config, context), context.blobs)
+    if backend:
+        return backend.open(config, context)
+    return plugins.make("scorers", config.backend, config, context.blobs)
+
+
+def open_endpoint(
+    config: RenderConfig | ScoreConfig, folder: Path, work: Path
+) -> WorkerEndpoint[Any, Any]:
+    """The endpoint of a worker for `[render]` or `[score]`.
+
+    `folder` is the project's. The worker keeps its images and its log in `work`.
     """
     blobs = RecentBlobs(work / "images")
-    at = Workplace(blobs.store, folder, work / "log")
+    context = ServiceContext(blobs.store, folder, work / "log")
     if isinstance(config, RenderConfig):
-        return RenderEnd(open_renderer(config, at), blobs, config)
-    return ScoreEnd(open_scorer(config, at), blobs, config)
+        return render_endpoint(open_renderer(config, context), blobs, config)
+    return score_endpoint(open_scorer(config, context), blobs, config)
 
 
-def _ray_pool(config: RenderConfig | ScoreConfig, at: Workplace) -> RayPool:
+def _ray_pool(config: RenderConfig | ScoreConfig, context: ServiceContext) -> RayPool:
     kind = "render" if isinstance(config, RenderConfig) else "score"
     return RayPool(
         kind,
-        partial(open_end, config, at.folder.absolute()),
-        at.pool.render if kind == "render" else at.pool.score,
-        address=at.pool.address,
+        partial(open_endpoint, config, context.folder.absolute()),
+        context.workers.render if kind == "render" else context.workers.score,
+        address=context.workers.address,
         call_timeout_s=config.call_timeout_s,
     )
-
-
-def open_renderer(config: RenderConfig, at: Workplace) -> Renderer:
-    """The renderer that `[render] backend` names, its model not loaded yet; ConfigError."""
-    if at.pool.backend == "ray" and config.backend not in SERVICES:
-        return RemoteRenderer(_ray_pool(config, at), at.blobs)
-    if config.backend in RENDERERS:
-        return RENDERERS[config.backend](config, at)
-    return plugins.make("renderers", config.backend, config, at.blobs)
-
-
-def open_scorer(config: ScoreConfig, at: Workplace) -> Scorer:
-    """The scorer that `[score] backend` names, its model not loaded yet; ConfigError."""
-    if at.pool.backend == "ray" and config.backend not in SERVICES:
-        return RemoteScorer(_ray_pool(config, at), at.blobs)
-    if config.backend in SCORERS:
-        return SCORERS[config.backend](config, at)
-    return plugins.make("scorers", config.backend, config, at.blobs)

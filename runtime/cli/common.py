@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import sys
+import tomllib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from bigpe.runtime.project import Project
-from bigpe.services.errors import ConfigError
-from bigpe.services.store import Store
+from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.paths import Project, no_such_run
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.database import Store
 
 T = TypeVar("T")
 
 DEFAULT_RUN = "main"
+PAUSED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM paused, as shells expect."""
 SWITCH_S = 0.0005
 """How long a thread that wants the interpreter's lock waits before it asks for it."""
 
@@ -34,6 +38,9 @@ project_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 run_argument = click.argument("run", default=DEFAULT_RUN)
+set_option = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting."
+)
 
 
 def perform(work: Coroutine[Any, Any, T]) -> T:
@@ -79,6 +86,26 @@ async def reading(project: Path) -> AsyncGenerator[Store]:
 async def require_run(store: Store, run: str) -> None:
     """ConfigError, naming the runs there are, when `run` is not one of them."""
     if await store.one("get_run", name=run) is None:
-        names = [row["name"] for row in await store.rows("list_runs")]
-        known = f"there are: {', '.join(names)}" if names else "there is none yet"
-        raise ConfigError(f"no run {run!r} in this project; {known}")
+        raise await no_such_run(store, run)
+
+
+def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
+    """Apply `section.key=value` settings to `config`; a value is TOML, or else text."""
+    raw: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    for change in changes:
+        path, sign, text = change.partition("=")
+        keys = path.strip().split(".")
+        if not sign or len(keys) < 2:
+            raise ConfigError(f"--set {change}: write it as section.key=value")
+        table = raw
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1]] = _toml_value(text)
+    return check_config(raw, where="--set") if changes else config
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -14,22 +14,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from bigpe.services.core.version import VERSION as __version__
+
 __all__ = ["BigpeError", "Instruction", "Session", "__version__", "load_instruction", "refine"]
 
 if TYPE_CHECKING:
-    from bigpe.runtime.hub import load_instruction
-    from bigpe.runtime.refine import refine
-    from bigpe.runtime.session import Session
-    from bigpe.services.errors import BigpeError
-    from bigpe.services.values import Instruction
+    from bigpe.runtime.run.session import Session
+    from bigpe.runtime.sharing.hub import load_instruction
+    from bigpe.runtime.sharing.refine import refine
+    from bigpe.services.core.errors import BigpeError
+    from bigpe.services.core.values import Instruction
 
 _HOMES = {
-    "BigpeError": "bigpe.services.errors",
-    "Instruction": "bigpe.services.values",
-    "Session": "bigpe.runtime.session",
-    "load_instruction": "bigpe.runtime.hub",
-    "refine": "bigpe.runtime.refine",
+    "BigpeError": "bigpe.services.core.errors",
+    "Instruction": "bigpe.services.core.values",
+    "Session": "bigpe.runtime.run.session",
+    "load_instruction": "bigpe.runtime.sharing.hub",
+    "refine": "bigpe.runtime.sharing.refine",
 }
 
 

@@ -1,4 +1,4 @@
-"""The pages of one run: what is asked of the store, and which template shows it."""
+"""The pages of a run: their routes, and the stream of news that keeps a page live."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bigpe.runtime.project import Project
-from bigpe.runtime.run_reader import RunReader
-from bigpe.runtime.viewer import evaluation, gallery, lineage, overview, transcript
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.reader import RunReader
 from bigpe.runtime.viewer.context import Context, standing
-from bigpe.runtime.viewer.pictures import Pictures
-from bigpe.runtime.viewer.told import FILTERS
-from bigpe.runtime.viewer.web import Pages, asset
-from bigpe.services.errors import BigpeError
-from bigpe.services.store import Store
+from bigpe.runtime.viewer.filters import FILTERS
+from bigpe.runtime.viewer.pages import evaluation, gallery, lineage, overview, transcript
+from bigpe.runtime.viewer.pages.images import Thumbnails
+from bigpe.runtime.viewer.server import Pages, asset
+from bigpe.services.core.errors import BigpeError
+from bigpe.services.store.database import Store
 
 POLL_S = 0.5
 """How often a live page asks whether the database changed."""
@@ -39,7 +39,7 @@ class RunPages:
 
     def __init__(self, project: Project, store: Store, run: str) -> None:
         self.context = Context(project, store, run, RunReader(store, run))
-        self.pictures = Pictures(project.images)
+        self.pictures = Thumbnails(project.images)
         self.pages = Pages(FILTERS)
         self.ending: Callable[[], bool] = lambda: False
         """Whether open streams should end."""
@@ -104,22 +104,22 @@ class RunPages:
 
     async def _events(self, request: Request) -> Response:
         async def stream() -> AsyncGenerator[str]:
-            yield f"retry: 2000\n\n{self._told()}"
-            said = self._version
+            yield f"retry: 2000\n\n{self._news()}"
+            sent = self._version
             beat = time.monotonic()
             while not self.ending():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), POLL_S)
-                if self._version != said:
-                    said = self._version
-                    yield self._told()
+                if self._version != sent:
+                    sent = self._version
+                    yield self._news()
                 elif time.monotonic() - beat > HEARTBEAT_S:
                     beat = time.monotonic()
                     yield ": still here\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
-    def _told(self) -> str:
+    def _news(self) -> str:
         rounds = self.context.reader.facts.rounds
         news = {"seq": self.context.reader.seq, "round": rounds[-1].round if rounds else 0}
         return f"data: {json.dumps(news)}\n\n"
@@ -157,9 +157,9 @@ class RunPages:
 
     async def _not_there(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        told = error.detail if isinstance(error, HTTPException) else ""
+        detail = error.detail if isinstance(error, HTTPException) else ""
         return self.pages.page(
-            request, "missing.html", status=status, here="", told=told, **await self._common()
+            request, "missing.html", status=status, here="", detail=detail, **await self._common()
         )
 
     async def _failed(self, request: Request, error: Exception) -> Response:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from bigpe.runtime.locks import lock_holder
-from bigpe.runtime.project import Project
-from bigpe.runtime.run_reader import RunReader
-from bigpe.services.store import Store
+from bigpe.runtime.project.lock import lock_holder
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.reader import RunReader
+from bigpe.services.store.database import Store
 
 
 class Context(NamedTuple):

@@ -14,14 +14,15 @@ from typing import Any, get_args, get_origin
 import click
 from pydantic import BaseModel
 
-from bigpe.agents.message_base import Message
-from bigpe.agents.messages import MESSAGE_TYPES
-from bigpe.runtime import meters, serve
-from bigpe.runtime.changes import Change
+from bigpe.agents.messages.base import Message
+from bigpe.agents.messages.core import MESSAGE_TYPES
 from bigpe.runtime.cli import cli
-from bigpe.runtime.cli.run import EXIT_CODES
-from bigpe.runtime.config import BigpeConfig
-from bigpe.services import errors
+from bigpe.runtime.cli.run.run import EXIT_CODES
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.run.monitoring import metrics as meters
+from bigpe.runtime.run.resume.setting_changes import Change
+from bigpe.services.core import errors
+from bigpe.services.workers import http_app as serve
 
 WIDTH = 88
 """Columns of the help texts."""
@@ -177,7 +178,7 @@ def _values(schema: Mapping[str, Any]) -> str:
         )
         if word in schema
     ]  # fmt: skip
-    return " ".join((kind, " and ".join(bounds))).strip()
+    return " ".join((kind, " and ".join(bounds))).strip()  # pyright: ignore[reportCallIssue]
 
 
 # Messages

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from bigpe.agents.evidence import Pair, tabulate
-from bigpe.agents.rewriting import rewrite
+from bigpe.agents.evidence.mixed_model import PairedComparison, fit_evidence_table
+from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.prompts.library import professional_prompts
-from bigpe.runtime.stack import Services
-from bigpe.services.values import (
+from bigpe.runtime.run.services import Services
+from bigpe.services.core.values import (
     Instruction,
     LlmUsage,
     RenderRequest,
@@ -51,7 +51,7 @@ class Arena:
         self._services = services
         self._known: dict[tuple[str, str, int], Evaluation] = {}
         self._draws: Counter[tuple[str, str]] = Counter()
-        self._pairs: list[Pair] = []
+        self._pairs: list[PairedComparison] = []
         # One evaluation at a time: the ledger's order is then the method's own.
         self._lock = asyncio.Lock()
 
@@ -80,7 +80,7 @@ class Arena:
         found = Evaluation(gain=rewritten - naive, rewrite=done.text)
         self._known[key] = found
         self._pairs.append(
-            Pair(
+            PairedComparison(
                 naive=prompt,
                 rewrite=done.text,
                 seed=image_seed,
@@ -98,7 +98,7 @@ class Arena:
 
     def evidence(self) -> str:
         """bigpe's evidence table of this run so far, a line a term, the surest first."""
-        rows = [row for row in tabulate(self._pairs) if row.kind == "term"][:SURE_ROWS]
+        rows = [row for row in fit_evidence_table(self._pairs) if row.kind == "term"][:SURE_ROWS]
         return "\n".join(f"{row.term}: {row.effect:+.3f} (n={row.n})" for row in rows)
 
     @property

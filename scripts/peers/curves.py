@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bigpe.agents.intervals import Interval, mean_interval
-from bigpe.agents.moments import mean
-from bigpe.runtime import experiment_tables
-from bigpe.runtime.experiment_cells import Cell, newest
-from bigpe.runtime.experiment_contrasts import differences
+from bigpe.agents.statistics.intervals import Interval, mean_interval
+from bigpe.agents.statistics.moments import mean
+from bigpe.runtime import formatting
+from bigpe.runtime.experiments.cells import ExperimentCell, newest
+from bigpe.runtime.experiments.report import tables
+from bigpe.runtime.experiments.report.contrasts import differences
 
 POINTS = "score x 100"
 NAMES = {
@@ -29,7 +30,7 @@ Curves = dict[tuple[str, int], BySeed]
 
 
 class Figure(NamedTuple):
-    """As scripts/figures.say prints it."""
+    """As scripts/benchmarks/figures.py prints it."""
 
     figure: str
     value: float | None
@@ -40,16 +41,16 @@ class Figure(NamedTuple):
     how: str
 
 
-def gains_of(cells: Sequence[Cell]) -> Curves:
+def gains_of(cells: Sequence[ExperimentCell]) -> Curves:
     """Each run's mean held-out gain."""
     found: Curves = defaultdict(dict)
     for cell in newest(cells):
-        gains = list(cell.gains[experiment_tables.BEST].values())
+        gains = list(cell.gains[tables.BEST].values())
         found[cell.series, cell.budget][cell.seed] = 100 * mean(gains)
     return dict(found)
 
 
-def figures(cells: Sequence[Cell]) -> list[Figure]:
+def figures(cells: Sequence[ExperimentCell]) -> list[Figure]:
     """The figures of bench_peers.py; a figure whose cells have not run is null and says so."""
     curves = gains_of(cells)
     return [_difference(curves), _ratio(curves), *_heldout(curves)]
@@ -145,5 +146,5 @@ def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
 
 def told(found: Interval) -> str:
     """A mean and its bounds, as a table or a sentence shows them."""
-    said = experiment_tables.told(*found)
-    return f"{said}, one seed" if found.lo is None or found.hi is None else said
+    text = formatting.estimate(*found)
+    return f"{text}, one seed" if found.lo is None or found.hi is None else text

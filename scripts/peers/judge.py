@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bigpe.agents.moments import mean
-from bigpe.agents.rewriting import rewrite
-from bigpe.runtime.evaluation import gains_by_prompt, image_seed, measure, under
-from bigpe.runtime.plan import seed_instructions
-from bigpe.runtime.stack import Services
-from bigpe.services.values import (
+from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.agents.statistics.moments import mean
+from bigpe.runtime.evaluation.measure import gains_by_prompt, image_seed, measure, under
+from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.run.services import Services
+from bigpe.services.core.values import (
     Instruction,
     LlmUsage,
     RenderRequest,

@@ -15,10 +15,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bigpe.agents.terms import contains_term, one_line, words
-from bigpe.services.errors import UnusableAnswerError
-from bigpe.services.llm import Asks, LlmRequest, Turn, few_shot
-from bigpe.services.values import LlmUsage, derive_seed
+from bigpe.agents.evidence.terms import contains_term, one_line, words
+from bigpe.services.core.errors import UnusableAnswerError
+from bigpe.services.core.values import LlmUsage, derive_seed
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 from peers.realise import LONGEST_PHRASE, MOST_PHRASES, phrases_of
 from peers.task import told_of
 
@@ -85,7 +85,7 @@ class _Brief(NamedTuple):
 class PromptEngineer:
     """Answers the peers' requests; equal requests in equal order get equal answers."""
 
-    def __init__(self, llm: Asks, professional: Sequence[str], seed: int) -> None:
+    def __init__(self, llm: LlmClient, professional: Sequence[str], seed: int) -> None:
         self._llm = llm
         self._professional = professional
         self._seed = seed

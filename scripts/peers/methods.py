@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bigpe.agents.moments import mean
-from bigpe.runtime.config import BigpeConfig, check_config
-from bigpe.runtime.lending import Models
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.values import Instruction, LlmUsage, derive_seed, digest
+from bigpe.agents.statistics.moments import mean
+from bigpe.runtime.experiments.shared_models import SharedModels
+from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.values import Instruction, LlmUsage, derive_seed, digest
 from peers.arena import Arena
 from peers.ledger import Spent
 from peers.realise import realise
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
     base: BigpeConfig
     project: Project
-    models: Models
+    models: SharedModels
     python: Path
     """The interpreter of the peers' environment."""
 

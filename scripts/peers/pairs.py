@@ -1,7 +1,7 @@
 """bigpe against each peer at equal renders, paired by run seed, as one family of comparisons.
 
 Gains are held-out, score x 100. The interval is Student's t over the run seeds that both have run;
-p is that of its test, Holm's correction (agents/significance.py) counts every row of the table.
+p is that of its test. Holm's correction (agents/statistics/significance.py) counts every row.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bigpe.agents.intervals import Interval, mean_interval
-from bigpe.agents.significance import holm, student_p
-from bigpe.runtime.experiment_contrasts import differences
+from bigpe.agents.statistics.intervals import Interval, mean_interval
+from bigpe.agents.statistics.significance import holm, student_p
+from bigpe.runtime.experiments.report.contrasts import differences
 from peers.curves import OURS, Curves, told
 
 COLUMNS = ("peer", "renders", "seeds", "difference", "lo", "hi", "p_holm")

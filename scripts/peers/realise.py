@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 
-from bigpe.agents.terms import STOP_WORDS, words
-from bigpe.runtime.plan import seed_instructions
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.agents.evidence.terms import STOP_WORDS, words
+from bigpe.runtime.run.plan import seed_instructions
+from bigpe.services.core.values import Exemplar, Instruction
 
 MOST_PHRASES = 6
 LONGEST_PHRASE = 4

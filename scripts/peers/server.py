@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.errors import BigpeError
+from bigpe.services.core.errors import BigpeError
 from peers.arena import Arena
 from peers.ledger import Spent
 

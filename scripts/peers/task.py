@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bigpe.agents.terms import words
+from bigpe.agents.evidence.terms import words
 from bigpe.prompts.library import professional_prompts
-from bigpe.runtime.plan import seed_instructions
-from bigpe.services.splits import split
-from bigpe.services.values import derive_seed
+from bigpe.runtime.run.plan import seed_instructions
+from bigpe.services.core.values import derive_seed
+from bigpe.services.prompt_data.splits import split
 
 Bench = Literal["dev", "final"]
 SEEDS: dict[Bench, tuple[int, ...]] = {"dev": tuple(range(5)), "final": tuple(range(100, 110))}
@@ -24,7 +24,7 @@ BUDGETS = (50, 100, 200, 400)
 RULES = 3
 """Raised when a method, its settings or the judging changes: earlier cells then do not count.
 
-bigpe's own search has rules of its own, `bigpe.agents.campaign_plan.RULES`."""
+bigpe's own search has rules of its own, `bigpe.agents.messages.plan.RULES`."""
 METHOD_RULES = {"capo": 2}
 """The same for one method: cells of the others still count. CAPO 1: a run that ends within its
 first step hands in the best that it has scored (no run of the others had ended so). CAPO 2: a

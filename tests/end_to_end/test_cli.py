@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.runs import run_fake
 
 from bigpe.runtime.cli import COMMANDS, main
+from bigpe.testing.runs import run_fake
 
 
 class Told(NamedTuple):
@@ -72,7 +72,7 @@ def test_what_only_reads_waits_for_no_heavy_library(project: Path, words: str) -
     loaded = loaded_by(words, project)
     heavy = {"torch", "diffusers", "openai", "scipy.stats"} & loaded
     assert not heavy
-    assert ("bigpe.runtime.config" in loaded) == (words != "--help")
+    assert ("bigpe.runtime.project.config" in loaded) == (words != "--help")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

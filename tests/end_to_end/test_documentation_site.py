@@ -12,10 +12,10 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from benchmarks.browser import PATIENCE_S, Served, tab
 from playwright.async_api import expect
-from support.pages import PATIENCE_S, Served, tab
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MAIN = (
     "index.html",
     "tutorial.html",

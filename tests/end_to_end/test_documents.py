@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 from markdown_it import MarkdownIt
-from support.documents import ROOT, Block, Reader
+from support.documents import Block, Reader
+from support.paths import ROOT
 
 from docs_site.blocks import LANGUAGES, blocks, goes_on_from, not_run  # isort: skip
 

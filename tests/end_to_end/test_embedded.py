@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.runs import transcript
 
-from bigpe.runtime.project import Project
+from bigpe.runtime.project.paths import Project
+from bigpe.testing.runs import transcript
 
 LATEST_S = 240.0
 SMALL = (

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from benchmarks.browser import tab
 from click.testing import CliRunner
-from support.pages import ATTACKS, poison, tab
-from support.runs import run_fake
+from support.hostile_run import ATTACKS, poison
 
-from bigpe.agents.messages import ArmPulled, parse_message
-from bigpe.runtime.cli.export import export
-from bigpe.runtime.cli.inspect import inspect
-from bigpe.runtime.search import Wanted, find
-from bigpe.services.store import Store
+from bigpe.agents.messages.core import ArmPulled, parse_message
+from bigpe.runtime.cli.run.inspect import inspect
+from bigpe.runtime.cli.share.export import export
+from bigpe.runtime.transcript.search import Wanted, find
+from bigpe.services.store.database import Store
+from bigpe.testing.runs import run_fake
 
 
 @pytest.fixture(scope="module")

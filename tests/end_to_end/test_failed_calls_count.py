@@ -8,13 +8,13 @@ from typing import Any
 
 from autogen_core import CancellationToken
 from autogen_core.models import CreateResult, LLMMessage, RequestUsage
-from support.fakes import FakeLlm, rng_of
-from support.runs import CONFIG, open_fake
 
-from bigpe.agents.usage import Prices
-from bigpe.runtime.ledger import read_ledger
-from bigpe.services.errors import TransientLlmError
-from bigpe.services.store import Store
+from bigpe.agents.messages.usage import Prices
+from bigpe.runtime.transcript.costs import read_ledger
+from bigpe.services.core.errors import TransientLlmError
+from bigpe.services.store.database import Store
+from bigpe.testing.fakes import FakeLlm, rng_of
+from bigpe.testing.runs import CONFIG, open_fake
 
 
 class Moody(FakeLlm):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.fake_cli import start
-from support.runs import repeated_calls, run_fake, transcript
 
-from bigpe.services.errors import StoreError
+from bigpe.services.core.errors import StoreError
+from bigpe.testing.runs import repeated_calls, run_fake, transcript
 
 
 def check_database(folder: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from support.fake_cli import start
-from support.runs import repeated_calls, transcript
+
+from bigpe.testing.runs import repeated_calls, transcript
 
 LATEST_S = 240.0
 ENDS = ("RunStarted", "RunStopped", "PlanChanged", "StopRequested")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from support.http_llm import FakeServer, says, sends
-from support.runs import transcript
+
+from bigpe.testing.runs import transcript
 
 KEY = "sk-recognisable-8f2c1e"
 CONFIG = """

@@ -14,8 +14,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NOT_SOURCE = (".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "demo")
 pytestmark = pytest.mark.timeout(900)
 
@@ -36,7 +36,7 @@ def test_the_built_wheel_runs_from_anywhere(tmp_path: Path) -> None:
     [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "pyproject.toml", "services/embedded/STATE.md"} <= names
+    assert {"LICENSE", "README.md", "pyproject.toml", "services/models/embedded/STATE.md"} <= names
     words = ("--quiet", "--no-deps", "--no-index", "--disable-pip-version-check")
     python("-m", "pip", "install", *words, "--target", str(installed), str(wheel), at=tmp_path)
 

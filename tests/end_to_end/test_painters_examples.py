@@ -12,11 +12,17 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 
-from bigpe.runtime.published import Models, Published, Training, write_published
-from bigpe.services.values import Exemplar, Instruction
+from bigpe.runtime.sharing.published_instruction import (
+    PublishedInstruction,
+    PublishedModels,
+    Training,
+    write_published,
+)
+from bigpe.services.core.values import Exemplar, Instruction
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
+EXAMPLES = ROOT / "docs/examples"
 
 
 @pytest.fixture
@@ -29,13 +35,13 @@ def source(tmp_path: Path) -> str:
             Exemplar(naive=naive, rewrite=f"{naive}, golden light, soft focus") for naive in shown
         ),
     )
-    published = Published(
+    published = PublishedInstruction(
         id=instruction.id,
         instruction=instruction,
         run="main",
         bigpe="0.1.0",
         data="world",
-        models=Models(llm="smollm2-135m", renderer="embedded", scorer="embedded"),
+        models=PublishedModels(llm="smollm2-135m", renderer="embedded", scorer="embedded"),
         training=Training(pulls=0, gains=0, mean=None, lo=None, hi=None),
     )
     write_published(published, tmp_path / "found", "# card\n")
@@ -74,9 +80,9 @@ def test_the_comfyui_node(source: str) -> None:
 
 def test_the_a1111_script(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host = ModuleType("modules.scripts")
-    host.Script, host.AlwaysVisible = type("Script", (), {}), object()
+    host.Script, host.AlwaysVisible = type("Script", (), {}), object()  # pyright: ignore[reportAttributeAccessIssue]
     package = ModuleType("modules")
-    package.scripts = host
+    package.scripts = host  # pyright: ignore[reportAttributeAccessIssue]
     for name, module in (
         ("modules", package), ("modules.scripts", host), ("gradio", ModuleType("gradio"))
     ):  # fmt: skip

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from support.fake_cli import start
-from support.runs import messages_of
 
-from bigpe.agents.messages import PoolChanged
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.testing.runs import messages_of
 
 SPENT = r"(\d+) renders, [\d,]+ LLM tokens, [\d.]+ USD"
 FORECAST = re.compile(

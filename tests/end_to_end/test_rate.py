@@ -11,23 +11,31 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from benchmarks.browser import Served, pages_of, serving, tab
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
-from support.pages import EVIL, Served, pages_of, serving, tab
-from support.runs import run_fake
+from support.hostile_run import EVIL
 
-from bigpe.agents.agreement import cohen_kappa, share_interval
-from bigpe.runtime.cli.rate import rate
-from bigpe.runtime.evaluation import Row, under
-from bigpe.runtime.project import Project
-from bigpe.runtime.rating import Question, Vote, in_order, question_of, report_of, votes_of
-from bigpe.runtime.run_reader import RunReader
-from bigpe.runtime.viewer.rate import RatePages, Rater
-from bigpe.runtime.viewer.web import LocalServer
-from bigpe.services.errors import ConfigError
-from bigpe.services.store import Store
+from bigpe.agents.statistics.agreement import cohen_kappa, share_interval
+from bigpe.runtime.cli.results.rate import rate
+from bigpe.runtime.evaluation.measure import EvaluationRow, under
+from bigpe.runtime.evaluation.rating import (
+    Question,
+    Vote,
+    in_order,
+    question_of,
+    report_of,
+    votes_of,
+)
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.transcript.reader import RunReader
+from bigpe.runtime.viewer.pages.rate import RatePages, Rater
+from bigpe.runtime.viewer.server import LocalServer
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.database import Store
+from bigpe.testing.runs import run_fake
 
 
 @pytest.fixture
@@ -140,7 +148,7 @@ async def test_held_out_pictures_go_before_the_runs_own(project: Path) -> None:
         assert train.source == "train" and len(train.pairs) > 2
         treatment = under(best, "best").id
         for index, prompt in enumerate(("a held-out cat", "a held-out dog", "one kept")):
-            row = Row(
+            row = EvaluationRow(
                 treatment=treatment,
                 prompt=prompt,
                 seed=index,

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from support.runs import CONFIG, open_fake, repeated_calls, run_fake, transcript
+from support.paths import import_path
 
-from bigpe.agents.messages import PoolChanged
-from bigpe.services.errors import ConfigError, RunLockedError
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.services.core.errors import ConfigError, RunLockedError
+from bigpe.testing.runs import CONFIG, open_fake, repeated_calls, run_fake, transcript
 
-TESTS = Path(__file__).resolve().parent.parent
 LATEST_S = 240.0
 
 
@@ -30,8 +30,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(folder: Path, delay_s: float) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    command = [sys.executable, "-P", "-m", "support.runs", str(folder), str(delay_s)]
+    environment = {**os.environ, "PYTHONPATH": import_path()}
+    command = [sys.executable, "-P", "-m", "bigpe.testing.runs", str(folder), str(delay_s)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 

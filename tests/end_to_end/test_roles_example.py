@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 from PIL import Image as Pictures
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
 from support.http_llm import FakeServer, says
-from support.runs import CONFIG, NO_WAIT, messages_of
+from support.paths import ROOT
 
-from bigpe.agents.messages import (
+from bigpe.agents.messages.core import (
     CritiqueRequested,
     GradientsComputed,
     InstructionsProposed,
@@ -26,12 +25,13 @@ from bigpe.agents.messages import (
     PoolChanged,
     StepFailed,
 )
-from bigpe.agents.role_messages import GateDecided, RoleSaid
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
+from bigpe.agents.messages.plugin import GateDecided, RoleSaid
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import CONFIG, NO_WAIT, messages_of
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs/examples/bigpe-roles-example"
 pytestmark = pytest.mark.timeout(900)
 

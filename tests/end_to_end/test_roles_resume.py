@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.packages import installed
-from support.runs import CONFIG, messages_of, open_fake, run_fake, transcript
+from support.paths import import_path
+from support.plugin_packages import installed
 
-from bigpe.agents.messages import PoolChanged
-from bigpe.agents.role_messages import GateDecided, RoleReported, RoleSaid
-from bigpe.services.errors import ConfigError
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.agents.messages.plugin import GateDecided, RoleReported, RoleSaid
+from bigpe.services.core.errors import ConfigError
+from bigpe.testing.runs import CONFIG, messages_of, open_fake, run_fake, transcript
 
-TESTS = Path(__file__).resolve().parent.parent
 LATEST_S = 240.0
 CODE = '''
 from bigpe.agents.plugins import *
-from bigpe.services.llm import LlmRequest, Turn
+from bigpe.services.llm.service import LlmRequest, Turn
 
 async def said(role, text):
     request = LlmRequest(turns=(Turn(role="user", text=text),), seed=0, temperature=0, max_tokens=9)
@@ -50,7 +50,7 @@ class Rival(Contributor):
 MAIN = """
 import asyncio, json, sys
 from pathlib import Path
-from support.runs import run_fake
+from bigpe.testing.runs import run_fake
 asyncio.run(run_fake(Path(sys.argv[1]), json.loads(sys.argv[2]), delay_s=float(sys.argv[3])))
 """
 
@@ -73,7 +73,7 @@ def config(*names: str, **more: Any) -> dict[str, Any]:
 
 def start(site: Path, folder: Path, delay_s: float) -> subprocess.Popen[bytes]:
     wanted = json.dumps(config("teller", "doubter", "rival"))
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{site}"}
+    environment = {**os.environ, "PYTHONPATH": import_path(site)}
     command = [sys.executable, "-P", "-c", MAIN, str(folder), wanted, str(delay_s)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fakes import FakeLlm, FakeRenderer
-from support.runs import CONFIG, run_fake, transcript
 
-from bigpe.runtime.project import Project
-from bigpe.services.blobs import BlobStore
+from bigpe.runtime.project.paths import Project
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fakes import FakeLlm, FakeRenderer
+from bigpe.testing.runs import CONFIG, run_fake, transcript
 
 delays = st.sampled_from((0.0, 0.002, 0.006))
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.workers import TOKEN
+from support.worker_servers import TOKEN
 
 from bigpe.runtime.cli import cli
-from bigpe.services.backends import Workplace, open_renderer
-from bigpe.services.blobs import BlobStore
-from bigpe.services.render import RenderConfig
-from bigpe.services.values import RenderRequest
+from bigpe.services.backends import ServiceContext, open_renderer
+from bigpe.services.core.values import RenderRequest
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.store.blobs import BlobStore
 
 CONFIG = "[render]\nsteps = 2\nthreads = 1\n"
 
@@ -46,7 +46,9 @@ async def test_a_worker_paints_as_a_run_would_itself(
     process, url = start(tmp_path, "render")
     http = {"urls": [url], "api_key_env": "BIGPE_WORKER_TOKEN"}
     renderers = [
-        open_renderer(config, Workplace(BlobStore(tmp_path / name), tmp_path, tmp_path / "log"))
+        open_renderer(
+            config, ServiceContext(BlobStore(tmp_path / name), tmp_path, tmp_path / "log")
+        )
         for name, config in (
             ("near", RenderConfig(steps=2, threads=1)),
             ("far", RenderConfig.model_validate({"backend": "bigpe", "http": http})),

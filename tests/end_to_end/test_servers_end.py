@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.pages import Served
-from support.runs import run_fake
-from support.workers import TOKEN
+from benchmarks.browser import Served
+from support.worker_servers import TOKEN
+
+from bigpe.testing.runs import run_fake
 
 INTERRUPTED = """
 import os, signal, sys
@@ -41,8 +42,8 @@ main()
 """
 """The command in a process of its own that gets a SIGINT wherever `place`s are called."""
 
-OPENING = "bigpe.services.store:Store.__aenter__"
-LOADING = "bigpe.services.serving:RenderEnd.open"
+OPENING = "bigpe.services.store.database:Store.__aenter__"
+LOADING = "bigpe.services.workers.endpoint:WorkerEndpoint.open"
 STARTING = "uvicorn.lifespan.on:LifespanOn.startup"
 ENDING = "uvicorn.lifespan.on:LifespanOn.shutdown"
 ADDRESS = re.compile(r'http://[^\s"]+')

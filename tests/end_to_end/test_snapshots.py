@@ -6,19 +6,19 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.runs import open_fake, run_fake, transcript
 
-from bigpe.agents.campaign import Campaign
-from bigpe.agents.messages import PoolChanged, parse_message
-from bigpe.runtime.history import replayed_campaign
-from bigpe.services.store import Store
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.messages.core import PoolChanged, parse_message
+from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.services.store.database import Store
+from bigpe.testing.runs import open_fake, run_fake, transcript
 
 EVERY = 8
 
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.agents.coordinator.SNAPSHOT_EVERY", EVERY)
+    monkeypatch.setattr("bigpe.agents.actors.coordinator.SNAPSHOT_EVERY", EVERY)
 
 
 @pytest.fixture(scope="module")

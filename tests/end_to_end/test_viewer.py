@@ -9,15 +9,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from benchmarks.browser import PATIENCE_S, ask, pages_of, tab
 from playwright.async_api import expect
-from support.pages import ATTACKS, EVIL, PATIENCE_S, ask, pages_of, poison, tab
-from support.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
+from support.hostile_run import ATTACKS, EVIL, poison
 
-from bigpe.agents.messages import LlmTurn
-from bigpe.runtime.evaluate import Settings, evaluate
-from bigpe.runtime.viewer.told import points
-from bigpe.services.store import Statement, Store, many
-from bigpe.services.values import Instruction
+from bigpe.agents.messages.core import LlmTurn
+from bigpe.runtime.evaluation.pipeline import EvaluationSettings, evaluate
+from bigpe.runtime.viewer.filters import points
+from bigpe.services.core.values import Instruction
+from bigpe.services.store.database import Statement, Store, many
+from bigpe.testing.runs import CONFIG, open_fake, open_fake_evaluated, run_fake
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 PAGES = (
@@ -239,6 +240,10 @@ async def test_a_page_follows_a_run_that_goes_on(tmp_path: Path) -> None:
         await expect(overview.page.locator(".status")).to_contain_text("round 10 of 10")
         await expect(overview.page.locator(".notice")).to_contain_text("all 10 rounds are done")
         await expect(transcript.page.locator("[data-entry]").nth(before)).to_be_visible()
+        places = await transcript.page.eval_on_selector_all(
+            "[data-entry]", "all => all.map(entry => Number(entry.dataset.seq))"
+        )
+        assert places == sorted(set(places)), "each message once, in order"
     assert overview.wrongs == [] and transcript.wrongs == []
 
 
@@ -256,7 +261,9 @@ async def test_a_reader_does_not_let_the_log_grow(project: Path) -> None:
 async def test_the_evaluation_is_shown_prompt_by_prompt(project: Path) -> None:
     evil = Instruction(text=EVIL)
     async with open_fake_evaluated(project) as judged:
-        report = await evaluate(judged, Settings(instructions=(evil,), prompts=6), lambda _: None)
+        report = await evaluate(
+            judged, EvaluationSettings(instructions=(evil,), prompts=6), lambda _: None
+        )
     async with tab() as one, tab(dark=True, width=390) as dark, pages_of(project) as served:
         for page in (one, dark):
             await page.open(served, "evaluation")

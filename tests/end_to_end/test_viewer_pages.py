@@ -9,12 +9,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from support.pages import pages_of
-from support.runs import messages_of, run_fake
+from benchmarks.browser import pages_of
 
-from bigpe.agents.messages import ArmPulled, InstructionsProposed, PoolChanged, RunStarted
-from bigpe.runtime.viewer.told import points, score
-from bigpe.services.values import Instruction
+from bigpe.agents.messages.core import ArmPulled, InstructionsProposed, PoolChanged, RunStarted
+from bigpe.runtime.viewer.filters import points, score
+from bigpe.services.core.values import Instruction
+from bigpe.testing.runs import messages_of, run_fake
 
 CONFIG = {"run": {"rounds": 12, "batch_size": 5, "pilot_prompts": 3, "seed": 5}}
 
@@ -130,4 +130,4 @@ async def test_the_overview_tells_arms_rounds_and_cost(finished: Path) -> None:
     assert all(any(arm[:8] in row for row in rows) for arm in arms)
     assert "Gain of the best over rounds" in page and "bound" in page
     assert f"round <b>{CONFIG['run']['rounds']}</b> of {CONFIG['run']['rounds']}" in page
-    assert "What it took" in page and "Who said how much" in page
+    assert "What it took" in page and "Messages by actor" in page

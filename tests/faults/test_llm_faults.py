@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from support.http_llm import FakeServer, Reply, breaks_off, fails, says, sends
 from support.llm_services import config_for
-from support.runs import open_fake, transcript
 
-from bigpe.services.llm import load_client
+from bigpe.services.llm.service import load_client
+from bigpe.testing.runs import open_fake, transcript
 
 CONFIG: dict[str, Any] = {
     "run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2, "concurrency": 1, "seed": 4}

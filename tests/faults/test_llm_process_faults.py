@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fakes import FakeRenderer, FakeScorer
 from support.faulty_backends import FAULT, POISON
-from support.runs import messages_of
+from support.paths import import_path
 
-from bigpe.agents.messages import ArmPulled, PromptsRewritten, RewriteRequested, StepFailed
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import GivenUpError
-from bigpe.services.retrying import RetryRule
+from bigpe.agents.messages.core import ArmPulled, PromptsRewritten, RewriteRequested, StepFailed
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.errors import GivenUpError
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fakes import FakeRenderer, FakeScorer
+from bigpe.testing.runs import messages_of
 
-TESTS = Path(__file__).resolve().parent.parent
 RETRY = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)
 NOBODY = "no prompt contains this"
 CAUSES = {
@@ -48,11 +48,13 @@ def poison(whole: Path) -> str:
 
 
 def prepare(patch: pytest.MonkeyPatch, poison: str, fault: str) -> None:
-    patch.setenv("PYTHONPATH", str(TESTS))
+    patch.setenv("PYTHONPATH", import_path())
     patch.setenv(POISON, poison)
     patch.setenv(FAULT, fault)
-    patch.setattr("bigpe.services.embedded_llm.BACKEND", "support.faulty_backends:language_model")
-    patch.setattr("bigpe.services.child.FIRST_BACKOFF_S", 0.01)
+    patch.setattr(
+        "bigpe.services.llm.embedded_client.BACKEND", "support.faulty_backends:language_model"
+    )
+    patch.setattr("bigpe.services.processes.supervised_process.FIRST_BACKOFF_S", 0.01)
 
 
 async def run(folder: Path, timeout_s: float = 60.0, *, prompts: int = 3) -> None:

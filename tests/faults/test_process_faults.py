@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fakes import FakeLlm
 from support.faulty_backends import FAULT, LOST, MODEL, POISON
-from support.runs import run_fake, transcript
+from support.paths import import_path
 
-from bigpe.runtime.session import Session
-from bigpe.services.errors import ConfigError, GivenUpError
-from bigpe.services.retrying import RetryRule
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.errors import ConfigError, GivenUpError
+from bigpe.services.core.retrying import RetryRule
+from bigpe.testing.fakes import FakeLlm
+from bigpe.testing.runs import run_fake, transcript
 
-TESTS = Path(__file__).resolve().parent.parent
 RETRY = RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0)
 CAUSES = {
     "segfault": "ended (signal SIGSEGV)",
@@ -49,11 +49,13 @@ def poison(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def _children(monkeypatch: pytest.MonkeyPatch, poison: str) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", import_path())
     monkeypatch.setenv(POISON, poison)
-    monkeypatch.setattr("bigpe.services.render.BACKEND", "support.faulty_backends:renderer")
-    monkeypatch.setattr("bigpe.services.score.BACKEND", "support.faulty_backends:sound_scorer")
-    monkeypatch.setattr("bigpe.services.child.FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr("bigpe.services.render.service.BACKEND", "support.faulty_backends:renderer")
+    monkeypatch.setattr(
+        "bigpe.services.score.service.BACKEND", "support.faulty_backends:sound_scorer"
+    )
+    monkeypatch.setattr("bigpe.services.processes.supervised_process.FIRST_BACKOFF_S", 0.01)
 
 
 def said(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -111,8 +113,10 @@ async def test_a_picture_that_breaks_the_scorer_is_missing_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: str, fault: str
 ) -> None:
     monkeypatch.setenv(FAULT, fault)
-    monkeypatch.setattr("bigpe.services.render.BACKEND", "support.faulty_backends:sound_renderer")
-    monkeypatch.setattr("bigpe.services.score.BACKEND", "support.faulty_backends:scorer")
+    monkeypatch.setattr(
+        "bigpe.services.render.service.BACKEND", "support.faulty_backends:sound_renderer"
+    )
+    monkeypatch.setattr("bigpe.services.score.service.BACKEND", "support.faulty_backends:scorer")
     await run(tmp_path)
     check(tmp_path, poison, fault, "ScoreRequested")
     assert all(poison != request["prompt"] for request in memoised(tmp_path, "score"))

@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.next_release import ROWS, THIS_VERSION, next_release
-from support.runs import open_fake, run_fake, transcript
+from chaos.next_release import ROWS, THIS_VERSION, next_release
+from support.paths import import_path
 
-from bigpe.services import migrations
-from bigpe.services.errors import ForeignDatabaseError, StoreError
-from bigpe.services.store import Store
+from bigpe.services.core.errors import ForeignDatabaseError, StoreError
+from bigpe.services.store import migrations
+from bigpe.services.store.database import Store
+from bigpe.testing.runs import open_fake, run_fake, transcript
 
-TESTS = Path(__file__).resolve().parent.parent
 RUN: dict[str, Any] = {
     "run": {"rounds": 3, "batch_size": 2, "concurrency": 2, "pilot_prompts": 2, "seed": 5}
 }
 KILLED_RUN = """
 import asyncio, os, sys
 from pathlib import Path
-from support.runs import open_fake
+from bigpe.testing.runs import open_fake
 from test_upgrades import RUN
 
 async def main():
@@ -43,7 +43,7 @@ MIGRATION = """
 import asyncio, sys
 from pathlib import Path
 from bigpe.services import store
-from support.next_release import next_release
+from chaos.next_release import next_release
 
 async def main():
     print("opening", flush=True)
@@ -53,12 +53,7 @@ async def main():
 with next_release():
     asyncio.run(main())
 """
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join(
-        (str(TESTS), str(TESTS / "faults"), os.environ.get("PYTHONPATH", ""))
-    ),
-}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": import_path(Path(__file__).parent)}
 
 
 def query(database: Path, sql: str) -> list[tuple[object, ...]]:

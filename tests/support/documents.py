@@ -13,13 +13,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigpe.runtime.config import check_config
-from support.stand_ins import STAND_INS
+from docs_site.blocks import Block
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from docs_site.blocks import Block  # noqa: E402
+from bigpe.runtime.project.config import check_config
+from support.local_servers import STAND_INS
 
 SERVERS = re.compile(r"bigpe (view|rate|serve)\b(?!.*--report)")
 ADDRESS = re.compile(r"http://\S+")

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.runtime.cli import main
-from bigpe.runtime.evaluated_run import EvaluatedRun, open_evaluated
-from bigpe.runtime.project import Project
-from bigpe.runtime.session import Session
-from bigpe.services.blobs import BlobStore
-from bigpe.services.errors import RenderError
-from bigpe.services.values import Image, RenderRequest
-from support.fakes import FakeLlm, FakeRenderer, FakeScorer
-from support.runs import NO_WAIT
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_run_for_evaluation
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.errors import RenderError
+from bigpe.services.core.values import Image, RenderRequest
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+from bigpe.testing.runs import NO_WAIT
+from support.paths import import_path
 
-TESTS = Path(__file__).resolve().parent.parent
 CONFIG = """
 [run]
 rounds = 8
@@ -63,7 +63,7 @@ def start(
         (folder / "bigpe.toml").write_text(CONFIG)
     environment = {
         **os.environ,
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": import_path(),
         "BIGPE_FAKE_DELAY_S": str(delay_s),
         "BIGPE_FAKE_HANGS": str(hangs or ""),
         "BIGPE_FAKE_FAILS": "yes" if fails else "",
@@ -123,7 +123,7 @@ def _open_evaluated_on_fakes(
     name: str, *, project: Path
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
     blobs, log, delay_s = _place(project)
-    return open_evaluated(
+    return open_run_for_evaluation(
         name,
         project=project,
         llms={"default": FakeLlm(delay_s=delay_s, log=log)},
@@ -149,7 +149,12 @@ class _SmallDatabase(sqlite3.Connection):
 if __name__ == "__main__":
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
+<<<<<<< HEAD
     Session.open = _open_on_fakes
+    commands: Any = import_module("bigpe.runtime.cli.results.evaluate")
+=======
+    Session.open = _open_on_fakes  # pyright: ignore[reportAttributeAccessIssue]
     commands: Any = import_module("bigpe.runtime.cli.evaluate")
+>>>>>>> 7de3d08 (Check the types of scripts and tests in basic mode)
     commands.open_evaluated = _open_evaluated_on_fakes
     main()

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.blobs import BlobStore
-from bigpe.services.values import RenderRequest, ScoreRequest
-from support.fake_pictures import FakeRenderer, FakeScorer
+from bigpe.services.core.values import RenderRequest, ScoreRequest
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fake_images import FakeRenderer, FakeScorer
 
 FAULT = "BIGPE_TEST_FAULT"
 POISON = "BIGPE_TEST_POISON"
@@ -81,7 +81,7 @@ class Replaced(Faulty):
         if method != "fingerprint":
             return super().handle(method, payload)
         told = asyncio.run(self._fake.open()) if self._weights == "first" else "another"
-        return {"fingerprint": told, "made_of": {"weights": self._weights}}
+        return {"fingerprint": told, "fingerprint_inputs": {"weights": self._weights}}
 
     def _break(self, fault: str) -> None:
         Path(os.environ[MODEL]).write_text("second")

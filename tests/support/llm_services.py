@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.effects import Effects
-from bigpe.services.llm import LlmConfig, LlmRequest, LlmService, Turn, load_client
-from bigpe.services.store import Store
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
+from bigpe.services.store.call_cache import CallCache
+from bigpe.services.store.database import Store
 
 PROVIDER = "autogen_ext.models.openai.OpenAIChatCompletionClient"
 ABILITIES = {
@@ -29,9 +29,11 @@ def config_for(url: str, *, timeout_s: float = 20.0, **more: Any) -> LlmConfig:
 
 
 @asynccontextmanager
-async def service_on(config: LlmConfig, folder: Path) -> AsyncIterator[tuple[LlmService, Effects]]:
+async def service_on(
+    config: LlmConfig, folder: Path
+) -> AsyncIterator[tuple[LlmService, CallCache]]:
     async with Store(folder / "p.db") as store:
-        effects = Effects(store)
+        effects = CallCache(store)
         service = LlmService(load_client(config), effects, config=config)
         try:
             yield service, effects

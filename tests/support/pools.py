@@ -7,9 +7,9 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from bigpe.agents.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.pool import GROWTH, Pool, PoolDelta
-from bigpe.services.values import Instruction
+from bigpe.agents.bandit.policies import PolicyConfig, make_policy, selection_rng
+from bigpe.agents.bandit.pool import GROWTH, Pool, PoolDelta
+from bigpe.services.core.values import Instruction
 
 SCALE = 0.01
 

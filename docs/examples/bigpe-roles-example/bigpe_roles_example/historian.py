@@ -6,7 +6,7 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bigpe.agents.messages import AnyMessage, PoolChanged, RunStopped
+from bigpe.agents.messages.core import AnyMessage, PoolChanged, RunStopped
 from bigpe.agents.plugins import Observer
 
 

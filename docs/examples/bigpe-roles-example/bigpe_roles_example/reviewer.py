@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bigpe.agents.messages import AnyMessage
+from bigpe.agents.messages.core import AnyMessage
 from bigpe.agents.plugins import Gate, Judgement, RoleError
-from bigpe.services.llm import LlmRequest, Turn
+from bigpe.services.llm.service import LlmRequest, Turn
 
 SYSTEM = """You review instructions that tell a language model how to rewrite image prompts.
 Veto an instruction that breaks the policy below. Amend one that can be mended in a few words.

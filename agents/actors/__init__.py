@@ -1,0 +1,1 @@
+"""The core actors: each handles its message kinds durably, once per message."""

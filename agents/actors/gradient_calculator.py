@@ -1,0 +1,80 @@
+"""The Gradient Calculator: words what the evidence says made the difference, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autogen_core import MessageContext, message_handler
+
+from bigpe.agents.actors.base import Actor
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.evidence.mixed_model import EvidenceRow
+from bigpe.agents.messages.core import CritiqueRequested, Gradient, GradientsComputed, Message
+from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
+from bigpe.agents.reasoning.llm_turns import llm_turn
+from bigpe.agents.reasoning.rewriting import LlmClient
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.core.values import LlmUsage, derive_seed
+
+
+class GradientCalculator(Actor):
+    """Consumes CritiqueRequested, emits GradientsComputed and the LLM exchanges."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        llm: LlmClient,
+        *,
+        sees: bool = False,
+        concurrency: int = 1,
+        retry: RetryRule | None = None,
+    ) -> None:
+        """`sees`: whether the model takes pictures; it then gets the batch's best and worst."""
+        super().__init__(
+            "Words what made the difference in a batch",
+            journal,
+            concurrency=concurrency,
+            retry=retry,
+        )
+        self._llm = llm
+        self._sees = sees
+
+    @message_handler
+    async def on_request(self, message: CritiqueRequested, ctx: MessageContext) -> None:
+        """Word the batch's gradients."""
+        await self.perform(message, self._compute)
+
+    async def _compute(self, message: CritiqueRequested) -> Sequence[Message]:
+        gradients: list[Gradient] = []
+        said: list[Message] = []
+        usage = LlmUsage()
+        shown = [image for image in (message.best_image, message.worst_image) if image]
+        for index, rows in enumerate(self._focuses(message)):
+            seed = derive_seed(message.seed, index)
+            worded = await word_gradient(
+                self._llm,
+                rows,
+                message.best,
+                message.worst,
+                message.professional,
+                seed,
+                shown if self._sees else (),
+            )
+            usage += worded.usage
+            gradients.append(
+                Gradient(
+                    inference=worded.inference,
+                    improvement=worded.improvement,
+                    evidence=worded.evidence,
+                    composed=worded.composed,
+                    dropped_citations=worded.dropped_citations,
+                )
+            )
+            exchange = (worded.turns, worded.usage, worded.effect_keys)
+            said.append(llm_turn(message, self.name, str(index), *exchange))
+        return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
+
+    def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:
+        return sample_evidence(
+            message.rows, message.instruction, count=message.improvements, seed=message.seed
+        )

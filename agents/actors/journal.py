@@ -1,0 +1,234 @@
+"""Between the actors and the store: what was handled, what was said, what is still owed.
+
+The mark that an actor handled a message is committed together with its own messages and the
+deliveries they owe (the outbox), and they are published only then. On resume the open deliveries
+are published again. Delivery is at least once, handling exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from autogen_core import AgentId, AgentRuntime, TopicId
+
+from bigpe.agents.actors.outbox import Outbox, OutboxEntry
+from bigpe.agents.campaign.snapshot import fold_version
+from bigpe.agents.messages.core import AnyMessage, LlmTurn, Message, StepFailed, parse_message
+from bigpe.agents.messages.plugin import RoleSaid
+from bigpe.services.store.database import Statement, Store
+
+Listener = Callable[[Message], None]
+
+
+class Journal:
+    """One run's transcript and outbox."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.run = run
+        self._store = store
+        self._runtime: AgentRuntime | None = None
+        self._subscribers: dict[str, tuple[str, ...]] = {}
+        self._topics: dict[str, TopicId] = {}
+        self._listeners: list[Listener] = []
+        self._outbox = Outbox(store, run, self._committed, self._lost)
+        self._working = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+        """Set when no further message should be taken up; what is open stays open."""
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails with the error that ended the run from inside."""
+
+    def attach(self, runtime: AgentRuntime, subscribers: dict[str, tuple[str, ...]]) -> None:
+        """Name the runtime, and for each message kind the actors that it is delivered to."""
+        self._runtime = runtime
+        self._subscribers = subscribers
+        self._topics = {kind: TopicId(kind, self.run) for kind in subscribers}
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every message once it is committed."""
+        self._listeners.append(listener)
+
+    # -- an actor's step ----------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """Whether a step may start; every True must be followed by `end`."""
+        if self.draining:
+            return False
+        self._working += 1
+        self._idle.clear()
+        return True
+
+    def end(self) -> None:
+        """A step has ended."""
+        self._working -= 1
+        if self._working == 0:
+            self._idle.set()
+
+    async def drained(self) -> None:
+        """Returns when no step is under way."""
+        await self._idle.wait()
+
+    def fail(self, error: BaseException) -> None:
+        """End the run from inside; the first error wins."""
+        self.draining = True
+        if not self.broken.done():
+            self.broken.set_exception(error)
+
+    async def is_done(self, mid: str, actor: str) -> bool:
+        """Whether `actor` has handled the message already.
+
+        Asked of the store only for messages that were said before: a new one is not done.
+        """
+        if mid not in self._outbox.said_again:
+            return False
+        await self.settled()
+        return await self._store.one("is_done", run=self.run, mid=mid, actor=actor) is not None
+
+    async def conclude(
+        self,
+        sender: str,
+        outgoing: Sequence[Message],
+        handled: Message,
+        *,
+        ms: float,
+        snapshot: str | None,
+    ) -> None:
+        """The end of a step: store what it said and that `handled` was handled, then publish.
+
+        Returns before that is done; waits only while too much waits to be stored. Steps are
+        stored in the order in which they end here, and none after one that could not be: that
+        ends the run. `snapshot`: the sender's state after the step, in place of an earlier one.
+        """
+        also: list[Statement] = []
+        if snapshot is not None:
+            state = {"version": fold_version(), "state": snapshot, "ts": time.time()}
+            also.append(("put_snapshot", {"run": self.run, "actor": sender, **state}))
+        self._put(self._entry(sender, outgoing, handled, also, ms=ms))
+        await self._outbox.room()
+
+    async def commit(
+        self,
+        sender: str,
+        outgoing: Sequence[Message],
+        *,
+        handled: Message | None = None,
+        also: Sequence[Statement] = (),
+    ) -> None:
+        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled;
+        returns once that is committed. `also`: what must be stored in the same transaction."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(self._entry(sender, outgoing, handled, also, told=told))
+        await told
+
+    async def settled(self) -> None:
+        """Returns once all that has been said until now is committed."""
+        await self.commit("", [])
+
+    def _entry(
+        self,
+        sender: str,
+        said: Sequence[Message],
+        handled: Message | None,
+        also: Sequence[Statement],
+        *,
+        ms: float = 0.0,
+        told: asyncio.Future[None] | None = None,
+    ) -> OutboxEntry:
+        return OutboxEntry(
+            sender,
+            said,
+            [self._row(sender, message, ms) for message in said],
+            [
+                {"actor": actor, "mid": message.mid}
+                for message in said
+                for actor in self._subscribers.get(message.kind, ())
+            ],
+            [{"actor": sender, "mid": handled.mid}] if handled else [],
+            also,
+            told,
+        )
+
+    def _put(self, entry: OutboxEntry) -> None:
+        self._outbox.put(entry)
+        self._working += 1
+        self._idle.clear()
+
+    async def _committed(self, entry: OutboxEntry) -> None:
+        for message in entry.said:
+            for listener in self._listeners:
+                listener(message)
+        if entry.told is None:
+            await self.publish(entry.sender, entry.said)
+        elif not entry.told.done():  # unless who waited was cancelled
+            entry.told.set_result(None)
+        self.end()
+
+    def _lost(self, entry: OutboxEntry, error: Exception) -> None:
+        if entry.told is None:
+            self.fail(error)
+        elif not entry.told.done():
+            entry.told.set_exception(error)
+        self.end()
+
+    async def publish(self, sender: str, outgoing: Iterable[Message]) -> None:
+        """Deliver committed messages through the runtime."""
+        if self._runtime is None:
+            raise RuntimeError("the journal is not attached to a runtime")
+        for message in outgoing:
+            if self._subscribers.get(message.kind):
+                await self._runtime.publish_message(
+                    message,
+                    self._topics[message.kind],
+                    sender=AgentId(sender, self.run) if sender else None,
+                    message_id=message.mid,
+                )
+
+    # -- a run's beginning and return ---------------------------------------------------------
+
+    async def pending(self) -> list[AnyMessage]:
+        """Messages with an open delivery, in transcript order, each once."""
+        rows = await self._store.rows("open_deliveries", run=self.run)
+        return [parse_message(body) for body in dict.fromkeys(row["body"] for row in rows)]
+
+    # -- what a role looks up -----------------------------------------------------------------
+
+    async def next_for(self, actor: str) -> AnyMessage | None:
+        """The oldest message that is owed to `actor`."""
+        row = await self._store.one("next_delivery", run=self.run, actor=actor)
+        return parse_message(row["body"]) if row else None
+
+    async def last_text(self, role: str) -> str:
+        """What a role said last; "" before it said anything."""
+        row = await self._store.one("last_text", run=self.run, sender=role)
+        return str(row["text"]) if row else ""
+
+    async def spent_by(self, role: str, first: int, last: int) -> list[RoleSaid | StepFailed]:
+        """What a role said, or failed at, about messages of the rounds `first` to `last`."""
+        rows = await self._store.rows("spent_by", run=self.run, sender=role, first=first, last=last)
+        found = [parse_message(row["body"]) for row in rows]
+        return [one for one in found if isinstance(one, RoleSaid | StepFailed)]
+
+    async def requeue(self, actor: str, kinds: Sequence[str]) -> None:
+        """Owe `actor` every message of these kinds that it was never owed."""
+        await self._store.write(
+            [("add_past_deliveries", {"run": self.run, "actor": actor, "type": k}) for k in kinds]
+        )
+
+    def _row(self, sender: str, message: Message, ms: float) -> dict[str, object]:
+        tokens = 0
+        if isinstance(message, LlmTurn):
+            tokens = message.prompt_tokens + message.completion_tokens
+        return {
+            "mid": message.mid,
+            "type": message.kind,
+            "sender": sender,
+            "parent": message.parent,
+            "round": message.round,
+            "body": message.model_dump_json(),
+            "ts": time.time(),
+            "tokens": tokens,
+            "ms": ms,
+        }

@@ -1,0 +1,113 @@
+"""Thin actors in front of the render and score services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from autogen_core import MessageContext, message_handler
+
+from bigpe.agents.actors.base import Actor
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.messages.core import (
+    ImageRendered,
+    ImageScored,
+    Message,
+    RenderRequested,
+    ScoreRequested,
+)
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
+
+IN_FLIGHT = 64
+"""Requests an actor hands to its service at a time; the service's queue bounds and batches them."""
+
+
+class RenderClient(Protocol):
+    """A render service."""
+
+    async def render(self, request: RenderRequest) -> Image:
+        """The picture, in the blob store; RenderError when there is none."""
+        ...
+
+
+class ScoreClient(Protocol):
+    """A scorer service."""
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """The preference score; ScoreError when there is none."""
+        ...
+
+
+class RenderActor(Actor):
+    """Consumes RenderRequested, emits ImageRendered and ScoreRequested."""
+
+    def __init__(
+        self, journal: Journal, service: RenderClient, *, retry: RetryRule | None = None
+    ) -> None:
+        super().__init__("Paints pictures", journal, concurrency=IN_FLIGHT, retry=retry)
+        self._service = service
+
+    @message_handler
+    async def on_request(self, message: RenderRequested, ctx: MessageContext) -> None:
+        """Paint one picture."""
+        await self.perform(message, self._render)
+
+    async def _render(self, message: RenderRequested) -> Sequence[Message]:
+        image = await self._service.render(
+            RenderRequest(prompt=message.prompt, seed=message.seed, priority=message.round)
+        )
+        place = f"{message.purpose}/{message.seed}/{message.naive}"
+        picture: dict[str, Any] = {
+            "purpose": message.purpose,
+            "naive": message.naive,
+            "prompt": message.prompt,
+            "seed": message.seed,
+        }
+        rendered = ImageRendered.make(message, place, **picture, image=image)
+        return [
+            rendered,
+            ScoreRequested.make(
+                rendered,
+                place,
+                **picture,
+                image=image.digest,
+                truncated=max(image.truncated_tokens.values(), default=0),
+            ),
+        ]
+
+
+class ScoreActor(Actor):
+    """Consumes ScoreRequested, emits ImageScored."""
+
+    def __init__(
+        self, journal: Journal, service: ScoreClient, *, retry: RetryRule | None = None
+    ) -> None:
+        super().__init__("Scores pictures", journal, concurrency=IN_FLIGHT, retry=retry)
+        self._service = service
+
+    @message_handler
+    async def on_request(self, message: ScoreRequested, ctx: MessageContext) -> None:
+        """Score one picture against its naive prompt."""
+        await self.perform(message, self._score)
+
+    async def _score(self, message: ScoreRequested) -> Sequence[Message]:
+        score = await self._service.score(
+            ScoreRequest(image=message.image, prompt=message.naive, priority=message.round)
+        )
+        place = f"{message.purpose}/{message.seed}/{message.naive}"
+        return [
+            ImageScored.make(
+                message,
+                place,
+                purpose=message.purpose,
+                naive=message.naive,
+                prompt=message.prompt,
+                seed=message.seed,
+                image=message.image,
+                truncated=message.truncated,
+                naive_truncated=score.truncated_tokens,
+                score=score.value,
+                scorer=score.fingerprint,
+            )
+        ]

@@ -1,0 +1,1 @@
+"""Which instruction to try next: policies and the pool of instructions."""

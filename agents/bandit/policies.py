@@ -1,0 +1,376 @@
+"""Which instruction to pull next: pure functions of the pull history.
+
+Rewards are gains divided by the noise of one gain, and n counts gains, not pulls; so neither the
+scorer's units nor the batch size changes how much a policy explores.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bigpe.agents.statistics.moments import RunningMoments
+from bigpe.services.core import plugins
+from bigpe.services.core.errors import PluginError
+from bigpe.services.core.values import derive_seed
+
+POLICIES = {
+    "ucb1": "mean + sqrt(2 ln t / n)",
+    "ucb-tuned": "ucb1 with the arm's own variance where it is small",
+    "kl-ucb": "the highest chance of winning that the wins and losses allow",
+    "thompson": "a draw from each arm's posterior (normal-inverse-gamma)",
+    "epsilon-greedy": "the highest mean, or any arm with probability epsilon",
+    "greedy": "the highest mean",
+    "random": "any arm",
+    "paper": "mean + 0.8 sqrt(ln t / n) on scores x 100, as in arXiv 2406.08713",
+}
+"""The built-in policies, each in a line."""
+DISPLAY = 100.0
+"""Scores are shown times 100; the paper's constants are on that scale."""
+PAPER_EXPLORATION = 0.8
+
+
+class PolicyConfig(BaseModel):
+    """`[policy]`: how the next instruction is chosen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "ucb1"
+    """One of `bigpe policies list`."""
+    exploration: float | None = Field(default=None, ge=0.0, le=100.0)
+    """Multiplies the bonus of ucb1, ucb-tuned and paper (0.8) and kl-ucb's ln t; default 1."""
+    epsilon: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of random pulls of epsilon-greedy."""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """`[policy.options]`: for a policy of another package."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return plugins.require_known("policies", name, POLICIES)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An instruction's record."""
+
+    id: str
+    gains: RunningMoments = RunningMoments()
+    """What its finished paired gains come to, score units."""
+    finished_pulls: int = 0
+    pending_pulls: int = 0
+    pending_gains: int = 0
+    """Gains that the pulls in flight will bring."""
+
+    @property
+    def count(self) -> int:
+        """Gains, those of pulls in flight included."""
+        return self.gains.n + self.pending_gains
+
+    @property
+    def tried(self) -> bool:
+        """Whether it was ever pulled; a pull in flight counts."""
+        return self.finished_pulls + self.pending_pulls > 0
+
+    @property
+    def mean(self) -> float:
+        """Mean gain, score units; 0 without gains."""
+        return self.gains.mean
+
+
+class Policy(Protocol):
+    """Chooses an arm; ties and randomness come from `rng` alone."""
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        """The id of the arm to pull, of at least one; `scale`: noise of one gain, > 0."""
+        ...
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """How good the arm may be, in the policy's reward units.
+
+        Infinite without any gain, had or expected: an arm whose pulls were lost is asked again.
+        """
+        ...
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The arm's mean reward, in the units of `upper_bound`; of an arm with gains."""
+        ...
+
+
+def selection_rng(run_seed: int, index: int) -> random.Random:
+    """The randomness of the run's selection number `index`."""
+    return random.Random(derive_seed(run_seed, "selection", index))
+
+
+def _best(arms: Sequence[Arm], value: Callable[[Arm], float], rng: random.Random) -> str:
+    """The arm of the highest value; equal ones are equally likely, whatever their order."""
+    top = max(value(arm) for arm in arms)
+    return rng.choice(sorted(arm.id for arm in arms if value(arm) == top))
+
+
+def _untried(arms: Sequence[Arm]) -> str | None:
+    return next((arm.id for arm in arms if not arm.tried), None)
+
+
+class _ByBound:
+    """Pulls the arm of the highest upper bound; untried arms first, in order."""
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        """The highest bound; untried arms first, in order."""
+        return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """The mean in units of the noise of one gain; of a pending first pull, 0."""
+        return arm.mean / scale if arm.count else math.inf
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The mean gain in units of the noise of one."""
+        return arm.mean / scale
+
+
+def _gains(arms: Sequence[Arm]) -> int:
+    """The t of the formulas: gains of all arms, expected ones included; at least 2."""
+    return max(sum(arm.count for arm in arms), 2)
+
+
+@dataclass(frozen=True)
+class Ucb1(_ByBound):
+    """Mean reward + c sqrt(2 ln t / n) (Auer, Cesa-Bianchi & Fischer 2002, UCB1)."""
+
+    exploration: float = 1.0
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
+        if not arm.count:
+            return math.inf
+        bonus = math.sqrt(2 * math.log(_gains(arms)) / arm.count)
+        return arm.mean / scale + self.exploration * bonus
+
+
+@dataclass(frozen=True)
+class UcbTuned(_ByBound):
+    """Mean + c sqrt(ln t / n min(1, V)), V = variance + 4 sqrt(2 ln t / n), of rewards.
+
+    UCB1-Tuned (Auer, Cesa-Bianchi & Fischer 2002, section 4) is for rewards in [0, 1], whose
+    variance is at most 1/4. Here the noise of one gain takes the place of that largest variance:
+    the formula is theirs on rewards / 2, times 2.
+    """
+
+    exploration: float = 1.0
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
+        if not arm.count:
+            return math.inf
+        ease = math.log(_gains(arms)) / arm.count
+        known = arm.gains
+        variance = known.squares / scale**2 / known.n if known.n else 1.0
+        allowed = min(1.0, variance + 4 * math.sqrt(2 * ease))
+        return arm.mean / scale + self.exploration * math.sqrt(ease * allowed)
+
+
+@dataclass(frozen=True)
+class KlUcb(_ByBound):
+    """The largest chance q of winning with n kl(share of wins, q) <= c ln t.
+
+    KL-UCB for Bernoulli rewards (Garivier & Cappe 2011, with their practical choice of no ln ln t
+    term): a gain above 0 is a win, one of 0 half of one. Blind to how much was won.
+    """
+
+    exploration: float = 1.0
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """A probability, or infinite; of a pending first pull, 1."""
+        if not arm.count:
+            return math.inf
+        if not arm.gains.n:
+            return 1.0
+        allowed = self.exploration * math.log(_gains(arms)) / arm.count
+        share = self.reward(arm, scale)
+        low, high = share, 1.0
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            if _divergence(share, middle) <= allowed:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The share of gains that won; `scale` plays no part."""
+        return arm.gains.wins / arm.gains.n
+
+
+def _divergence(p: float, q: float) -> float:
+    """Kullback-Leibler divergence of Bernoulli(q) from Bernoulli(p), nats; 0 < q < 1."""
+    won = p * math.log(p / q) if p > 0 else 0.0
+    return won + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
+
+
+@dataclass(frozen=True)
+class Thompson(_ByBound):
+    """The arm of the highest mean, each drawn from its posterior (Thompson 1933).
+
+    Rewards are normal with unknown mean and variance; the prior is normal-inverse-gamma (conjugate:
+    Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 6) and worth
+    one gain of 0 with the variance of the noise. Pending gains narrow the posterior, as if they
+    came out as expected.
+    """
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        """The highest draw; untried arms first, in order, then those whose pulls were lost."""
+        if untried := _untried(arms):
+            return untried
+        if unknown := sorted(arm.id for arm in arms if not arm.count):
+            return rng.choice(unknown)
+        drawn: dict[str, float] = {}
+        for arm in sorted(arms, key=lambda arm: arm.id):  # the order given must not matter
+            known = _posterior(arm, scale)
+            variance = known.rate / rng.gammavariate(known.shape, 1.0)
+            drawn[arm.id] = rng.gauss(known.mean, math.sqrt(variance / known.weight))
+        return max(drawn, key=lambda id: drawn[id])
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """Posterior mean + 2 posterior standard deviations, in units of the noise of one gain."""
+        if not arm.count:
+            return math.inf
+        known = _posterior(arm, scale)
+        return known.mean + 2 * math.sqrt(known.rate / (known.shape - 1) / known.weight)
+
+
+class _Posterior(NamedTuple):
+    """Of an arm's mean: normal(mean, variance / weight), variance ~ inverse gamma(shape, rate)."""
+
+    mean: float
+    weight: float
+    shape: float
+    rate: float
+
+
+def _posterior(arm: Arm, scale: float) -> _Posterior:
+    n, centre, spread = arm.gains.n, arm.gains.mean / scale, arm.gains.squares / scale**2
+    # Prior: mean 0, count 1, shape 2, rate 1, so that the expected variance is that of the noise.
+    return _Posterior(
+        mean=n * centre / (1 + n),
+        weight=1 + n + arm.pending_gains,
+        shape=2 + n / 2,
+        rate=1 + spread / 2 + n * centre**2 / (2 * (1 + n)),
+    )
+
+
+@dataclass(frozen=True)
+class Paper(_ByBound):
+    """Mean + c sqrt(ln t / n) on scores x 100, n and t counted in pulls at selection, as the
+    paper (arXiv 2406.08713) has it; without its slip of counting arms that were only considered.
+    """
+
+    exploration: float = PAPER_EXPLORATION
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """In score x 100; `scale` plays no part."""
+        n = arm.finished_pulls + arm.pending_pulls
+        if not arm.count:
+            return math.inf
+        t = max(sum(a.finished_pulls + a.pending_pulls for a in arms), 2)
+        return DISPLAY * arm.mean + self.exploration * math.sqrt(math.log(t) / n)
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        """The mean gain, score x 100."""
+        return DISPLAY * arm.mean
+
+
+@dataclass(frozen=True)
+class Greedy(_ByBound):
+    """The highest mean; untried arms first."""
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy(_ByBound):
+    """Greedy, but a uniformly random arm with probability epsilon."""
+
+    epsilon: float = 0.1
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        """See the class."""
+        if rng.random() < self.epsilon:
+            return rng.choice(sorted(arm.id for arm in arms))
+        return super().select(arms, scale, rng)
+
+
+@dataclass(frozen=True)
+class Random(_ByBound):
+    """A uniformly random arm."""
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        """See the class."""
+        return rng.choice(sorted(arm.id for arm in arms))
+
+
+def make_policy(config: PolicyConfig) -> Policy:
+    """The policy that the configuration names, built in or of an installed package.
+
+    ConfigError when the package's policy cannot be made.
+    """
+    exploration = 1.0 if config.exploration is None else config.exploration
+    match config.name:
+        case "ucb1":
+            return Ucb1(exploration)
+        case "ucb-tuned":
+            return UcbTuned(exploration)
+        case "kl-ucb":
+            return KlUcb(exploration)
+        case "thompson":
+            return Thompson()
+        case "paper":
+            return Paper(PAPER_EXPLORATION if config.exploration is None else config.exploration)
+        case "epsilon-greedy":
+            return EpsilonGreedy(config.epsilon)
+        case "greedy":
+            return Greedy()
+        case "random":
+            return Random()
+        case name:
+            return _Foreign(name, plugins.make("policies", name, config))
+
+
+class _Foreign:
+    """A policy of another package, whose mistakes are told as its own."""
+
+    def __init__(self, name: str, policy: Any) -> None:
+        self._name = name
+        self._policy = policy
+
+    def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
+        chosen = self._ask("select", arms, scale, rng)
+        if chosen not in {arm.id for arm in arms}:
+            raise self._error(f"it chose {chosen!r}, which is no arm")
+        return chosen
+
+    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        return self._number("upper_bound", arm, arms, scale)
+
+    def reward(self, arm: Arm, scale: float) -> float:
+        return self._number("reward", arm, scale)
+
+    def _number(self, method: str, *given: Any) -> float:
+        found = self._ask(method, *given)
+        if not isinstance(found, float | int) or math.isnan(found):
+            raise self._error(f"its {method} returned {found!r}, which is no number")
+        return float(found)
+
+    def _ask(self, method: str, *given: Any) -> Any:
+        try:
+            return getattr(self._policy, method)(*given)
+        except Exception as error:
+            raise self._error(f"{type(error).__name__}: {error}") from error
+
+    def _error(self, cause: str) -> PluginError:
+        return PluginError(
+            f"the policy {self._name!r} of another package failed: {cause}; mend it, then run "
+            "`bigpe resume`: nothing is lost"
+        )

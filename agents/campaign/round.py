@@ -1,0 +1,304 @@
+"""A pull in flight: the answers that it waits for, and its result once all scores are known."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bigpe.agents.bandit.pool import Pool
+from bigpe.agents.campaign.snapshot import ByTuple
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
+from bigpe.agents.messages.base import Keys, key_of
+from bigpe.agents.messages.core import (
+    AnyMessage,
+    ArmPulled,
+    CritiqueRequested,
+    Gradient,
+    GradientsComputed,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PairedGain,
+    ProposalRequested,
+    Purpose,
+    RenderRequested,
+    RewriteRequested,
+    RewriteTask,
+    Rewritten,
+    StepFailed,
+)
+from bigpe.agents.messages.failure_scope import ImageLost
+from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.agents.messages.usage import Usage, of_role
+from bigpe.agents.reasoning import rewriting
+from bigpe.agents.reasoning.evidence_worded import gradient, instruction
+from bigpe.services.core.values import Instruction, LlmUsage, derive_seed
+
+Picture = tuple[Purpose, str, int]
+"""Key of an image in a round: purpose, naive prompt, image seed."""
+EVIDENCE_ROWS = 40
+EXEMPLAR_PAIRS = 24
+"""Maximum number of won comparisons in a ProposalRequested, best first; bounds its size."""
+
+
+@dataclass
+class PendingImages:
+    """Images that are requested together, and their results."""
+
+    prompts: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
+    awaited: set[Picture] = field(default_factory=set[Picture])
+    lost: ByTuple[Picture, bool] = field(default_factory=dict[Picture, bool])
+    """Images without a score; the value says whether they were rendered."""
+
+    def ask(
+        self, cause: Message, purpose: Purpose, naive: str, prompt: str, seed: int
+    ) -> RenderRequested:
+        """Request one more image."""
+        picture = (purpose, naive, seed)
+        self.prompts[picture] = prompt
+        self.awaited.add(picture)
+        place = f"{purpose}/{seed}/{naive}"
+        return RenderRequested.make(
+            cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed
+        )
+
+    def lose(self, image: ImageLost) -> None:
+        """Record an image as missing."""
+        picture = (image.purpose, image.naive, image.seed)
+        self.awaited.discard(picture)
+        self.lost[picture] = image.rendered
+
+    def fresh(self, painted: Keys) -> set[int]:
+        """Keys (prompt and seed) of the images that are not in `painted`."""
+        # Not `self._keys() - painted.keys()`: that iterates over all of `painted`.
+        return {key for key in self._keys() if key not in painted}
+
+    def _keys(self) -> set[int]:
+        return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
+
+    def settle(self, painted: Keys) -> Usage:
+        """Count renders and scores. Moves the keys of finished images to the end of `painted`.
+
+        The call cache keeps no failure, so a lost image counts again when it is requested again.
+        """
+        fresh = self.fresh(painted)
+        lost = {key_of(self.prompts[p], p[2]): rendered for p, rendered in self.lost.items()}
+        for key in sorted(self._keys() - (fresh & lost.keys())):
+            painted.pop(key, None)
+            painted[key] = None
+        not_rendered = {key for key, rendered in lost.items() if not rendered}
+        # A lost image counts even if another round in flight rendered it: the failure was paid for.
+        counted = fresh | lost.keys()
+        return Usage(renders=len(counted), scores=len(counted - not_rendered))
+
+
+@dataclass
+class Round:
+    """The state of a pull."""
+
+    request: RewriteRequested
+    history: int
+    """Number of comparisons of the run when the pull was chosen."""
+    living: tuple[Instruction, ...]
+    tried: tuple[str, ...]
+    wants_gradient: bool = True
+    """Whether gradients are requested: the pool has room for a new instruction."""
+    blocked_by_budget: list[RewriteRequested | RenderRequested] = field(
+        default_factory=list[RewriteRequested | RenderRequested]
+    )
+    """The first requests of the round, until the budget lets it begin."""
+    pictures: PendingImages = field(default_factory=PendingImages)
+    rewrites: ByTuple[tuple[str, int], Rewritten] | None = None
+    scores: ByTuple[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
+    pulled: ArmPulled | None = None
+    own_pairs: list[PairedComparison] = field(default_factory=list[PairedComparison])
+    critique_requested: bool = False
+    rows: tuple[EvidenceRow, ...] | None = None
+    """The evidence table, computed on first use."""
+    replies: dict[str, GradientsComputed | StepFailed] = field(
+        default_factory=dict[str, GradientsComputed | StepFailed]
+    )
+    """The gradients or the failure of each author."""
+    last: AnyMessage | None = None
+    proposed: InstructionsProposed | None = None
+    complete: bool = False
+    broken: str | None = None
+    """Why no round may begin after this one."""
+    llm: Usage = Usage()
+    """Language model usage of the round."""
+
+    def withhold(self, plan: CampaignPlan) -> None:
+        """Make the first requests: to rewrite, and to render the images to compare with."""
+        tasks, ask = self.request.tasks, self.pictures.ask
+        self.blocked_by_budget = [self.request]
+        self.blocked_by_budget += [
+            ask(self.request, "naive", t.naive, t.naive, t.image_seed) for t in tasks
+        ]
+        self.blocked_by_budget += [
+            ask(self.request, "professional", t.naive, professional, t.image_seed)
+            for t in tasks
+            if (professional := plan.professional.get(t.naive))
+        ]
+
+    def at_most(self, plan: CampaignPlan, painted: Keys, dearest: Usage) -> Usage:
+        """Upper bound of the usage without retries. `dearest`: the largest of a round so far."""
+        tasks = len(self.request.tasks)
+        pictures = len(self.pictures.fresh(painted)) + tasks
+        calls = {
+            "generator": tasks * rewriting.ATTEMPTS,
+            "gradient": plan.improvements * gradient.CANDIDATES,
+            "modifier": plan.improvements * len(plan.authors) * instruction.CANDIDATES,
+        }
+        bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
+        return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
+
+    def add_llm(self, role: str, used: LlmUsage) -> None:
+        """Add language model usage of a role."""
+        self.llm += of_role(role, used)
+
+    def join(self) -> ArmPulled:
+        """The result of the pull, with the number of missing comparisons."""
+        gains = [gain for task in self.request.tasks if (gain := self._gain(task))]
+        self.pulled = ArmPulled.make(
+            self.request,
+            instruction=self.request.instruction.id,
+            gains=tuple(gains),
+            missing=len(self.request.tasks) - len(gains),
+            wants_gradient=self.wants_gradient,
+        )
+        self.own_pairs = [self._pair(gain) for gain in gains]
+        self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]
+        return self.pulled
+
+    def evidence(self, pairs: Sequence[PairedComparison]) -> tuple[EvidenceRow, ...]:
+        """The evidence table of `pairs`, the comparisons that the pull may use."""
+        if self.rows is None:
+            self.rows = fit_evidence_table(pairs, max_rows=EVIDENCE_ROWS)
+        return self.rows
+
+    def critique(self, pairs: Sequence[PairedComparison], plan: CampaignPlan) -> CritiqueRequested:
+        """The request for gradients, for a joined pull with gains."""
+        assert self.pulled is not None
+        own = [pair for pair in self.own_pairs if pair.arm != "professional"]
+        professional = [pair for pair in self.own_pairs if pair.arm == "professional"]
+        ordered = sorted(own, key=lambda pair: (pair.gain, pair.naive, pair.seed))
+        return CritiqueRequested.make(
+            self.pulled,
+            instruction=self.request.instruction,
+            rows=self.evidence(pairs),
+            best=ordered[-1],
+            worst=ordered[0] if len(ordered) > 1 else None,
+            professional=max(professional, key=lambda p: (p.gain, p.naive), default=None),
+            seed=derive_seed(plan.seed, "critique", self.request.round),
+            improvements=plan.improvements,
+            tried=self.tried,
+            best_image=self._image(ordered[-1]),
+            worst_image=self._image(ordered[0]) if len(ordered) > 1 else "",
+        )
+
+    def proposal(
+        self,
+        last: GradientsComputed | StepFailed,
+        pairs: Sequence[PairedComparison],
+        plan: CampaignPlan,
+    ) -> ProposalRequested:
+        """The request for instructions. `last`: the reply of the last author."""
+        winners = heapq.nsmallest(
+            EXEMPLAR_PAIRS,
+            (pair for pair in pairs if pair.gain > 0 and not pair.fallback),
+            key=lambda pair: (-pair.gain, pair.naive, pair.seed),
+        )
+        return ProposalRequested.make(
+            last,
+            instruction=self.request.instruction,
+            gradients=self.gradients(plan.authors),
+            rows=self.evidence(pairs),
+            pairs=tuple(winners),
+            living=self.living,
+            batch=tuple(dict.fromkeys(task.naive for task in self.request.tasks)),
+            seed=derive_seed(plan.seed, "proposal", last.round),
+        )
+
+    def offer_to(self, pool: Pool) -> None:
+        """Offer the proposed instructions to the pool."""
+        if self.proposed is None:
+            return
+        for proposal in self.proposed.proposals:
+            pool.propose(
+                proposal.instruction,
+                parent=self.request.instruction.id,
+                round=self.request.round,
+                gradient_mid=self.proposed.parent,
+                author=proposal.author,
+                improvement=proposal.improvement,
+            )
+
+    def _image(self, pair: PairedComparison) -> str:
+        """The digest of the image of the rewrite."""
+        gains = self.pulled.gains if self.pulled else ()
+        same = (g.image for g in gains if (g.naive, g.seed) == (pair.naive, pair.seed))
+        return next(same, "")
+
+    def gradients(self, authors: Sequence[str]) -> tuple[Gradient, ...]:
+        """The gradients of all authors. The first author rotates with the round.
+
+        The pool takes the first of two equal proposals, and a full pool takes one per round.
+        """
+        turn = self.request.round % len(authors)
+        replies = [self.replies.get(author) for author in (*authors[turn:], *authors[:turn])]
+        return tuple(
+            gradient
+            for reply in replies
+            if isinstance(reply, GradientsComputed)
+            for gradient in reply.gradients
+        )
+
+    def _gain(self, task: RewriteTask) -> PairedGain | None:
+        naive = self.scores.get(("naive", task.naive, task.image_seed))
+        rewritten = (self.rewrites or {}).get((task.naive, task.image_seed))
+        if naive is None or rewritten is None:
+            return None
+        rewrite = naive
+        if rewritten.fallback is None:
+            rewrite = self.scores.get(("rewrite", task.naive, task.image_seed))
+        if rewrite is None:
+            return None
+        return PairedGain(
+            naive=task.naive,
+            rewrite=rewritten.text,
+            seed=task.image_seed,
+            naive_score=naive.score,
+            score=rewrite.score,
+            gain=rewrite.score - naive.score,
+            fallback=rewritten.fallback,
+            naive_image=naive.image,
+            image=rewrite.image,
+        )
+
+    def _pair(self, gain: PairedGain) -> PairedComparison:
+        painted = self.scores.get(("rewrite", gain.naive, gain.seed))
+        return PairedComparison(
+            naive=gain.naive,
+            rewrite=gain.rewrite,
+            seed=gain.seed,
+            gain=gain.gain,
+            arm=self.request.instruction.id,
+            fallback=gain.fallback is not None,
+            truncated=painted.truncated if painted else 0,
+        )
+
+    def _contrast(self, task: RewriteTask) -> PairedComparison | None:
+        """The professional prompt of the subject against the naive prompt."""
+        naive = self.scores.get(("naive", task.naive, task.image_seed))
+        painted = self.scores.get(("professional", task.naive, task.image_seed))
+        if naive is None or painted is None:
+            return None
+        return PairedComparison(
+            naive=task.naive,
+            rewrite=painted.prompt,
+            seed=task.image_seed,
+            gain=painted.score - naive.score,
+            arm="professional",
+            truncated=painted.truncated,
+        )

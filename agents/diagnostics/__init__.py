@@ -1,0 +1,1 @@
+"""Faults of a run, found from its rounds."""

@@ -1,0 +1,332 @@
+"""What may be wrong with a run, from its history alone: faults with evidence and a remedy.
+
+Each fault has a statistic that hardly any healthy run of 100 rounds pushes over its limit, at any
+time, while nine of ten notice a change of one standard deviation within 30 rounds. The limits below
+are as high as the second allows. scripts/simulations/simulate_diagnostics.py measured both, and
+that no more than one in twenty healthy runs raise any fault at all. What a fault cannot be told
+from is said in its evidence: these are hints to look, not verdicts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpe.agents.statistics import change_detection
+from bigpe.agents.statistics.moments import mean, pooled_squares
+from bigpe.services.core.values import Value
+
+Fault = Literal["stagnation", "degradation", "high variance", "truncation", "diversity", "failures"]
+
+STALE_ROUNDS = 30
+"""Rounds without a better best; a search that finds one in every fifth rarely waits so long."""
+NOVELTY_LIMIT, NOVELTY_DRIFT = 16.9, 0.25
+EARLY_ROUNDS, EARLY_FACTOR = 60, 1.4
+"""Until so many rounds are known, those two limits are so many times as high: what is usual must
+first be learned from the run itself, and few rounds tell little of it."""
+ARM_DRIFT, ARM_LIMIT = 0.5, 11.5
+SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 12.0
+USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.08
+"""Share of rewrites past the renderer's limit that is taken for usual, one that is not, and the
+log-likelihood ratio that tells them apart."""
+USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.18, 6.45
+NOVELTY_FLOOR = 0.05
+"""Smallest deviation of a novelty taken for real."""
+NEAR_COPIES = 0.1
+"""Pool diversity below which the instructions are copies of one another."""
+WINDOW = 1000
+"""Rounds that are looked at, the newest; a rise that is older has become usual. Looking at all of
+a run each round would cost more than the round."""
+DOMINANT_NOISE = 3.0
+"""A pull's noise over the best mean gain, from which single pulls say little."""
+FEWEST_PULLS = 12
+
+
+class RoundDiagnostics(NamedTuple):
+    """What the history says of one finished round."""
+
+    round: int
+    arm: str
+    gains: tuple[float, ...]
+    """Score units."""
+    missing: int = 0
+    """Comparisons lost to failing services."""
+    fallbacks: int = 0
+    """Rewrites that could not be used."""
+    truncated: int = 0
+    """Rewrites longer than the renderer reads."""
+    novelty: float | None = None
+    """Mean distance of the proposals to the nearest instruction before them, in [0, 1]."""
+    diversity: float | None = None
+    """Of the living instructions, in [0, 1]."""
+    stale: int = 0
+    """Rounds since the best instruction's lower bound rose."""
+    causes: tuple[str, ...] = ()
+    """Of what failed."""
+
+
+class RunFinding(Value):
+    """A fault that stands at the end of the history."""
+
+    fault: Fault
+    since: int
+    """The round with which it seems to have begun."""
+    evidence: str
+    remedy: str
+
+    @property
+    def line(self) -> str:
+        """All of it on a line."""
+        return f"{self.fault} since round {self.since}: {self.evidence}; {self.remedy}"
+
+
+def diagnose(history: Sequence[RoundDiagnostics]) -> list[RunFinding]:
+    """The faults that stand now, in a fixed order; none for an empty history."""
+    looks: tuple[Callable[[Sequence[RoundDiagnostics]], RunFinding | None], ...] = (
+        failures,
+        truncation,
+        degradation,
+        high_variance,
+        diversity,
+        stagnation,
+    )
+    recent = history[-WINDOW:]
+    return [finding for look in looks if recent and (finding := look(recent))]
+
+
+def stagnation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """The best lower bound has not risen for `STALE_ROUNDS` rounds."""
+    last = history[-1]
+    factor = EARLY_FACTOR if last.round <= EARLY_ROUNDS else 1.0
+    if last.stale < STALE_ROUNDS * factor:
+        return None
+    return RunFinding(
+        fault="stagnation",
+        since=max(1, last.round - last.stale),
+        evidence=f"no better lower bound of the best instruction for {last.stale} rounds",
+        remedy="stop here and evaluate it, or bring new ideas: more professional prompts, "
+        "another [llm.modifier], a larger [run] pool_size",
+    )
+
+
+def degradation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """Instructions earn less than the same ones did before."""
+    steps = degradation_steps(*_pulls(history))
+    if change_detection.cusum(steps)[0, -1] < ARM_LIMIT:
+        return None
+    start = change_detection.change_at(steps)
+    falls = _falls(history, start)
+    fall = mean(falls) if falls else 0.0
+    return RunFinding(
+        fault="degradation",
+        since=history[start].round,
+        evidence=f"the same instructions gain {100 * fall:+.2f} (score x 100) against before",
+        remedy="see whether renderer, language model or scorer were changed or are overloaded; "
+        "if not, the prompts of late rounds are harder, or early gains were luck",
+    )
+
+
+def high_variance(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """Gains scatter more than before, or so much that a pull says little."""
+    squares, df = _within(history)
+    steps = variance_steps(squares, df)
+    start, told = 0, ""
+    spread = _pooled(history)
+    if change_detection.cusum(steps)[0, -1] >= SPREAD_LIMIT:
+        start = change_detection.change_at(steps)
+        spread, before = _pooled(history[start:]), _pooled(history[:start])
+        told = f"gains within a batch deviate by {100 * spread:.2f}, before by {100 * before:.2f}"
+    effect = _best_mean(history)
+    batch = mean([len(facts.gains) for facts in history if facts.gains] or [1])
+    if not told and effect is not None and spread > DOMINANT_NOISE * effect * math.sqrt(batch):
+        told = (
+            f"a pull's mean deviates by {100 * spread / math.sqrt(batch):.2f}, the best "
+            f"instruction gains {100 * effect:.2f}"
+        )
+    if not told:
+        return None
+    return RunFinding(
+        fault="high variance",
+        since=history[start].round,
+        evidence=f"{told} (score x 100)",
+        remedy=_batch_remedy(spread, effect),
+    )
+
+
+def truncation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """The renderer cuts off a growing share of the rewrites."""
+    cut = [facts.truncated for facts in history]
+    trials = [len(facts.gains) + facts.missing for facts in history]
+    steps = change_detection.share_steps(_row(cut), _row(trials), USUAL_CUT, RAISED_CUT)
+    if change_detection.newest_sums(steps)[0, -1] < CUT_LIMIT:
+        return None
+    start = change_detection.change_at(steps)
+    share = sum(cut[start:]) / max(sum(trials[start:]), 1)
+    return RunFinding(
+        fault="truncation",
+        since=history[start].round,
+        evidence=f"{share:.0%} of the rewrites are longer than the renderer reads",
+        remedy="ask for shorter rewrites in the seed instructions, lower max_tokens of "
+        "[llm.generator], or take a renderer with a longer text encoder",
+    )
+
+
+def diversity(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """Proposals repeat what is known, or the living instructions are near copies."""
+    pool = [facts.diversity for facts in history]
+    row = _row([math.nan if f.novelty is None else f.novelty for f in history])
+    steps = novelty_steps(row)
+    start = len(history)
+    told = ""
+    limit = NOVELTY_LIMIT * early_factors(len(history))[-1]
+    if change_detection.newest_sums(steps)[0, -1] >= limit:
+        start = change_detection.change_at(steps - NOVELTY_DRIFT)
+        late = [f.novelty for f in history[start:] if f.novelty is not None]
+        told = f"new instructions differ by {mean(late):.2f} from the nearest known one"
+    copies = next((i for i in range(len(pool)) if all(_is_copy(d) for d in pool[i:])), len(pool))
+    if len(pool) - copies >= FEWEST_PULLS:
+        start, told = copies, f"the living instructions differ by {pool[-1]:.2f} on average"
+    if not told:
+        return None
+    return RunFinding(
+        fault="diversity",
+        since=history[start].round,
+        evidence=f"{told} (0 to 1)",
+        remedy="import other professional prompts, give [llm.modifier] a stronger model, or "
+        "choose a policy that explores more",
+    )
+
+
+def failures(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """A growing share of comparisons is lost, or falls back to the naive prompt."""
+    failed = [facts.missing + facts.fallbacks for facts in history]
+    trials = [len(facts.gains) + facts.missing for facts in history]
+    steps = change_detection.share_steps(
+        _row(failed), _row(trials), USUAL_FAILURES, RAISED_FAILURES
+    )
+    if change_detection.newest_sums(steps)[0, -1] < FAILURE_LIMIT:
+        return None
+    start = change_detection.change_at(steps)
+    late = history[start:]
+    lost, kept = sum(f.missing for f in late), sum(f.fallbacks for f in late)
+    cause = Counter(cause for facts in late for cause in facts.causes).most_common(1)
+    often = f", most often: {cause[0][0]}" if cause else ""
+    return RunFinding(
+        fault="failures",
+        since=history[start].round,
+        evidence=f"of {sum(trials[start:])} comparisons {lost} were lost and {kept} fell back to "
+        f"the naive prompt{often}",
+        remedy="`bigpe inspect --type StepFailed` shows what a service said; for fallbacks, a "
+        "stronger [llm.generator] or instructions with exemplars",
+    )
+
+
+# -- the statistics, many histories at once ---------------------------------------------------
+
+
+def stale_rounds(bounds: NDArray[np.float64]) -> NDArray[np.int_]:
+    """Rounds since the running maximum last rose: (runs, n) to (runs, n)."""
+    best = np.maximum.accumulate(bounds, axis=1)
+    rose = np.concatenate([np.ones_like(best[:, :1], bool), best[:, 1:] > best[:, :-1]], axis=1)
+    index = np.arange(bounds.shape[1])
+    return index - np.maximum.accumulate(np.where(rose, index, 0), axis=1)
+
+
+def degradation_steps(
+    means: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    arms: NDArray[np.int_],
+    counts: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Falls within arms, for a cumulative sum."""
+    return -change_detection.arm_scores(means, squares, arms, counts) - ARM_DRIFT
+
+
+def variance_steps(squares: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rises of the scatter within batches, for a cumulative sum."""
+    return change_detection.spread_scores(squares, df) - SPREAD_DRIFT
+
+
+def novelty_steps(novelty: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Falls of novelty, for sums of the newest."""
+    return -change_detection.level_scores(novelty, floor=NOVELTY_FLOOR)
+
+
+def early_factors(rounds: int) -> NDArray[np.float64]:
+    """By what limits on the run's own level are multiplied after each of so many rounds."""
+    return np.where(np.arange(rounds) < EARLY_ROUNDS, EARLY_FACTOR, 1.0)
+
+
+# -- parts ------------------------------------------------------------------------------------
+
+
+def _row(values: Sequence[float]) -> NDArray[np.float64]:
+    return np.array([values], dtype=np.float64)
+
+
+def _pulls(
+    history: Sequence[RoundDiagnostics],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int_], NDArray[np.float64]]:
+    numbers = {arm: i for i, arm in enumerate(dict.fromkeys(facts.arm for facts in history))}
+    return (
+        _row([mean(facts.gains) if facts.gains else 0.0 for facts in history]),
+        _within(history)[0],
+        np.array([[numbers[facts.arm] for facts in history]]),
+        _row([len(facts.gains) for facts in history]),
+    )
+
+
+def _within(history: Sequence[RoundDiagnostics]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    squares = [pooled_squares([facts.gains]) for facts in history]
+    return _row([one.total for one in squares]), _row([one.df for one in squares])
+
+
+def _pooled(history: Sequence[RoundDiagnostics]) -> float:
+    """Deviation of a gain within a batch, score units."""
+    return math.sqrt(pooled_squares(facts.gains for facts in history).variance or 0.0)
+
+
+def _falls(history: Sequence[RoundDiagnostics], start: int) -> list[float]:
+    """For each pull from `start` on: its mean less that of the arm's pulls before."""
+    before: dict[str, list[float]] = {}
+    for facts in history[:start]:
+        before.setdefault(facts.arm, []).extend(facts.gains)
+    return [
+        mean(facts.gains) - mean(before[facts.arm])
+        for facts in history[start:]
+        if facts.gains and before.get(facts.arm)
+    ]
+
+
+def _best_mean(history: Sequence[RoundDiagnostics]) -> float | None:
+    """The largest mean gain of an arm that was pulled twice; None before there is one above 0."""
+    if len(history) < FEWEST_PULLS:
+        return None
+    by_arm: dict[str, list[tuple[float, ...]]] = {}
+    for facts in history:
+        if facts.gains:
+            by_arm.setdefault(facts.arm, []).append(facts.gains)
+    means = [
+        mean([gain for pull in pulls for gain in pull])
+        for pulls in by_arm.values()
+        if len(pulls) > 1
+    ]
+    best = max(means, default=0.0)
+    return best if best > 0 else None
+
+
+def _is_copy(distance: float | None) -> bool:
+    return distance is not None and distance < NEAR_COPIES
+
+
+def _batch_remedy(spread: float, effect: float | None) -> str:
+    if effect is None or effect <= 0:
+        return "raise [run] batch_size or seeds_per_prompt"
+    # A pull that finds the effect four times out of five: 1.96 + 0.84 standard errors.
+    size = math.ceil((2.8 * spread / effect) ** 2)
+    return f"a [run] batch_size of {size} would tell such a gain in one pull"

@@ -1,0 +1,135 @@
+"""From a run's messages to what diagnostics need: facts of each settled round. A fold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bigpe.agents.diagnostics.faults import WINDOW, RoundDiagnostics
+from bigpe.agents.diagnostics.text_diversity import (
+    ContentTermIndex,
+    content,
+    distance,
+    mean_distance,
+)
+from bigpe.agents.messages.core import (
+    ArmPulled,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PoolChanged,
+    RunStarted,
+    StepFailed,
+)
+from bigpe.agents.statistics.moments import mean
+from bigpe.services.core.values import Instruction
+
+
+@dataclass
+class _Open:
+    """A round whose last message has not come."""
+
+    pulled: ArmPulled | None = None
+    truncated: int = 0
+    novelty: list[float] = field(default_factory=list[float])
+    causes: list[str] = field(default_factory=list[str])
+
+
+class RoundHistory:
+    """Feed it every message of a run, in transcript order, or those of its newest rounds.
+
+    It looks back `WINDOW` rounds, and of what was proposed another `WINDOW`: however it began, it
+    says the same of the newest rounds once it has read so many.
+    """
+
+    def __init__(
+        self, messages: Iterable[Message] = (), living: Iterable[Instruction] = ()
+    ) -> None:
+        """`living`: the instructions alive before the first of the messages."""
+        self.facts: list[RoundDiagnostics] = []
+        """Of the newest settled rounds, in order."""
+        self._open: dict[int, _Open] = defaultdict(_Open)
+        self._living: dict[str, frozenset[str]] = {}
+        """What each of them says, by id."""
+        self._diversity: float | None = None
+        self._known = ContentTermIndex()
+        self._change_pool(living)
+        for message in messages:
+            self.add(message)
+
+    def add(self, message: Message) -> None:
+        """Take a message in."""
+        match message:
+            case RunStarted():
+                self._change_pool([seed.instruction for seed in message.plan.instructions])
+                self.know(message)
+            case ArmPulled():
+                self._open[message.round].pulled = message
+            case ImageScored(purpose="rewrite"):
+                self._open[message.round].truncated += message.truncated > 0
+            case InstructionsProposed():
+                self._propose(self._open[message.round], message)
+            case StepFailed(will_retry=False):
+                self._open[message.round].causes.append(message.cause)
+            case PoolChanged():
+                self._settle(message)
+            case _:
+                pass
+
+    def know(self, message: RunStarted | InstructionsProposed) -> None:
+        """Only know what was proposed, in a round before those that are looked at."""
+        said = message.plan.instructions if isinstance(message, RunStarted) else message.proposals
+        self._know([content(one.instruction) for one in said], message.round)
+
+    def _know(self, contents: Iterable[frozenset[str]], round: int) -> None:
+        for said in contents:
+            self._known.add(said, round)
+
+    def _change_pool(self, admitted: Iterable[Instruction], retired: Iterable[str] = ()) -> None:
+        self._living |= {one.id: content(one) for one in admitted}
+        for id in retired:
+            self._living.pop(id, None)
+        self._diversity = mean_distance([*self._living.values()])
+
+    def _propose(self, current: _Open, message: InstructionsProposed) -> None:
+        self._known.forget(message.round - WINDOW)
+        contents = [content(proposal.instruction) for proposal in message.proposals]
+        near = [self._nearest(said) for said in contents]
+        current.novelty += [one for one in near if one is not None]
+        for refused in message.refused:
+            current.novelty += [0.0] if refused.code == "near-copy" else []
+        self._know(contents, message.round)
+
+    def _nearest(self, said: frozenset[str]) -> float | None:
+        """Distance to the nearest that lives or was proposed lately; None when there is none."""
+        near = [distance(said, other) for other in self._living.values()]
+        proposed = self._known.nearest(said)
+        return min([*near, *([] if proposed is None else [proposed])], default=None)
+
+    def _settle(self, message: PoolChanged) -> None:
+        current = self._open[message.round]
+        for late in [round for round in self._open if round <= message.round]:
+            del self._open[late]
+        if message.admitted or message.retired:
+            self._change_pool(message.admitted, [one.instruction for one in message.retired])
+        pulled = current.pulled
+        if pulled is None:
+            return
+        fallbacks = [gain.fallback for gain in pulled.gains if gain.fallback is not None]
+        while self.facts and self.facts[0].round <= message.round - WINDOW:
+            del self.facts[0]
+        self.facts.append(
+            RoundDiagnostics(
+                round=message.round,
+                arm=pulled.instruction,
+                gains=tuple(gain.gain for gain in pulled.gains),
+                missing=pulled.missing,
+                fallbacks=len(fallbacks),
+                truncated=current.truncated,
+                novelty=mean(current.novelty) if current.novelty else None,
+                diversity=self._diversity,
+                stale=message.stale,
+                causes=(*current.causes, *fallbacks),
+            )
+        )

@@ -1,0 +1,100 @@
+"""How different are texts from one another? Pure; distances in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import combinations
+
+from bigpe.agents.evidence.terms import STOP_WORDS, terms_of, words
+from bigpe.agents.statistics.moments import mean
+from bigpe.services.core.values import Instruction
+
+
+def distance(one: Collection[str], other: Collection[str]) -> float:
+    """Jaccard distance of two sets: 0 for equal ones, 1 for those that share nothing."""
+    a, b = set(one), set(other)
+    return 1 - len(a & b) / len(a | b) if a | b else 0.0
+
+
+def content(instruction: Instruction) -> frozenset[str]:
+    """What an instruction says: the content words of its text, the terms its exemplars add."""
+    said = {word for word in words(instruction.text) if word not in STOP_WORDS}
+    for exemplar in instruction.exemplars:
+        said |= terms_of(exemplar.naive, exemplar.rewrite)
+    return frozenset(said)
+
+
+def pool_diversity(instructions: Iterable[Instruction]) -> float | None:
+    """Mean distance of all pairs of instructions; None for fewer than two."""
+    return mean_distance([content(instruction) for instruction in instructions])
+
+
+def rewrite_diversity(rewrites: Iterable[tuple[str, str]]) -> float | None:
+    """Mean distance of what (naive, rewrite) pairs add, over all pairs; None for fewer than two."""
+    return mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
+
+
+def spread(vectors: Sequence[Sequence[float]]) -> float | None:
+    """Mean cosine distance of all pairs of vectors of length 1, in [0, 2]; None for fewer than two.
+
+    By the length of their sum: sum_ij v_i v_j = |sum v|^2, of which n are pairs of one with itself.
+    """
+    n = len(vectors)
+    if n < 2:
+        return None
+    square = math.fsum(math.fsum(column) ** 2 for column in zip(*vectors, strict=True))
+    return 1 - (square - n) / (n * (n - 1))
+
+
+class ContentTermIndex:
+    """What instructions say, kept so that the nearest one to a new one is found quickly."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[frozenset[str]] = Counter()
+        """How often it was said in the rounds that are known."""
+        self._by_round: dict[int, list[frozenset[str]]] = defaultdict(list)
+        self._having: dict[str, dict[frozenset[str], None]] = defaultdict(dict)
+
+    def add(self, said: frozenset[str], round: int) -> None:
+        """Know this content of an instruction, which was said in `round`."""
+        self._by_round[round].append(said)
+        self._counts[said] += 1
+        for word in said:
+            self._having[word][said] = None
+
+    def forget(self, before: int) -> None:
+        """Know no more what was said in the rounds before that one."""
+        for round in [round for round in self._by_round if round < before]:
+            for said in self._by_round.pop(round):
+                self._counts[said] -= 1
+                if not self._counts[said]:
+                    self._drop(said)
+
+    def _drop(self, said: frozenset[str]) -> None:
+        del self._counts[said]
+        for word in said:
+            del self._having[word][said]
+            if not self._having[word]:
+                del self._having[word]
+
+    def nearest(self, own: frozenset[str]) -> float | None:
+        """Distance to the nearest content that is known; None when none is."""
+        if not self._counts or own in self._counts:
+            return 0.0 if self._counts else None
+        shared: Counter[frozenset[str]] = Counter()
+        for word in own:
+            shared.update(self._having.get(word, {}).keys())
+        # Those that share no word are at distance 1.
+        apart = len(own)
+        return min(
+            (1 - both / (apart + len(said) - both) for said, both in shared.items()),
+            default=1.0,
+        )
+
+
+def mean_distance(sets: Sequence[frozenset[str]]) -> float | None:
+    """Of all pairs of sets; None for fewer than two."""
+    found = [distance(one, other) for one, other in combinations(sets, 2)]
+    return mean(found) if found else None

@@ -1,0 +1,1 @@
+"""Which terms made the difference: the evidence table of a run."""

@@ -1,0 +1,1 @@
+"""The messages that actors exchange, and the frozen plan of a run."""

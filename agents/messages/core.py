@@ -1,0 +1,399 @@
+"""The messages of the core actors. Each message is a frozen value.
+
+Its id depends on the run, its kind, its round and its place in the round, never on time. So a
+resumed run emits messages with the same ids, and the transcript ignores the duplicates.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import Field, TypeAdapter
+
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
+from bigpe.agents.messages import plugin as roles
+from bigpe.agents.messages.base import COORDINATOR, Message
+from bigpe.agents.messages.failure_scope import (
+    BatchLost,
+    FailureScope,
+    GradientsLost,
+    ImageLost,
+    PromptLost,
+    Purpose,
+)
+from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, CampaignPlan
+from bigpe.agents.messages.usage import Limits, Prices, Usage
+from bigpe.services.core.values import Image, Instruction, Json, LlmUsage, Value, digest
+
+RefusalCode = Literal["near-copy", "invalid", "vetoed"]
+"""Why a proposal is refused: it resembles a living instruction, breaks a rule, or has a veto."""
+
+
+class RewriteTask(Value):
+    """A naive prompt to rewrite, with its seeds."""
+
+    naive: str
+    image_seed: int
+    llm_seed: int
+
+
+class Rewritten(Value):
+    """The result of a RewriteTask."""
+
+    naive: str
+    image_seed: int
+    text: str
+    """The rewritten prompt; the naive prompt if `fallback` gives a reason."""
+    fallback: str | None = None
+    attempts: int = 1
+
+
+class PairedGain(Value):
+    """A paired comparison: one naive prompt and seed, rendered with and without the rewrite."""
+
+    naive: str
+    rewrite: str
+    seed: int
+    naive_score: float
+    score: float
+    gain: float
+    """score - naive_score; exactly 0 for a fallback."""
+    fallback: str | None = None
+    naive_image: str
+    image: str
+
+
+class Gradient(Value):
+    """A textual gradient: what made the difference, what to change, and the evidence for it."""
+
+    inference: str
+    improvement: str
+    evidence: tuple[str, ...]
+    """Ids of the evidence rows that the improvement cites validly."""
+    composed: bool
+    """True if no wording of the LLM was valid and the computed sentence is used."""
+    dropped_citations: int = 0
+    author: str = BUILT_IN_AUTHOR
+
+
+class ProposedInstruction(Value):
+    """An instruction that follows a gradient."""
+
+    instruction: Instruction
+    improvement: str
+    composed: bool
+    author: str = BUILT_IN_AUTHOR
+    """The author of the gradient."""
+
+
+class RefusedProposal(Value):
+    """A gradient without a valid instruction, and the reasons."""
+
+    improvement: str
+    code: RefusalCode
+    reasons: tuple[str, ...]
+    """The reasons for people, one for each candidate."""
+
+
+class RetiredArm(Value):
+    """An arm that left the pool, and the reason."""
+
+    instruction: str
+    reason: str
+
+
+class RunStarted(Message):
+    """Starts a run."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["RunStarted"] = "RunStarted"
+    plan: CampaignPlan
+
+
+class PlanChanged(Message):
+    """A change of the settings of a started run. It cancels a StopRequested."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["PlanChanged"] = "PlanChanged"
+    rounds: int = Field(ge=1)
+    concurrency: int = Field(ge=1)
+    patience: int = Field(ge=0)
+    limits: Limits
+    prices: Prices
+
+
+class StopRequested(Message):
+    """Request to start no further pull."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["StopRequested"] = "StopRequested"
+    reason: str
+
+
+class RewriteRequested(Message):
+    """Starts a pull: request to rewrite these prompts under this instruction."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = ("generator",)
+    kind: Literal["RewriteRequested"] = "RewriteRequested"
+    instruction: Instruction
+    tasks: tuple[RewriteTask, ...]
+
+    def failure_scope(self) -> FailureScope:
+        """The whole batch."""
+        return BatchLost()
+
+
+class PromptsRewritten(Message):
+    """The rewritten prompts of a pull."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["PromptsRewritten"] = "PromptsRewritten"
+    instruction: str
+    """The id of the instruction."""
+    rewrites: tuple[Rewritten, ...]
+    usage: LlmUsage = LlmUsage()
+
+
+class LlmTurn(Message):
+    """An exchange with a language model in the form of AgentChat. No actor receives it."""
+
+    kind: Literal["LlmTurn"] = "LlmTurn"
+    role: str
+    chat: tuple[Json, ...]
+    """Dumps of AgentChat messages without their times."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls, oldest first; answers that could not be used are among them."""
+
+
+class ImageMessage(Message):
+    """Base of the messages about one image."""
+
+    purpose: Purpose
+    naive: str
+    prompt: str
+    seed: int
+
+
+class RenderRequested(ImageMessage):
+    """Request to render `prompt` with `seed`."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = ("renderer",)
+    kind: Literal["RenderRequested"] = "RenderRequested"
+
+    def failure_scope(self) -> FailureScope:
+        """The image, not rendered."""
+        return ImageLost(purpose=self.purpose, naive=self.naive, seed=self.seed, rendered=False)
+
+
+class ImageRendered(ImageMessage):
+    """An image is in the blob store."""
+
+    kind: Literal["ImageRendered"] = "ImageRendered"
+    image: Image
+
+
+class ScoreRequested(ImageMessage):
+    """Request to score an image against its naive prompt."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = ("scorer",)
+    kind: Literal["ScoreRequested"] = "ScoreRequested"
+    image: str
+    truncated: int = 0
+    """Number of tokens of `prompt` that the renderer cut off."""
+
+    def failure_scope(self) -> FailureScope:
+        """The image, not scored."""
+        return ImageLost(purpose=self.purpose, naive=self.naive, seed=self.seed, rendered=True)
+
+
+class ImageScored(ImageMessage):
+    """The preference score of an image against its naive prompt."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["ImageScored"] = "ImageScored"
+    image: str
+    truncated: int = 0
+    """Number of tokens of `prompt` that the renderer cut off."""
+    naive_truncated: int = 0
+    """Number of tokens of `naive` that the scorer cut off."""
+    score: float = Field(allow_inf_nan=False)
+    scorer: str
+    """The fingerprint of the scorer."""
+
+
+class ArmPulled(Message):
+    """The result of a pull: its paired gains, and the number of missing comparisons."""
+
+    kind: Literal["ArmPulled"] = "ArmPulled"
+    instruction: str
+    gains: tuple[PairedGain, ...]
+    missing: int = 0
+    """Comparisons lost to failures of a service. Missing data, not zeros."""
+    wants_gradient: bool = True
+    """False if the pool admits no new instruction now. Then no gradient is requested."""
+
+
+class CritiqueRequested(Message):
+    """Request for gradients, with the contrast of the batch and the evidence of the run."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = ("gradient",)
+    kind: Literal["CritiqueRequested"] = "CritiqueRequested"
+    instruction: Instruction
+    rows: tuple[EvidenceRow, ...]
+    best: PairedComparison | None
+    worst: PairedComparison | None
+    professional: PairedComparison | None
+    seed: int
+    improvements: int
+    tried: tuple[str, ...] = ()
+    """Improvements of recent rounds with their gains, newest last."""
+    best_image: str = ""
+    worst_image: str = ""
+    """Digests of the images of `best` and `worst`, if they exist."""
+
+    def failure_scope(self) -> FailureScope:
+        """The gradients of the author."""
+        return GradientsLost()
+
+
+class GradientsComputed(Message):
+    """The gradients of the gradient calculator or of a contributor."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["GradientsComputed"] = "GradientsComputed"
+    author: str = BUILT_IN_AUTHOR
+    gradients: tuple[Gradient, ...]
+    usage: LlmUsage = LlmUsage()
+
+
+class ProposalRequested(Message):
+    """Request to turn gradients into instructions."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = ("modifier",)
+    kind: Literal["ProposalRequested"] = "ProposalRequested"
+    instruction: Instruction
+    """The parent of the new instructions."""
+    gradients: tuple[Gradient, ...]
+    rows: tuple[EvidenceRow, ...]
+    pairs: tuple[PairedComparison, ...]
+    """Comparisons that may become exemplars."""
+    living: tuple[Instruction, ...]
+    batch: tuple[str, ...]
+    """Naive prompts of the batch. A proposal that names their subjects is refused."""
+    seed: int
+
+
+class InstructionsProposed(Message):
+    """The new instructions of a pull."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["InstructionsProposed"] = "InstructionsProposed"
+    parent_instruction: str
+    proposals: tuple[ProposedInstruction, ...]
+    refused: tuple[RefusedProposal, ...] = ()
+    usage: LlmUsage = LlmUsage()
+
+
+class PoolChanged(Message):
+    """The end of a round: admitted, retired and waiting instructions."""
+
+    kind: Literal["PoolChanged"] = "PoolChanged"
+    admitted: tuple[Instruction, ...]
+    retired: tuple[RetiredArm, ...]
+    waiting: int
+    sigma: float
+    """Estimated noise of one gain, score units."""
+    best: str
+    """Id of the instruction with the highest lower bound so far."""
+    used: Usage = Usage()
+    """Usage of the run so far, including the pilot."""
+    stale: int = 0
+    """Rounds since the best lower bound rose."""
+
+
+class RunStopped(Message):
+    """The end of a run. Only a PlanChanged can follow, if a limit is raised."""
+
+    kind: Literal["RunStopped"] = "RunStopped"
+    reason: str
+    best: str
+
+
+class StepFailed(Message):
+    """A step failed: which one, why, and whether it is retried."""
+
+    delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
+    kind: Literal["StepFailed"] = "StepFailed"
+    step: str
+    """The id of the message whose handling failed."""
+    step_kind: str
+    actor: str
+    error: str
+    """The class of the exception."""
+    cause: str
+    attempt: int
+    will_retry: bool
+    raw: str | None = None
+    """The whole answer of a model, if it was unusable."""
+    scope: FailureScope
+    """What is lost unless a later attempt succeeds."""
+    usage: LlmUsage = LlmUsage()
+    """Language model usage of the attempt, without the calls that the next attempt reports."""
+
+    @property
+    def naive(self) -> str:
+        """The naive prompt that the failure concerns; "" if it concerns more than one."""
+        return self.scope.naive if isinstance(self.scope, ImageLost | PromptLost) else ""
+
+
+AnyMessage = Annotated[
+    RunStarted
+    | PlanChanged
+    | StopRequested
+    | RewriteRequested
+    | PromptsRewritten
+    | LlmTurn
+    | RenderRequested
+    | ImageRendered
+    | ScoreRequested
+    | ImageScored
+    | ArmPulled
+    | CritiqueRequested
+    | GradientsComputed
+    | ProposalRequested
+    | InstructionsProposed
+    | PoolChanged
+    | RunStopped
+    | StepFailed
+    | roles.RolesChanged
+    | roles.RoleSaid
+    | roles.RoleReported
+    | roles.ReviewRequested
+    | roles.GateDecided,
+    Field(discriminator="kind"),
+]
+_UNION: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+MESSAGE_TYPES: tuple[type[Message], ...] = get_args(get_args(AnyMessage)[0])
+"""The classes of AnyMessage."""
+
+
+def routes() -> dict[str, tuple[str, ...]]:
+    """The recipients of each kind of message that is delivered to core actors."""
+    return {
+        message.model_fields["kind"].default: message.delivered_to
+        for message in MESSAGE_TYPES
+        if message.delivered_to
+    }
+
+
+def parse_message(body: str | bytes) -> AnyMessage:
+    """The message with the JSON `body`. Raises pydantic.ValidationError for unknown fields."""
+    return _UNION.validate_json(body)
+
+
+def start_run(run: str, plan: CampaignPlan) -> RunStarted:
+    """The first message of a run, the only one without a cause."""
+    mid = digest([run, "RunStarted", 0, ""])[:32]
+    return RunStarted(mid=mid, run=run, parent="", round=0, plan=plan)

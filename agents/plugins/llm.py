@@ -1,0 +1,178 @@
+"""A role's language model: memoised and counted, from any thread, and as an AutoGen client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from contextvars import ContextVar
+from typing import Any, NamedTuple, NoReturn, Self
+
+from autogen_core import CancellationToken, Component
+from autogen_core.models import (
+    AssistantMessage,
+    CreateResult,
+    LLMMessage,
+    RequestUsage,
+    SystemMessage,
+    UserMessage,
+)
+from pydantic import BaseModel
+
+from bigpe.agents.plugins import RoleError
+from bigpe.agents.plugins.thread import WorkClock
+from bigpe.services.core.errors import BigpeError, LlmError, UnusableAnswerError
+from bigpe.services.core.values import Json, LlmAnswer, LlmUsage
+from bigpe.services.llm.base_client import BaseLlmClient
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
+
+
+class Exchange(NamedTuple):
+    """A request and its answer."""
+
+    turns: tuple[Turn, ...]
+    usage: LlmUsage
+    effect_keys: tuple[str, ...] = ()
+    """Key of the stored call; none where the answer could not be used."""
+
+
+class PluginLlm:
+    """A language model service, asked from a role's thread. Counts what each message costs."""
+
+    def __init__(self, name: str, llm: LlmClient, *, max_calls: int) -> None:
+        """To be made in the thread of the run's event loop. `max_calls`: for one message."""
+        self._name = name
+        self._llm = llm
+        self._max_calls = max_calls
+        self._home = asyncio.get_running_loop()
+        self._step = contextvars.copy_context()
+        self._clock: WorkClock | None = None
+        self.exchanges: list[Exchange] = []
+        self.usage = LlmUsage()
+        """Since `begin`."""
+        self.calls = 0
+        self.fatal: BigpeError | None = None
+        """What no role may hide: the store failed, say."""
+
+    def begin(self, clock: WorkClock | None = None) -> None:
+        """A message's work begins, to which calls are accounted now: forget the one before.
+
+        `clock` stands still while the model answers.
+        """
+        self._clock = clock
+        self._step = contextvars.copy_context()
+        self.exchanges, self.usage, self.calls, self.fatal = [], LlmUsage(), 0, None
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """See `LlmClient.ask`. RoleError when it is asked too often for one message."""
+        self.calls += 1
+        if self.calls > self._max_calls:
+            raise RoleError(
+                f"it asked its language model more than {self._max_calls} times for one message; "
+                f"raise [roles.{self._name}] max_llm_calls if it may"
+            )
+        asked = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
+        return await asyncio.wrap_future(asked)
+
+    async def _in_step(self, request: LlmRequest) -> LlmAnswer:
+        """In the context of the actor's step, by which the call is accounted."""
+        with self._clock.standing_still() if self._clock else nullcontext():
+            return await asyncio.create_task(self._ask(request), context=self._step)
+
+    async def _ask(self, request: LlmRequest) -> LlmAnswer:
+        try:
+            answer = await self._llm.ask(request)
+        except LlmError as error:
+            self.usage += error.usage
+            if isinstance(error, UnusableAnswerError):
+                self._note(request, error.raw, error.usage)
+            raise
+        except BigpeError as error:
+            self.fatal = error
+            raise
+        self.usage += answer.usage
+        self._note(request, answer.text, answer.usage, answer.effect_key)
+        return answer
+
+    def _note(self, request: LlmRequest, text: str, usage: LlmUsage, *effect_keys: str) -> None:
+        turns = (*request.turns, Turn(role="assistant", text=text))
+        self.exchanges.append(Exchange(turns, usage, effect_keys))
+
+
+class PluginLlmClientConfig(BaseModel):
+    """Nothing: the client is the one of the role that is being loaded."""
+
+
+class PluginLlmClient(BaseLlmClient, Component[PluginLlmClientConfig]):
+    """The same as an AutoGen model client, for AgentChat agents. It takes text, and no tools."""
+
+    component_type = "model"
+    component_config_schema = PluginLlmClientConfig
+    component_provider_override = "bigpe.agents.plugins.llm.PluginLlmClient"
+    context_tokens = 8192
+
+    def __init__(self, llm: LlmClient, *, seed: int, temperature: float, max_tokens: int) -> None:
+        super().__init__()
+        self._llm = llm
+        self._settings: Json = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
+
+    async def create(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Sequence[Any] = (),
+        tool_choice: Any = "auto",
+        json_output: bool | type[BaseModel] | None = None,
+        extra_create_args: Mapping[str, Any] = {},
+        cancellation_token: CancellationToken | None = None,
+    ) -> CreateResult:
+        """One answer. RoleError for what bigpe's language models cannot take."""
+        if tools:
+            raise RoleError("an agent in [roles] has no tools: its model's calls are memoised text")
+        schema = json_output.model_json_schema() if isinstance(json_output, type) else None
+        request = LlmRequest(
+            turns=tuple(_turn(message) for message in messages),
+            answer_schema=schema,
+            **self._settings,
+        )
+        answer = await self._llm.ask(request)
+        usage = RequestUsage(
+            prompt_tokens=answer.usage.prompt_tokens,
+            completion_tokens=answer.usage.completion_tokens,
+        )
+        self._count(usage)
+        return CreateResult(finish_reason="stop", content=answer.text, usage=usage, cached=False)
+
+    async def close(self) -> None:
+        """The service is its owner's to close."""
+
+    def _to_config(self) -> PluginLlmClientConfig:
+        return PluginLlmClientConfig()
+
+    @classmethod
+    def _from_config(cls, config: PluginLlmClientConfig) -> Self:
+        client = LOADING.get()
+        if not isinstance(client, cls):
+            _not_loading()
+        return client
+
+
+LOADING: ContextVar[PluginLlmClient | None] = ContextVar("bigpe_role_client", default=None)
+"""The client of the agent that is being loaded: a component's configuration cannot hold it."""
+
+
+def _not_loading() -> NoReturn:
+    raise RoleError("this model client exists only while bigpe loads a role's agent")
+
+
+def _turn(message: LLMMessage) -> Turn:
+    if isinstance(message, SystemMessage):
+        return Turn(role="system", text=message.content)
+    if not isinstance(message.content, str):
+        raise RoleError(f"an agent in [roles] can send text only, not a {message.type} of parts")
+    if isinstance(message, UserMessage):
+        return Turn(role="user", text=message.content)
+    if isinstance(message, AssistantMessage):
+        return Turn(role="assistant", text=message.content)
+    raise RoleError(f"an agent in [roles] cannot send a {message.type}")

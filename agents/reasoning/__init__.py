@@ -1,0 +1,1 @@
+"""How actors use a language model: rewriting, gradients, proposals."""

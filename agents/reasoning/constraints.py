@@ -1,0 +1,170 @@
+"""What a project does not want in its prompts, and what it insists on.
+
+Held against what bigpe adds: rewrites (a run's, an evaluation's, `bigpe refine`'s) and proposed
+instructions. A rewrite that breaks a rule is asked for again, then the naive prompt stands, with
+the reason; a proposal is refused with the reason. What people wrote themselves, naive prompts and
+seed instructions, is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import regex
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bigpe.agents.evidence.terms import contains_term, words
+from bigpe.services.core import plugins
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Instruction
+from bigpe.services.score.clip.open_clip.tokenizer import encode
+
+Safety = Callable[[str], str | None]
+"""Judges a text: None, or why it may not be used. It must answer the same each time."""
+_FOREIGN = {
+    "latin": regex.compile(r"[^\p{Latin}\p{Common}\p{Inherited}]"),
+    "ascii": regex.compile(r"[^\x00-\x7f]"),
+}
+
+
+class Constraints(BaseModel):
+    """`[constraints]`: rules for rewrites and proposed instructions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int = Field(default=0, ge=0)
+    """Of a rewrite, as CLIP counts them (its encoders read 75); 0: any."""
+    required: tuple[str, ...] = ()
+    """Words or phrases that every rewrite must contain."""
+    banned: tuple[str, ...] = ()
+    """Words or phrases that none may contain, whole words in any case."""
+    artists: tuple[str, ...] = ()
+    """Names that are not to be called on; likewise."""
+    banned_file: str | None = None
+    """A word or phrase a line, added to `banned` when bigpe.toml is read; "#" starts a comment."""
+    artists_file: str | None = None
+    """Likewise, added to `artists`."""
+    script: Literal["any", "latin", "ascii"] = "any"
+    """Which letters: Latin ones with their marks, or ASCII characters alone."""
+    safety: str | None = None
+    """A function that an installed package offers as one of `bigpe.safety`: text in, None or the
+    reason out."""
+
+    @field_validator("required", "banned", "artists")
+    @classmethod
+    def _of_words(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        for term in terms:
+            if not words(term):
+                raise ValueError(f"{term!r} has no word in it")
+        return terms
+
+    @field_validator("safety")
+    @classmethod
+    def _offered(cls, name: str | None) -> str | None:
+        if name is not None and name not in plugins.offered("safety"):
+            raise ValueError(
+                f"no installed package offers {name!r} as one of bigpe.safety; "
+                "`bigpe safety list` shows what there is"
+            )
+        return name
+
+    def with_files(self, folder: Path) -> Constraints:
+        """With the words of the files in the lists. ConfigError when one cannot be read."""
+        lists = {
+            "banned": _joined(self.banned, _words_of(folder, "banned_file", self.banned_file)),
+            "artists": _joined(self.artists, _words_of(folder, "artists_file", self.artists_file)),
+        }
+        return self.model_copy(update={**lists, "banned_file": None, "artists_file": None})
+
+    def and_also(self, other: Constraints) -> Constraints:
+        """Both sets of rules, the stricter one where there can be but one; `self`'s safety filter
+        before the other's."""
+        limits = [limit for limit in (self.max_tokens, other.max_tokens) if limit]
+        scripts = (self.script, other.script)
+        script = next((one for one in ("ascii", "latin") if one in scripts), "any")
+        return self.model_copy(
+            update={
+                "max_tokens": min(limits, default=0),
+                "required": _joined(self.required, other.required),
+                "banned": _joined(self.banned, other.banned),
+                "artists": _joined(self.artists, other.artists),
+                "script": script,
+                "safety": self.safety or other.safety,
+            }
+        )
+
+    def fault(self, text: str) -> str | None:
+        """Why no prompt or instruction may say this; None: it may."""
+        for kind, terms in (("banned", self.banned), ("an artist's name", self.artists)):
+            found = [term for term in terms if contains_term(text, term)]
+            if found:
+                return f"it says what [constraints] forbids ({kind}: {', '.join(found)})"
+        if self.script != "any" and (odd := _FOREIGN[self.script].search(text)):
+            return f"it has {odd[0]!r}, which is not {self.script} ([constraints] script)"
+        if self.safety is not None and (reason := _judged(self.safety, text)):
+            return f"the safety filter {self.safety} refuses it: {reason}"
+        return None
+
+    def rewrite_violation(self, text: str) -> str | None:
+        """Why a rewrite may not be used; None: it may."""
+        missing = [term for term in self.required if not contains_term(text, term)]
+        if missing:
+            return f"it lacks what [constraints] requires ({', '.join(missing)})"
+        if self.max_tokens and (count := len(encode(text)) - 2) > self.max_tokens:
+            return f"it has {count} tokens, more than the {self.max_tokens} of [constraints]"
+        return self.fault(text)
+
+    def fault_of_instruction(self, instruction: Instruction) -> str | None:
+        """Why an instruction may not be proposed; None: it may."""
+        texts = (instruction.text, *(exemplar.rewrite for exemplar in instruction.exemplars))
+        return next((fault for text in texts if (fault := self.fault(text))), None)
+
+    def allowed(self, terms: Sequence[str]) -> list[str]:
+        """Those of the terms that an instruction may name."""
+        return [term for term in terms if self.fault(term) is None]
+
+
+NONE = Constraints()
+
+
+@cache
+def _filter(name: str) -> Safety:
+    return plugins.load("safety", name)
+
+
+def _judged(name: str, text: str) -> str | None:
+    """The filter's reason against a text; ConfigError when it fails: it must not pass unjudged."""
+    try:
+        reason = _filter(name)(text)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the safety filter {name!r} failed ({type(error).__name__}: {error}); mend it, or "
+            "take it out of [constraints]"
+        ) from error
+    return str(reason) if reason else None
+
+
+def _joined(given: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*given, *read]))
+
+
+def _words_of(folder: Path, key: str, name: str | None) -> list[str]:
+    if name is None:
+        return []
+    path = folder / name
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"[constraints] {key} = {name!r} cannot be read: {error}; it is a word or phrase a "
+            "line, in UTF-8"
+        ) from error
+    terms = [line.partition("#")[0].strip() for line in lines]
+    if odd := next((term for term in terms if term and not words(term)), None):
+        raise ConfigError(f"[constraints] {key} = {name!r}: {odd!r} has no word in it")
+    return [term for term in terms if term]

@@ -1,0 +1,1 @@
+"""The reasoning style for very small models: the model words computed evidence."""

@@ -1,0 +1,168 @@
+"""Rewriting one naive prompt under an instruction, and telling a usable rewrite from the rest."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words, words
+from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.prompts.templates import template
+from bigpe.services.core.errors import UnusableAnswerError
+from bigpe.services.core.values import Instruction, LlmUsage, Value, derive_seed
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
+
+ATTEMPTS = 3
+TEMPERATURE = 0.3
+MAX_TOKENS = 64
+MAX_WORDS = 60
+_REFUSAL = re.compile(
+    r"(?:i['\u2019]m (?:sorry|unable)|i am sorry|i cannot|i can['\u2019]t|as an ai)\b", re.I
+)
+
+
+class Rewrite(Value):
+    """What became of a naive prompt."""
+
+    naive: str
+    text: str
+    """The rewritten prompt; the naive one where `fallback` says why."""
+    fallback: str | None = None
+    attempts: int = 1
+    turns: tuple[Turn, ...] = ()
+    """The last request and its raw answer."""
+    usage: LlmUsage = LlmUsage()
+    """Of all attempts."""
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
+
+
+class _Checked(NamedTuple):
+    text: str
+    fault: str | None
+
+
+def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRequest:
+    """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt.
+
+    None: what the model does when it is told nothing but its role.
+    """
+    system = template("generator").system_with(instruction=instruction.text if instruction else "")
+    shown = instruction.exemplars if instruction else ()
+    turns = few_shot(system, [(exemplar.naive, exemplar.rewrite) for exemplar in shown])
+    turns.append(Turn(role="user", text=naive))
+    return LlmRequest(
+        turns=tuple(turns),
+        seed=seed,
+        temperature=TEMPERATURE,
+        max_tokens=MAX_TOKENS,
+        stop=("\n",),
+    )
+
+
+async def rewrite(
+    llm: LlmClient,
+    instruction: Instruction | None,
+    naive: str,
+    seed: int,
+    constraints: Constraints = NONE,
+) -> Rewrite:
+    """Ask until a rewrite is usable, with another seed each time, at most three times.
+
+    A prompt that no attempt rewrote comes back as it was, with the reason as `fallback`: that is
+    the rewrite's own failure and counts. Failures of the service propagate: they do not.
+    """
+    fault, raw = "", ""
+    request = request_for(instruction, naive, seed)
+    spent = LlmUsage()
+    keys: tuple[str, ...] = ()
+    for attempt in range(ATTEMPTS):
+        request = request_for(instruction, naive, derive_seed(seed, attempt) if attempt else seed)
+        try:
+            answer = await llm.ask(request)
+        except UnusableAnswerError as error:
+            fault, raw = str(error), error.raw
+            spent += error.usage
+            continue
+        spent += answer.usage
+        keys += (answer.effect_key,)
+        raw = answer.text
+        text, judged = check_rewrite(naive, raw, instruction, constraints)
+        if judged is None:
+            turns = (*request.turns, Turn(role="assistant", text=raw))
+            return Rewrite(
+                naive=naive,
+                text=text,
+                attempts=attempt + 1,
+                turns=turns,
+                usage=spent,
+                effect_keys=keys,
+            )
+        fault = judged
+    return Rewrite(
+        naive=naive,
+        text=naive,
+        fallback=fault,
+        attempts=ATTEMPTS,
+        turns=(*request.turns, Turn(role="assistant", text=raw)),
+        usage=spent,
+        effect_keys=keys,
+    )
+
+
+def check_rewrite(
+    naive: str, raw: str, instruction: Instruction | None, constraints: Constraints = NONE
+) -> _Checked:
+    """The cleaned rewrite, and why it cannot be used (None: it can)."""
+    text = clean(raw)
+    if not text:
+        return _Checked(text, "the rewrite was empty")
+    if _REFUSAL.match(text) and not _REFUSAL.match(naive):
+        return _Checked(text, "the model refused")
+    if len(words(text)) > MAX_WORDS:
+        return _Checked(text, f"the rewrite was longer than {MAX_WORDS} words")
+    if not subject_kept(naive, text):
+        missing = ", ".join(sorted(subject_words(naive) - set(words(text))))
+        return _Checked(text, f"the rewrite dropped the subject ({missing})")
+    if words(text) == words(naive):
+        return _Checked(text, "the rewrite changed nothing")
+    copied = _copied_subject(naive, text, instruction) if instruction else None
+    if copied:
+        return _Checked(text, f"the rewrite took over an exemplar's subject ({copied})")
+    return _Checked(text, constraints.rewrite_violation(text))
+
+
+def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | None:
+    for exemplar in instruction.exemplars:
+        subject = subject_words(exemplar.naive)
+        if subject and not subject & subject_words(naive) and subject_kept(exemplar.naive, text):
+            return " ".join(sorted(subject))
+    return None
+
+
+def clean(raw: str) -> str:
+    """One line without quotes, labels, control characters and repeated phrases."""
+    line = next((part for part in raw.strip().splitlines() if part.strip()), "")
+    line = one_line(line)
+    line = re.sub(r"^\s*(rewritten prompt|prompt|answer|rewrite)\s*:\s*", "", line, flags=re.I)
+    line = line.strip().strip("\"'“”`").strip()
+    return _without_repeats(line).rstrip(" ,;")
+
+
+def _without_repeats(line: str) -> str:
+    """Cut at the first clause that was said before: small models go round in circles."""
+    kept: list[str] = []
+    seen: set[str] = set()
+    for clause in line.split(","):
+        key = " ".join(words(clause)) or _symbols(clause)
+        if not key or key in seen:
+            break
+        seen.add(key)
+        kept.append(clause.strip())
+    return ", ".join(kept)
+
+
+def _symbols(clause: str) -> str:
+    """Its emoji and the like: a clause may be of nothing else."""
+    return "".join(char for char in clause if unicodedata.category(char) == "So")

@@ -1,0 +1,1 @@
+"""Statistics without I/O: moments, intervals, tests, power, change detection."""

@@ -1,0 +1,59 @@
+"""`bigpe config check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from pydantic import BaseModel
+from rich.table import Table
+from rich.text import Text
+
+from bigpe.agents.plugins.config import find_roles
+from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
+from bigpe.runtime.project.config import BigpeConfig, load_config
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.plan import naive_set
+
+
+@click.group()
+def config() -> None:
+    """Check and explain a project's configuration."""
+
+
+@config.command(epilog="\b\nExample:\n  bigpe config check -p my-project")
+@project_option
+@json_option
+def check(project: Path, as_json: bool) -> None:
+    """Read bigpe.toml and the prompts that it names; show every setting in force."""
+    settings = load_config(Project(project).config)
+    find_roles(settings.roles)
+    prompts = naive_set(settings, project)
+    counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
+    if as_json:
+        print_json({"config": settings.model_dump(mode="json"), "prompts": counts})
+        return
+    console = stdout()
+    console.print(_table(settings))
+    told = ", ".join(f"{count} {split}" for split, count in counts.items())
+    console.print(Text(f"naive prompts: {told}"))
+    if prompts.warning:
+        console.print(Text(f"note: {prompts.warning}", style="yellow"))
+    console.print(Text(f"{Project(project).config} is valid"))
+
+
+def _table(settings: BigpeConfig) -> Table:
+    table = Table("setting", "value", title="Settings in force", title_justify="left")
+    for section in type(settings).model_fields:
+        value = getattr(settings, section)
+        if isinstance(value, BaseModel):
+            _add(table, section, value)
+        else:
+            for name, part in value.items():
+                _add(table, f"{section}.{name}", part)
+    return table
+
+
+def _add(table: Table, section: str, value: BaseModel) -> None:
+    for key, field in type(value).model_fields.items():
+        table.add_row(Text(f"{section}.{field.alias or key}"), Text(repr(getattr(value, key))))

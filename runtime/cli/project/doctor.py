@@ -1,0 +1,121 @@
+"""`bigpe doctor`."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from rich.text import Text
+
+from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
+from bigpe.runtime.project.config import load_config
+from bigpe.runtime.project.paths import Project
+from bigpe.services.core.errors import BigpeError
+from bigpe.services.models.downloads import list_models, smollm2_path
+from bigpe.services.score.hpsv2.environment import environment_folder, find_python, make_environment
+
+PACKAGES = ("autogen-core", "autogen-agentchat", "torch", "diffusers", "transformers", "xllamacpp")
+FREE_BYTES = 1_000_000_000
+
+
+EXAMPLES = """
+\b
+Examples:
+  bigpe doctor
+  bigpe doctor -p my-project --json
+  bigpe doctor --setup-hpsv2
+"""
+
+
+class DoctorFinding(NamedTuple):
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    told: str
+
+
+@click.command(epilog=EXAMPLES)
+@project_option
+@json_option
+@click.option(
+    "--setup-hpsv2",
+    is_flag=True,
+    help='Make the environment of [score] backend = "hpsv2-package" first (about 1.5 GB).',
+)
+def doctor(project: Path, as_json: bool, setup_hpsv2: bool) -> None:
+    """Check this machine and project, and say how to mend what is missing; exits 1 if so."""
+    if setup_hpsv2:
+        make_environment(lambda line: click.echo(line, err=True))
+    findings = [_look(name, look) for name, look in _looks(project)]
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        console = stdout()
+        for finding in findings:
+            mark = Text("ok  " if finding.ok else "MISS", style="green" if finding.ok else "red")
+            console.print(mark + Text(f" {finding.name}: {finding.told}"), soft_wrap=True)
+    raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _looks(project: Path) -> list[tuple[str, Callable[[], str]]]:
+    looks: list[tuple[str, Callable[[], str]]] = [("python", _python)]
+    looks += [(name, lambda name=name: version(name)) for name in PACKAGES]
+    looks += [("embedded LLM", lambda: str(smollm2_path())), ("embedded models", _embedded)]
+    if environment_folder().exists():
+        looks.append(("hpsv2 package", lambda: str(find_python())))
+    looks.append(("disk", lambda: _disk(project)))
+    looks.append(("device", _device))
+    if Project(project).config.exists():
+        looks.append(("bigpe.toml", lambda: _config(project)))
+    return looks
+
+
+def _look(name: str, look: Callable[[], str]) -> DoctorFinding:
+    try:
+        return DoctorFinding(name, True, look())
+    except BigpeError as error:
+        return DoctorFinding(name, False, str(error))
+    except PackageNotFoundError:
+        return DoctorFinding(name, False, f"not installed; pip install {name}")
+
+
+def _python() -> str:
+    return f"{platform.python_version()} at {sys.executable}"
+
+
+def _embedded() -> str:
+    rows = [row for row in list_models() if row.kind != "llm"]
+    missing = [row.name for row in rows if row.path is None]
+    if missing:
+        raise BigpeError(f"{', '.join(missing)} missing from the package; install bigpe again")
+    return ", ".join(row.name for row in rows)
+
+
+def _disk(project: Path) -> str:
+    folder = project.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise BigpeError(f"only {free / 1e9:.1f} GB free at {folder}; a long run needs more")
+    return f"{free / 1e9:.0f} GB free at {folder}"
+
+
+def _device() -> str:
+    import torch  # slow to import, so only here
+
+    if torch.cuda.is_available():
+        return f"CUDA: {torch.cuda.get_device_name()}"
+    return f"CPU, {torch.get_num_threads()} threads (no CUDA device)"
+
+
+def _config(project: Path) -> str:
+    load_config(Project(project).config)
+    return f"{Project(project).config} is valid"

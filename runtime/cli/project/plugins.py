@@ -1,0 +1,48 @@
+"""`bigpe roles`, `policies`, `renderers` and `scorers`: what the configuration may name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from bigpe.agents.bandit.policies import POLICIES
+from bigpe.runtime.cli.common import json_option, print_json, stdout
+from bigpe.services.backends import RENDERERS, SCORERS
+from bigpe.services.core.plugins import Kind, rows
+
+
+def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
+    """The command group of a kind; `place`: where in bigpe.toml its names go."""
+
+    @click.group(kind, help=f"The {kind} that {place} may name.")
+    def group() -> None: ...
+
+    @group.command("list", epilog=f"\b\nExamples:\n  bigpe {kind} list\n  bigpe {kind} list --json")
+    @json_option
+    def list_(as_json: bool) -> None:
+        """Show those built in and those of installed packages, with the package of each."""
+        found = rows(kind, builtin)
+        if as_json:
+            print_json([row._asdict() for row in found])
+            return
+        if not found:
+            click.echo(f"no installed package offers {kind}; docs/roles.md shows how to make one")
+            return
+        table = Table("name", "package", "what it does")
+        for row in found:
+            table.add_row(Text(row.name, "bold"), Text(row.package), Text(row.summary))
+        stdout().print(table)
+
+    return group
+
+
+roles = _group("roles", {}, "[roles.NAME] class")
+policies = _group("policies", POLICIES, "[policy] name")
+renderers = _group(
+    "renderers", {name: row.summary for name, row in RENDERERS.items()}, "[render] backend"
+)
+scorers = _group("scorers", {name: row.summary for name, row in SCORERS.items()}, "[score] backend")
+safety = _group("safety", {}, "[constraints] safety")

@@ -1,0 +1,166 @@
+"""`bigpe inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from bigpe.agents.messages.core import LlmTurn
+from bigpe.runtime.cli.common import (
+    json_option,
+    perform,
+    print_json,
+    project_option,
+    reading,
+    require_run,
+    run_argument,
+    stdout,
+)
+from bigpe.runtime.transcript.describe import describe_row
+from bigpe.runtime.transcript.llm_calls import paid_calls, replay
+from bigpe.runtime.transcript.message_parts import summary, terminal_lines
+from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.runtime.transcript.result import result_json, result_table
+from bigpe.runtime.transcript.search import (
+    TranscriptRow,
+    Wanted,
+    causes,
+    consequences,
+    every,
+    message_like,
+)
+from bigpe.services.store.database import Store
+
+SHOWN = 100
+"""Consequences of a message, at most."""
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  bigpe inspect                       the transcript, short
+  bigpe inspect --round 3 --full      every message of a round
+  bigpe inspect --type StepFailed     what failed, and why
+  bigpe inspect --text "golden hour"  messages that say it, requests and answers too
+  bigpe inspect --message 3f2a90c1    one message: why it was said, what followed, what was paid
+  bigpe inspect --pool                instructions, gains and lineage
+  bigpe inspect --chat --round 1      LLM exchanges, replayed in AgentChat's Console
+  bigpe inspect --json > run.jsonl    every message as a JSON line
+"""
+)
+@run_argument
+@project_option
+@click.option("--round", "round_", type=click.IntRange(min=0), help="Only this round.")
+@click.option("--type", "type_", metavar="KIND", help="Only messages of this kind.")
+@click.option("--actor", help="Only what this actor said.")
+@click.option("--text", default="", help="Only messages that say this, whatever the case.")
+@click.option("--message", "mid", metavar="ID", help="One message, by the start of its id.")
+@click.option("--full", is_flag=True, help="Also requests, pictures and LLM exchanges.")
+@click.option("--pool", is_flag=True, help="The instructions instead of the transcript.")
+@click.option("--chat", is_flag=True, help="LLM exchanges in AgentChat's Console.")
+@json_option
+def inspect(
+    run: str,
+    project: Path,
+    round_: int | None,
+    type_: str | None,
+    actor: str | None,
+    text: str,
+    mid: str | None,
+    full: bool,
+    pool: bool,
+    chat: bool,
+    as_json: bool,
+) -> None:
+    """Read a run's transcript, from naive prompts to scores; works while it runs."""
+
+    async def work() -> None:
+        async with reading(project) as store:
+            await require_run(store, run)
+            if pool:
+                await _show_pool(store, run, as_json)
+                return
+            if chat:
+                await replay(store, run, round=round_)
+                return
+            if mid is not None:
+                await _show_one(stdout_console, store, run, mid, as_json)
+                return
+            if not as_json:
+                await _tell_parent(store, run, stdout_console)
+            quiet = not (full or text or as_json)
+            wanted = Wanted(type_, round_, actor, text, quiet)
+            async for row in every(store, run, wanted):
+                if as_json:
+                    click.echo(row.body)
+                else:
+                    _show(stdout_console, row)
+
+    stdout_console = stdout()
+    perform(work())
+
+
+async def _tell_parent(store: Store, run: str, console: Console) -> None:
+    row = await store.one("get_run", name=run)
+    if row is not None and row["parent"]:
+        console.print(Text(f"{run} is a fork of {row['parent']}", style="cyan"))
+
+
+def _show(console: Console, row: TranscriptRow) -> None:
+    headline, *details = terminal_lines(describe_row(row))
+    style = "red" if row.kind == "StepFailed" else "bold"
+    label = Text(f"{row.round:>3} {row.sender:<12} ", style="cyan")
+    label += Text(f"{row.mid[:8]} ", style="dim")
+    console.print(label + Text(headline, style=style), soft_wrap=True)
+    for line in details:
+        console.print(Text(f"{'':17}{line}"), soft_wrap=True)
+
+
+async def _show_one(console: Console, store: Store, run: str, start: str, as_json: bool) -> None:
+    row = await message_like(store, run, start)
+    led = await causes(store, run, row)
+    followed = await consequences(store, run, row.mid, limit=SHOWN)
+    turn = row.message
+    calls = await paid_calls(store, turn) if isinstance(turn, LlmTurn) else []
+    if as_json:
+        parts = {
+            "message": json.loads(row.body),
+            "causes": [cause.mid for cause in led],
+            "consequences": [consequence.mid for consequence in followed],
+            "calls": [
+                {"request": json.loads(c.request), "answer": json.loads(c.answer)} for c in calls
+            ],
+        }
+        print_json(parts)
+        return
+    _show(console, row)
+    for title, rows in (("why it was said", led), ("what followed", followed)):
+        console.print(Text(f"\n{title}", style="cyan"))
+        for other in rows:
+            line = f"  {other.mid[:8]} {other.sender}: {summary(describe_row(other))}"
+            console.print(Text(line), soft_wrap=True)
+        if not rows:
+            console.print("  nothing")
+    for call in calls:
+        console.print(Text(f"\npaid call {call.key[:8]}, {call.ms:.0f} ms", style="cyan"))
+        console.print(Text(f"  request {call.request}\n  answer {call.answer}"), soft_wrap=True)
+
+
+async def _show_pool(store: Store, run: str, as_json: bool) -> None:
+    campaign = await replayed_campaign(store, run)
+    if not campaign.started:
+        click.echo("the run has not begun")
+        return
+    reason = campaign.stopped.reason if campaign.stopped else "not complete"
+    rows, best = campaign.pool.rows(), campaign.pool.best()
+    if as_json:
+        print_json(result_json(rows, best, campaign.plan, reason, campaign.used.renders))
+        return
+    console = stdout()
+    console.print(result_table(rows, best=best.instruction.id))
+    console.print(Text(f"stopped: {reason}" if campaign.stopped else "the run is not complete"))

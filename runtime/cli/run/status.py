@@ -1,0 +1,125 @@
+"""`bigpe status` and `bigpe stop`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from bigpe.agents.campaign.budget import forecast
+from bigpe.agents.diagnostics.faults import RunFinding
+from bigpe.agents.messages.core import PoolChanged
+from bigpe.runtime.cli.common import (
+    json_option,
+    perform,
+    print_json,
+    project_option,
+    reading,
+    run_argument,
+    stdout,
+)
+from bigpe.runtime.formatting import duration
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.lock import lock_holder
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.monitoring.forecast_text import (
+    amounts,
+    forecast_text,
+    usage_text,
+    within_minutes,
+)
+from bigpe.runtime.transcript.health import findings_of
+from bigpe.runtime.transcript.reader import last_message
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.database import Store
+
+
+@click.command(epilog="\b\nExamples:\n  bigpe status\n  bigpe status -p my-project --json")
+@project_option
+@json_option
+def status(project: Path, as_json: bool) -> None:
+    """Show a project's runs: state, round, which process writes them, what they use, and what
+    diagnostics say of them.
+
+    What is expected at the end goes by the rounds so far; it rather overstates.
+    """
+    rows = perform(_runs(project))
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("run", "state", "round", "messages", "process", "started", "worked", "reason")
+    for row in rows:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+        name = row["name"] + (f" (fork of {row['parent']})" if row["parent"] else "")
+        cells = (name, row["state"], row["round"], row["messages"], row["process"] or "-")
+        worked = duration(row["seconds"])
+        table.add_row(*(Text(str(c)) for c in cells), started, worked, Text(row["reason"]))
+    console = stdout()
+    console.print(table)
+    for row in rows:
+        if row["used"]:
+            console.print(Text(f"{row['name']}: {row['told']}"))
+        for found in row["findings"]:
+            line = RunFinding.model_validate(found).line
+            console.print(Text(f"{row['name']}: {line}", style="yellow"), soft_wrap=True)
+
+
+@click.command(epilog="\b\nExamples:\n  bigpe stop\n  bigpe stop wide -p my-project")
+@run_argument
+@project_option
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has ended.")
+def stop(run: str, project: Path, wait: bool) -> None:
+    """Pause a run that another process writes, as Ctrl-C there would; `resume` goes on."""
+    lock = Project(project).lock(run)
+    holder = lock_holder(lock)
+    if holder is None:
+        raise ConfigError(f"no process is writing run {run!r} in {project}")
+    os.kill(holder, signal.SIGTERM)
+    click.echo(f"asked process {holder} to finish what is in flight and stop")
+    while wait and lock_holder(lock) == holder:
+        time.sleep(0.2)
+    if wait:
+        click.echo(f"stopped; go on with: bigpe resume {run} -p {project}")
+
+
+async def _runs(folder: Path) -> list[dict[str, Any]]:
+    project = Project(folder)
+    async with reading(folder) as store:
+        rows: list[dict[str, Any]] = [dict(row) for row in await store.rows("list_runs")]
+        for row in rows:
+            config = BigpeConfig.model_validate_json(row.pop("config"))
+            row |= await _outlay(store, row, config)
+            row["findings"] = [
+                found.model_dump(mode="json") for found in await findings_of(store, row["name"])
+            ]
+    for row in rows:
+        row["process"] = lock_holder(project.lock(row["name"]))
+        if row["state"] in ("running", "open") and row["process"] is None:
+            row["state"] = "interrupted"
+        if row["state"] == "complete":
+            row["told"] = usage_text(row["used"]) if row["used"] else ""
+            row["forecast"] = None
+    return rows
+
+
+async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
+    """What the run has used by its last settled round, and what it is expected to use."""
+    nothing: dict[str, Any] = {"used": None, "forecast": None, "told": ""}
+    message = await last_message(store, row["name"], PoolChanged)
+    if message is None:
+        return nothing
+    applied, prices, budget = message.round, config.prices, config.budget
+    used = amounts(message.used, prices)
+    pilot = 2 * config.run.pilot_prompts
+    expected = forecast(message.used, applied, config.run.rounds, budget.limits, prices, pilot)
+    assert expected is not None
+    each = row["seconds"] / applied
+    expected = within_minutes(expected, applied, budget.minutes, row["seconds"], each)
+    text = f"{usage_text(used)} so far; {forecast_text(expected, applied, each)}"
+    return {"used": used, "forecast": expected._asdict(), "told": text}

@@ -1,0 +1,117 @@
+"""`bigpe export`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from bigpe.runtime.cli.common import (
+    json_option,
+    perform,
+    print_json,
+    project_option,
+    reading,
+    require_run,
+    run_argument,
+)
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.sharing.files import write_comparisons, write_messages, write_page
+from bigpe.runtime.sharing.mlflow_tracker import to_mlflow
+from bigpe.runtime.sharing.trackers import Tracked, tracked
+from bigpe.runtime.sharing.wandb_tracker import to_wandb
+
+TRACKERS = ("mlflow", "wandb")
+FORMS = ("html", "jsonl", "parquet")
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  bigpe export                          all three, into runs/main-export/
+  bigpe export main --form html -o .    main.html: one file that loads nothing else
+  bigpe export wide --form jsonl --form parquet -o out
+  bigpe export --to mlflow              to MLFLOW_TRACKING_URI, else runs/main-export/mlruns
+  bigpe export --to wandb -o tracked    an offline run that `wandb sync` uploads
+"""
+)
+@run_argument
+@project_option
+@click.option(
+    "--form",
+    "forms",
+    multiple=True,
+    type=click.Choice(FORMS),
+    help="html: a page; jsonl: all messages; parquet: all comparisons  [default: all three]",
+)
+@click.option(
+    "--to",
+    "trackers",
+    multiple=True,
+    type=click.Choice(TRACKERS),
+    help="An experiment tracker; repeating it adds what is new.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files  [default: runs/RUN-export in the project]",
+)
+@json_option
+def export(
+    run: str,
+    project: Path,
+    forms: tuple[str, ...],
+    trackers: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a run as a static page (one file), JSON lines and Parquet, or tell an experiment
+    tracker of it; works while it runs."""
+    folder = output or Project(project).folder / "runs" / f"{run}-export"
+    wanted = forms or (() if trackers else FORMS)
+    written: dict[str, str] = {}
+    if wanted:
+        files = perform(_export(run, project, wanted, folder))
+        written |= {str(path): told for path, told in files.items()}
+    if trackers:
+        told = perform(_tracked(run, project))
+        for tracker in trackers:
+            written[_track(told, tracker, folder, chosen=output is not None)] = tracker
+    if as_json:
+        print_json(list(written))
+        return
+    for path, told in written.items():
+        click.echo(f"{path} ({told})")
+
+
+async def _tracked(run: str, project: Path) -> Tracked:
+    async with reading(project) as store:
+        await require_run(store, run)
+        return await tracked(store, run)
+
+
+def _track(told: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
+    if tracker == "wandb":
+        return to_wandb(told, folder)
+    elsewhere = "MLFLOW_TRACKING_URI" in os.environ and not chosen
+    return to_mlflow(told, None if elsewhere else folder / "mlruns")
+
+
+async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:
+    written: dict[Path, str] = {}
+    async with reading(project) as store:
+        await require_run(store, run)
+        if "html" in forms:
+            page = folder / f"{run}.html"
+            await write_page(Project(project), store, run, page)
+            written[page] = f"{page.stat().st_size / 1e6:.1f} MB"
+        if "jsonl" in forms:
+            messages = folder / f"{run}.messages.jsonl"
+            written[messages] = f"{await write_messages(store, run, messages):,} messages"
+        if "parquet" in forms:
+            table = folder / f"{run}.comparisons.parquet"
+            written[table] = f"{await write_comparisons(store, run, table):,} comparisons"
+    return written

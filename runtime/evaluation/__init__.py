@@ -1,0 +1,1 @@
+"""Measuring treatments on held-out prompts and comparing them."""

@@ -1,0 +1,230 @@
+"""Forecast of an evaluation: the calls that it makes, and what they take by the run's own figures.
+
+A stored rewrite or picture is free, and so are the scores of a stored picture. A rewrite that is
+not stored counts as one call and one picture, although a model may need further attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from bigpe.agents.messages.usage import Prices, Usage, of_role
+from bigpe.runtime.evaluation.measure import (
+    DISTRACTORS,
+    NAIVE,
+    Treatment,
+    image_seed,
+    treated,
+    under,
+)
+from bigpe.runtime.evaluation.open_run import EvaluatedRun
+from bigpe.runtime.evaluation.pipeline import (
+    EvaluationSettings,
+    all_treatments,
+    ordered_prompts,
+    target_of,
+)
+from bigpe.runtime.evaluation.selection import shortlist, unmeasured
+from bigpe.runtime.run.resume.stored_run import require_stored_run
+from bigpe.services.core.errors import BigpeError
+from bigpe.services.core.values import LlmAnswer, LlmUsage, RenderRequest, Value
+from bigpe.services.llm.service import LlmRequest, LlmService
+from bigpe.services.processes.model_service import call_key
+from bigpe.services.store.database import Store
+
+MUCH_MORE = 2.0
+"""Calls of the whole evaluation over those of the test part, from which a person must agree.
+
+An evaluation of the packaged prompts with default options takes 1.5 times its test part, so it
+starts without a question. With few test prompts (--prompts) the choice takes most of the calls.
+"""
+
+
+class Calls(Value):
+    """Calls that are not stored yet."""
+
+    llm: int = 0
+    renders: int = 0
+    scores: int = 0
+
+    def __add__(self, other: Calls) -> Calls:
+        return Calls(
+            llm=self.llm + other.llm,
+            renders=self.renders + other.renders,
+            scores=self.scores + other.scores,
+        )
+
+
+class Forecast(Value):
+    """What an evaluation will ask for."""
+
+    selection: Calls
+    """The choice on validation prompts."""
+    test: Calls
+    """The comparison on test prompts; with `--until-significant`, at most this."""
+    minutes: float | None
+    """Work of the models, one call after another; None: the run has not measured it."""
+    usd: float | None
+    """None: no prices are set, or the run has not measured the tokens of a call."""
+
+    @property
+    def total(self) -> Calls:
+        """Both parts."""
+        return self.selection + self.test
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether the choice multiplies the cost of the test part (see MUCH_MORE)."""
+        total, test = (part.llm + part.renders for part in (self.total, self.test))
+        return total > MUCH_MORE * test
+
+
+async def forecast(run: EvaluatedRun, settings: EvaluationSettings) -> Forecast:
+    """Forecast the evaluation. Loads no model; ConfigError when a split is empty."""
+    counter = _Counter(run, settings, await _renderer(run))
+    candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
+    scores = 1 + len(run.services.guards)
+    selection = Calls()
+    if candidates and settings.candidates > 1:
+        choices = [under(row.instruction, "") for row in candidates]
+        selection = await counter.calls(choices, run.prompts("validation"), scores)
+    prompts = ordered_prompts(run, settings)
+    first = unmeasured(candidates[0]) if candidates else None
+    treatments = await all_treatments(run, settings, first, prompts)
+    if settings.until_significant:
+        treatments = [NAIVE, target_of(settings, first)]
+    test = await counter.calls(treatments, prompts, scores + DISTRACTORS)
+    figures = await _figures(run.store, run.name)
+    prices = run.campaign.plan.prices
+    total = selection + test
+    return Forecast(
+        selection=selection,
+        test=test,
+        minutes=_minutes(total, figures),
+        usd=_usd(total, figures, prices),
+    )
+
+
+async def _renderer(run: EvaluatedRun) -> str:
+    """Fingerprint of the run's renderer; empty if the run has none yet."""
+    record = (await require_stored_run(run.store, run.name)).models.get("renderer")
+    return record.fingerprint if record else ""
+
+
+class _NotStoredError(BigpeError):
+    """The answer of a request is not stored."""
+
+
+class _StoredAnswers:
+    """A language model that gives stored answers only."""
+
+    def __init__(self, llm: LlmService, store: Store) -> None:
+        self._llm = llm
+        self._store = store
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """See `LlmClient.ask`. _NotStoredError when a call is needed."""
+        row = await self._store.one("get_effect", key=self._llm.effect_key(request))
+        if row is None:
+            raise _NotStoredError
+        return LlmAnswer.model_validate_json(row["result"])
+
+
+class _Counter:
+    """Counts the calls of treatments; pictures that several of them share count once."""
+
+    def __init__(self, run: EvaluatedRun, settings: EvaluationSettings, renderer: str) -> None:
+        self._run = run
+        self._settings = settings
+        self._renderer = renderer
+        self._answers = _StoredAnswers(run.services.llm("generator"), run.store)
+        self._pictures: set[tuple[str, int]] = set()
+
+    async def calls(
+        self, treatments: Iterable[Treatment], prompts: Sequence[str], scores: int
+    ) -> Calls:
+        """The calls of these comparisons; `scores`: number of scores of a picture."""
+        llm, renders = 0, 0
+        for treatment in treatments:
+            for prompt in prompts:
+                for draw in range(self._settings.seeds):
+                    text, stored = await self._text(treatment, prompt, draw)
+                    llm += not stored
+                    seed = image_seed(self._settings.seed, prompt, draw)
+                    renders += await self._is_new(prompt, seed)
+                    if text != prompt:
+                        renders += await self._is_new(text, seed)
+        return Calls(llm=llm, renders=renders, scores=renders * scores)
+
+    async def _text(self, treatment: Treatment, prompt: str, draw: int) -> tuple[str, bool]:
+        """The prompt that is painted, and whether it takes no call to know it."""
+        if treatment.kind == "texts" and prompt not in treatment.texts:
+            return prompt, True  # a missing row
+        try:
+            done = await treated(
+                self._answers,
+                treatment,
+                prompt,
+                draw,
+                seed=self._settings.seed,
+                rules=self._run.services.constraints,
+            )
+        except _NotStoredError:
+            return f"{treatment.id} {prompt}", False
+        return done.text, True
+
+    async def _is_new(self, text: str, seed: int) -> bool:
+        if (text, seed) in self._pictures:
+            return False
+        self._pictures.add((text, seed))
+        request = RenderRequest(prompt=text, seed=seed)
+        _, key = call_key("render", self._renderer, request)
+        return await self._run.store.one("get_effect", key=key) is None
+
+
+class _Figures(NamedTuple):
+    """Means of the run's own paid calls."""
+
+    seconds: dict[str, float]
+    """Of a call, by kind."""
+    llm: LlmUsage
+    """Sum of the generator's calls."""
+
+
+async def _figures(store: Store, run: str) -> _Figures:
+    calls: dict[str, int] = {}
+    ms: dict[str, float] = {}
+    llm = LlmUsage()
+    for row in await store.rows("payments", run=run):
+        if row["outcome"] != "answered":
+            continue
+        kind = row["kind"]
+        calls[kind] = calls.get(kind, 0) + row["calls"]
+        ms[kind] = ms.get(kind, 0.0) + row["ms"]
+        if kind == "llm" and row["actor"] == "generator":
+            llm += LlmUsage(
+                calls=row["calls"],
+                prompt_tokens=row["prompt_tokens"],
+                completion_tokens=row["completion_tokens"],
+            )
+    return _Figures({kind: ms[kind] / 1000 / calls[kind] for kind in calls}, llm)
+
+
+def _minutes(calls: Calls, figures: _Figures) -> float | None:
+    counts = {"llm": calls.llm, "render": calls.renders, "score": calls.scores}
+    if any(count and kind not in figures.seconds for kind, count in counts.items()):
+        return None
+    return sum(figures.seconds[kind] * count for kind, count in counts.items() if count) / 60
+
+
+def _usd(calls: Calls, figures: _Figures, prices: Prices) -> float | None:
+    if prices == Prices():
+        return None
+    pictures = prices.usd(Usage(renders=calls.renders, scores=calls.scores))
+    measured = figures.llm
+    if not measured.calls:
+        return None if calls.llm and prices.llm else pictures
+    # By the run's mean: the sum's price, scaled, loses no fractions of tokens.
+    llm = prices.usd(of_role("generator", measured))
+    return pictures + llm * calls.llm / measured.calls

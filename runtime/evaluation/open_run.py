@@ -1,0 +1,102 @@
+"""A run opened to be judged: its instructions, its prompts by split, services that may score all.
+
+Nothing of the run itself is written, so this works beside the process that runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from autogen_core.models import ChatCompletionClient
+
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.plan import naive_set
+from bigpe.runtime.run.resume.stored_run import find_stored_run
+from bigpe.runtime.run.services import Services, open_services
+from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.prompt_data.splits import Split
+from bigpe.services.render.service import Renderer
+from bigpe.services.score.service import Scorer
+from bigpe.services.store.call_cache import CallCache
+from bigpe.services.store.database import Store
+from bigpe.services.store.held_out import SplitCallCache
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run as it stands, and what evaluating it needs."""
+
+    name: str
+    config: BigpeConfig
+    project: Project
+    store: Store
+    services: Services
+    campaign: Campaign
+
+    def prompts(self, split: Split) -> tuple[str, ...]:
+        """The naive prompts of a split; train ones as the run had them, held-out ones by file.
+
+        ConfigError when the file has none, or when the run has learned from one of them.
+        """
+        train = self.campaign.plan.train
+        if split == "train":
+            return train
+        found = naive_set(self.config, self.project.folder).of(split)
+        if not found:
+            raise ConfigError(f"the {split} split is empty: add naive prompts")
+        if seen := set(train) & set(found):
+            raise ConfigError(
+                f"{len(seen)} prompts of the {split} split are among those that run {self.name!r} "
+                f"learned from ({min(seen)!r}, for one): [data] naive has changed since; "
+                "restore the file, or start a run of another name"
+            )
+        return found
+
+
+@asynccontextmanager
+async def open_run_for_evaluation(
+    name: str,
+    *,
+    project: Path | str = ".",
+    llms: Mapping[str, ChatCompletionClient] | None = None,
+    renderer: Renderer | None = None,
+    scorer: Scorer | None = None,
+    guards: Mapping[str, Scorer] | None = None,
+) -> AsyncGenerator[EvaluatedRun]:
+    """Open a run that has begun, for judging. ConfigError when there is no such run."""
+    place = Project(Path(project))
+    place.check_run_name(name)
+    async with AsyncExitStack() as stack:
+        if not place.database.exists():
+            raise ConfigError(f"there is no project at {place.folder}; start with `bigpe init`")
+        store = await stack.enter_async_context(Store(place.database))
+        stored = await find_stored_run(store, name)
+        if stored is None:
+            raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
+        campaign = await replayed_campaign(store, name)
+        if not campaign.started:
+            raise ConfigError(f"run {name!r} has not begun; go on with `bigpe resume {name}`")
+        effects, sealed = CallCache(store), CallCache(store, sealed=True)
+        for memo in (effects, sealed):
+            stack.push_async_callback(memo.close)
+        scores = SplitCallCache(effects, sealed, campaign.plan.train)
+        services = await stack.enter_async_context(
+            open_services(
+                stored.config,
+                place,
+                effects,
+                scores,
+                run=f"{name}-evaluation",
+                llms=llms,
+                renderer=renderer,
+                scorer=scorer,
+                guards=guards,
+            )
+        )
+        yield EvaluatedRun(name, stored.config, place, store, services, campaign)

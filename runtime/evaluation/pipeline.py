@@ -1,0 +1,335 @@
+"""The whole of `bigpe evaluate`: choose on validation, compare on test, store what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from bigpe.agents.bandit.pool import PoolRow
+from bigpe.agents.diagnostics.text_diversity import pool_diversity
+from bigpe.agents.statistics.confidence_sequence import FIRST_LOOK, SequenceState, sequence_state
+from bigpe.agents.statistics.moments import mean
+from bigpe.runtime.evaluation.compare import Evaluation, SequenceLine, compare, prompt_lines
+from bigpe.runtime.evaluation.measure import (
+    NAIVE,
+    PLAIN,
+    EvaluationRow,
+    Treatment,
+    gains_by_prompt,
+    measure,
+    under,
+)
+from bigpe.runtime.evaluation.open_run import EvaluatedRun
+from bigpe.runtime.evaluation.selection import (
+    CANDIDATES,
+    Selection,
+    painted,
+    select_best,
+    shortlist,
+    unmeasured,
+)
+from bigpe.runtime.run.plan import professional_matches
+from bigpe.services.core.errors import ConfigError, ScoreError
+from bigpe.services.core.values import Instruction, ScoreRequest, derive_seed
+from bigpe.services.prompt_data.library import PromptLibrary
+from bigpe.services.prompt_data.splits import Split
+
+TEST: Split = "test"
+LOOK_EVERY = 4
+"""Prompts that `--until-significant` measures between two looks."""
+
+
+class EvaluationSettings(NamedTuple):
+    """What a user may choose."""
+
+    instructions: tuple[Instruction, ...] = ()
+    """Further instructions to compare."""
+    prompts: int | None = None
+    """At most so many test prompts; None: all."""
+    seeds: int = 1
+    """Pictures a prompt."""
+    seed: int = 0
+    candidates: int = CANDIDATES
+    """Instructions that validation prompts choose among; 1: the first is taken unmeasured."""
+    until_significant: bool = False
+    precision: float | None = None
+    """With `until_significant`: a half-width, score units, at which it also stops."""
+
+
+class EvaluationProgress(NamedTuple):
+    """How far an evaluation is."""
+
+    doing: str
+    done: int
+    """Comparisons of this part."""
+    of: int
+
+
+Tell = Callable[[EvaluationProgress], None]
+
+
+async def evaluate(run: EvaluatedRun, settings: EvaluationSettings, tell: Tell) -> Evaluation:
+    """Evaluate a run and store rows and report. ConfigError when a split is empty.
+
+    `tell` hears of every comparison. Cancelled, nothing that was paid for is lost.
+    """
+    notes: list[str] = []
+    selection = await _select(run, settings, tell, notes)
+    prompts = ordered_prompts(run, settings)
+    sequence = None
+    treatments = await all_treatments(run, settings, selection, prompts)
+    if settings.until_significant:
+        target = target_of(settings, selection)
+        prompts, sequence = await _until_significant(run, settings, target, prompts, tell)
+        treatments = [NAIVE, target]
+    measured = [(one, await _measured(run, one, prompts, settings, tell)) for one in treatments]
+    first = run.campaign.plan.instructions[0].instruction
+    against = next((one for one in treatments if one.instruction == first), None)
+    report = Evaluation(
+        run=run.name,
+        split=TEST,
+        scorer=await run.services.score.open(),
+        guard_scorers={name: await guard.open() for name, guard in run.services.guards.items()},
+        seed=settings.seed,
+        seeds=settings.seeds,
+        prompts=len(prompts),
+        selection=selection,
+        compared=compare(
+            measured,
+            against=against,
+            prices=run.campaign.plan.prices,
+            seed=settings.seed,
+            seen=await _seen(run, [row for _, rows in measured for row in rows]),
+        ),
+        lines=prompt_lines(measured),
+        pool_diversity=pool_diversity(run.campaign.pool.living()),
+        sequence=sequence,
+        renders=len({picture for _, rows in measured for picture in painted(rows)}),
+        notes=tuple(notes),
+    )
+    await _store(run, measured, report)
+    return report
+
+
+async def _select(
+    run: EvaluatedRun, settings: EvaluationSettings, tell: Tell, notes: list[str]
+) -> Selection | None:
+    candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
+    if not candidates:
+        notes.append("the run has no result yet, so there is no best instruction to evaluate")
+        return None
+    veto = [guard.name for guard in run.config.score.guard if guard.veto]
+    if settings.candidates == 1:
+        selection = unmeasured(candidates[0])
+        if veto:
+            notes.append(
+                f"the best instruction was not measured on validation prompts, so no guard could "
+                f"refuse it ({', '.join(veto)}); evaluate with --candidates 2 or more to ask them"
+            )
+    else:
+        selection = await _measured_selection(run, settings, candidates, veto, tell)
+    notes += [
+        f"{one.instruction.id[:8]} was refused: guard {', '.join(one.vetoed_by)} finds it worse "
+        f"than the naive prompts: {one.instruction.text[:80]}"
+        for one in selection.candidates
+        if one.vetoed_by
+    ]
+    seeds = {seed.instruction.id: seed.name for seed in run.campaign.plan.instructions}
+    if selection.chosen is not None and selection.chosen.id in seeds:
+        notes.append(f"the best instruction is the seed {seeds[selection.chosen.id]!r}")
+    if selection.chosen is None:
+        notes.append("no instruction passed: use the naive prompts as they are")
+    return selection
+
+
+async def _measured_selection(
+    run: EvaluatedRun,
+    settings: EvaluationSettings,
+    candidates: Sequence[PoolRow],
+    veto: Sequence[str],
+    tell: Tell,
+) -> Selection:
+    prompts = run.prompts("validation")
+    total = len(candidates) * len(prompts) * settings.seeds
+    return await select_best(
+        run.services,
+        candidates,
+        prompts,
+        seeds=settings.seeds,
+        seed=settings.seed,
+        veto=veto,
+        on_row=_Counter("choosing on validation prompts", total, tell),
+    )
+
+
+def ordered_prompts(run: EvaluatedRun, settings: EvaluationSettings) -> list[str]:
+    """Test prompts in an order by hash: the first ones of the file are not special."""
+    prompts = sorted(
+        run.prompts(TEST), key=lambda p: derive_seed(settings.seed, "evaluation-order", p)
+    )
+    return prompts[: settings.prompts]
+
+
+async def all_treatments(
+    run: EvaluatedRun,
+    settings: EvaluationSettings,
+    selection: Selection | None,
+    prompts: Sequence[str],
+) -> list[Treatment]:
+    """What is compared, in the order of the table; equal ones once."""
+    found = [NAIVE, PLAIN]
+    found += [
+        under(seed.instruction, f"seed: {seed.name}") for seed in run.campaign.plan.instructions
+    ]
+    if run.config.data.professional:
+        library = PromptLibrary(run.store)
+        await library.add_packaged()
+        texts = await professional_matches(prompts, library)
+        found.append(Treatment(name="professional prompts", kind="texts", texts=texts))
+    if selection is not None and selection.chosen is not None:
+        found.append(_best(selection.chosen))
+    found += _given(settings)
+    distinct: dict[str, Treatment] = {}
+    for treatment in found:
+        distinct.setdefault(treatment.id, treatment)
+    return list(distinct.values())
+
+
+def _best(chosen: Instruction) -> Treatment:
+    return under(chosen, f"best: {chosen.id[:8]}")
+
+
+def _given(settings: EvaluationSettings) -> list[Treatment]:
+    return [under(one, f"given: {one.text[:40]}") for one in settings.instructions]
+
+
+def target_of(settings: EvaluationSettings, selection: Selection | None) -> Treatment:
+    """What `--until-significant` is about: the text given, else the best instruction."""
+    if settings.instructions:
+        return _given(settings)[0]
+    if selection is not None and selection.chosen is not None:
+        return _best(selection.chosen)
+    raise ConfigError("no instruction is left to test; give one with --instruction")
+
+
+async def _until_significant(
+    run: EvaluatedRun,
+    settings: EvaluationSettings,
+    target: Treatment,
+    prompts: Sequence[str],
+    tell: Tell,
+) -> tuple[list[str], SequenceLine]:
+    """Ask for prompts until the sequence excludes 0, is narrow enough, or none is left."""
+    values: list[float] = []
+    used: list[str] = []
+    count = _Counter("until significant", len(prompts) * settings.seeds, tell)
+    while len(used) < len(prompts):
+        batch = prompts[len(used) : len(used) + LOOK_EVERY]
+        rows = await measure(
+            run.services, target, batch, seeds=settings.seeds, seed=settings.seed, on_row=count
+        )
+        gains = gains_by_prompt(rows)
+        used += batch
+        values += [mean(gains[prompt]) for prompt in batch if prompt in gains]
+        if values and (why := _enough(sequence_state(values), settings)):
+            return used, SequenceLine.of(sequence_state(values), why)
+    why = f"all {len(used)} prompts are used; add naive prompts to go on"
+    state = (
+        sequence_state(values)
+        if values
+        else SequenceState(0, 0.0, float("-inf"), float("inf"), 1.0)
+    )
+    return used, SequenceLine.of(state, why)
+
+
+def _enough(state: SequenceState, settings: EvaluationSettings) -> str | None:
+    if state.n < FIRST_LOOK:
+        return None
+    if state.excludes_zero:
+        return "the confidence sequence excludes 0"
+    if settings.precision is not None and state.half_width <= settings.precision:
+        return f"the half-width is at most {settings.precision:g}"
+    return None
+
+
+async def _measured(
+    run: EvaluatedRun,
+    treatment: Treatment,
+    prompts: Sequence[str],
+    settings: EvaluationSettings,
+    tell: Tell,
+) -> list[EvaluationRow]:
+    count = _Counter(treatment.name, len(prompts) * settings.seeds, tell)
+    return await measure(
+        run.services,
+        treatment,
+        prompts,
+        seeds=settings.seeds,
+        seed=settings.seed,
+        others=run.prompts(TEST),
+        on_row=count,
+    )
+
+
+async def _seen(run: EvaluatedRun, rows: Sequence[EvaluationRow]) -> dict[str, list[float]]:
+    """What a scorer sees in the pictures, by digest; nothing where no scorer tells."""
+    services = run.services
+    eye = next((one for one in (services.score, *services.guards.values()) if one.sees), None)
+    if eye is None:
+        return {}
+    wanted = {image: row.prompt for row in rows for image in (row.image, row.naive_image) if image}
+    told = await asyncio.gather(
+        *(eye.features(ScoreRequest(image=i, prompt=p)) for i, p in wanted.items()),
+        return_exceptions=True,
+    )
+    found: dict[str, list[float]] = {}
+    for image, features in zip(wanted, told, strict=True):
+        if isinstance(features, list):
+            found[image] = features
+        elif not isinstance(features, ScoreError):
+            raise features
+    return found
+
+
+async def _store(
+    run: EvaluatedRun,
+    measured: Sequence[tuple[Treatment, Sequence[EvaluationRow]]],
+    report: Evaluation,
+) -> None:
+    now = time.time()
+    common = {"run": run.name, "split": TEST, "ts": now}
+    rows = [
+        (
+            "put_evaluation",
+            {
+                **common,
+                "treatment": treatment.id,
+                "name": treatment.name,
+                "prompt": row.prompt,
+                "seed": row.seed,
+                "naive_score": row.naive_score,
+                "score": row.score,
+                "body": row.model_dump_json(),
+            },
+        )
+        for treatment, done in measured
+        for row in done
+    ]
+    await run.store.write(
+        [*rows, ("put_evaluation_report", {**common, "body": report.model_dump_json()})]
+    )
+
+
+class _Counter:
+    """Tells how many comparisons of a part are done."""
+
+    def __init__(self, doing: str, of: int, tell: Tell) -> None:
+        self._progress = EvaluationProgress(doing, 0, of)
+        self._tell = tell
+        tell(self._progress)
+
+    def __call__(self, row: EvaluationRow) -> None:
+        self._progress = self._progress._replace(done=self._progress.done + 1)
+        self._tell(self._progress)

@@ -1,0 +1,1 @@
+"""Grids of runs that answer a question, and their report."""

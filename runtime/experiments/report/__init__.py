@@ -1,0 +1,1 @@
+"""Tables, contrasts, plots and the page of experiments."""

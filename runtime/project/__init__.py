@@ -1,0 +1,1 @@
+"""A project: its configuration, paths, lock and stored images."""

@@ -1,0 +1,211 @@
+"""The three roles as AgentChat agents, for use in any AgentChat team.
+
+Each is a component: `dump_component` and `load_component` round-trip it with its model client. They
+work on the last text that they are sent and keep no memory between calls, as their actors do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Self
+
+from autogen_agentchat.agents import BaseChatAgent
+from autogen_agentchat.base import Response
+from autogen_agentchat.messages import BaseChatMessage, TextMessage
+from autogen_core import CancellationToken, Component, ComponentModel
+from autogen_core.models import ChatCompletionClient, RequestUsage
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
+from bigpe.agents.messages.core import Gradient
+from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
+from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
+from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.services.core.errors import DataError
+from bigpe.services.core.values import Instruction, Json, LlmUsage
+from bigpe.services.llm.service import LlmService
+
+RoleName = Literal["generator", "gradient", "modifier"]
+_PAIRS = TypeAdapter(tuple[PairedComparison, ...])
+
+
+class ChatRoleConfig(BaseModel):
+    """The component's configuration."""
+
+    name: str
+    role: RoleName
+    model_client: ComponentModel
+    instruction: Instruction
+    seed: int = 0
+    constraints: Constraints = NONE
+
+
+class _NoMemo:
+    """Every call is made: a chat agent has no project to remember in."""
+
+    async def run(
+        self,
+        key: str,
+        kind: str,
+        request: Json,
+        call: Callable[[], Awaitable[Json]],
+        *,
+        valid: Callable[[Json], bool] | None = None,
+    ) -> Json:
+        return await call()
+
+
+class ModifierInput(BaseModel):
+    """What the modifier is sent, as JSON: a gradient and the rows that it cites."""
+
+    gradient: Gradient
+    rows: tuple[EvidenceRow, ...] = ()
+    professional: tuple[str, ...] = ()
+    living: tuple[Instruction, ...] = Field(default=())
+
+
+class _Answer(BaseModel):
+    text: str
+    usage: LlmUsage
+
+
+class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
+    """A bigpe role that an AgentChat team can hold.
+
+    - generator: takes a naive prompt, answers with its rewrite under the instruction.
+    - gradient: takes a JSON list of `PairedComparison`, answers with a gradient and its rows.
+    - modifier: takes a `ModifierInput` as JSON (the gradient's answer is one), answers with the new
+      instruction as JSON.
+    """
+
+    component_config_schema = ChatRoleConfig
+    component_provider_override = "bigpe.integrations.agentchat.ChatRole"
+
+    def __init__(
+        self,
+        name: str,
+        role: RoleName,
+        model_client: ChatCompletionClient,
+        instruction: Instruction,
+        *,
+        seed: int = 0,
+        constraints: Constraints = NONE,
+    ) -> None:
+        """`constraints`: what its rewrites and proposals are held to."""
+        super().__init__(name, description=f"bigpe's {role}")
+        self._role: RoleName = role
+        self._client = model_client
+        self._instruction = instruction
+        self._seed = seed
+        self._constraints = constraints
+        self._llm = LlmService(model_client, _NoMemo())
+        self._lock = asyncio.Lock()
+
+    @property
+    def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
+        """Text only."""
+        return (TextMessage,)
+
+    async def on_messages(
+        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> Response:
+        """Answer the last message. DataError when it is not what the role takes."""
+        if not messages:
+            raise DataError(f"{self.name} needs a message to answer")
+        work = {"generator": self._generate, "gradient": self._explain, "modifier": self._modify}
+        async with self._lock:
+            answer = await work[self._role](messages[-1].to_text())
+        usage = RequestUsage(
+            prompt_tokens=answer.usage.prompt_tokens,
+            completion_tokens=answer.usage.completion_tokens,
+        )
+        said = TextMessage(source=self.name, content=answer.text, models_usage=usage)
+        return Response(chat_message=said)
+
+    async def on_reset(self, cancellation_token: CancellationToken) -> None:
+        """Nothing is remembered, so nothing is forgotten."""
+
+    async def close(self) -> None:
+        """Close the model client."""
+        await self._llm.close()
+
+    async def _generate(self, text: str) -> _Answer:
+        naive = text.strip()
+        done = await rewrite(self._llm, self._instruction, naive, self._seed, self._constraints)
+        return _Answer(text=done.text, usage=done.usage)
+
+    async def _explain(self, text: str) -> _Answer:
+        pairs = _parse(_PAIRS.validate_json, text, "a JSON list of pairs")
+        rows = fit_evidence_table(pairs)
+        focus = sample_evidence(rows, self._instruction, count=1, seed=self._seed)[0]
+        ordered = sorted(pairs, key=lambda pair: pair.gain)
+        best, worst = (ordered[-1], ordered[0]) if ordered else (None, None)
+        worded = await word_gradient(self._llm, focus, best, worst, None, self._seed)
+        gradient = Gradient.model_validate(worded.model_dump(include=set(Gradient.model_fields)))
+        told = ModifierInput(gradient=gradient, rows=rows)
+        return _Answer(text=told.model_dump_json(), usage=worded.usage)
+
+    async def _modify(self, text: str) -> _Answer:
+        wanted = _parse(ModifierInput.model_validate_json, text, "a gradient with its rows")
+        made = await propose(
+            self._llm,
+            wanted.gradient,
+            wanted.rows,
+            parent=self._instruction,
+            professional=wanted.professional,
+            pairs=(),
+            living=wanted.living,
+            batch_prompts=(),
+            seed=self._seed,
+            constraints=self._constraints,
+        )
+        if isinstance(made, Proposal):
+            return _Answer(text=made.instruction.model_dump_json(), usage=made.usage)
+        return _Answer(text=json.dumps({"refused": list(made.reasons)}), usage=made.usage)
+
+    def _to_config(self) -> ChatRoleConfig:
+        return ChatRoleConfig(
+            name=self.name,
+            role=self._role,
+            model_client=self._client.dump_component(),
+            instruction=self._instruction,
+            seed=self._seed,
+            constraints=self._constraints,
+        )
+
+    @classmethod
+    def _from_config(cls, config: ChatRoleConfig) -> Self:
+        client = ChatCompletionClient.load_component(config.model_client)
+        return cls(
+            config.name,
+            config.role,
+            client,
+            config.instruction,
+            seed=config.seed,
+            constraints=config.constraints,
+        )
+
+
+def _parse(read: Callable[[str], Any], text: str, wanted: str) -> Any:
+    try:
+        return read(text)
+    except ValidationError as error:
+        raise DataError(f"this role takes {wanted}: {error.errors()[0]['msg']}") from error
+
+
+def as_chat_agent(
+    role: RoleName,
+    model_client: ChatCompletionClient,
+    instruction: Instruction,
+    *,
+    name: str | None = None,
+    seed: int = 0,
+    constraints: Constraints = NONE,
+) -> ChatRole:
+    """One of bigpe's roles as an AgentChat agent."""
+    return ChatRole(
+        name or role, role, model_client, instruction, seed=seed, constraints=constraints
+    )

@@ -1,0 +1,157 @@
+"""A campaign driven without actors: every request is answered by rule, in any order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from bigpe.agents.campaign.campaign import CHANGEABLE, Campaign
+from bigpe.agents.messages.core import (
+    CritiqueRequested,
+    Gradient,
+    GradientsComputed,
+    ImageScored,
+    InstructionsProposed,
+    Message,
+    PlanChanged,
+    PromptsRewritten,
+    ProposalRequested,
+    ProposedInstruction,
+    RenderRequested,
+    RewriteRequested,
+    Rewritten,
+    start_run,
+)
+from bigpe.agents.messages.plan import CampaignPlan, SeedInstruction
+from bigpe.services.core.values import Exemplar, Instruction, digest
+
+SEEDS = tuple(
+    SeedInstruction(name=text, instruction=Instruction(text=text))
+    for text in ("Add things.", "Say more.")
+)
+
+
+def plan(**changes: object) -> CampaignPlan:
+    values: dict[str, object] = {
+        "rounds": 8,
+        "batch_size": 3,
+        "seeds_per_prompt": 1,
+        "concurrency": 1,
+        "seed": 5,
+        "policy": {"name": "ucb1"},
+        "pool_size": 3,
+        "pilot_prompts": 3,
+        "patience": 0,
+        "improvements": 1,
+        "train": tuple(f"a thing{i}" for i in range(12)),
+        "professional": {"a thing3": "thing3, lofty, golden"},
+        "instructions": SEEDS,
+    }
+    return CampaignPlan.model_validate(values | changes)
+
+
+def score_of(prompt: str, seed: int) -> float:
+    noise = random.Random(digest([prompt, seed])).gauss(0, 0.004)
+    return 0.25 + 0.02 * ("golden" in prompt) + noise
+
+
+def answer(message: Message) -> Message | None:
+    """What the other actors say to a request."""
+    match message:
+        case RewriteRequested():
+            tail = (
+                message.instruction.exemplars[0].rewrite if message.instruction.exemplars else "old"
+            )
+            rewrites = [
+                Rewritten(naive=t.naive, image_seed=t.image_seed, text=f"{t.naive}, {tail}")
+                for t in message.tasks
+            ]
+            return PromptsRewritten.make(
+                message, instruction=message.instruction.id, rewrites=tuple(rewrites)
+            )
+        case RenderRequested():
+            return ImageScored.make(
+                message,
+                f"{message.purpose}/{message.seed}/{message.naive}",
+                purpose=message.purpose,
+                naive=message.naive,
+                prompt=message.prompt,
+                seed=message.seed,
+                image=digest([message.prompt, message.seed]),
+                score=score_of(message.prompt, message.seed),
+                scorer="s",
+            )
+        case CritiqueRequested():
+            gradient = Gradient(inference="i", improvement="add golden", evidence=(), composed=True)
+            return GradientsComputed.make(message, gradients=(gradient,))
+        case ProposalRequested():
+            word = ("golden", "tall", "blue", "odd")[message.seed % 4]
+            text = f"Add {word} {message.seed % 7}."
+            instruction = Instruction(
+                text=text, exemplars=(Exemplar(naive="a b", rewrite=f"{word}"),)
+            )
+            proposal = ProposedInstruction(
+                instruction=instruction, improvement="add golden", composed=True
+            )
+            return InstructionsProposed.make(
+                message, parent_instruction=message.instruction.id, proposals=(proposal,)
+            )
+        case _:
+            return None
+
+
+def answer_anew(message: Message) -> Message | None:
+    """As `answer`, but every proposed instruction is a new one of a usual length."""
+    said = answer(message)
+    if not isinstance(said, InstructionsProposed):
+        return said
+    text = (
+        f"Rewrite the prompt so that thing number {message.round} stands out: name a style, a "
+        "light and a palette, keep the subject first, and say in a few words how it is framed."
+    )
+    (proposal,) = said.proposals
+    instruction = Instruction(text=text, exemplars=proposal.instruction.exemplars)
+    other = proposal.model_copy(update={"instruction": instruction})
+    return said.model_copy(update={"proposals": (other,)})
+
+
+def drive(
+    wanted: CampaignPlan,
+    order: random.Random,
+    reply: Callable[[Message], Message | None] = answer,
+) -> tuple[Campaign, list[Message], list[Message]]:
+    """Run a campaign, answering requests in a random order; returns what was said and heard."""
+    campaign = Campaign()
+    said, heard = go_on(campaign, start_run("r", wanted), order, reply)
+    return campaign, said, heard
+
+
+def go_on(
+    campaign: Campaign,
+    first: Message,
+    order: random.Random,
+    reply: Callable[[Message], Message | None] = answer,
+) -> tuple[list[Message], list[Message]]:
+    """Say `first` to a campaign and answer what follows; returns what was said and heard."""
+    said: list[Message] = []
+    heard: list[Message] = []
+    waiting: list[Message] = [first]
+    while waiting:
+        incoming = waiting.pop(order.randrange(len(waiting)))
+        heard.append(incoming)
+        outgoing = campaign.apply(incoming)
+        said += outgoing
+        waiting += [a for message in outgoing if (a := reply(message)) is not None]
+    return said, heard
+
+
+def change(campaign: Campaign, **changed: Any) -> PlanChanged:
+    """The plan as it is, with these changes."""
+    now = campaign.plan.model_dump(include=set(CHANGEABLE))
+    cause = start_run("r", campaign.plan)
+    return PlanChanged.make(cause, str(campaign.changes + 1), **(now | changed))
+
+
+def bodies(messages: list[Message]) -> dict[str, str]:
+    return {message.mid: message.model_dump_json() for message in messages}

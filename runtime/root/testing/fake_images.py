@@ -1,0 +1,100 @@
+"""Fast stand-ins for renderer and scorer: deterministic, keyed by content, with a known taste.
+
+Apart from bigpe.testing.fakes, because a process that only paints starts quickly without AutoGen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import random
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from PIL import Image as Pictures
+from PIL.PngImagePlugin import PngInfo
+
+from bigpe.services.core.errors import RenderError
+from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.services.store.blobs import BlobStore
+
+GOOD_WORDS = ("golden", "crisp", "ornate", "vivid")
+LIMIT = 20
+"""Words of a prompt that the fake scorer reads."""
+BAD_WORDS = ("murky", "plain", "cluttered")
+
+
+def rng_of(*parts: object) -> random.Random:
+    """A generator that depends on `parts` only."""
+    return random.Random(hashlib.sha256(repr(parts).encode()).hexdigest())
+
+
+class AnyPrompt(Container[str]):
+    """All prompts there are."""
+
+    def __contains__(self, prompt: object) -> bool:
+        return True
+
+
+class FakeRenderer:
+    """Writes a one-pixel picture whose colour depends on prompt and seed."""
+
+    async def open(self) -> str:
+        return "fake-renderer"
+
+    def __init__(self, blobs: BlobStore, *, delay_s: float = 0.0, log: Path | None = None) -> None:
+        self._blobs = blobs
+        self._delay_s = delay_s
+        self._log = log
+        self.broken_prompts: Container[str] = frozenset()
+
+    async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
+        await asyncio.sleep(self._delay_s)
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: RenderRequest) -> Image | Exception:
+        if request.prompt in self.broken_prompts:
+            return RenderError(f"the fake renderer cannot paint {request.prompt!r}")
+        if self._log is not None:
+            with self._log.open("a") as file:
+                file.write(json.dumps(["render", request.prompt, request.seed]) + "\n")
+        rng = rng_of("picture", request.prompt, request.seed)
+        picture = Pictures.new("RGB", (8, 8), tuple(rng.randrange(256) for _ in range(3)))
+        # The picture carries its prompt, so that the fake scorer can have a taste.
+        buffer = io.BytesIO()
+        info = PngInfo()
+        info.add_text("prompt", request.prompt.encode("latin-1", "replace").decode("latin-1"))
+        info.add_text("seed", str(request.seed))
+        picture.save(buffer, "PNG", pnginfo=info)
+        return Image(digest=self._blobs.put(buffer.getvalue()), width=8, height=8)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class FakeScorer:
+    """Likes some words and not others, with noise that depends on the picture."""
+
+    async def open(self) -> str:
+        return "fake-scorer"
+
+    def __init__(self, blobs: BlobStore, *, noise: float = 0.005) -> None:
+        self._blobs = blobs
+        self._noise = noise
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Score | Exception]:
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: ScoreRequest) -> Score:
+        picture = Pictures.open(io.BytesIO(self._blobs.read(request.image)))
+        words = str(picture.info["prompt"]).lower().replace(",", " ").split()
+        value = 0.25 + 0.01 * sum(word in words for word in GOOD_WORDS)
+        value -= 0.01 * sum(word in words for word in BAD_WORDS)
+        value += rng_of("noise", request.image).gauss(0.0, self._noise)
+        cut = max(0, len(request.prompt.split()) - LIMIT)
+        return Score(value=value, fingerprint="fake-scorer", truncated_tokens=cut)
+
+    async def close(self) -> None:
+        """Nothing to close."""

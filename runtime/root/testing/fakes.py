@@ -1,0 +1,105 @@
+"""Fast stand-ins for the models: deterministic, keyed by content, with a known taste."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autogen_core import CancellationToken
+from autogen_core.models import (
+    ChatCompletionClient,
+    CreateResult,
+    LLMMessage,
+    ModelFamily,
+    ModelInfo,
+    RequestUsage,
+)
+
+from bigpe.testing.fake_images import (
+    BAD_WORDS,
+    GOOD_WORDS,
+    LIMIT,
+    FakeRenderer,
+    FakeScorer,
+    rng_of,
+)
+
+__all__ = ["BAD_WORDS", "GOOD_WORDS", "LIMIT", "FakeLlm", "FakeRenderer", "FakeScorer", "rng_of"]
+
+
+class FakeLlm(ChatCompletionClient):
+    """Rewrites by the exemplars that it is shown; answers a schema with an object of its shape."""
+
+    def __init__(self, *, delay_s: float = 0.0, log: Path | None = None) -> None:
+        self._delay_s = delay_s
+        self._log = log
+        self._usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
+
+    async def create(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Sequence[Any] = (),
+        tool_choice: Any = "auto",
+        json_output: Any = None,
+        extra_create_args: Mapping[str, Any] = {},
+        cancellation_token: CancellationToken | None = None,
+    ) -> CreateResult:
+        await asyncio.sleep(self._delay_s)
+        if self._log is not None:
+            with self._log.open("a") as file:
+                request = [str(m.content) for m in messages]
+                file.write(json.dumps(["llm", request, extra_create_args.get("seed")]) + "\n")
+        schema = json_output or extra_create_args.get("response_format")
+        text = self._schema_answer() if schema else self._rewrite(messages, extra_create_args)
+        usage = RequestUsage(prompt_tokens=10, completion_tokens=len(text.split()))
+        return CreateResult(finish_reason="stop", content=text, usage=usage, cached=False)
+
+    def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
+        shown = [str(m.content) for m in messages if m.type == "AssistantMessage"]
+        naive = str(messages[-1].content).strip().splitlines()[-1]
+        rng = rng_of("rewrite", naive, extra.get("seed"), shown)
+        tails = [tail for text in shown if (tail := text.partition(",")[2].strip())]
+        words = [rng.choice(tails)] if tails else []
+        if rng.random() < 0.5:
+            words.append(rng.choice(GOOD_WORDS + BAD_WORDS) + " look")
+        return ", ".join([naive, *words])
+
+    def _schema_answer(self) -> str:
+        return json.dumps({"note": "this model words nothing well"})
+
+    async def create_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        yield await self.create(*args, **kwargs)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def actual_usage(self) -> RequestUsage:
+        return self._usage
+
+    def total_usage(self) -> RequestUsage:
+        return self._usage
+
+    def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
+        return sum(len(str(m.content).split()) for m in messages)
+
+    def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
+        return 2000
+
+    @property
+    def capabilities(self) -> Any:
+        return self.model_info
+
+    @property
+    def model_info(self) -> ModelInfo:
+        return ModelInfo(
+            vision=False,
+            function_calling=False,
+            json_output=True,
+            structured_output=True,
+            family=ModelFamily.UNKNOWN,
+            multiple_system_messages=True,
+        )

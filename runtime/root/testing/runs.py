@@ -1,0 +1,104 @@
+"""Short runs on the fakes, in this process or in one of their own that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+from collections import Counter
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bigpe.agents.messages.core import Message, parse_message
+from bigpe.runtime.evaluation.open_run import EvaluatedRun, open_run_for_evaluation
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.session import Session
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
+
+M = TypeVar("M", bound=Message)
+CONFIG: dict[str, Any] = {
+    "run": {"rounds": 10, "batch_size": 3, "concurrency": 2, "pilot_prompts": 3, "seed": 11}
+}
+NO_WAIT = RetryRule(attempts=2, first_wait_s=0.0, longest_wait_s=0.0)
+
+
+def open_fake(
+    folder: Path,
+    config: dict[str, Any] | None = None,
+    *,
+    delay_s: float = 0.0,
+    renderer: FakeRenderer | None = None,
+    llm: FakeLlm | None = None,
+    name: str = "main",
+) -> AbstractAsyncContextManager[Session]:
+    """A session on the fakes; calls are logged to `calls.jsonl` in the project."""
+    blobs = BlobStore(Project(folder).images)
+    log = folder / "calls.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Session.open(
+        name,
+        CONFIG if config is None else config,
+        project=folder,
+        llms={"default": llm or FakeLlm(delay_s=delay_s, log=log)},
+        renderer=renderer or FakeRenderer(blobs, delay_s=delay_s, log=log),
+        scorer=FakeScorer(blobs),
+        retry=NO_WAIT,
+    )
+
+
+def open_fake_evaluated(
+    folder: Path, *, name: str = "main", renderer: FakeRenderer | None = None, **models: Any
+) -> AbstractAsyncContextManager[EvaluatedRun]:
+    """A run on the fakes, opened to be judged; its calls are logged too."""
+    blobs = BlobStore(Project(folder).images)
+    log = folder / "calls.jsonl"
+    return open_run_for_evaluation(
+        name,
+        project=folder,
+        llms={"default": models.pop("llm", None) or FakeLlm(log=log)},
+        renderer=renderer or FakeRenderer(blobs, log=log),
+        scorer=models.pop("scorer", None) or FakeScorer(blobs),
+        **models,
+    )
+
+
+async def run_fake(folder: Path, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    """Run to the end."""
+    async with open_fake(folder, config, **kwargs) as session:
+        async for _ in session.run():
+            pass
+
+
+def transcript(folder: Path) -> set[tuple[str, str]]:
+    """(message id, body) of every message: what must be equal, whatever happened in between."""
+    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
+    try:
+        return set(connection.execute("SELECT mid, body FROM message").fetchall())
+    finally:
+        connection.close()
+
+
+def messages_of(folder: Path, kind: type[M]) -> list[M]:
+    """The messages of one kind, in the order they were stored."""
+    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
+    try:
+        rows = connection.execute("SELECT body FROM message ORDER BY seq").fetchall()
+    finally:
+        connection.close()
+    messages = [parse_message(body) for (body,) in rows]
+    return [message for message in messages if isinstance(message, kind)]
+
+
+def repeated_calls(folder: Path) -> int:
+    """Model calls made more than once, counted by the models themselves."""
+    lines = (folder / "calls.jsonl").read_text().splitlines()
+    return sum(count - 1 for count in Counter(map(json.dumps, map(json.loads, lines))).values())
+
+
+if __name__ == "__main__":
+    # A process of its own: python -m bigpe.testing.runs FOLDER DELAY_S
+    asyncio.run(run_fake(Path(sys.argv[1]), delay_s=float(sys.argv[2])))

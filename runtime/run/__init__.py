@@ -1,0 +1,1 @@
+"""One run: the session, its services and its actors."""

@@ -1,0 +1,1 @@
+"""Progress, logs, metrics and traces of a run."""

@@ -1,0 +1,144 @@
+"""From a configuration and a project's prompts to the frozen plan of a run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bigpe.agents.evidence.terms import subject_kept
+from bigpe.agents.messages.plan import CampaignPlan, SeedInstruction
+from bigpe.agents.plugins.config import FoundRole
+from bigpe.prompts.library import naive_prompts
+from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.run.wiring.plugins import gate_rules, names_of
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Exemplar, Instruction
+from bigpe.services.prompt_data.files import PromptFile, read_prompts
+from bigpe.services.prompt_data.library import SearchedPrompts
+from bigpe.services.prompt_data.splits import Split, Splits, split
+
+PACKAGED_SETS = ("world", "general")
+CANDIDATES = 8
+"""Search hits looked through for a professional prompt with the same subject."""
+
+
+class NaiveSet(NamedTuple):
+    """A project's naive prompts by split, and the rows of the file that were not taken."""
+
+    splits: Splits
+    rejected: int
+
+    @property
+    def warning(self) -> str | None:
+        """What to beware of: a set too small to split, or rows that were not taken."""
+        lost = f"{self.rejected} rows of the file were not taken" if self.rejected else None
+        return "; ".join(note for note in (self.splits.warning, lost) if note) or None
+
+    def of(self, wanted: Split) -> tuple[str, ...]:
+        """The prompts of one split, in file order."""
+        return tuple(text for text, part in self.splits.places.items() if part == wanted)
+
+
+def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
+    """The naive prompts that the configuration names, split by hash."""
+    name = config.data.naive
+    if name == "world" or name == "general":
+        return NaiveSet(split(naive_prompts(name)), 0)
+    path = project / name
+    if not path.exists():
+        raise ConfigError(
+            f"[data] naive = {name!r} is neither a packaged set ({', '.join(PACKAGED_SETS)}) "
+            f"nor a file; looked for {path.resolve()}"
+        )
+    taken: PromptFile = read_prompts(path, column=config.data.column)
+    texts = [prompt.text for prompt in taken.accepted]
+    return NaiveSet(split(texts), len(taken.rejected))
+
+
+def seed_instructions() -> list[SeedInstruction]:
+    """The packaged seed instructions."""
+    return _seeds(seed_texts())
+
+
+def seeds_for(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
+    """Those that a run begins with: the packaged ones, or those of the project's own file.
+
+    ConfigError when the file is not there or not of the packaged file's form.
+    """
+    if config.data.seeds is None:
+        return seed_instructions()
+    path = project / config.data.seeds
+    try:
+        seeds = _seeds(seeds_of(tomllib.loads(path.read_text("utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"[data] seeds: {path} is no file of seed instructions: {error!r:.300}; it needs a "
+            "[[seed]] with name and text for each, and may show [[seed.exemplar]]s with naive and "
+            "rewrite"
+        ) from error
+    if not seeds or len({seed.instruction.id for seed in seeds}) < len(seeds):
+        raise ConfigError(f"[data] seeds: {path} needs at least one [[seed]], each another one")
+    return seeds
+
+
+def _seeds(texts: Sequence[SeedText]) -> list[SeedInstruction]:
+    return [
+        SeedInstruction(
+            name=seed.name,
+            instruction=Instruction(
+                text=seed.text,
+                exemplars=tuple(Exemplar(naive=n, rewrite=r) for n, r in seed.exemplars),
+            ),
+        )
+        for seed in texts
+    ]
+
+
+async def make_plan(
+    config: BigpeConfig,
+    train: Sequence[str],
+    seeds: Sequence[SeedInstruction],
+    library: SearchedPrompts,
+    roles: Sequence[FoundRole] = (),
+) -> CampaignPlan:
+    """All inputs of the run's decisions, frozen."""
+    run = config.run
+    if len(train) < run.pilot_prompts:
+        raise ConfigError(
+            f"[run] pilot_prompts = {run.pilot_prompts}, but only {len(train)} prompts are in the "
+            "train split; add naive prompts, or lower it"
+        )
+    return CampaignPlan(
+        rounds=run.rounds,
+        batch_size=run.batch_size,
+        seeds_per_prompt=run.seeds_per_prompt,
+        concurrency=run.concurrency,
+        seed=run.seed,
+        policy=config.policy.model_dump(mode="json"),
+        pool_size=run.pool_size,
+        pilot_prompts=run.pilot_prompts,
+        patience=run.patience,
+        limits=config.budget.limits,
+        prices=config.prices,
+        improvements=run.improvements,
+        train=tuple(train),
+        professional=await professional_matches(train, library),
+        instructions=tuple(seeds),
+        gates=gate_rules(roles),
+        contributors=names_of(roles, "contributor"),
+        observers=names_of(roles, "observer"),
+    )
+
+
+async def professional_matches(train: Sequence[str], library: SearchedPrompts) -> dict[str, str]:
+    """For each prompt: the best found professional prompt that contains its subject words."""
+    matches: dict[str, str] = {}
+    for naive in train:
+        hits = await library.search(naive, CANDIDATES)
+        match = next((text for text in hits if subject_kept(naive, text)), None)
+        if match is not None:
+            matches[naive] = match
+    return matches

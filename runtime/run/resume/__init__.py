@@ -1,0 +1,1 @@
+"""Resuming and forking a stored run."""

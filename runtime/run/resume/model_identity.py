@@ -1,0 +1,82 @@
+"""Identity of a run's renderer and scorer: recorded at its start, compared when it is resumed.
+
+A configuration cannot show a change of a model's files, of torch, of the device or of the server
+behind an address. So the run stores the fingerprints of its models and what they are made of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from bigpe.runtime.run.services import Services
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.models.fingerprints import Composed, differences
+from bigpe.services.store.database import Statement, Store
+
+KINDS = ("renderer", "scorer")
+
+
+class ModelRecord(BaseModel):
+    """What a renderer or scorer is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    fingerprint_inputs: dict[str, Any] = {}
+    """What the fingerprint is a digest of; empty where only the fingerprint is known."""
+
+
+Records = dict[str, ModelRecord]
+_RECORDS = TypeAdapter(Records)
+
+
+async def records_now(services: Services) -> Records:
+    """Load renderer and scorer side by side, and ask them. ConfigError when one cannot be."""
+    prints = await services.open_models()
+    backends = (services.render.backend, services.score.backend)
+    return {
+        kind: ModelRecord(
+            fingerprint=fingerprint,
+            fingerprint_inputs=backend.fingerprint_inputs if isinstance(backend, Composed) else {},
+        )
+        for kind, fingerprint, backend in zip(KINDS, prints, backends, strict=True)
+    }
+
+
+def noted(run: str, records: Records) -> Statement:
+    """The statement that stores the records with the run."""
+    return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
+
+
+async def records_of(store: Store, run: str) -> Records:
+    """The records that are stored with the run; empty if there are none."""
+    row = await store.one("get_run_models", name=run)
+    return _RECORDS.validate_json(row["models"]) if row else {}
+
+
+async def require_same_models(store: Store, run: str, before: Records, now: Records) -> None:
+    """ConfigError with the difference and the way out, when a model is not the run's own.
+
+    Where `before` has no record of a model, the record of `now` is stored.
+    """
+    for kind in KINDS:
+        if kind in before and before[kind].fingerprint != now[kind].fingerprint:
+            raise ConfigError(_difference(run, kind, before[kind], now[kind]))
+    if before.keys() != now.keys():
+        await store.write([noted(run, now)])
+
+
+def _difference(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
+    made = {"renderer": "Pictures", "scorer": "Scores"}[kind]
+    changed = differences(
+        before.fingerprint, before.fingerprint_inputs, now.fingerprint, now.fingerprint_inputs
+    )
+    return (
+        f"run {run!r} has begun with another {kind} than the one that is here now:\n"
+        f"{changed}\n"
+        f"{made} of the two could not be compared. Restore what was changed, then run "
+        f"`bigpe resume {run}`; or start a fork, which pays again only for what depends on it:\n"
+        f"  bigpe fork {run} NEW-NAME"
+    )

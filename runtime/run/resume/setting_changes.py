@@ -1,0 +1,103 @@
+"""Which settings of a run may change after it has begun.
+
+Each field of the configuration has the verdict, an `AfterStart`. A setting without one needs a
+fork.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel
+
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.services.core.after_start import AfterStart
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import flat_settings
+
+
+def marked_verdict(key: str) -> AfterStart | None:
+    """The innermost marker on the path of a dotted key; None where no field has one."""
+    return _marker(BigpeConfig, key.split("."))
+
+
+def _marker(section: type[BaseModel], path: Sequence[str]) -> AfterStart | None:
+    for name, field in section.model_fields.items():
+        if path[:1] == [field.alias or name]:
+            own = next((mark for mark in field.metadata if isinstance(mark, AfterStart)), None)
+            inner, below = _section_in(field.annotation), path[1:]
+            if get_origin(field.annotation) is dict:
+                below = below[1:]  # a name, as in [llm.NAME]
+            return (_marker(inner, below) if inner else None) or own
+    return None
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section of a field; a list is one setting, whatever it is made of."""
+    parts = () if get_origin(annotation) is tuple else get_args(annotation)
+    sections = (one for one in (annotation, *parts) if isinstance(one, type))
+    return next((one for one in sections if issubclass(one, BaseModel)), None)
+
+
+class Change(NamedTuple):
+    """A setting that differs from the one that the run has; values are None when not set."""
+
+    key: str
+    before: Any
+    after: Any
+
+    @property
+    def verdict(self) -> AfterStart:
+        """What becomes of it."""
+        return marked_verdict(self.key) or AfterStart.NEEDS_FORK
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)} ({self.verdict})"
+
+
+def compare(run: BigpeConfig, wanted: BigpeConfig) -> list[Change]:
+    """What differs, by key."""
+    before = flat_settings(run.model_dump(mode="json"))
+    after = flat_settings(wanted.model_dump(mode="json"))
+    return [
+        Change(key, before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def require_allowed(run: str, changes: list[Change]) -> None:
+    """ConfigError with the difference and the way out, when a change needs a fork."""
+    refused = [change for change in changes if change.verdict == AfterStart.NEEDS_FORK]
+    if not refused:
+        return
+    told = "\n".join(f"  {change}" for change in changes)
+    settings = " ".join(f"--set {_setting(c)}" for c in changes if c.after is not None)
+    raise ConfigError(
+        f"run {run!r} has begun with other settings:\n{told}\n"
+        f"Results would not be comparable after such a change of {_keys(refused)}. "
+        f"Set it back (`bigpe resume {run}` goes on with the run's own settings), or start a "
+        f"fork, which shares all that was paid for and stays valid:\n"
+        f"  bigpe fork {run} NEW-NAME {settings}"
+    )
+
+
+def _keys(changes: list[Change]) -> str:
+    keys = [change.key for change in changes]
+    return keys[0] if len(keys) == 1 else f"{', '.join(keys[:-1])} and {keys[-1]}"
+
+
+def _setting(change: Change) -> str:
+    return shlex.quote(f"{change.key}={_toml(change.after)}")
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else _toml(value)
+
+
+def _toml(value: Any) -> str:
+    """Scalars and lists are written in TOML as in JSON; there are no tables left here."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,370 @@
+"""A run, from opening to its end: the only place that names concrete actors and services.
+
+    async with Session.open("my-run", config) as session:
+        async for message in session.run():
+            ...
+        print(session.pool.best())
+
+Leaving the block, or `pause`, loses nothing: open it again and run on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bigpe.agents.actors.base import UnhandledMessageError
+from bigpe.agents.actors.coordinator import Coordinator
+from bigpe.agents.actors.journal import Journal
+from bigpe.agents.bandit.pool import Pool
+from bigpe.agents.messages.core import Message, RunStopped, StopRequested, routes, start_run
+from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.agents.plugins.config import FoundRole, find_roles
+from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.lock import run_lock
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.clock import RunClock
+from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
+from bigpe.runtime.run.resume.fork import best_of, require_forkable
+from bigpe.runtime.run.resume.model_identity import Records, noted, records_now, require_same_models
+from bigpe.runtime.run.resume.setting_changes import Change
+from bigpe.runtime.run.resume.settle import RunResumer
+from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
+from bigpe.runtime.run.services import Services, open_services
+from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
+from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_guests
+from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.services.core.errors import BigpeError
+from bigpe.services.core.retrying import RetryRule
+from bigpe.services.core.version import VERSION
+from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
+from bigpe.services.render.service import Renderer
+from bigpe.services.score.service import Scorer
+from bigpe.services.store.call_cache import CallCache
+from bigpe.services.store.database import Store
+from bigpe.services.store.held_out import TrainOnlyCallCache
+
+log = structlog.get_logger("bigpe.session")
+
+STOP_WAIT_S = 30.0
+
+
+class Session:
+    """One run of a project, open for writing in this process. Make it with `Session.open`."""
+
+    def __init__(
+        self,
+        name: str,
+        config: BigpeConfig,
+        project: Project,
+        store: Store,
+        services: Services,
+        scores: TrainOnlyCallCache,
+        settlement: RunResumer | None = None,
+    ) -> None:
+        """`settlement`: of a run that is stored already."""
+        self.name = name
+        self.config = config
+        self.project = project
+        self.services = services
+        self._store = store
+        self._scores = scores
+        self._settlement = settlement
+        self._models: Records = settlement.stored.models if settlement else {}
+        self._journal = Journal(store, name)
+        self._coordinator: Coordinator | None = None
+        self._guests = PluginActors()
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._wakers: set[asyncio.Task[Any]] = set()
+        self._clock: RunClock | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        name: str,
+        config: BigpeConfig | Mapping[str, Any] | None = None,
+        *,
+        project: Path | str = ".",
+        llms: Mapping[str, Any] | None = None,
+        renderer: Renderer | None = None,
+        scorer: Scorer | None = None,
+        retry: RetryRule | None = None,
+        parent: str = "",
+        from_best: bool = False,
+    ) -> AsyncGenerator[Session]:
+        """Open a run for writing: a new one by `config`, or the stored one of that name.
+
+        `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the
+        configuration names. Of a stored run `config` may raise or lower the limits, and what else
+        `AfterStart` allows; a run that such a limit has stopped goes on. `parent` makes it a
+        fork of that run, `from_best` with the parent's best instruction among its seeds. Raises
+        RunLockedError when another process writes the run, ConfigError when `config` changes what
+        the run's results depend on.
+        """
+        place = Project(Path(project))
+        place.check_run_name(name)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(run_lock(place.lock(name), name))
+            stored = await load_stored_run(place, name) if config is None else None
+            wanted = _checked(config, place) if stored is None else stored.config
+            durability = wanted.run.durability
+            # Sealed: nothing in a run can read what is known of the prompts it is judged by.
+            store = await stack.enter_async_context(
+                Store(place.database, durability=durability, sealed=True)
+            )
+            if parent:
+                await require_forkable(store, parent, name)
+            stored = stored or await find_stored_run(store, name)
+            settlement = RunResumer.of(stored, wanted) if stored else None
+            stack.push_async_callback((effects := CallCache(store)).close)
+            scores = TrainOnlyCallCache(effects)
+            opened = open_services(
+                wanted, place, effects, scores,
+                run=name, llms=llms, renderer=renderer, scorer=scorer,
+            )  # fmt: skip
+            services = await stack.enter_async_context(opened)
+            session = cls(name, wanted, place, store, services, scores, settlement)
+            await session._prepare(retry or RetryRule(), parent, from_best)
+            stack.push_async_callback(session._close)
+            yield session
+
+    # -- what people ask ----------------------------------------------------------------------
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The coordinator actor, with the campaign's state."""
+        if self._coordinator is None:
+            raise RuntimeError("open the session with `async with Session.open(...)`")
+        return self._coordinator
+
+    @property
+    def pool(self) -> Pool:
+        """The instruction pool as it stands."""
+        return self.coordinator.campaign.pool
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What `config` changes of the run's stored configuration."""
+        return self._settlement.changes if self._settlement else ()
+
+    @property
+    def started(self) -> bool:
+        """Whether the coordinator has taken up the run's first message."""
+        return self.coordinator.campaign.started
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has reached its end."""
+        return self.coordinator.campaign.stopped is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has worked, over all processes that ran it; 0 before `run`."""
+        return self._clock.seconds if self._clock else 0.0
+
+    async def run(self) -> AsyncIterator[Message]:
+        """Run until the end or a pause, yielding every message once it is stored.
+
+        Raises what broke the run from inside (a full disk, say); all that was stored stays.
+        ConfigError when renderer or scorer are not those that the run began with.
+        """
+        if self.complete:
+            await self._guests.catch_up()
+            while not self._events.empty():
+                yield self._events.get_nowait()
+            return
+        await self._start_clock()
+        await self._require_same_models()
+        self._runtime.start()
+        await self._store.write([("set_run_state", self._state("running", ""))])
+        await self._journal.publish("", await self._journal.pending())
+        ended = asyncio.create_task(self._ended())
+        self._wakers.add(ended)
+        while True:
+            waiting = asyncio.create_task(self._events.get())
+            await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                yield waiting.result()
+                continue
+            waiting.cancel()
+            break
+        while not self._events.empty():
+            yield self._events.get_nowait()
+        await self._note_end(ended)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether a pause was asked for."""
+        return self._journal.draining
+
+    def pause(self) -> None:
+        """Take up no further message; what is in flight is finished and stored."""
+        self._journal.draining = True
+        if not self._pausing.done():
+            self._pausing.set_result(None)
+
+    async def request_stop(self, reason: str) -> None:
+        """Start no further round; those in flight end, then the run is complete."""
+        changes = self.coordinator.campaign.changes
+        place = str(changes or "")  # a change lifts the stop, and another may follow
+        message = StopRequested.make(self._first, place, reason=reason)
+        await self._journal.commit("", [message])
+        await self._journal.publish("", [message])
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _require_same_models(self) -> None:
+        now = await records_now(self.services)
+        await require_same_models(self._store, self.name, self._models, now)
+
+    async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
+        self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        campaign = await replayed_campaign(self._store, self.name)
+        self._runtime = quiet_runtime()
+        roles = find_roles(self.config.roles)
+        self._journal.attach(self._runtime, with_guests(routes(), roles))
+        self._coordinator = Coordinator(self._journal, campaign)
+        # No role sees professional prompts, nor are any painted, where none are wanted.
+        wanted = self.config.data.professional
+        library = PromptLibrary(self._store) if wanted else NoPrompts()
+        actors = core_actors(
+            self.config, self._journal, self._coordinator, self.services, library, retry
+        )
+        for name, actor in actors.items():
+            await actor.join(self._runtime, name, kinds_for(name))
+        pending = await self._journal.pending()
+        await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
+        if self._settlement is not None and (campaign.started or pending):
+            if self._settlement.needs_same_models:
+                await self._require_same_models()  # before the change is kept
+            plan = await self._settlement.settle(
+                self._store, self._journal, self._coordinator, pending, names_of(roles, "observer")
+            )
+        else:
+            plan = await self._start(library, roles, parent, from_best)
+        self._first = start_run(self.name, plan)
+        self._scores.admit(plan.train)
+        self._journal.listen(self._events.put_nowait)
+
+    async def _start(
+        self, library: SearchedPrompts, roles: Sequence[FoundRole], parent: str, from_best: bool
+    ) -> CampaignPlan:
+        """Freeze the run's inputs into its first message; returns them."""
+        await PromptLibrary(self._store).add_packaged()
+        prompts = naive_set(self.config, self.project.folder)
+        if prompts.warning:
+            log.warning("naive prompts", note=prompts.warning)
+        seeds = seeds_for(self.config, self.project.folder)
+        if from_best:
+            best = await best_of(self._store, parent)
+            seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
+        plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
+        # A model that cannot be loaded is found here, before the run exists.
+        self._models = await records_now(self.services)
+        config = {"name": self.name, "config": self.config.model_dump_json()}
+        record = {**config, "created": time.time(), "version": VERSION}
+        await self._store.write(
+            [
+                ("add_run", record),
+                ("set_run_config", config),  # a process may have died just after `add_run`
+                ("set_run_parent", {"name": self.name, "parent": parent}),
+                noted(self.name, self._models),
+            ]
+        )
+        await self._journal.commit("", [start_run(self.name, plan)])
+        return plan
+
+    async def _start_clock(self) -> None:
+        before_s = self._settlement.stored.seconds if self._settlement else 0.0
+        self._clock = RunClock(self._store, self.name, before_s)
+        self._wakers.add(asyncio.create_task(self._clock.keep()))
+        if minutes := self.config.budget.minutes:
+            self._wakers.add(asyncio.create_task(self._stop_in_time(self._clock, minutes)))
+
+    async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
+        await clock.reach(minutes)
+        await self.request_stop(
+            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
+        )
+
+    async def _ended(self) -> None:
+        """Returns when the run is complete, paused and idle, or broken."""
+        stopped = asyncio.create_task(self._wait_for_stop())
+        try:
+            await asyncio.wait(
+                {stopped, self._pausing, self._journal.broken},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if stopped.done():
+                await self._guests.catch_up()
+        finally:
+            stopped.cancel()
+        self._journal.draining = True
+        await self._journal.drained()
+
+    async def _wait_for_stop(self) -> None:
+        arrived = asyncio.Event()
+
+        def notice(message: Message) -> None:
+            if isinstance(message, RunStopped):
+                arrived.set()
+
+        self._journal.listen(notice)
+        if not self.complete:
+            await arrived.wait()
+
+    async def _note_end(self, ended: asyncio.Task[None]) -> None:
+        await ended
+        if self._journal.broken.done() and (error := self._journal.broken.exception()):
+            with contextlib.suppress(BigpeError):
+                await self._store.write([("set_run_state", self._state("failed", str(error)))])
+            raise error
+        stopped = self.coordinator.campaign.stopped
+        state = self._state("complete", stopped.reason) if stopped else self._state("paused", "")
+        await self._store.write([("set_run_state", state)])
+
+    def _state(self, state: str, reason: str) -> dict[str, str]:
+        return {"name": self.name, "state": state, "reason": reason}
+
+    async def _close(self) -> None:
+        self._journal.draining = True
+        for task in self._wakers:
+            task.cancel()
+        await asyncio.gather(*self._wakers, return_exceptions=True)
+        if self._clock is not None:
+            with contextlib.suppress(BigpeError):
+                await self._clock.note()
+        idle = True
+        try:
+            await asyncio.wait_for(self._journal.drained(), STOP_WAIT_S)
+        except TimeoutError:
+            idle = False
+        await self._guests.close()
+        if self._journal.broken.done():
+            self._journal.broken.exception()
+        else:
+            self._journal.broken.cancel()
+        await self._stop_actors(idle=idle)
+
+    async def _stop_actors(self, *, idle: bool) -> None:
+        """End the runtime; `idle`: no step is under way, so what it still holds ends at once."""
+        # stop() forgets its queue at once, and a handler that ends a moment later raises for it.
+        stop = self._runtime.stop_when_idle if idle else self._runtime.stop
+        # Either it was never started, or its error was told already, through the journal.
+        with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
+            await asyncio.wait_for(stop(), STOP_WAIT_S)
+
+
+def _checked(config: BigpeConfig | Mapping[str, Any] | None, place: Project) -> BigpeConfig:
+    """The caller's configuration with the words of its files. ConfigError when it is wrong."""
+    if not isinstance(config, BigpeConfig):
+        config = check_config(dict(config or {}), where="the configuration given to Session.open")
+    return config.with_word_files(place.folder)

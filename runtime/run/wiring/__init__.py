@@ -1,0 +1,1 @@
+"""Which actors a run has."""

@@ -1,0 +1,1 @@
+"""Publishing, exporting and applying what a run found."""

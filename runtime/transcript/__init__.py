@@ -1,0 +1,1 @@
+"""Reading a stored run: messages, summary, search, costs, health."""

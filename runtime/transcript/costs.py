@@ -1,0 +1,167 @@
+"""What a run asked for and what was really paid, by role, instruction or round.
+
+Asked for is what budgets count: it is read from the transcript, and is the same however often the
+run was killed and whatever the project had paid for before. Paid are the calls that were made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bigpe.agents.messages.usage import Prices
+from bigpe.services.core.values import Instruction, LlmUsage
+from bigpe.services.store.database import Store
+
+By = Literal["role", "instruction", "round"]
+PILOT = "pilot"
+
+
+@dataclass
+class Spent:
+    """A sum of calls."""
+
+    llm_calls: int = 0
+    tokens: int = 0
+    renders: int = 0
+    scores: int = 0
+    failed: int = 0
+    """Of the calls; only known of paid ones."""
+    unsettled: int = 0
+    """Of the calls: in flight now, or when a process died; they may be billed."""
+    seconds: float = 0.0
+    """That models worked; only known of paid calls."""
+    usd: float = 0.0
+
+    def add(self, other: Spent) -> None:
+        """Both together."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass
+class Line:
+    """One role, instruction or round."""
+
+    asked: Spent = field(default_factory=Spent)
+    paid: Spent = field(default_factory=Spent)
+
+
+@dataclass
+class Ledger:
+    """A run's lines by name, in order of first use, and their sum."""
+
+    by: By
+    lines: dict[str, Line]
+    texts: dict[str, str]
+    """Of lines by instruction: its text."""
+
+    @property
+    def total(self) -> Line:
+        """All lines together."""
+        total = Line()
+        for line in self.lines.values():
+            total.asked.add(line.asked)
+            total.paid.add(line.paid)
+        return total
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines; USD, seconds."""
+        return {
+            "by": self.by,
+            "lines": [
+                {self.by: name, **_line_json(line)}
+                | ({"text": self.texts[name]} if name in self.texts else {})
+                for name, line in self.lines.items()
+            ],
+            "total": _line_json(self.total),
+        }
+
+
+def _line_json(line: Line) -> dict[str, Any]:
+    unknown = ("failed", "unsettled", "seconds")
+    asked = {name: value for name, value in vars(line.asked).items() if name not in unknown}
+    return {"asked": asked, "paid": vars(line.paid)}
+
+
+async def read_ledger(store: Store, run: str, prices: Prices, by: By) -> Ledger:
+    """The run's ledger as it stands, by the prices in force now."""
+    pulls = {
+        row["round"]: Instruction.model_validate_json(row["instruction"])
+        for row in await store.rows("pulls", run=run)
+    }
+
+    def name(role: str, round: int) -> str:
+        if by == "role":
+            return role
+        if round not in pulls:
+            return PILOT
+        return str(round) if by == "round" else pulls[round].id
+
+    lines: dict[str, Line] = defaultdict(Line)
+    await _add_asked(store, run, prices, lambda role, round: lines[name(role, round)].asked)
+    await _add_paid(store, run, prices, lambda role, round: lines[name(role, round)].paid)
+    order = _in_order(lines, [pulls[round].id for round in sorted(pulls)])
+    texts = {pull.id: pull.text for pull in pulls.values()} if by == "instruction" else {}
+    return Ledger(by, {key: lines[key] for key in order}, texts)
+
+
+def _in_order(lines: dict[str, Line], pulled: list[str]) -> list[str]:
+    """The pilot first, rounds and instructions as they were pulled, roles by name."""
+    first_pull = {key: index for index, key in reversed(list(enumerate(pulled)))}
+
+    def place(key: str) -> tuple[bool, int, str]:
+        index = int(key) if key.isdigit() else first_pull.get(key, 0)
+        return (key != PILOT, index, key)
+
+    return sorted(lines, key=place)
+
+
+Find = Callable[[str, int], Spent]
+"""The sum that a role's calls of a round belong to."""
+
+
+async def _add_asked(store: Store, run: str, prices: Prices, find: Find) -> None:
+    for row in await store.rows("asked_of_llms", run=run):
+        used = LlmUsage(
+            calls=row["calls"],
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+        )
+        usd = prices.of_llm(row["role"], used)
+        find(row["role"], row["round"]).add(
+            Spent(llm_calls=used.calls, tokens=used.tokens, usd=usd)
+        )
+    for row in await store.rows("asked_pictures", run=run, type="RenderRequested"):
+        count = row["pictures"]
+        find("renderer", row["round"]).add(Spent(renders=count, usd=count * prices.render))
+    for row in await store.rows("asked_pictures", run=run, type="ScoreRequested"):
+        count = row["pictures"]
+        find("scorer", row["round"]).add(Spent(scores=count, usd=count * prices.score))
+
+
+async def _add_paid(store: Store, run: str, prices: Prices, find: Find) -> None:
+    for row in await store.rows("payments", run=run):
+        calls = row["calls"]
+        used = LlmUsage(
+            calls=calls,
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+        )
+        answered = calls if row["outcome"] == "answered" else 0
+        spent = Spent(
+            tokens=used.tokens,
+            failed=calls if row["outcome"] == "failed" else 0,
+            unsettled=calls if row["outcome"] == "open" else 0,
+            seconds=row["ms"] / 1000,
+        )
+        match row["kind"]:
+            case "llm":
+                spent.llm_calls, spent.usd = calls, prices.of_llm(row["actor"], used)
+            case "render":
+                spent.renders, spent.usd = calls, answered * prices.render
+            case _:
+                spent.scores, spent.usd = calls, answered * prices.score
+        find(row["actor"], row["round"]).add(spent)

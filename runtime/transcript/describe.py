@@ -1,0 +1,370 @@
+"""What each kind of message says: one entry per kind, printed by terminal and pages alike."""
+
+from __future__ import annotations
+
+import json
+from functools import singledispatch
+
+from bigpe.agents.messages import core as messages
+from bigpe.agents.messages import plugin as role_messages
+from bigpe.runtime.transcript.message_parts import (
+    LONGEST_CAUSE,
+    ChatTurns,
+    Description,
+    EvidenceTable,
+    Gain,
+    GainList,
+    ImageReference,
+    InstructionId,
+    Line,
+    Part,
+    Preformatted,
+    Quoted,
+    Score,
+    bad,
+    dim,
+    line,
+    lines,
+    strong,
+)
+from bigpe.runtime.transcript.search import TranscriptRow
+
+
+def describe_row(row: TranscriptRow) -> Description:
+    """Like `describe`, for a stored message of any kind."""
+    message = row.message
+    if message is not None:
+        return describe(message)
+    body = json.dumps(json.loads(row.body), indent=2, ensure_ascii=False)
+    headline = f"{row.kind}: this version of bigpe cannot read it"
+    return Description(line(headline), (Preformatted(body, "its JSON"),))
+
+
+@singledispatch
+def describe(message: messages.Message) -> Description:
+    """What a message says. Each kind has its entry below; a kind without one is shown as JSON."""
+    return Description(line(message.kind), (Preformatted(message.model_dump_json(indent=2)),))
+
+
+# -- the run --------------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.RunStarted) -> Description:
+    plan = message.plan
+    return Description(
+        line(
+            f"run {message.run}: {plan.rounds} rounds of {plan.batch_size} prompts, policy "
+            f"{plan.policy.get('name')}, pool of {plan.pool_size}, seed {plan.seed}"
+        ),
+        (
+            lines(
+                line(dim(f"seed instruction {seed.name} "), Quoted(seed.instruction.text))
+                for seed in plan.instructions
+            ),
+        ),
+    )
+
+
+@describe.register
+def _(message: messages.PlanChanged) -> Description:
+    limits = [f"{name}={value:,g}" for name, value in message.limits if value]
+    return Description(
+        line(
+            f"the plan is changed: {message.rounds} rounds, {message.concurrency} at a time, "
+            f"budget {' '.join(limits) or 'without limits'}"
+        )
+    )
+
+
+@describe.register
+def _(message: messages.StopRequested) -> Description:
+    return Description(line(f"requests a stop: {message.reason}"))
+
+
+@describe.register
+def _(message: messages.RunStopped) -> Description:
+    return Description(
+        line(f"the run ends: {message.reason}; best is ", InstructionId(message.best))
+    )
+
+
+@describe.register
+def _(message: messages.StepFailed) -> Description:
+    follow = "will be tried again" if message.will_retry else "given up"
+    naive = (" of ", Quoted(message.naive)) if message.naive else ()
+    details: list[Part] = [Preformatted(message.cause)]
+    if message.raw:
+        details.append(Preformatted(message.raw, "the model’s whole answer"))
+    return Description(
+        line(
+            bad(f"{message.actor} failed at {message.step_kind}"),
+            *naive,
+            bad(f" (attempt {message.attempt}, {follow}): {message.error}"),
+        ),
+        tuple(details),
+        gist=(": ", Quoted(message.cause, LONGEST_CAUSE)),
+    )
+
+
+# -- rewriting ------------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.RewriteRequested) -> Description:
+    text = Quoted(message.instruction.text)
+    return Description(
+        line(
+            f"rewrite {_count(len(message.tasks), 'prompt')} under ",
+            InstructionId(message.instruction.id),
+        ),
+        (
+            line(text),
+            lines(
+                line(Quoted(task.naive), dim(f" image seed {task.image_seed}"))
+                for task in message.tasks
+            ),
+        ),
+        gist=(" ", text),
+    )
+
+
+@describe.register
+def _(message: messages.PromptsRewritten) -> Description:
+    return Description(
+        line(f"rewrote {_count(len(message.rewrites), 'prompt')}"),
+        (lines(map(_rewrite, message.rewrites)),),
+    )
+
+
+def _rewrite(rewrite: messages.Rewritten) -> Line:
+    if rewrite.fallback:
+        return line(Quoted(rewrite.naive), bad(f" kept naive: {rewrite.fallback}"))
+    attempt = f", attempt {rewrite.attempts}" if rewrite.attempts > 1 else ""
+    naive = Quoted(rewrite.naive, style="dim")
+    return line(naive, dim(" → "), Quoted(rewrite.text), dim(attempt))
+
+
+@describe.register
+def _(message: messages.LlmTurn) -> Description:
+    chat = ChatTurns(message.chat)
+    used = _tokens(message.prompt_tokens, message.completion_tokens)
+    return Description(
+        line(dim(f"asked its language model ({used})")),
+        (chat,),
+        gist=(": ", Quoted(chat.answer)),
+    )
+
+
+# -- images and scores ----------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.RenderRequested) -> Description:
+    prompt, seed = Quoted(message.prompt), dim(f" seed {message.seed}")
+    return Description(line(f"paint the {message.purpose} prompt ", prompt, seed), folds=True)
+
+
+@describe.register
+def _(message: messages.ImageRendered) -> Description:
+    image = message.image
+    cut = max(image.truncated_tokens.values(), default=0)
+    note = f", {cut} tokens cut off" if cut else ""
+    return Description(
+        line(
+            f"painted the {message.purpose} prompt ",
+            Quoted(message.prompt),
+            dim(f" as {image.digest[:8]} ({image.width}x{image.height}{note})"),
+        ),
+        (_image(message, image.digest, line(dim("naive "), Quoted(message.naive))),),
+        folds=True,
+    )
+
+
+@describe.register
+def _(message: messages.ScoreRequested) -> Description:
+    naive = Quoted(message.naive)
+    return Description(
+        line(f"score {message.image[:8]}, the {message.purpose} picture, against ", naive),
+        (_image(message, message.image, line(Quoted(message.prompt))),),
+        folds=True,
+    )
+
+
+@describe.register
+def _(message: messages.ImageScored) -> Description:
+    unread = message.naive_truncated
+    note = (bad(f" ({unread} tokens of it cut off)"),) if unread else ()
+    caption = [line(Quoted(message.prompt))]
+    if message.truncated:
+        caption.append(line(bad(f"{message.truncated} tokens of the prompt cut off")))
+    caption.append(line(dim(f"score x 100, by scorer {message.scorer[:8]}")))
+    return Description(
+        line(
+            Score(message.score),
+            f" for {message.image[:8]}, the {message.purpose} picture of ",
+            Quoted(message.naive),
+            *note,
+        ),
+        (_image(message, message.image, *caption, score=message.score),),
+        folds=True,
+    )
+
+
+def _image(
+    message: messages.ImageRendered | messages.ScoreRequested | messages.ImageScored,
+    digest: str,
+    *caption: Line,
+    score: float | None = None,
+) -> ImageReference:
+    label = line(message.purpose) if score is None else line(message.purpose, " ", Score(score))
+    seed = line(dim(f"seed {message.seed}"))
+    return ImageReference(
+        digest, f"{message.purpose}: {message.prompt}", label, caption=(*caption, seed)
+    )
+
+
+# -- what is learned ------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: messages.ArmPulled) -> Description:
+    details: list[Part] = [GainList(message.gains)]
+    if message.gains and not message.wants_gradient:
+        details.append(line(dim("no newcomer is due, so no gradient is asked for")))
+    if message.missing:
+        details.append(line(bad(f"{message.missing} comparisons are missing (a service failed)")))
+    return Description(line("pulled ", InstructionId(message.instruction)), tuple(details))
+
+
+@describe.register
+def _(message: messages.CritiqueRequested) -> Description:
+    sides = (
+        ("best", message.best),
+        ("worst", message.worst),
+        ("professional", message.professional),
+    )
+    return Description(
+        line("what made the difference under ", InstructionId(message.instruction.id), "?"),
+        (
+            EvidenceTable(message.rows),
+            lines(
+                line(dim(f"{side}: "), Gain(pair.gain), " ", Quoted(pair.rewrite))
+                for side, pair in sides
+                if pair
+            ),
+        ),
+    )
+
+
+@describe.register
+def _(message: messages.GradientsComputed) -> Description:
+    details = [row for gradient in message.gradients for row in _gradient(gradient)]
+    return Description(line(_count(len(message.gradients), "gradient")), tuple(details))
+
+
+def _gradient(gradient: messages.Gradient) -> list[Line]:
+    dropped = gradient.dropped_citations
+    source = "composed from the evidence" if gradient.composed else f"worded by {gradient.author}"
+    cites = f"; cites {', '.join(gradient.evidence) or 'nothing'}"
+    note = f"; {_count(dropped, 'citation')} dropped" if dropped else ""
+    return [
+        line(dim("inference: "), gradient.inference),
+        line(dim("improvement: "), strong(gradient.improvement)),
+        line(dim(f"{source}{cites}{note}")),
+    ]
+
+
+@describe.register
+def _(message: messages.ProposalRequested) -> Description:
+    return Description(
+        line(
+            f"turn {_count(len(message.gradients), 'gradient')} into instructions, from ",
+            InstructionId(message.instruction.id),
+        ),
+        tuple(line(strong(gradient.improvement)) for gradient in message.gradients),
+    )
+
+
+@describe.register
+def _(message: messages.InstructionsProposed) -> Description:
+    details = [part for proposal in message.proposals for part in _proposal(proposal)]
+    for refused in message.refused:
+        reasons = bad(f": {'; '.join(refused.reasons)}")
+        details.append(line(bad("refused "), Quoted(refused.improvement), reasons))
+    headline = line(f"proposed {_count(len(message.proposals), 'instruction')}")
+    return Description(headline, tuple(details))
+
+
+def _proposal(proposal: messages.ProposedInstruction) -> list[Part]:
+    instruction = proposal.instruction
+    source = "composed" if proposal.composed else "worded by the model"
+    return [
+        line(InstructionId(instruction.id), " ", Quoted(instruction.text, 300)),
+        line(dim(f"{source}, because "), strong(proposal.improvement)),
+        lines(
+            line(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120))
+            for e in instruction.exemplars
+        ),
+    ]
+
+
+@describe.register
+def _(message: messages.PoolChanged) -> Description:
+    details = [line("+ ", InstructionId(i.id), " ", Quoted(i.text, 300)) for i in message.admitted]
+    details += [
+        line("- ", InstructionId(arm.instruction), f": {arm.reason}") for arm in message.retired
+    ]
+    if message.waiting:
+        details.append(line(dim(f"{message.waiting} waiting to enter")))
+    details.append(line(dim("noise of one gain: "), Score(message.sigma), dim(" (score x 100)")))
+    return Description(line("pool: best is ", InstructionId(message.best)), tuple(details))
+
+
+# -- plugins --------------------------------------------------------------------------------------
+
+
+@describe.register
+def _(message: role_messages.RolesChanged) -> Description:
+    return Description(line(f"observers: {', '.join(message.observers) or 'none'}"))
+
+
+@describe.register
+def _(message: role_messages.RoleSaid) -> Description:
+    used = message.usage
+    spent = f" ({_tokens(used.prompt_tokens, used.completion_tokens)})" if used.calls else ""
+    texts = [row for text in message.texts for row in text.splitlines()]
+    headline = f"on {message.about}{spent}: {'' if texts else 'no text'}".rstrip()
+    return Description(line(headline), (lines(map(line, texts)),))
+
+
+@describe.register
+def _(message: role_messages.RoleReported) -> Description:
+    calls = _count(message.usage.calls, "LLM call")
+    return Description(line(f"used {calls} for round {message.round}"))
+
+
+@describe.register
+def _(message: role_messages.ReviewRequested) -> Description:
+    return Description(line(f"may this {message.subject.get('kind')} proceed, {message.role}?"))
+
+
+@describe.register
+def _(message: role_messages.GateDecided) -> Description:
+    against = sum(judgement.verdict != "keep" for judgement in message.judgements)
+    verdict = f"objects to {_count(against, 'item')}" if against else "has no objection"
+    return Description(line(verdict), (lines(map(_judgement, message.judgements)),))
+
+
+def _judgement(judgement: role_messages.Judgement) -> Line:
+    new = (" ", Quoted(judgement.text)) if judgement.verdict == "amend" else ()
+    verdict = f"{judgement.verdict} item {judgement.item + 1}"
+    return line(verdict, *new, ": ", Quoted(judgement.reason))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _tokens(prompt: int, completion: int) -> str:
+    return f"{prompt:,} + {completion:,} tokens"

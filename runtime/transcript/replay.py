@@ -1,0 +1,65 @@
+"""Rebuilds a run's state from its messages, without writing to the run."""
+
+from __future__ import annotations
+
+import structlog
+from pydantic import ValidationError
+
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.campaign.snapshot import fold_version
+from bigpe.agents.messages.base import COORDINATOR
+from bigpe.agents.messages.core import ImageScored, RunStarted, parse_message
+from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.transcript.reader import first_message
+from bigpe.services.core.errors import ConfigError
+from bigpe.services.store.database import Store
+
+log = structlog.get_logger("bigpe.history")
+
+
+async def replayed_campaign(store: Store, run: str) -> Campaign:
+    """The run's campaign as it stood at the last commit: its snapshot, and what came after."""
+    campaign, done = await _kept_campaign(store, run)
+    for row in await store.rows("handled_by", run=run, actor=COORDINATOR, after=done):
+        campaign.replay(parse_message(row["body"]))
+    return campaign
+
+
+def require_finished(campaign: Campaign, run: str) -> None:
+    """ConfigError when no round of the run has finished: it has no result yet."""
+    if not campaign.applied:
+        raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
+
+
+async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
+    """The campaign after so many messages. One kept by other code is as good as none."""
+    row = await store.one("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
+    if row is None:
+        return Campaign(), 0
+    try:
+        return Campaign.restore(row["state"]), row["done"]
+    except ValidationError as error:
+        log.warning("snapshot cannot be read", run=run, cause=str(error)[:300])
+        return Campaign(), 0
+
+
+async def config_of(store: Store, run: str) -> BigpeConfig | None:
+    """The configuration that the run is stored with; None when there is no such run.
+
+    Of a database of any schema, too.
+    """
+    row = await store.one("get_run_config", name=run)
+    return None if row is None else BigpeConfig.model_validate_json(row["config"])
+
+
+async def plan_of(store: Store, run: str) -> CampaignPlan | None:
+    """The plan that the run began with; None when its first message was not stored."""
+    started = await first_message(store, run, RunStarted)
+    return started.plan if started else None
+
+
+async def scorer_of(store: Store, run: str) -> str | None:
+    """The fingerprint of the scorer that the run's scores are of; None before the first one."""
+    scored = await first_message(store, run, ImageScored)
+    return scored.scorer if scored else None

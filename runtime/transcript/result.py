@@ -1,0 +1,84 @@
+"""What a run found, as plain values and as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from bigpe.agents.bandit.pool import PoolRow
+from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, CampaignPlan
+from bigpe.runtime.formatting import interval, points
+
+
+def result_json(
+    rows: Sequence[PoolRow], best: PoolRow, plan: CampaignPlan, reason: str, renders: int
+) -> dict[str, Any]:
+    """The result for machines; gains in score units."""
+    return {
+        "reason": reason,
+        "best": best.instruction.id,
+        "best_instruction": best.instruction.model_dump(mode="json"),
+        "renders": renders,
+        "policy": plan.policy,
+        "seed": plan.seed,
+        "instructions": [
+            {
+                "id": row.instruction.id,
+                "text": row.instruction.text,
+                "pulls": row.pulls,
+                "gains": row.gains,
+                "mean_gain": row.mean,
+                "lo": row.lo,
+                "hi": row.hi,
+                "parent": row.parent,
+                "born_round": row.born_round,
+                "author": row.author,
+                "state": row.state,
+            }
+            for row in rows
+        ],
+    }
+
+
+def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
+    """Instructions with pulls, mean paired gain and interval, lineage and state."""
+    table = Table(
+        title="Instructions (gain: score x 100, rewritten less naive)", title_justify="left"
+    )
+    table.add_column("id", no_wrap=True)
+    table.add_column("instruction", ratio=1)
+    table.add_column("pulls", justify="right")
+    table.add_column("n", justify="right")
+    table.add_column("mean gain", justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", no_wrap=True)
+    table.add_column("lineage", no_wrap=True)
+    table.add_column("state")
+    for row in sorted(rows, key=_by_gain):
+        style = "bold" if row.instruction.id == best else None
+        mark = "* " if row.instruction.id == best else ""
+        table.add_row(
+            f"{mark}{row.instruction.id[:8]}",
+            Text(row.instruction.text),  # untrusted: never parsed as markup
+            str(row.pulls),
+            str(row.gains),
+            "-" if row.mean is None else points(row.mean),
+            interval(row.lo, row.hi),
+            _lineage(row),
+            Text(row.state),
+            style=style,
+        )
+    return table
+
+
+def _by_gain(row: PoolRow) -> tuple[bool, float]:
+    return (row.mean is None, -(row.mean or 0.0))
+
+
+def _lineage(row: PoolRow) -> str:
+    if row.parent is None:
+        return "seed"
+    author = f", {row.author}" if row.author not in ("", BUILT_IN_AUTHOR) else ""
+    return f"from {row.parent[:8]}, round {row.born_round}{author}"

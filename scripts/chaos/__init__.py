@@ -1,0 +1,1 @@
+"""Kills runs at random instants, resumes them and checks the results."""

@@ -1,0 +1,1 @@
+"""Comparison of scores with the official hpsv2 package."""

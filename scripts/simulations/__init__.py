@@ -1,0 +1,1 @@
+"""Simulations that verify formulas and defaults of the product."""

@@ -1,0 +1,83 @@
+"""Pictures from outside: decoded with limits, never trusted by their name or content type."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from PIL import Image as Pictures
+from PIL import UnidentifiedImageError
+
+from bigpe.services.core.errors import RenderError, ScoreError, ServiceError
+
+LONGEST_RATIO = 20
+"""Of a picture's sides; a more extreme one is refused before it is resized."""
+MOST_PIXELS = 64_000_000
+"""Of a picture; a larger one is refused before it is decoded."""
+LEAST_SIDE = 8
+"""Pixels; what a service sends in place of a picture is often a single one."""
+BEHIND = (255, 255, 255)
+"""What shows through a transparent picture, red, green and blue: viewers show white."""
+SERVED = ("PNG", "JPEG", "WEBP")
+"""Formats that a picture service may answer with."""
+
+
+def decode(
+    data: bytes,
+    name: str,
+    *,
+    formats: tuple[str, ...] | None = None,
+    error: type[ServiceError] = ScoreError,
+) -> Pictures.Image:
+    """The picture as RGB; `name` is what messages call it, `formats` are Pillow's names.
+
+    Transparent pictures (RGBA) are laid over white; other modes are converted by Pillow. A turned
+    picture stays as it is stored (EXIF is not heeded), as in HPS. `error` for what cannot be
+    decoded, is too large (a decompression bomb) or too long.
+    """
+    try:
+        with Pictures.open(io.BytesIO(data), formats=formats) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise error(f"{name} has more than {MOST_PIXELS:,} pixels")
+            if max(picture.size) > LONGEST_RATIO * min(picture.size):
+                raise error(f"{name} is longer than {LONGEST_RATIO} : 1")
+            if picture.mode == "RGBA":
+                ground = Pictures.new("RGB", picture.size, BEHIND)
+                ground.paste(picture, mask=picture.getchannel("A"))
+                return ground
+            return picture.convert("RGB")
+    except (Pictures.DecompressionBombWarning, Pictures.DecompressionBombError) as bomb:
+        raise error(f"{name} has more than {MOST_PIXELS:,} pixels") from bomb
+    except UnidentifiedImageError as unknown:
+        # Its own message holds a memory address; equal failures must read equally.
+        raise error(f"{name} cannot be decoded: it is no picture of a known format") from unknown
+    # What Pillow raises for damaged files depends on the format and on where the damage is.
+    except (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error) as damage:
+        raise error(f"{name} cannot be decoded: {damage}") from damage
+
+
+def served_png(data: bytes, name: str, *, size: int | None = None) -> tuple[bytes, int, int]:
+    """A picture that a service sent, as a new PNG without metadata, with its width and height.
+
+    `size`: what was asked for, a side in pixels. RenderError for what is no PNG, JPEG or WebP, is
+    smaller than `LEAST_SIDE`, all black (what safety filters and overflows leave) or of another
+    size.
+    """
+    picture = decode(data, name, formats=SERVED, error=RenderError)
+    if min(picture.size) < LEAST_SIDE:
+        raise RenderError(f"{name} is {picture.width} x {picture.height} pixels: no real picture")
+    if size is not None and picture.size != (size, size):
+        raise RenderError(
+            f"{name} is {picture.width} x {picture.height} pixels, but {size} x {size} was asked "
+            "for; set [render] size to what the service makes"
+        )
+    if picture.getbbox() is None:
+        raise RenderError(
+            f"{name} is all black; the likely cause is the service's safety filter, or a float16 "
+            "VAE that overflowed"
+        )
+    # Only the pixels: colour profiles and texts of the sender are not kept.
+    bare = Pictures.frombytes("RGB", picture.size, picture.tobytes())
+    buffer = io.BytesIO()
+    bare.save(buffer, "PNG")
+    return buffer.getvalue(), bare.width, bare.height

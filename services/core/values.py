@@ -1,0 +1,165 @@
+"""Plain values that services exchange: ids, digests, seeds, requests and results.
+
+All are frozen. Ids are content addresses: equal content has an equal id on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Json = dict[str, Any]
+
+
+class Value(BaseModel):
+    """Base of every frozen value; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of `value` (sorted keys, no spaces); NaN and infinity are refused."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex, 64 characters) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def storable(text: str) -> str:
+    """`text` without lone surrogates, which neither UTF-8 nor SQLite can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed in [0, 2**31) that depends on nothing but `parts`."""
+    return int(digest(list(parts))[:8], 16) & 0x7FFFFFFF
+
+
+class Exemplar(Value):
+    """A rewrite made under an instruction, shown to models too small to obey its text alone."""
+
+    naive: str
+    rewrite: str
+
+
+class Instruction(Value):
+    """What tells the Generator how to rewrite: a text, and up to three exemplars that show it."""
+
+    text: str = Field(min_length=1)
+    exemplars: tuple[Exemplar, ...] = Field(default=(), max_length=3)
+
+    @property
+    def id(self) -> str:
+        """Content address, 64 hex characters; people see the first 8."""
+        return digest({"instruction": self.model_dump(mode="json")})
+
+
+class ModelRequest(Value):
+    """A request to a renderer or scorer."""
+
+    priority: int = 0
+    """Requests with a lower number go first: the round's index."""
+
+
+class RenderRequest(ModelRequest):
+    """One image; size, steps and model belong to the renderer, not to the request."""
+
+    prompt: str
+    seed: int = Field(ge=0, lt=2**63)
+
+
+class Image(Value):
+    """A picture in the blob store."""
+
+    digest: str
+    """sha256 of the PNG file."""
+    width: int
+    height: int
+    truncated_tokens: dict[str, int] = Field(default_factory=dict)
+    """Prompt tokens that each of the renderer's tokenizers cut off; empty when none did."""
+
+
+class ScoreRequest(ModelRequest):
+    """How well does the image of digest `image` suit `prompt`, the naive prompt?"""
+
+    image: str
+    prompt: str
+
+
+class Score(Value):
+    """A preference score: cosine similarity in [-1, 1]; comparable only at equal `fingerprint`."""
+
+    value: float = Field(allow_inf_nan=False)
+    fingerprint: str
+    """sha256 of the scorer's weights, preprocessing and formula."""
+    truncated_tokens: int = 0
+    """Tokens of the prompt past the text encoder's limit (77 for CLIP)."""
+
+
+class LlmUsage(Value):
+    """Calls of a language model and the tokens that they used."""
+
+    calls: int = 0
+    """Calls made, answered or not."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and answers together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: LlmUsage) -> LlmUsage:
+        return LlmUsage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+    def __sub__(self, other: LlmUsage) -> LlmUsage:
+        return LlmUsage(
+            calls=self.calls - other.calls,
+            prompt_tokens=self.prompt_tokens - other.prompt_tokens,
+            completion_tokens=self.completion_tokens - other.completion_tokens,
+        )
+
+    def or_more(self, other: LlmUsage) -> LlmUsage:
+        """The larger of each."""
+        return LlmUsage(
+            calls=max(self.calls, other.calls),
+            prompt_tokens=max(self.prompt_tokens, other.prompt_tokens),
+            completion_tokens=max(self.completion_tokens, other.completion_tokens),
+        )
+
+
+ONE_CALL = LlmUsage(calls=1)
+"""A call whose tokens nobody told."""
+
+
+class LlmAnswer(Value):
+    """One answer of a language model."""
+
+    text: str
+    usage: LlmUsage = LlmUsage()
+    finish_reason: str = "stop"
+    effect_key: str = ""
+    """Key of the stored call (see `services.effects`); empty: the answer is not stored."""
+
+
+def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of nested tables by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= flat_settings(cast(dict[str, Any], value), f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

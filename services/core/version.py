@@ -1,0 +1,3 @@
+"""The version of bigpe, as its stored runs, traces and published instructions name it."""
+
+VERSION = "0.2.0"

@@ -1,0 +1,78 @@
+"""Translates errors of language model clients into LlmError, with place and remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import openai
+from pydantic import ValidationError
+
+from bigpe.services.core.errors import (
+    BigpeError,
+    GivenUpError,
+    LlmError,
+    LostWorkerError,
+    ServiceError,
+    TransientLlmError,
+)
+from bigpe.services.core.http_client import retry_after_s
+
+NOT_A_COMPLETION = (
+    openai.APIResponseValidationError,
+    json.JSONDecodeError,
+    AttributeError,
+    IndexError,
+    TypeError,
+)
+"""What the OpenAI client raises for an answer that is no chat completion."""
+
+
+def refusal(error: Exception) -> str | None:
+    """Why a client refuses its configuration; None if the error has another cause."""
+    if isinstance(error, ValidationError):
+        # What pydantic says shows its input, and the key is in it.
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    refusals = (ValueError, TypeError, KeyError, openai.OpenAIError)
+    return str(error) if isinstance(error, refusals) else None
+
+
+def to_bigpe_error(error: Exception, *, where: str, text: str, limit_s: float) -> ServiceError:
+    """The error of a failed call as a ServiceError; transient if a retry may help.
+
+    `where`: the server or the client; `text`: the error's message, without the key; `limit_s`: the
+    seconds that the call had.
+    """
+    if isinstance(error, LlmError | GivenUpError | LostWorkerError):
+        return error
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return TransientLlmError(
+            f"{where}: no answer in {limit_s:g} s; if it is slow, raise timeout_s"
+        )
+    if isinstance(error, openai.APIStatusError):
+        return _explain_status(where, error.status_code, text, error.response.headers)
+    if isinstance(error, NOT_A_COMPLETION):
+        return LlmError(
+            f"{where}: its answer is no chat completion ({type(error).__name__}: "
+            f"{text[:300]}); check base_url"
+        )
+    if isinstance(error, openai.APIConnectionError):
+        return TransientLlmError(f"{where}: no connection ({text}); is the server running?")
+    if isinstance(error, BigpeError):
+        kind = TransientLlmError if error.transient else LlmError
+        return kind(text)
+    return LlmError(f"{where}: {type(error).__name__}: {text}")
+
+
+def _explain_status(where: str, code: int, text: str, headers: Mapping[str, str]) -> LlmError:
+    description = f"{where}: HTTP {code}: {text[:300]}"
+    if code == 429 or code >= 500:
+        remedy = "lower [run] concurrency" if code == 429 else "look at the server's log"
+        return TransientLlmError(
+            f"{description}; if it stays so, {remedy}",
+            retry_after_s=retry_after_s(headers.get("retry-after", ""), datetime.now(UTC)),
+        )
+    remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
+    return LlmError(f"{description}; {remedy.get(code, 'check the model and its settings')}")

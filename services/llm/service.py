@@ -1,0 +1,321 @@
+"""The language model service: any AutoGen model client, called once per distinct request."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+from autogen_core import CancellationToken, Image
+from autogen_core.models import (
+    AssistantMessage,
+    ChatCompletionClient,
+    LLMMessage,
+    SystemMessage,
+    UserMessage,
+)
+from PIL import Image as Pictures
+from pydantic import BaseModel, ConfigDict, Field
+
+from bigpe.services.core.after_start import AfterStart
+from bigpe.services.core.errors import (
+    BigpeError,
+    ConfigError,
+    LlmError,
+    LostWorkerError,
+    ServiceError,
+    UnusableAnswerError,
+)
+from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
+from bigpe.services.llm.priority_semaphore import PrioritySemaphore
+from bigpe.services.processes.batch_queue import lanes_of
+from bigpe.services.store.call_cache import CallCacheProtocol
+from bigpe.services.store.caller_context import (
+    current_caller,
+    record_answered_usage,
+    record_failed_usage,
+)
+
+EMBEDDED = "bigpe.services.llm.embedded_client.EmbeddedLlmClient"
+TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
+"""Loading a component imports its provider, which runs code; others must be allowed by name."""
+LONGEST_ANSWER = 64 * 1024
+"""Characters; a longer answer is unusable."""
+
+
+class Turn(Value):
+    """One message of a request, or an answer."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[str, ...] = ()
+    """Digests of pictures that go with a user's text; for models that see."""
+
+
+class LlmRequest(Value):
+    """A whole request; equal requests to one model are paid once."""
+
+    turns: tuple[Turn, ...] = Field(min_length=1)
+    seed: int
+    temperature: float = Field(ge=0.0, le=2.0)
+    max_tokens: int = Field(ge=1)
+    answer_schema: Json | None = None
+    """JSON schema of the answer, for models that keep to one."""
+    stop: tuple[str, ...] = ()
+
+
+def few_shot(system: str, examples: Iterable[tuple[str, str]]) -> list[Turn]:
+    """How a request begins: the system text, then each (user, assistant) example as two turns."""
+    turns = [Turn(role="system", text=system)]
+    for user, assistant in examples:
+        turns += [Turn(role="user", text=user), Turn(role="assistant", text=assistant)]
+    return turns
+
+
+class LlmConfig(BaseModel):
+    """`[llm.NAME]`: an AutoGen model client component."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Annotated[str, AfterStart.NEEDS_FORK] = EMBEDDED
+    """The client's class, dotted."""
+    config: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
+    """The component's own configuration."""
+    api_key_env: Annotated[str | None, AfterStart.CHANGES_NO_RESULT] = None
+    """Which environment variable holds the API key; keys are never written in files."""
+    allow_providers: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
+    """Further provider prefixes whose code may be loaded."""
+    concurrency: Annotated[int, AfterStart.CHANGES_NO_RESULT] = Field(default=16, ge=1, le=1000)
+    """Requests at a time, of older rounds first; the embedded model takes one a process."""
+    timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=120.0, gt=0)
+    """For one request."""
+
+
+class LlmClient(Protocol):
+    """What roles need of a language model."""
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """The answer. LlmError; TransientLlmError and UnusableAnswerError may be tried again."""
+        ...
+
+
+def load_client(config: LlmConfig) -> ChatCompletionClient:
+    """The model client that the configuration names. ConfigError says what is wrong with it."""
+    allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
+    if not config.provider.startswith(allowed):
+        raise ConfigError(
+            f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
+            f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"
+        )
+    if "api_key" in config.config:
+        raise ConfigError(
+            "[llm] config.api_key: keys do not belong in a file; put the key in an environment "
+            "variable and name that variable in api_key_env"
+        )
+    component = {
+        "provider": config.provider,
+        "component_type": "model",
+        "config": {**config.config, **_secrets(config), **_limits(config)},
+    }
+    try:
+        return ChatCompletionClient.load_component(component)
+    except BigpeError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"[llm] provider {config.provider!r} cannot be loaded: {error}"
+        ) from error
+    except Exception as error:
+        from bigpe.services.llm.failures import refusal  # here: see LlmService._explain
+
+        if (text := refusal(error)) is None:
+            raise
+        raise ConfigError(f"[llm] {config.provider} refuses its config: {text}") from error
+
+
+def _secrets(config: LlmConfig) -> dict[str, str]:
+    if config.api_key_env is None:
+        # Servers of one's own want some key, whatever it is.
+        local = "base_url" in config.config and "OPENAI_API_KEY" not in os.environ
+        return {"api_key": "none"} if local else {}
+    key = os.environ.get(config.api_key_env)
+    if not key:
+        raise ConfigError(
+            f"[llm] api_key_env = {config.api_key_env!r}, but that environment variable is not set"
+        )
+    return {"api_key": key}
+
+
+def _limits(config: LlmConfig) -> dict[str, Any]:
+    if config.provider == EMBEDDED:
+        return {"timeout_s": config.timeout_s}
+    # bigpe retries by itself, and records each attempt.
+    return {"timeout": config.timeout_s, "max_retries": 0}
+
+
+def class_name(client: ChatCompletionClient) -> str:
+    """The name of the client's class in fingerprints.
+
+    A wrapper has an attribute `fingerprint_class`, the name of the class that it wraps.
+    """
+    return getattr(client, "fingerprint_class", type(client).__qualname__)
+
+
+def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
+    """A digest of what an answer depends on besides the request: the model, never the key.
+
+    A client with weights of its own has an attribute `fingerprint`, their digest.
+    """
+    own = getattr(client, "fingerprint", None)
+    public = config.model_dump(mode="json", exclude={"api_key_env", "concurrency", "timeout_s"})
+    return digest({"client": class_name(client), "config": public, "model": own})
+
+
+class LlmService:
+    """A model client behind the call cache; raises its failures as LlmError."""
+
+    def __init__(
+        self,
+        client: ChatCompletionClient,
+        memo: CallCacheProtocol,
+        *,
+        config: LlmConfig | None = None,
+        picture: Callable[[str], bytes] | None = None,
+    ) -> None:
+        """`picture`: the PNG file of a digest, for requests with pictures."""
+        self._client = client
+        self._memo = memo
+        self._picture = picture
+        given = config or LlmConfig()
+        places = 1 if given.provider == EMBEDDED else given.concurrency
+        self._gate = PrioritySemaphore(lanes_of(client, places))
+        self._config = config or LlmConfig()
+        self.fingerprint = client_fingerprint(client, self._config)
+
+    async def ask(self, request: LlmRequest) -> LlmAnswer:
+        """See `LlmClient.ask`; an equal request that was answered before costs nothing."""
+        body, key = _body(request), self.effect_key(request)
+        try:
+            stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
+        except LlmError as error:
+            record_failed_usage(error.usage)
+            raise
+        except LostWorkerError:
+            record_failed_usage(ONE_CALL)
+            raise
+        answer = LlmAnswer.model_validate({**stored, "effect_key": key})
+        record_answered_usage(key, answer.usage)
+        return answer
+
+    def effect_key(self, request: LlmRequest) -> str:
+        """Key of the stored call: a digest of everything that the answer depends on."""
+        parts = {"op": "llm", "version": 1, "model": self.fingerprint, "request": _body(request)}
+        return digest(parts)
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes pictures."""
+        return self._picture is not None and bool(self._client.model_info.get("vision"))
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.close()
+
+    async def _call_in_turn(self, request: LlmRequest) -> Json:
+        """The gradient of a round goes before the rewrites of the next: others wait for it."""
+        spender = current_caller()
+        async with self._gate.passage(spender.round if spender else 0):
+            return await self._call(request)
+
+    async def _call(self, request: LlmRequest) -> Json:
+        # The client's own limit is on silence: a server that drips would hold a run for ever.
+        own_limit = self._config.provider == EMBEDDED
+        try:
+            async with asyncio.timeout(None if own_limit else self._config.timeout_s):
+                result = await self._client.create(
+                    _messages(request.turns, self._show),
+                    extra_create_args=self._arguments(request),
+                    cancellation_token=CancellationToken(),
+                )
+        except Exception as error:
+            raise self._explain(error) from error
+        usage = LlmUsage(
+            calls=1,
+            prompt_tokens=result.usage.prompt_tokens,
+            completion_tokens=result.usage.completion_tokens,
+        )
+        text = storable(result.content) if isinstance(result.content, str) else ""
+        if not text.strip():
+            raw = str(result.content)
+            raise UnusableAnswerError("the model answered with no text", raw=raw, usage=usage)
+        if len(text) > LONGEST_ANSWER:
+            raise UnusableAnswerError(
+                f"the model answered with {len(text):,} characters, more than {LONGEST_ANSWER:,}",
+                raw=text[:LONGEST_ANSWER],
+                usage=usage,
+            )
+        answer = LlmAnswer(text=text, usage=usage, finish_reason=result.finish_reason)
+        return answer.model_dump(mode="json", exclude={"effect_key"})
+
+    def _show(self, digest: str) -> Image:
+        if self._picture is None:
+            raise LlmError("this language model service was given no pictures to show")
+        return Image.from_pil(Pictures.open(io.BytesIO(self._picture(digest))))
+
+    def _arguments(self, request: LlmRequest) -> Mapping[str, Any]:
+        arguments: dict[str, Any] = {
+            "seed": request.seed,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+        }
+        if request.stop:
+            arguments["stop"] = list(request.stop)
+        info = self._client.model_info
+        if request.answer_schema is not None and info.get("structured_output"):
+            # As a dict, and validated by the role: the raw text of a bad answer is not lost.
+            arguments["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": request.answer_schema},
+            }
+        elif request.answer_schema is not None and info.get("json_output"):
+            arguments["response_format"] = {"type": "json_object"}
+        return arguments
+
+    def _explain(self, error: Exception) -> ServiceError:
+        # It knows the openai package, which takes as long to import as the rest of a command.
+        from bigpe.services.llm.failures import to_bigpe_error
+
+        where = str(self._config.config.get("base_url", self._config.provider))
+        text = self._without_key(storable(str(error)))
+        return to_bigpe_error(error, where=where, text=text, limit_s=self._config.timeout_s)
+
+    def _without_key(self, text: str) -> str:
+        """Some servers repeat the key in their answer, and failures are stored."""
+        key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
+        return text.replace(key, "***") if key else text
+
+
+def _body(request: LlmRequest) -> Json:
+    """The request as it is stored."""
+    body = request.model_dump(mode="json")
+    for turn in body["turns"]:
+        if not turn["images"]:
+            del turn["images"]  # requests without images keep the keys of older projects
+    return body
+
+
+def _messages(turns: Sequence[Turn], show: Callable[[str], Image]) -> list[LLMMessage]:
+    made: list[LLMMessage] = []
+    for turn in turns:
+        if turn.role == "system":
+            made.append(SystemMessage(content=turn.text))
+        elif turn.role == "user" and turn.images:
+            pictures = [show(image) for image in turn.images]
+            made.append(UserMessage(content=[turn.text, *pictures], source="user"))
+        elif turn.role == "user":
+            made.append(UserMessage(content=turn.text, source="user"))
+        else:
+            made.append(AssistantMessage(content=turn.text, source="assistant"))
+    return made

@@ -1,0 +1,1 @@
+"""Named models: downloads and fingerprints."""

@@ -1,0 +1,1 @@
+"""Supervised model processes and batch queues."""

@@ -1,0 +1,181 @@
+"""A bounded queue in front of a batched call: priority, batching, failures item by item."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+from bigpe.services.core.errors import STOPS_RUN, LostWorkerError, ServiceError
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """A model that takes several calls at a time."""
+
+    lanes: int
+    """How many."""
+
+
+def lanes_of(backend: object, otherwise: int = 1) -> int:
+    """How many calls a model takes at a time; `otherwise` when it does not say."""
+    return backend.lanes if isinstance(backend, Parallel) else otherwise
+
+
+@dataclass
+class Metrics:
+    """What a queue has done so far."""
+
+    batches: int = 0
+    items: int = 0
+    busy_s: float = 0.0
+
+
+@dataclass(order=True)
+class _Item(Generic[Req, Res]):
+    priority: int
+    order: int
+    request: Req = field(compare=False)
+    result: asyncio.Future[Res] = field(compare=False)
+
+
+class BatchQueue(Generic[Req, Res]):
+    """Callers wait for their own item; the process function sees batches.
+
+    A batch that fails is tried again item by item, so that the one to blame fails alone. Whoever
+    was alone when the process was lost is kept out of company until it has succeeded.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Sequence[Req]], Awaitable[Sequence[Res | Exception]]],
+        *,
+        max_batch: int,
+        max_wait_s: float = 0.0,
+        capacity: int = 256,
+        lanes: int = 1,
+    ) -> None:
+        """`process` answers each request of a batch, in order, with its result or its failure.
+
+        Requests are hashable. `lanes`: how many batches it may be at, at a time.
+        """
+        self._process = process
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._queue: asyncio.PriorityQueue[_Item[Req, Res]] = asyncio.PriorityQueue()
+        self._places = asyncio.Semaphore(capacity)
+        self._count = itertools.count()
+        self._suspects: set[Req] = set()
+        self._lanes = lanes
+        self._workers: list[asyncio.Task[None]] = []
+        self._closed = False
+        self.metrics = Metrics()
+
+    @property
+    def depth(self) -> int:
+        """Items that wait."""
+        return self._queue.qsize()
+
+    async def submit(self, request: Req, priority: int = 0) -> Res:
+        """The result of one request; lower priorities go first, equal ones in order.
+
+        Waits while the queue is full. A caller that is cancelled takes its item out. ServiceError
+        once the queue is closed.
+        """
+        async with self._places:
+            if self._closed:
+                raise ServiceError("the queue is closed")
+            if not self._workers:
+                self._workers = [asyncio.create_task(self._work()) for _ in range(self._lanes)]
+            result: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
+            self._queue.put_nowait(_Item(priority, next(self._count), request, result))
+            return await result
+
+    async def close(self) -> None:
+        """Stop; who still waits is cancelled."""
+        self._closed = True
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        while not self._queue.empty():
+            self._queue.get_nowait().result.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            batch: list[_Item[Req, Res]] = []
+            try:
+                await self._gather(batch)
+                start = time.monotonic()
+                await self._settle(batch)
+            except asyncio.CancelledError:
+                # Taken from the queue, so `close` cannot find them there.
+                for item in batch:
+                    item.result.cancel()
+                raise
+            self.metrics.busy_s += time.monotonic() - start
+            self.metrics.batches += 1
+            self.metrics.items += len(batch)
+
+    async def _gather(self, batch: list[_Item[Req, Res]]) -> None:
+        """Fill the batch: what is there, and what comes within the wait, but no cancelled items."""
+        deadline = 0.0
+        limit = self._max_batch
+        while len(batch) < limit:
+            if batch and self._queue.empty():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                try:
+                    item = await asyncio.wait_for(self._queue.get(), left)
+                except TimeoutError:
+                    break
+            else:
+                item = await self._queue.get()
+            if item.result.done():
+                continue
+            suspect = item.request in self._suspects
+            if batch and suspect:
+                self._queue.put_nowait(item)
+                break
+            batch.append(item)
+            if suspect:
+                break
+            if len(batch) == 1:
+                if self._lanes > 1:
+                    # No more than a lane's share: else one works long while others have nothing.
+                    limit = min(limit, math.ceil((1 + self.depth) / self._lanes))
+                deadline = time.monotonic() + self._max_wait_s
+
+    async def _settle(self, batch: list[_Item[Req, Res]]) -> None:
+        try:
+            results = await self._process([item.request for item in batch])
+            if len(results) != len(batch):
+                raise ServiceError(f"{len(results)} answers to {len(batch)} requests")
+        except Exception as error:  # noqa: BLE001 - it goes to who asked
+            if len(batch) > 1 and not isinstance(error, STOPS_RUN):
+                for item in batch:
+                    await self._settle([item])
+                return
+            if isinstance(error, LostWorkerError):
+                self._suspects.add(batch[0].request)
+            results = [error] * len(batch)
+        for item, result in zip(batch, results, strict=True):
+            if not isinstance(result, LostWorkerError):
+                self._suspects.discard(item.request)
+            _finish(item, result)
+
+
+def _finish(item: _Item[Req, Res], result: Res | Exception) -> None:
+    if item.result.done():
+        return
+    if isinstance(result, Exception):
+        item.result.set_exception(result)
+    else:
+        item.result.set_result(result)

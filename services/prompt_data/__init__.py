@@ -1,0 +1,1 @@
+"""Prompt files, the professional-prompt library and data splits."""

@@ -1,0 +1,115 @@
+"""`[render] backend = "a1111"`: AUTOMATIC1111's web UI (started with --api), and what imitates it.
+
+Its prompts have a syntax of their own: (round) and [square] brackets weigh words, <lora:NAME> loads
+one. A rewrite is sent as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from bigpe.services.core.errors import ConfigError, RenderError
+from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.values import Json, RenderRequest
+from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, told_in
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.store.blobs import BlobStore
+
+TOLD = (
+    "sd_model_checkpoint",
+    "sd_checkpoint_hash",
+    "sd_vae",
+    "CLIP_stop_at_last_layers",
+    "eta_noise_seed_delta",
+    "randn_source",
+)
+"""Options of the server that change every picture."""
+
+
+class A1111:
+    """See `PictureApi`."""
+
+    uses = ("model", "steps", "guidance", "size", "negative_prompt")
+
+    def __init__(self, client: HttpClient, config: RenderConfig) -> None:
+        self._client = client
+        self._config = config
+        named = config.model != RenderConfig().model
+        self._checkpoint = config.model if named else None
+        self._model_hash = ""
+
+    async def identity(self) -> Json:
+        """The checkpoint and the options that change every picture."""
+        options = await self._client.get_json("/sdapi/v1/options")
+        if told_in(options, "sd_model_checkpoint") is None:
+            raise ConfigError(
+                f"{self._client.url} does not answer as AUTOMATIC1111 does; start it with --api"
+            )
+        told = {key: told_in(options, key) for key in TOLD}
+        if self._checkpoint is not None:
+            told["sd_model_checkpoint"] = self._checkpoint
+            told["sd_checkpoint_hash"] = None
+        return told
+
+    async def paint(self, request: RenderRequest) -> bytes:
+        """See `PictureApi.paint`; ConfigError when somebody changed the server's checkpoint."""
+        answer = await self._client.post_json("/sdapi/v1/txt2img", self._body(request))
+        self._check(answer, request)
+        return from_base64(told_in(answer, "images", 0), self._client.url)
+
+    def _body(self, request: RenderRequest) -> Json:
+        config = self._config
+        body: Json = {
+            **config.http.extra,
+            "prompt": request.prompt,
+            "negative_prompt": config.negative_prompt or "",
+            "seed": request.seed,
+            "steps": config.steps,
+            "cfg_scale": config.guidance,
+            "batch_size": 1,
+            "n_iter": 1,
+            "send_images": True,
+        }
+        if config.size is not None:
+            body |= {"width": config.size, "height": config.size}
+        if self._checkpoint is not None:
+            asked = {"sd_model_checkpoint": self._checkpoint}
+            body["override_settings"] = config.http.extra.get("override_settings", {}) | asked
+            # Else the server would load its old checkpoint again after every picture.
+            body["override_settings_restore_afterwards"] = False
+        return body
+
+    def _check(self, answer: Any, request: RenderRequest) -> None:
+        """Anybody may use the web UI meanwhile; a picture of other weights must not be compared."""
+        try:
+            info = json.loads(told_in(answer, "info") or "{}")
+        except (TypeError, ValueError) as error:
+            raise RenderError(f"{self._client.url}: its info is no JSON") from error
+        seed = told_in(info, "seed")
+        if seed is not None and seed != request.seed:
+            raise RenderError(f"{self._client.url} took seed {seed} for {request.seed}")
+        weights = str(told_in(info, "sd_model_hash") or "")
+        self._model_hash = self._model_hash or weights
+        if weights != self._model_hash:
+            raise ConfigError(
+                f"{self._client.url}: the checkpoint has changed from {self._model_hash} to "
+                f"{weights}; restore it, then run `bigpe resume`, or name it in [render] model"
+            )
+
+
+def open_a1111(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
+    """The renderer; ConfigError says what is missing."""
+    key = read_key(config.http)
+    # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy in front wants a bearer token.
+    basic = base64.b64encode((key or "").encode()).decode()
+    headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else bearer(key)
+    client = HttpClient(
+        one_url(config),
+        config.http,
+        timeout_s=config.call_timeout_s,
+        error=RenderError,
+        headers=headers,
+    )
+    return HttpRenderer(A1111(client, config), client, config, blobs)

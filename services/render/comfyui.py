@@ -1,0 +1,185 @@
+"""`[render] backend = "comfyui"`: a ComfyUI server and a workflow of the user's.
+
+The workflow is what ComfyUI exports with "Export (API)", with placeholders where bigpe puts its
+values: "{prompt}" and "{seed}", and if wanted "{negative_prompt}", "{steps}", "{guidance}" and
+"{size}". A value that is nothing but a number's placeholder becomes a number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
+from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.values import Json, RenderRequest, digest
+from bigpe.services.render.http_base import HttpRenderer, one_url, told_in
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.store.blobs import BlobStore
+
+SETTINGS = ("negative_prompt", "steps", "guidance", "size")
+PLACEHOLDER = re.compile(r"\{(prompt|seed|negative_prompt|steps|guidance|size)\}")
+FIRST_LOOK_S = 0.1
+LONGEST_LOOK_S = 2.0
+"""How often a picture's state is asked for: soon at first, then more and more seldom."""
+LOOKS_PER_QUEUE = 5
+"""Every so many looks in vain, whether the server still knows of the picture."""
+
+
+class Workflow:
+    """A workflow with placeholders."""
+
+    def __init__(self, path: Path) -> None:
+        """ConfigError for a file that is no workflow, or has no place for prompt or seed."""
+        where = f"[render.http] workflow = {str(path)!r}"
+        try:
+            graph = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{where} cannot be read as JSON: {error}") from error
+        nodes = list(graph.values()) if isinstance(graph, dict) else []
+        if not nodes or not all(isinstance(told_in(node, "class_type"), str) for node in nodes):
+            raise ConfigError(
+                f'{where} is no workflow in API format; in ComfyUI choose "Export (API)"'
+            )
+        self.graph: Json = graph
+        found = set(PLACEHOLDER.findall(json.dumps(graph)))
+        for needed in ("prompt", "seed"):
+            if needed not in found:
+                raise ConfigError(
+                    f'{where} has no "{{{needed}}}"; put it where the {needed} belongs'
+                )
+        self.uses = tuple(name for name in SETTINGS if name in found)
+
+    def filled(self, values: Mapping[str, str | int | float]) -> Json:
+        """The workflow with `values` in place of their placeholders; a value is never searched."""
+        filled: Json = _fill(self.graph, values)
+        return filled
+
+
+def _fill(part: Any, values: Mapping[str, str | int | float]) -> Any:
+    if isinstance(part, dict):
+        return {key: _fill(value, values) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_fill(value, values) for value in part]
+    if not isinstance(part, str):
+        return part
+    if whole := PLACEHOLDER.fullmatch(part):
+        return values.get(whole[1], part)
+    return PLACEHOLDER.sub(lambda match: str(values.get(match[1], match[0])), part)
+
+
+class ComfyUi:
+    """See `PictureApi`."""
+
+    def __init__(self, client: HttpClient, config: RenderConfig, workflow: Workflow) -> None:
+        self.uses = workflow.uses
+        self._client = client
+        self._config = config
+        self._workflow = workflow
+
+    async def identity(self) -> Json:
+        """The workflow, the server's release, and its address for the files that are named."""
+        stats = await self._client.get_json("/system_stats")
+        if told_in(stats, "system") is None:
+            raise ConfigError(f"{self._client.url} does not answer as ComfyUI does")
+        return {
+            "url": self._client.url,
+            "workflow": digest(self._workflow.graph),
+            "comfyui": told_in(stats, "system", "comfyui_version"),
+            "pytorch": told_in(stats, "system", "pytorch_version"),
+        }
+
+    async def paint(self, request: RenderRequest) -> bytes:
+        """See `PictureApi.paint`."""
+        values: dict[str, str | int | float] = {"prompt": request.prompt, "seed": request.seed}
+        for name in self.uses:
+            values[name] = getattr(self._config, name) or ""
+        answer = await self._client.post_json("/prompt", {"prompt": self._workflow.filled(values)})
+        job = told_in(answer, "prompt_id")
+        if not isinstance(job, str) or not re.fullmatch(r"[\w-]{1,100}", job):
+            raise RenderError(f"{self._client.url} has taken the workflow but given no prompt_id")
+        return await self._fetch(await self._wait(job))
+
+    async def _wait(self, job: str) -> Json:
+        """The job's history entry, once it is there."""
+        timeout_s = self._config.call_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._look(job)
+        except TimeoutError as error:
+            await self._forget(job)
+            message = f"{self._client.url}: no picture in {timeout_s:g} s"
+            raise TransientServiceError(message) from error
+        except asyncio.CancelledError:
+            await self._forget(job)
+            raise
+
+    async def _look(self, job: str) -> Json:
+        pause, looks, queued = FIRST_LOOK_S, 0, True
+        while True:
+            entry = told_in(await self._client.get_json(f"/history/{job}"), job)
+            if isinstance(entry, dict):
+                return entry
+            if not queued:
+                raise TransientServiceError(
+                    f"{self._client.url} has lost the picture: was it started again?"
+                )
+            looks += 1
+            if looks % LOOKS_PER_QUEUE == 0:
+                # Asked before the history: what leaves the queue in between is there already.
+                queued = job in json.dumps(await self._client.get_json("/queue"))
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_LOOK_S)
+
+    async def _forget(self, job: str) -> None:
+        """Take the job out of the server's queue. One that it is at is left to end."""
+        with contextlib.suppress(BigpeError):
+            await self._client.post("/queue", {"delete": [job]})
+
+    async def _fetch(self, entry: Json) -> bytes:
+        if told_in(entry, "status", "status_str") == "error":
+            raise RenderError(f"{self._client.url}: {_cause(entry)}")
+        outputs = told_in(entry, "outputs")
+        nodes = outputs.values() if isinstance(outputs, dict) else ()
+        images: list[Any] = []
+        for node in nodes:
+            images += told_in(node, "images") or []
+        # A preview node writes pictures of type "temp" beside the saved one.
+        saved = [image for image in images if told_in(image, "type") == "output"] or images
+        if len(saved) != 1:
+            raise RenderError(
+                f"{self._client.url}: the workflow has made {len(saved)} pictures; it must make one"
+            )
+        names = ("filename", "subfolder", "type")
+        return await self._client.get_bytes(
+            "/view", {name: str(told_in(saved[0], name) or "") for name in names}
+        )
+
+
+def _cause(entry: Json) -> str:
+    """What a failed job's messages tell."""
+    for message in told_in(entry, "status", "messages") or []:
+        if told_in(message, 0) == "execution_error":
+            node = told_in(message, 1, "node_type")
+            return f"{node}: {str(told_in(message, 1, 'exception_message'))[:300].strip()}"
+    return "the workflow has failed"
+
+
+def open_comfyui(config: RenderConfig, blobs: BlobStore, folder: Path) -> HttpRenderer:
+    """The renderer; a relative workflow lies in `folder`. ConfigError says what is missing."""
+    if not config.http.workflow:
+        raise ConfigError('[render.http] workflow: backend = "comfyui" needs a workflow\'s file')
+    workflow = Workflow(folder / config.http.workflow)
+    client = HttpClient(
+        one_url(config),
+        config.http,
+        timeout_s=config.call_timeout_s,
+        error=RenderError,
+        headers=bearer(read_key(config.http)),
+    )
+    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs)

@@ -1,0 +1,237 @@
+"""The renderer's own process: any diffusers text-to-image pipeline, from a folder or the hub."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import diffusers as _diffusers
+import numpy as np
+import torch
+from huggingface_hub import try_to_load_from_cache
+from PIL import Image as Pictures
+
+from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
+from bigpe.services.core.values import Json, digest
+from bigpe.services.models import embedded
+from bigpe.services.models.fingerprints import folder_fingerprint
+from bigpe.services.processes.devices import pick_device, pick_dtype
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.store.blobs import BlobStore
+
+diffusers: Any = _diffusers  # its names are made at import time, which type checkers cannot see
+NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http"}
+"""Settings that a picture does not depend on."""
+
+
+class DiffusersBackend:
+    """A loaded pipeline."""
+
+    def __init__(self, config: RenderConfig, images: Path) -> None:
+        self._config = config
+        self._blobs = BlobStore(images)
+        self._device = pick_device(config.device)
+        self._dtype = pick_dtype(config.dtype, self._device)
+        torch.set_num_threads(config.threads)
+        deterministic = config.deterministic
+        self._alone = self._device == "cpu" if deterministic is None else deterministic
+        self._pipeline: Any = _load(config, self._dtype)
+        _adapt(self._pipeline, config)
+        self._pipeline.to(self._device)
+        self._pipeline.set_progress_bar_config(disable=True)
+        unet = getattr(self._pipeline, "unet", None)  # newer families have a transformer instead
+        if self._device == "cpu" and unet is not None:
+            unet.to(memory_format=torch.channels_last)
+
+    def handle(self, method: str, payload: Json) -> Json:
+        """`fingerprint`, or `render` with "items" of prompt and seed."""
+        if method == "fingerprint":
+            return {
+                "fingerprint": self.fingerprint(),
+                "fingerprint_inputs": self.fingerprint_inputs,
+            }
+        if method != "render":
+            raise RenderError(f"the renderer has no method {method!r}")
+        items: list[Json] = payload["items"]
+        if self._alone:
+            return {"items": [self._paint([item])[0] for item in items]}
+        return {"items": self._paint(items)}
+
+    def fingerprint(self) -> str:
+        """A digest of what a picture depends on."""
+        return digest(self.fingerprint_inputs)
+
+    @cached_property
+    def fingerprint_inputs(self) -> Json:
+        """All that a picture depends on besides prompt and seed."""
+        settings = self._config.model_dump(mode="json", exclude=NO_PART)
+        return {
+            "weights": _identity(_place(self._config.model), self._config.revision),
+            "vae": _identity(self._config.vae) if self._config.vae else "",
+            "settings": settings | {"device": self._device, "dtype": str(self._dtype)},
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+        }
+
+    def _paint(self, items: Sequence[Json]) -> list[Json]:
+        """Paint a batch; one that does not fit in memory is halved, down to single pictures."""
+        try:
+            pictures = self._forward(items)
+            return [self._keep(*pair) for pair in zip(items, pictures, strict=True)]
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            text = str(error) or type(error).__name__
+        # Out here, because the error holds the frames, and they hold the memory.
+        torch.cuda.empty_cache()
+        if len(items) == 1:
+            remedy = "lower [render] size, or use a smaller dtype"
+            return [_failure(f"out of memory for one picture: {text}; {remedy}")]
+        half = len(items) // 2
+        return self._paint(items[:half]) + self._paint(items[half:])
+
+    @torch.inference_mode()
+    def _forward(self, items: Sequence[Json]) -> np.ndarray:
+        """Pictures as float arrays, [n, height, width, 3] in 0..1 (or not finite)."""
+        config = self._config
+        size = {} if config.size is None else {"width": config.size, "height": config.size}
+        negative = {}
+        if config.negative_prompt is not None:
+            negative = {"negative_prompt": [config.negative_prompt] * len(items)}
+        # One generator a picture, on the CPU: noise depends on neither company nor device.
+        generators = [torch.Generator("cpu").manual_seed(int(item["seed"])) for item in items]
+        result = self._pipeline(
+            prompt=[str(item["prompt"]) for item in items],
+            num_inference_steps=config.steps,
+            guidance_scale=config.guidance,
+            generator=generators,
+            output_type="np",
+            **size,
+            **negative,
+        )
+        return np.asarray(result.images)
+
+    def _keep(self, item: Json, picture: np.ndarray) -> Json:
+        if not np.isfinite(picture).all():
+            return _failure(
+                "the picture holds values that are not numbers; the likely cause is a float16 VAE: "
+                'set [render] dtype = "float32", or name an fp16-safe vae'
+            )
+        if not picture.any():
+            return _failure(
+                "the picture is all black; the likely cause is the pipeline's safety checker, or "
+                "a float16 VAE that overflowed"
+            )
+        pixels = (picture * 255).round().clip(0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Pictures.fromarray(pixels).save(buffer, "PNG")
+        try:
+            name = self._blobs.put(buffer.getvalue())
+        except BigpeError as error:
+            return {"error": str(error), "kind": type(error).__name__}
+        height, width = pixels.shape[:2]
+        return {
+            "digest": name,
+            "width": width,
+            "height": height,
+            "truncated_tokens": self._truncated(str(item["prompt"])),
+        }
+
+    def _truncated(self, prompt: str) -> dict[str, int]:
+        """Tokens that each of the pipeline's tokenizers cuts off; only those that cut any."""
+        cut: dict[str, int] = {}
+        for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+            tokenizer = getattr(self._pipeline, name, None)
+            if tokenizer is not None:
+                count = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+                over = count - int(tokenizer.model_max_length)
+                if over > 0:
+                    cut[name] = over
+        return cut
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Only CUDA has an exception class of its own for it."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "MPS backend out of memory" in text or "DefaultCPUAllocator: can't allocate" in text
+    )
+
+
+def _failure(text: str) -> Json:
+    return {"error": text, "kind": "RenderError"}
+
+
+def _place(model: str) -> str:
+    return str(embedded.pipeline_path()) if model == "embedded" else model
+
+
+def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
+    place = _place(config.model)
+    if (Path(place).is_absolute() or place.startswith(".")) and not Path(place).is_dir():
+        raise ConfigError(f"[render] model = {config.model!r}: there is no such folder")
+    options: dict[str, Any] = {"torch_dtype": dtype}
+    options |= {"revision": config.revision} if config.revision else {}
+    options |= {"variant": config.variant} if config.variant else {}
+    if config.vae:
+        options["vae"] = _load_vae(config.vae, dtype)
+    try:
+        try:
+            return diffusers.AutoPipelineForText2Image.from_pretrained(place, **options)
+        except ValueError:
+            # A class that the auto pipeline does not list: the one that model_index.json names.
+            return diffusers.DiffusionPipeline.from_pretrained(place, **options)
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            f"[render] model = {config.model!r} cannot be loaded: {str(error)[:400]}. Name a "
+            "folder with a model_index.json, or a hub id that this machine can reach or has cached "
+            "(without internet: copy the folder here and name its path)"
+        ) from error
+
+
+def _load_vae(place: str, dtype: torch.dtype) -> Any:
+    """The VAE of the class that its config.json names, so that a tiny one can be used too."""
+    try:
+        return diffusers.AutoModel.from_pretrained(place, torch_dtype=dtype)
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            f"[render] vae = {place!r} cannot be loaded: {str(error)[:400]}. Name a folder with a "
+            "diffusers autoencoder (config.json and weights), or its hub id"
+        ) from error
+
+
+def _adapt(pipeline: Any, config: RenderConfig) -> None:
+    """Replace the scheduler or its spacing, as the configuration says."""
+    kind = type(pipeline.scheduler)
+    if config.scheduler:
+        kind = getattr(diffusers, config.scheduler, None)
+        if kind is None or not issubclass(kind, diffusers.SchedulerMixin):
+            raise ConfigError(
+                f"[render] scheduler = {config.scheduler!r}: diffusers has no scheduler so named"
+            )
+    spacing = {"timestep_spacing": config.timestep_spacing} if config.timestep_spacing else {}
+    if config.scheduler or spacing:
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **spacing)
+
+
+def _identity(place: str, revision: str | None = None) -> str:
+    """The content of a folder, or the commit of a hub id that was just loaded."""
+    if Path(place).is_dir():
+        return folder_fingerprint(Path(place))
+    for name in ("model_index.json", "config.json"):
+        # A branch moves; the folder of the local copy is named by the commit it was at.
+        copy = try_to_load_from_cache(place, name, revision=revision)
+        if isinstance(copy, str):
+            return f"{place}@{Path(copy).parent.name}"
+    return f"{place}@{revision or 'main'}"
+
+
+def open_backend(config: Json) -> DiffusersBackend:
+    """The factory that the worker process calls."""
+    diffusers.utils.logging.set_verbosity_error()
+    print(f"loading {config['render']['model']}", file=sys.stderr)  # noqa: T201 - the worker's log
+    return DiffusersBackend(RenderConfig.model_validate(config["render"]), Path(config["images"]))

@@ -1,0 +1,61 @@
+"""`[render] backend = "openai-images"`: any server with OpenAI's `POST /images/generations`.
+
+The API has no seed: two pictures of one prompt differ, and so a naive prompt and its rewrite do not
+share their noise. Gains are as right as ever, but noisier. Many compatible servers take a seed;
+`send_seed = true` sends it.
+"""
+
+from __future__ import annotations
+
+from bigpe.services.core.errors import ConfigError, RenderError
+from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.values import Json, RenderRequest
+from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, told_in
+from bigpe.services.render.service import RenderConfig
+from bigpe.services.store.blobs import BlobStore
+
+OPENAI = "https://api.openai.com/v1"
+
+
+class OpenAiImages:
+    """See `PictureApi`."""
+
+    uses = ("model", "size")
+
+    def __init__(self, client: HttpClient, config: RenderConfig) -> None:
+        if config.model == RenderConfig().model:
+            raise ConfigError('[render] model: backend = "openai-images" needs a model\'s name')
+        self._client = client
+        self._config = config
+
+    async def identity(self) -> Json:
+        """The address: the API does not tell what is behind a model's name."""
+        return {"url": self._client.url}
+
+    async def paint(self, request: RenderRequest) -> bytes:
+        """See `PictureApi.paint`."""
+        config = self._config
+        size = {} if config.size is None else {"size": f"{config.size}x{config.size}"}
+        seed = {"seed": request.seed} if config.http.send_seed else {}
+        body = {"model": config.model, "prompt": request.prompt, "n": 1, **size, **seed}
+        answer = await self._client.post_json("/images/generations", config.http.extra | body)
+        picture = told_in(answer, "data", 0, "b64_json")
+        if picture is None and told_in(answer, "data", 0, "url"):
+            # An address that a server chooses is not fetched: it could be any on our network.
+            raise RenderError(
+                f"{self._client.url} has answered with an address in place of a picture; set "
+                '[render.http.extra] response_format = "b64_json"'
+            )
+        return from_base64(picture, self._client.url)
+
+
+def open_openai_images(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
+    """The renderer; ConfigError says what is missing."""
+    client = HttpClient(
+        one_url(config, OPENAI),
+        config.http,
+        timeout_s=config.call_timeout_s,
+        error=RenderError,
+        headers=bearer(read_key(config.http)),
+    )
+    return HttpRenderer(OpenAiImages(client, config), client, config, blobs)

@@ -1,0 +1,181 @@
+"""The render service: a text-to-image model in a separate process, and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bigpe.services.core import plugins
+from bigpe.services.core.after_start import AfterStart
+from bigpe.services.core.errors import RenderError, error_from_json
+from bigpe.services.core.http_client import HttpConfig
+from bigpe.services.core.values import Image, Json, RenderRequest
+from bigpe.services.models.fingerprints import SameModel
+from bigpe.services.processes.cpu import processes_for, thread_env
+from bigpe.services.processes.model_service import ModelService
+from bigpe.services.processes.process_pool import ProcessPool
+from bigpe.services.processes.supervised_process import SupervisedProcess
+from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import CallCacheProtocol
+
+BACKEND = "bigpe.services.render.diffusers_process:open_backend"
+BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
+"""Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
+
+
+class PictureServiceConfig(HttpConfig):
+    """`[render.http]`: an HTTP service that renders images."""
+
+    extra: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
+    """Further fields that are added to every request, by the service's own names."""
+    send_seed: Annotated[bool, AfterStart.NEEDS_FORK] = False
+    """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
+    workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """Path of the ComfyUI workflow (API format), relative to the project's folder."""
+
+
+class RenderConfig(BaseModel):
+    """`[render]`: the text-to-image model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Annotated[str, AfterStart.NEEDS_FORK] = "diffusers"
+    """A name that `bigpe renderers list` prints. `[render.http]` configures HTTP services."""
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
+    """`[render.options]`: settings of a renderer of another package."""
+    model: Annotated[str, AfterStart.NEEDS_FORK] = "embedded"
+    """"embedded", a folder, a hub id, or the name of a model of an HTTP service."""
+    revision: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """Commit of a hub id, which keeps the model of a run from changing."""
+    variant: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], AfterStart.NEEDS_FORK] = "auto"
+    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], AfterStart.NEEDS_FORK] = (
+        "auto"
+    )
+    steps: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=12, ge=1, le=1000)
+    guidance: Annotated[float, AfterStart.NEEDS_FORK] = Field(default=3.0, ge=0.0, le=100.0)
+    """Guidance scale; 0 for SDXL-Turbo."""
+    size: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=4096)
+    """Width and height, pixels; None: the model's default."""
+    negative_prompt: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    scheduler: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """Class name of a diffusers scheduler, which replaces the model's scheduler."""
+    timestep_spacing: Annotated[
+        Literal["leading", "linspace", "trailing"] | None, AfterStart.NEEDS_FORK
+    ] = None
+    vae: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """A folder or hub id of another VAE."""
+    max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=4, ge=1, le=256)
+    deterministic: Annotated[bool | None, AfterStart.NEEDS_FORK] = None
+    """Whether to render images one by one, so that an image never depends on its batch.
+    None: on a CPU only."""
+    threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
+    """CPU threads of the model's process."""
+    call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
+    http: PictureServiceConfig = PictureServiceConfig()
+
+    @field_validator("backend")
+    @classmethod
+    def _existing(cls, name: str) -> str:
+        return plugins.require_known("renderers", name, get_args(BuiltinRenderer))
+
+
+class Renderer(Protocol):
+    """Renders batches of images."""
+
+    async def open(self) -> str:
+        """Load the model; returns its fingerprint, a digest of everything a result depends on.
+
+        Raises ConfigError if the model cannot be loaded. A second call returns at once.
+        """
+        ...
+
+    async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
+        """An image or an error for each request, in order."""
+        ...
+
+    async def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+class DiffusersRenderer:
+    """A diffusers pipeline in a separate process, or in several for the embedded pipeline."""
+
+    def __init__(
+        self,
+        config: RenderConfig,
+        blobs: BlobStore,
+        *,
+        log_path: Path | None = None,
+        cores: int = 1,
+    ) -> None:
+        """`cores`: CPU cores that the embedded pipeline may use. Its matrices are small: a second
+        thread gains nothing, a second process doubles the images per second. Other pipelines are
+        too large to load twice."""
+        settings = config.model_dump(mode="json")
+        self.lanes = processes_for(config.threads, cores) if config.model == "embedded" else 1
+        self._model = SameModel("renderer", "Pictures")
+        env = thread_env(config.threads)
+        self._children = ProcessPool(
+            lambda: SupervisedProcess(
+                BACKEND,
+                {"render": settings, "images": str(blobs.folder), "env": env},
+                name="renderer",
+                log_path=log_path,
+                call_timeout_s=config.call_timeout_s,
+                vet=self._model.vet,
+            ),
+            self.lanes,
+        )
+
+    async def open(self) -> str:
+        """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
+        if not self._model.fingerprint:
+            await self._children.call("fingerprint", {})
+            if self.fingerprint_inputs.get("settings", {}).get("device", "cpu") != "cpu":
+                self._children.most = 1  # one process fills a GPU
+        return self._model.fingerprint
+
+    @property
+    def fingerprint_inputs(self) -> Json:
+        """See `fingerprints.Composed`."""
+        return self._model.fingerprint_inputs
+
+    async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
+        """See `Renderer.render`."""
+        items = [{"prompt": request.prompt, "seed": request.seed} for request in requests]
+        answer = await self._children.call("render", {"items": items})
+        return [_image(item) for item in answer["items"]]
+
+    async def close(self) -> None:
+        """End its processes."""
+        await self._children.close()
+
+
+def _image(item: Json) -> Image | Exception:
+    return error_from_json(item, RenderError) if "error" in item else Image.model_validate(item)
+
+
+class RenderService(ModelService[Renderer, RenderRequest, Image]):
+    """A renderer behind a queue and the call cache: equal requests are rendered once."""
+
+    kind = "render"
+
+    def __init__(
+        self, renderer: Renderer, memo: CallCacheProtocol, blobs: BlobStore, config: RenderConfig
+    ) -> None:
+        super().__init__(renderer, renderer.render, Image, memo, config.max_batch)
+        self._blobs = blobs
+
+    async def render(self, request: RenderRequest) -> Image:
+        """The image, in the blob store. RenderError; StoreError when it cannot be stored."""
+        return await self.call(request)
+
+    def _is_valid(self, stored: Json) -> bool:
+        return self._blobs.has(str(stored["digest"]))

@@ -1,0 +1,1 @@
+"""CLIP-based scorers: checkpoints, preprocessing, model."""

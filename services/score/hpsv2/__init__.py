@@ -1,0 +1,1 @@
+"""The hpsv2 package in its own environment."""

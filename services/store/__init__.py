@@ -1,0 +1,1 @@
+"""The project database: messages, deliveries and the cache of calls."""

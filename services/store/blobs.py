@@ -1,0 +1,95 @@
+"""Pictures as files named by the digest of their content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bigpe.services.core.errors import StoreError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED = ".tmp-"
+
+
+class BlobStore:
+    """A folder of PNG files; equal content is stored once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, digest: str) -> Path:
+        """Where the picture of that digest lies, or would; StoreError for what is no digest."""
+        if not _DIGEST.fullmatch(digest):
+            raise StoreError(f"{digest[:80]!r} is not a picture's digest (64 hexadecimal digits)")
+        return self.folder / digest[:2] / f"{digest}.png"
+
+    def has(self, digest: str) -> bool:
+        """Whether the picture is there."""
+        return self.path(digest).is_file()
+
+    def put(self, png: bytes) -> str:
+        """Store a PNG file's bytes; returns their sha256. Whole or not at all, whatever happens.
+
+        Raises StoreError when the disk is full or the folder may not be written.
+        """
+        digest = hashlib.sha256(png).hexdigest()
+        path = self.path(digest)
+        if _made_young(path):
+            return digest
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, png)
+        except OSError as error:
+            remedy = "make it writable, or choose another project folder"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                remedy = "free some space, then run `bigpe resume`"
+            raise StoreError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+        return digest
+
+    def read(self, digest: str) -> bytes:
+        """The PNG file's bytes; StoreError when it is missing or its content is another's."""
+        path = self.path(digest)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"the picture {path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StoreError(f"the picture {path} is damaged; delete it and run `bigpe resume`")
+        return data
+
+    def digests(self) -> Iterator[str]:
+        """The digests of all pictures that are there."""
+        return (path.stem for path in self.folder.glob("??/*.png") if _DIGEST.fullmatch(path.stem))
+
+    def unfinished(self) -> Iterator[Path]:
+        """Files that a process was writing, or was killed while writing."""
+        return self.folder.glob(f"??/{_UNFINISHED}*")
+
+
+def _made_young(path: Path) -> bool:
+    """Whether the picture is there; if so it is as young as a new one, which `bigpe gc` spares."""
+    try:
+        os.utime(path)
+    except PermissionError:
+        pass  # another user's: what counts is that it is there
+    except OSError:
+        return False
+    return path.is_file()
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,68 @@
+"""What separates a run from the prompts that it will be judged by.
+
+A picture or a rewrite says nothing of a prompt until it is scored, and every score names its naive
+prompt. So scores are where the line is drawn: a run is given the scores of its own train prompts
+and no others, and what an evaluation pays for lies in a table that a run's database connections
+are refused (`store.SEALED`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from bigpe.services.core.errors import HeldOutError
+from bigpe.services.core.values import Json
+from bigpe.services.store.call_cache import CallCacheProtocol
+
+
+class TrainOnlyCallCache:
+    """A score memo for a run: refuses prompts that are not its own to learn from."""
+
+    def __init__(self, memo: CallCacheProtocol) -> None:
+        self._memo = memo
+        self._train: frozenset[str] = frozenset()
+
+    def admit(self, train: Iterable[str]) -> None:
+        """Allow these prompts; until this is called, none is."""
+        self._train = frozenset(train)
+
+    async def run(
+        self,
+        key: str,
+        kind: str,
+        request: Json,
+        call: Callable[[], Awaitable[Json]],
+        *,
+        valid: Callable[[Json], bool] | None = None,
+    ) -> Json:
+        """See `CallCacheProtocol.run`. HeldOutError for a prompt that is not in train."""
+        if request["prompt"] not in self._train:
+            raise HeldOutError(
+                f"a run may not score {request['prompt']!r}: it is not one of its train prompts; "
+                "held-out prompts are scored by `bigpe evaluate`"
+            )
+        return await self._memo.run(key, kind, request, call, valid=valid)
+
+
+class SplitCallCache:
+    """A score memo for evaluations: train prompts in the open table, all others in the sealed."""
+
+    def __init__(
+        self, open_: CallCacheProtocol, sealed: CallCacheProtocol, train: Iterable[str]
+    ) -> None:
+        self._open = open_
+        self._sealed = sealed
+        self._train = frozenset(train)
+
+    async def run(
+        self,
+        key: str,
+        kind: str,
+        request: Json,
+        call: Callable[[], Awaitable[Json]],
+        *,
+        valid: Callable[[Json], bool] | None = None,
+    ) -> Json:
+        """See `CallCacheProtocol.run`."""
+        memo = self._open if request["prompt"] in self._train else self._sealed
+        return await memo.run(key, kind, request, call, valid=valid)

@@ -1,0 +1,1 @@
+"""Models that run on other machines: protocol, client pools, server."""
