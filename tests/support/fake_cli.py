@@ -149,12 +149,7 @@ class _SmallDatabase(sqlite3.Connection):
 if __name__ == "__main__":
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
-<<<<<<< HEAD
-    Session.open = _open_on_fakes
-    commands: Any = import_module("bigpe.runtime.cli.results.evaluate")
-=======
     Session.open = _open_on_fakes  # pyright: ignore[reportAttributeAccessIssue]
-    commands: Any = import_module("bigpe.runtime.cli.evaluate")
->>>>>>> 7de3d08 (Check the types of scripts and tests in basic mode)
-    commands.open_evaluated = _open_evaluated_on_fakes
+    commands: Any = import_module("bigpe.runtime.cli.results.evaluate")
+    commands.open_run_for_evaluation = _open_evaluated_on_fakes
     main()
