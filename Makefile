@@ -53,9 +53,15 @@ figures-check: setup
 
 check: lint types imports
 
+# Rules of prose and of layout: CONTRIBUTING.md.
+PRODUCT := agents runtime services prompts
+PROSE := docs/*.md README.md CONTRIBUTING.md
 lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/codespell $(PRODUCT) $(PROSE)
+	$(PY) -P scripts/lint_identifiers.py $(PRODUCT) $(PROSE)
+	$(PY) -P scripts/layout_check.py
 
 types: setup
 	.venv/bin/pyright --pythonpath $(PY)

@@ -23,8 +23,8 @@ from bigpe.agents.messages.core import (
 from bigpe.agents.messages.plugin import GateDecided, RoleReported, RolesChanged
 
 SNAPSHOT_EVERY = 256
-"""Handled messages between two snapshots: resuming folds at most so many, some tenths of a second,
-and writing the state of a very long run that often still costs less than a thousandth of it."""
+"""Handled messages between two snapshots: resuming folds at most this number, some tenths of a
+second. Writing the state this often costs less than a thousandth of a very long run."""
 
 
 class Coordinator(Actor):
@@ -38,7 +38,7 @@ class Coordinator(Actor):
         """Messages handled since the last snapshot by this process."""
 
     async def fold(self, message: Message) -> None:
-        """Take an owed message in before the run goes on; what follows from it is owed then."""
+        """Apply an open delivery before the run goes on, and commit what follows from it."""
         said = self.campaign.apply(message)
         await self._journal.commit(self.name, said, handled=message)
 

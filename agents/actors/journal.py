@@ -196,7 +196,7 @@ class Journal:
     # -- what a role looks up -----------------------------------------------------------------
 
     async def next_for(self, actor: str) -> AnyMessage | None:
-        """The oldest message that is owed to `actor`."""
+        """The oldest open delivery of `actor`."""
         row = await self._store.one("next_delivery", run=self.run, actor=actor)
         return parse_message(row["body"]) if row else None
 

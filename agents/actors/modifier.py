@@ -23,7 +23,7 @@ from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage, derive_seed
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
-"""Professional prompts for a text, best first, at most so many."""
+"""Professional prompts for a text, best first; the second argument is the largest number."""
 
 RETRIEVED = 20
 """Two are shown to the model; all are looked through for clauses to try."""

@@ -35,7 +35,7 @@ class OutboxEntry(NamedTuple):
     also: Sequence[Statement] = ()
     """Run after all that."""
     told: asyncio.Future[None] | None = None
-    """Tells who waits for the commit. If nobody does, `said` is published once it is there."""
+    """Resolved after the commit. If None, `said` is published after the commit."""
 
 
 class Outbox:

@@ -57,48 +57,58 @@ class PolicyConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Arm:
-    """An instruction's record."""
+    """An instruction as the bandit sees it: its gains and pulls."""
 
     id: str
     gains: RunningMoments = RunningMoments()
-    """What its finished paired gains come to, score units."""
+    """Number, mean and variance of its gains so far, score units."""
     finished_pulls: int = 0
     pending_pulls: int = 0
     pending_gains: int = 0
-    """Gains that the pulls in flight will bring."""
+    """Number of gains that pulls in flight are expected to give."""
 
     @property
     def count(self) -> int:
-        """Gains, those of pulls in flight included."""
+        """Number of gains, including those expected of pulls in flight."""
         return self.gains.n + self.pending_gains
 
     @property
     def tried(self) -> bool:
-        """Whether it was ever pulled; a pull in flight counts."""
+        """Whether it was ever pulled. A pull in flight counts."""
         return self.finished_pulls + self.pending_pulls > 0
 
     @property
     def mean(self) -> float:
-        """Mean gain, score units; 0 without gains."""
+        """Mean gain, score units. 0 without gains."""
         return self.gains.mean
 
 
 class Policy(Protocol):
-    """Chooses an arm; ties and randomness come from `rng` alone."""
+    """The rule that chooses the next arm. It has no state; all randomness comes from `rng`."""
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
-        """The id of the arm to pull, of at least one; `scale`: noise of one gain, > 0."""
+        """Choose an arm.
+
+        Args:
+            arms: The active arms, at least one.
+            scale: sigma, the standard deviation of one gain, score units; > 0.
+            rng: The only source of randomness.
+
+        Returns:
+            The id of the arm to pull.
+        """
         ...
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """How good the arm may be, in the policy's reward units.
+        """Upper bound of the arm's reward, in reward units of the policy.
 
-        Infinite without any gain, had or expected: an arm whose pulls were lost is asked again.
+        It is infinite for an arm without gains, had or expected, so that an arm whose pulls were
+        lost is pulled again. The other arguments are those of `select`.
         """
         ...
 
     def reward(self, arm: Arm, scale: float) -> float:
-        """The arm's mean reward, in the units of `upper_bound`; of an arm with gains."""
+        """Mean reward of an arm with gains, in the units of `upper_bound`."""
         ...
 
 

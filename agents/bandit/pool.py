@@ -1,4 +1,4 @@
-"""The pool of instructions: who lives, who waits, who left and why. A fold, without a clock.
+"""The pool of instructions: active, waiting and retired ones. A fold, without a clock.
 
 A new instruction costs pulls before anything is known of it, so newcomers are let in only while
 arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinitely many arms

@@ -27,8 +27,8 @@ STALE_ROUNDS = 30
 """Rounds without a better best; a search that finds one in every fifth rarely waits so long."""
 NOVELTY_LIMIT, NOVELTY_DRIFT = 16.9, 0.25
 EARLY_ROUNDS, EARLY_FACTOR = 60, 1.4
-"""Until so many rounds are known, those two limits are so many times as high: what is usual must
-first be learned from the run itself, and few rounds tell little of it."""
+"""In the first 60 rounds those two limits are multiplied by 1.4: the usual level is estimated from
+the run itself, and few rounds estimate it badly."""
 ARM_DRIFT, ARM_LIMIT = 0.5, 11.5
 SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 12.0
 USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.08
@@ -258,7 +258,7 @@ def novelty_steps(novelty: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def early_factors(rounds: int) -> NDArray[np.float64]:
-    """By what limits on the run's own level are multiplied after each of so many rounds."""
+    """Factors of the limits on the run's own level, one for each of `rounds` rounds."""
     return np.where(np.arange(rounds) < EARLY_ROUNDS, EARLY_FACTOR, 1.0)
 
 

@@ -39,8 +39,8 @@ class _Open:
 class RoundHistory:
     """Feed it every message of a run, in transcript order, or those of its newest rounds.
 
-    It looks back `WINDOW` rounds, and of what was proposed another `WINDOW`: however it began, it
-    says the same of the newest rounds once it has read so many.
+    It looks back `WINDOW` rounds, and of what was proposed another `WINDOW`: wherever it began,
+    the newest rounds give the same result once it has read that many.
     """
 
     def __init__(

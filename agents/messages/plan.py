@@ -41,7 +41,7 @@ class CampaignPlan(Value):
     pilot_prompts: int = Field(ge=2)
     """Prompts painted twice before the first pull, to learn the noise of a gain."""
     patience: int = Field(ge=0)
-    """Stop after so many rounds without a better best instruction; 0: never."""
+    """Number of rounds without a better best instruction after which the run stops; 0: never."""
     limits: Limits = Limits()
     prices: Prices = Prices()
     improvements: int = Field(ge=1)

@@ -23,14 +23,15 @@ class GateRule(Value):
 
 
 class Judgement(Value):
-    """The verdict of a gate on an item. Items without a verdict are kept."""
+    """The verdict of a gate on one item. Items without a verdict are kept."""
 
     item: int
-    """Index of the item in the reviewed answer."""
+    """Index of the item, from 0."""
     verdict: Verdict
     text: str = ""
-    """The new text of an amended item."""
+    """The new text, if the verdict is "amend"."""
     reason: str = ""
+    """The reason, for people; it is stored in the transcript."""
 
 
 class RolesChanged(Message):

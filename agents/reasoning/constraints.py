@@ -42,11 +42,11 @@ class Constraints(BaseModel):
     banned: tuple[str, ...] = ()
     """Words or phrases that none may contain, whole words in any case."""
     artists: tuple[str, ...] = ()
-    """Names that are not to be called on; likewise."""
+    """Artist names that no rewrite or instruction may contain."""
     banned_file: str | None = None
     """A word or phrase a line, added to `banned` when bigpe.toml is read; "#" starts a comment."""
     artists_file: str | None = None
-    """Likewise, added to `artists`."""
+    """The same for `artists`."""
     script: Literal["any", "latin", "ascii"] = "any"
     """Which letters: Latin ones with their marks, or ASCII characters alone."""
     safety: str | None = None

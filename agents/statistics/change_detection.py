@@ -21,7 +21,7 @@ from scipy.special import fdtrc, ndtri, stdtr
 Rows = NDArray[Any]
 
 BASELINE = 5
-"""Values that make the first baseline; before there are so many, nothing is said."""
+"""Values of the first baseline; with fewer values there is no result."""
 NEWEST = 30
 """Values in which a change is to show: older ones add false alarms, not sight."""
 CLIP = 4.0

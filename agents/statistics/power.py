@@ -28,7 +28,7 @@ class SpreadParts(NamedTuple):
     """Degrees of freedom that the spread of a prompt's gain rests on; infinite for a known one."""
 
     def sd(self, seeds: int) -> float:
-        """Standard deviation of a prompt's mean over so many seeds."""
+        """Standard deviation of a prompt's mean over `seeds` seeds."""
         return math.sqrt(self.between + self.within / seeds)
 
     def sd_at_most(self, seeds: int) -> float:

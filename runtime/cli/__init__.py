@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run.run:run", "Start a run by bigpe.toml, or go on with it."),
     "resume": ("run.run:resume", "Go on with a run that was paused, killed or stopped."),
     "fork": ("run.run:fork", "Start a run from another one's settings."),
-    "status": ("run.status:status", "Show a project's runs, and what ails them."),
+    "status": ("run.status:status", "Show a project's runs and their faults."),
     "costs": ("run.costs:costs", "Show what a run asked of its models, and what was paid."),
     "stop": ("run.status:stop", "Pause a run that another process writes."),
     "refine": ("share.refine:refine", "Rewrite prompts under an instruction."),

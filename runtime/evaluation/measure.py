@@ -187,7 +187,7 @@ async def treated(
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
-    """Prompts of other subjects, the same ones each time; fewer where there are not so many."""
+    """At most `DISTRACTORS` prompts of other subjects; equal arguments give equal prompts."""
     own = subject_words(prompt)
     apart = [other for other in set(others) if not own & subject_words(other)]
     apart.sort(key=lambda other: (derive_seed("distractor", prompt, other), other))

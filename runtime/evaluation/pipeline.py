@@ -47,7 +47,7 @@ class EvaluationSettings(NamedTuple):
     instructions: tuple[Instruction, ...] = ()
     """Further instructions to compare."""
     prompts: int | None = None
-    """At most so many test prompts; None: all."""
+    """Largest number of test prompts; None: all."""
     seeds: int = 1
     """Pictures a prompt."""
     seed: int = 0

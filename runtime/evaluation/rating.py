@@ -55,7 +55,7 @@ class Question(NamedTuple):
     """What people are asked of a run."""
 
     first: str
-    """"naive", or an instruction's id; likewise `second`."""
+    """"naive", or an instruction's id; also for `second`."""
     second: str
     source: str
     """"test": pictures of an evaluation's held-out prompts; "train": of the run's own rounds."""

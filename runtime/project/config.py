@@ -54,7 +54,7 @@ class RunConfig(Section):
     improvements: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=10)
     """Gradients, and so proposed instructions, a round."""
     patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
-    """Stop after so many rounds without a better best instruction; 0: never."""
+    """Number of rounds without a better best instruction after which the run stops; 0: never."""
     durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
     """"full" also survives a power cut, at a cost for every commit."""
 

@@ -57,7 +57,11 @@ STOP_WAIT_S = 30.0
 
 
 class Session:
-    """One run of a project, open for writing in this process. Make it with `Session.open`."""
+    """One run of a project, open for writing in this process.
+
+    Make it with `Session.open`. It lasts as long as the `async with` block; the run itself is
+    stored and can be opened again.
+    """
 
     def __init__(
         self,
@@ -102,12 +106,25 @@ class Session:
     ) -> AsyncGenerator[Session]:
         """Open a run for writing: a new one by `config`, or the stored one of that name.
 
-        `llms` (by role, "default" for the rest), `renderer` and `scorer` replace what the
-        configuration names. Of a stored run `config` may raise or lower the limits, and what else
-        `AfterStart` allows; a run that such a limit has stopped goes on. `parent` makes it a
-        fork of that run, `from_best` with the parent's best instruction among its seeds. Raises
-        RunLockedError when another process writes the run, ConfigError when `config` changes what
-        the run's results depend on.
+        Args:
+            name: The name of the run in its project.
+            config: The configuration. For a stored run it may change what `AfterStart` allows; a
+                run that a raised limit has stopped goes on. None: as stored, else the defaults.
+            project: The project's folder.
+            llms: Language model clients by role, "default" for the others. They replace what
+                `config` names; so do `renderer` and `scorer`.
+            renderer: See `Renderer`.
+            scorer: See `Scorer`.
+            retry: How often and how soon a failed step is retried.
+            parent: The run that a new run is a fork of; "" for no fork.
+            from_best: Whether the parent's best instruction is one of the fork's seed instructions.
+
+        Yields:
+            The session. Its actors are wired; `run` starts them.
+
+        Raises:
+            RunLockedError: Another process writes the run.
+            ConfigError: `config` is wrong, or changes what the results of the run depend on.
         """
         place = Project(Path(project))
         place.check_run_name(name)
@@ -147,12 +164,12 @@ class Session:
 
     @property
     def pool(self) -> Pool:
-        """The instruction pool as it stands."""
+        """The pool of instructions in its current state; `pool.best()` is the best arm."""
         return self.coordinator.campaign.pool
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What `config` changes of the run's stored configuration."""
+        """Differences between `config` and the stored configuration of the run."""
         return self._settlement.changes if self._settlement else ()
 
     @property
@@ -167,14 +184,18 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """How long the run has worked, over all processes that ran it; 0 before `run`."""
+        """Working time of the run over all its processes, seconds; 0 before `run`."""
         return self._clock.seconds if self._clock else 0.0
 
     async def run(self) -> AsyncIterator[Message]:
-        """Run until the end or a pause, yielding every message once it is stored.
+        """Run until the end or a pause.
 
-        Raises what broke the run from inside (a full disk, say); all that was stored stays.
-        ConfigError when renderer or scorer are not those that the run began with.
+        Yields:
+            Each message, after it is stored.
+
+        Raises:
+            ConfigError: Renderer or scorer differ from those that the run began with.
+            BigpeError: An error stopped the run, for example a full disk. Stored messages stay.
         """
         if self.complete:
             await self._guests.catch_up()
@@ -206,13 +227,17 @@ class Session:
         return self._journal.draining
 
     def pause(self) -> None:
-        """Take up no further message; what is in flight is finished and stored."""
+        """Handle no further message. Steps in progress end and are stored."""
         self._journal.draining = True
         if not self._pausing.done():
             self._pausing.set_result(None)
 
     async def request_stop(self, reason: str) -> None:
-        """Start no further round; those in flight end, then the run is complete."""
+        """Start no further round. Rounds in progress end, then the run is complete.
+
+        Args:
+            reason: The reason, for people; it is stored in the transcript.
+        """
         changes = self.coordinator.campaign.changes
         place = str(changes or "")  # a change lifts the stop, and another may follow
         message = StopRequested.make(self._first, place, reason=reason)

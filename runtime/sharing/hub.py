@@ -58,10 +58,19 @@ def hub_place(place: str) -> HubPlace | None:
 
 
 def load_instruction(place: str | Path) -> PublishedInstruction:
-    """A published instruction of a folder or the Hub; `.instruction` and `.constraints` of it are
-    what `refine` and `refined` take.
+    """Read a published instruction. Nothing in it is executed.
 
-    Raises DataError when it is none, or of a newer bigpe; ServiceError when the Hub fails.
+    Args:
+        place: A folder, or `hf://user/name` or `hf://user/name@revision` on the Hugging Face Hub.
+
+    Returns:
+        The published instruction. Its `instruction` and `constraints` are arguments of `refined`;
+        `refine` takes the instruction.
+
+    Raises:
+        ConfigError: `place` is no valid address of the Hub.
+        DataError: The place holds no published instruction, or one of a newer bigpe.
+        ServiceError: The Hub fails.
     """
     hub = hub_place(str(place))
     if hub is None:

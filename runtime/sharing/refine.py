@@ -29,9 +29,22 @@ async def refine(
     database: Path | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """The rewritten prompts, in order; a prompt that could not be rewritten comes back as it was.
+    """Rewrite prompts under an instruction.
 
-    `database`: a project's, whose memo then answers what was asked before.
+    Args:
+        prompts: Naive prompts.
+        instruction: How to rewrite, for example `session.pool.best().instruction`.
+        config: Names the language model and the constraints; None: the defaults, which are the
+            embedded model and no constraints.
+        database: The database of a project. Its call cache answers repeated requests.
+        seed: Equal seeds give equal rewrites.
+
+    Returns:
+        One text for each prompt, in order. A prompt that cannot be rewritten is returned unchanged.
+
+    Raises:
+        ConfigError: The language model cannot be loaded.
+        BigpeError: The language model fails, and a retry does not help.
     """
     done = await refine_fully(
         prompts, instruction=instruction, config=config, database=database, seed=seed

@@ -33,6 +33,8 @@ async def history_of(store: Store, run: str, upto: int | None = None) -> RoundHi
     """The history of the run's newest rounds as it stood at the last commit.
 
     Args:
+        store: The project's store.
+        run: The name of the run.
         upto: Only read messages up to this sequence number.
     """
     last = await last_message(store, run, PoolChanged, upto)

@@ -71,6 +71,10 @@ async def messages(
     """The messages of these kinds with after < `seq` <= upto, in transcript order.
 
     Args:
+        store: The project's store.
+        run: The name of the run.
+        *kinds: Classes of messages.
+        after: Sequence number that the first message exceeds.
         upto: None means up to the end that the transcript has now.
         truncated_only: Leave out scores of images whose whole prompt was read.
     """

@@ -33,7 +33,7 @@ def require_finished(campaign: Campaign, run: str) -> None:
 
 
 async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
-    """The campaign after so many messages. One kept by other code is as good as none."""
+    """The campaign of the snapshot, and the number of messages in it. Other code's is ignored."""
     row = await store.one("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
     if row is None:
         return Campaign(), 0

@@ -54,7 +54,7 @@ class Guard:
     """Lets a request through that names this machine, knows the token and uses an allowed method.
 
     A page elsewhere can neither guess the token nor, by pointing its own name at 127.0.0.1 (DNS
-    rebinding), get past the host check; nor can it post (its origin is another).
+    rebinding), get past the host check. It cannot post, because its origin differs.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, writable: bool = False) -> None:
@@ -167,7 +167,7 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """Where the pages are; whoever knows it may read them."""
+        """Address of the pages. It holds the secret that lets a browser read them."""
         return f"http://{LOOPBACK}:{self._socket.getsockname()[1]}/{self.token}/"
 
     @property

@@ -9,9 +9,13 @@ from bigpe.services.core.values import ONE_CALL, Json, LlmUsage
 
 
 class BigpeError(Exception):
-    """Base of all errors of bigpe; the command line prints the message without a traceback."""
+    """Base of all errors of bigpe. The message says what happened, where, and what to do.
+
+    The command line prints the message without a traceback.
+    """
 
     exit_code = 1
+    """Exit code of the command line."""
     transient = False
     """Whether the same call may succeed when it is tried again."""
 
@@ -75,7 +79,7 @@ class LlmError(ServiceError):
     """A language model call failed."""
 
     usage: LlmUsage = ONE_CALL
-    """What the call used all the same."""
+    """Usage of the failed call."""
 
 
 class TransientLlmError(LlmError):

@@ -51,14 +51,17 @@ class Exemplar(Value):
 
 
 class Instruction(Value):
-    """What tells the Generator how to rewrite: a text, and up to three exemplars that show it."""
+    """A text, with up to three exemplars, that tells a language model how to rewrite prompts.
+
+    It is frozen. Two instructions with equal content are equal and have the same `id`.
+    """
 
     text: str = Field(min_length=1)
     exemplars: tuple[Exemplar, ...] = Field(default=(), max_length=3)
 
     @property
     def id(self) -> str:
-        """Content address, 64 hex characters; people see the first 8."""
+        """Content address: 64 hex characters. Reports show the first 8."""
         return digest({"instruction": self.model_dump(mode="json")})
 
 
@@ -70,34 +73,40 @@ class ModelRequest(Value):
 
 
 class RenderRequest(ModelRequest):
-    """One image; size, steps and model belong to the renderer, not to the request."""
+    """One image. Size, steps and model belong to the renderer, not to the request."""
 
     prompt: str
     seed: int = Field(ge=0, lt=2**63)
+    """Seed of the noise, 0 to 2**63 - 1. Equal prompt and seed give an equal image."""
 
 
 class Image(Value):
-    """A picture in the blob store."""
+    """An image in the blob store."""
 
     digest: str
-    """sha256 of the PNG file."""
+    """sha256 of the PNG file, 64 hex characters."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     truncated_tokens: dict[str, int] = Field(default_factory=dict)
     """Prompt tokens that each of the renderer's tokenizers cut off; empty when none did."""
 
 
 class ScoreRequest(ModelRequest):
-    """How well does the image of digest `image` suit `prompt`, the naive prompt?"""
+    """One image to rate for one prompt."""
 
     image: str
+    """Digest of the image in the blob store."""
     prompt: str
+    """The naive prompt, also for the image of a rewrite."""
 
 
 class Score(Value):
-    """A preference score: cosine similarity in [-1, 1]; comparable only at equal `fingerprint`."""
+    """The rating of one image. Scores are comparable only if their fingerprints are equal."""
 
     value: float = Field(allow_inf_nan=False)
+    """Higher is better. Finite; the built-in scorers give a cosine similarity in [-1, 1]."""
     fingerprint: str
     """sha256 of the scorer's weights, preprocessing and formula."""
     truncated_tokens: int = 0

@@ -1,4 +1,4 @@
-"""A door that so many pass at a time; who waits goes by priority, not by arrival."""
+"""A semaphore whose waiters go by priority, not by arrival."""
 
 from __future__ import annotations
 

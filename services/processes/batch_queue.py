@@ -49,8 +49,8 @@ class _Item(Generic[Req, Res]):
 class BatchQueue(Generic[Req, Res]):
     """Callers wait for their own item; the process function sees batches.
 
-    A batch that fails is tried again item by item, so that the one to blame fails alone. Whoever
-    was alone when the process was lost is kept out of company until it has succeeded.
+    A batch that fails is tried again item by item, so that only the faulty item fails.
+    An item that was alone when the process was lost is sent alone until it has succeeded.
     """
 
     def __init__(

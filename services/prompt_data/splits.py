@@ -29,7 +29,7 @@ SHARES = (0.4, 0.2, 0.4)
 NEAR = 90.0
 """rapidfuzz token-sort ratio (0-100) of normal forms from which two prompts are one."""
 FEWEST_GROUPS = 5
-"""Below so many different prompts no split is honest: all are train."""
+"""With fewer different prompts no split is fair: all are train."""
 _ROWS = 256
 """Normal forms compared with all others in one step; bounds the memory."""
 SMALL_WORDS = frozenset("a an the of in on at by near to with and or".split())

@@ -28,7 +28,7 @@ FIRST_LOOK_S = 0.1
 LONGEST_LOOK_S = 2.0
 """How often a picture's state is asked for: soon at first, then more and more seldom."""
 LOOKS_PER_QUEUE = 5
-"""Every so many looks in vain, whether the server still knows of the picture."""
+"""Number of vain look-ups between two checks that the server still has the picture queued."""
 
 
 class Workflow:

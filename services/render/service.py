@@ -86,17 +86,31 @@ class RenderConfig(BaseModel):
 
 
 class Renderer(Protocol):
-    """Renders batches of images."""
+    """A text-to-image model. The service calls `open`, then `render`, and at the end `close`."""
 
     async def open(self) -> str:
-        """Load the model; returns its fingerprint, a digest of everything a result depends on.
+        """Load the model. A second call returns at once.
 
-        Raises ConfigError if the model cannot be loaded. A second call returns at once.
+        Returns:
+            The fingerprint: a digest of everything that an image depends on besides the request.
+
+        Raises:
+            ConfigError: The model cannot be loaded.
         """
         ...
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
-        """An image or an error for each request, in order."""
+        """Render a batch.
+
+        Args:
+            requests: 1 to `[render] max_batch` requests.
+
+        Returns:
+            An image or an error for each request, in order. The PNG files are in the blob store.
+
+        Raises:
+            ServiceError: The whole batch failed. Its requests are then rendered one by one.
+        """
         ...
 
     async def close(self) -> None:

@@ -38,6 +38,7 @@ class CheckedPair(NamedTuple):
 
     @property
     def difference(self) -> float | None:
+        """Distance from the recorded score, score units; None if either score is missing."""
         if self.value is None or self.pair.score is None:
             return None
         return abs(self.value - self.pair.score)
@@ -51,6 +52,7 @@ class CheckReport(NamedTuple):
 
     @property
     def differences(self) -> list[float]:
+        """The distances of all pairs that have both scores."""
         return [one.difference for one in self.checked if one.difference is not None]
 
     @property

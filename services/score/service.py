@@ -86,17 +86,31 @@ class ScoreSection(ScoreConfig):
 
 
 class Scorer(Protocol):
-    """Scores batches."""
+    """A model that rates images. The service calls `open`, then `score`, and at the end `close`."""
 
     async def open(self) -> str:
-        """Load the model; returns its fingerprint, a digest of everything a result depends on.
+        """Load the model. A second call returns at once.
 
-        Raises ConfigError if the model cannot be loaded. A second call returns at once.
+        Returns:
+            The fingerprint: a digest of weights, preprocessing and formula.
+
+        Raises:
+            ConfigError: The model cannot be loaded.
         """
         ...
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
-        """A score or an error for each request, in order."""
+        """Rate a batch.
+
+        Args:
+            requests: 1 to `[score] max_batch` requests.
+
+        Returns:
+            A score or an error for each request, in order.
+
+        Raises:
+            ServiceError: The whole batch failed. Its requests are then scored one by one.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures as files named by the digest of their content."""
+"""Images as files named by the digest of their content."""
 
 from __future__ import annotations
 
@@ -17,25 +17,45 @@ _UNFINISHED = ".tmp-"
 
 
 class BlobStore:
-    """A folder of PNG files; equal content is stored once."""
+    """A folder of PNG files, named by the sha256 of their bytes. Equal content is stored once.
+
+    Processes may share the folder.
+
+    Args:
+        folder: The folder; `put` makes it if it is missing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, digest: str) -> Path:
-        """Where the picture of that digest lies, or would; StoreError for what is no digest."""
+        """The path of an image, whether it exists or not.
+
+        Args:
+            digest: sha256 of the PNG file, 64 hex characters.
+
+        Raises:
+            StoreError: `digest` is no digest.
+        """
         if not _DIGEST.fullmatch(digest):
             raise StoreError(f"{digest[:80]!r} is not a picture's digest (64 hexadecimal digits)")
         return self.folder / digest[:2] / f"{digest}.png"
 
     def has(self, digest: str) -> bool:
-        """Whether the picture is there."""
+        """Whether the image of that digest exists."""
         return self.path(digest).is_file()
 
     def put(self, png: bytes) -> str:
-        """Store a PNG file's bytes; returns their sha256. Whole or not at all, whatever happens.
+        """Store an image. The file is complete or absent, also after a crash.
 
-        Raises StoreError when the disk is full or the folder may not be written.
+        Args:
+            png: The bytes of a PNG file.
+
+        Returns:
+            The digest: sha256 of the bytes, 64 hex characters.
+
+        Raises:
+            StoreError: The disk is full, or the folder cannot be written.
         """
         digest = hashlib.sha256(png).hexdigest()
         path = self.path(digest)
@@ -52,7 +72,17 @@ class BlobStore:
         return digest
 
     def read(self, digest: str) -> bytes:
-        """The PNG file's bytes; StoreError when it is missing or its content is another's."""
+        """Read an image.
+
+        Args:
+            digest: sha256 of the PNG file, 64 hex characters.
+
+        Returns:
+            The bytes of the PNG file.
+
+        Raises:
+            StoreError: The file is missing, or its content does not match the digest.
+        """
         path = self.path(digest)
         try:
             data = path.read_bytes()
@@ -63,11 +93,11 @@ class BlobStore:
         return data
 
     def digests(self) -> Iterator[str]:
-        """The digests of all pictures that are there."""
+        """The digests of all images in the folder."""
         return (path.stem for path in self.folder.glob("??/*.png") if _DIGEST.fullmatch(path.stem))
 
     def unfinished(self) -> Iterator[Path]:
-        """Files that a process was writing, or was killed while writing."""
+        """Files that a process is writing, or was writing when it was killed."""
         return self.folder.glob(f"??/{_UNFINISHED}*")
 
 

@@ -44,7 +44,7 @@ class CallCacheProtocol(Protocol):
 
 
 class _Flights:
-    """One call at a time for each key; who asks meanwhile waits for it."""
+    """One call at a time for each key; concurrent requests for the key wait for it."""
 
     def __init__(self) -> None:
         self._going: dict[str, asyncio.Task[Json]] = {}
@@ -64,7 +64,7 @@ class _Flights:
     def _land(self, key: str, flight: asyncio.Task[Json]) -> None:
         self._going.pop(key, None)
         if not flight.cancelled():
-            flight.exception()  # whoever waits is told, and it may be that nobody does any more
+            flight.exception()  # waiters get it; without waiters asyncio would log it
 
     async def close(self) -> None:
         """End the calls under way; what they write already is written."""

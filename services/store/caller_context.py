@@ -98,7 +98,7 @@ class Timed(Generic[Res]):
     seconds: float
 
     def note(self) -> Res:
-        """The result; its time is told to whoever pays for the call."""
+        """The result; its time is added to the watch of the caller."""
         if watch := _WATCH.get():
             watch.seconds = self.seconds
         return self.result

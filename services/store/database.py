@@ -44,7 +44,7 @@ PAGE_WAYS = {
 }
 """How a query whose name has a `*` pages forward and backward through a transcript."""
 SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect", "vote"})
-"""Tables of what is known of held-out prompts; whoever optimises may not even read them."""
+"""Tables of results on held-out prompts. A run may not even read them."""
 UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
 """Failures of one statement: the database's, or a value that SQLite cannot hold."""
 

@@ -27,6 +27,8 @@ from bigpe.services.core.errors import BigpeError, DataError
 from bigpe.services.core.version import VERSION
 from bigpe.services.workers.endpoint import MOST_ITEMS, WorkerEndpoint
 
+Handler = Callable[[Request], Awaitable[Response]]
+
 MOST_BYTES = 256 * 1024 * 1024
 """Of one request."""
 MOST_WAITING = 4 * MOST_ITEMS
@@ -61,24 +63,9 @@ class Meter:
 def make_app(endpoint: WorkerEndpoint[Any, Any], token: str) -> Starlette:
     """The ASGI application; its lifespan loads the model and frees it."""
     meter = Meter(endpoint)
-    expected = f"Bearer {token}".encode()
 
-    def guarded(
-        handler: Callable[[Request], Awaitable[Response]],
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            given = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(given, expected):
-                return _refuse(401, "the bearer token is missing or wrong")
-            try:
-                return await handler(request)
-            except DataError as error:
-                return _refuse(400, str(error))
-            except BigpeError as error:
-                # The worker's own trouble: another worker, or this one later, may do.
-                return _refuse(503, str(error))
-
-        return answer
+    def guarded(handler: Handler) -> Handler:
+        return _with_token(handler, f"Bearer {token}".encode())
 
     async def health(request: Request) -> Response:
         return JSONResponse(
@@ -117,6 +104,24 @@ def make_app(endpoint: WorkerEndpoint[Any, Any], token: str) -> Starlette:
         ],
         lifespan=lifespan,
     )
+
+
+def _with_token(handler: Handler, expected: bytes) -> Handler:
+    """`handler` for requests with the `expected` header; its errors become responses."""
+
+    async def answer(request: Request) -> Response:
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, expected):
+            return _refuse(401, "the bearer token is missing or wrong")
+        try:
+            return await handler(request)
+        except DataError as error:
+            return _refuse(400, str(error))
+        except BigpeError as error:
+            # The worker's own trouble: another worker, or this one later, may do.
+            return _refuse(503, str(error))
+
+    return answer
 
 
 async def _body(request: Request) -> bytes:

@@ -70,16 +70,20 @@ class RenderItems(ItemFormat[RenderRequest, Image]):
     error = RenderError
 
     def write_request(self, request: RenderRequest) -> Json:
+        """See `ItemFormat.write_request`."""
         return {"prompt": request.prompt, "seed": request.seed}
 
     def read_request(self, item: Json) -> RenderRequest:
+        """See `ItemFormat.read_request`."""
         return _parse(RenderRequest, item)
 
     def write_result(self, result: Image) -> Json:
+        """See `ItemFormat.write_result`."""
         png = base64.b64encode(self._images.read(result.digest)).decode()
         return {"png": png, "truncated_tokens": result.truncated_tokens}
 
     def read_result(self, item: Json) -> Image:
+        """See `ItemFormat.read_result`."""
         # The PNG file is stored as the worker made it.
         png = _png(item)
         image = decode(png, "the worker's picture", formats=("PNG",), error=RenderError)
@@ -99,6 +103,7 @@ class ScoreItems(ItemFormat[ScoreRequest, Score]):
     error = ScoreError
 
     def write_request(self, request: ScoreRequest) -> Json:
+        """See `ItemFormat.write_request`."""
         try:
             png = self._images.read(request.image)
         except BigpeError as error:
@@ -106,15 +111,18 @@ class ScoreItems(ItemFormat[ScoreRequest, Score]):
         return {"prompt": request.prompt, "png": base64.b64encode(png).decode()}
 
     def read_request(self, item: Json) -> ScoreRequest:
+        """See `ItemFormat.read_request`."""
         png = _png(item)
         decode(png, "the picture", formats=("PNG",))
         image = self._images.put(png)
         return _parse(ScoreRequest, {"image": image, "prompt": item.get("prompt")})
 
     def write_result(self, result: Score) -> Json:
+        """See `ItemFormat.write_result`."""
         return result.model_dump(mode="json")
 
     def read_result(self, item: Json) -> Score:
+        """See `ItemFormat.read_result`."""
         return Score.model_validate(item)
 
 

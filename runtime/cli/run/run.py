@@ -153,8 +153,8 @@ def fork(
     """Start the run RUN with the settings of PARENT, less what --set changes.
 
     The fork pays for nothing that the project has paid for already: equal prompts are not
-    rewritten, painted or scored again. Its own budget counts them all the same, so that it decides
-    alike whatever was there before.
+    rewritten, painted or scored again. Its own budget counts them nevertheless, so that its
+    decisions do not depend on what is stored.
     """
 
     async def work() -> int:

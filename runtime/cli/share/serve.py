@@ -85,8 +85,8 @@ def _token(name: str) -> str:
     token = os.environ.get(name, "")
     if len(token) < KEY_BYTES:
         raise ConfigError(
-            f"{name} must hold a token of at least {KEY_BYTES} characters: whoever knows it may "
-            f"use this worker. Make one with: export {name}=$(openssl rand -hex 16)"
+            f"{name} must hold a token of at least {KEY_BYTES} characters: it gives "
+            f"access to this worker. Make one with: export {name}=$(openssl rand -hex 16)"
         )
     return token
 

@@ -1,1 +1,1 @@
-"""bigpe inside other programs; a module a program. See docs/refining.md."""
+"""bigpe inside other programs: one module for each program. See docs/refining.md."""

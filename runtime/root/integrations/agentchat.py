@@ -1,7 +1,7 @@
-"""The three roles as AgentChat agents, for use in any AgentChat team.
+"""Generator, gradient calculator and modifier as AgentChat agents, for any AgentChat team.
 
-Each is a component: `dump_component` and `load_component` round-trip it with its model client. They
-work on the last text that they are sent and keep no memory between calls, as their actors do.
+Each is a component: `dump_component` and `load_component` round-trip it with its model client. An
+agent answers the last text that it receives and keeps no memory between calls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PAIRS = TypeAdapter(tuple[PairedComparison, ...])
 
 
 class ChatRoleConfig(BaseModel):
-    """The component's configuration."""
+    """The configuration of a `ChatRole` as a component. Its fields are the arguments there."""
 
     name: str
     role: RoleName
@@ -59,12 +59,14 @@ class _NoMemo:
 
 
 class ModifierInput(BaseModel):
-    """What the modifier is sent, as JSON: a gradient and the rows that it cites."""
+    """The input of the modifier, as JSON: a gradient and the evidence rows that it cites."""
 
     gradient: Gradient
     rows: tuple[EvidenceRow, ...] = ()
     professional: tuple[str, ...] = ()
+    """Professional prompts, best first."""
     living: tuple[Instruction, ...] = Field(default=())
+    """Existing instructions. A near-copy of one is refused."""
 
 
 class _Answer(BaseModel):
@@ -73,12 +75,20 @@ class _Answer(BaseModel):
 
 
 class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
-    """A bigpe role that an AgentChat team can hold.
+    """An actor of bigpe as a member of an AgentChat team.
 
     - generator: takes a naive prompt, answers with its rewrite under the instruction.
     - gradient: takes a JSON list of `PairedComparison`, answers with a gradient and its rows.
     - modifier: takes a `ModifierInput` as JSON (the gradient's answer is one), answers with the new
       instruction as JSON.
+
+    Args:
+        name: Name of the agent in its team.
+        role: Which of the three.
+        model_client: The language model.
+        instruction: The instruction to rewrite under, or to improve.
+        seed: Equal seeds give equal answers, if the model obeys seeds.
+        constraints: Rules for rewrites and proposals.
     """
 
     component_config_schema = ChatRoleConfig
@@ -94,7 +104,6 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         seed: int = 0,
         constraints: Constraints = NONE,
     ) -> None:
-        """`constraints`: what its rewrites and proposals are held to."""
         super().__init__(name, description=f"bigpe's {role}")
         self._role: RoleName = role
         self._client = model_client
@@ -112,7 +121,19 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
     async def on_messages(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> Response:
-        """Answer the last message. DataError when it is not what the role takes."""
+        """Answer the last message.
+
+        Args:
+            messages: New messages; all but the last are ignored.
+            cancellation_token: Not used.
+
+        Returns:
+            The answer, with the tokens that it used.
+
+        Raises:
+            DataError: The message is not of the form that the role takes, or there is none.
+            ServiceError: The language model fails.
+        """
         if not messages:
             raise DataError(f"{self.name} needs a message to answer")
         work = {"generator": self._generate, "gradient": self._explain, "modifier": self._modify}
@@ -126,7 +147,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         return Response(chat_message=said)
 
     async def on_reset(self, cancellation_token: CancellationToken) -> None:
-        """Nothing is remembered, so nothing is forgotten."""
+        """Do nothing: the agent keeps no state between messages."""
 
     async def close(self) -> None:
         """Close the model client."""
@@ -205,7 +226,19 @@ def as_chat_agent(
     seed: int = 0,
     constraints: Constraints = NONE,
 ) -> ChatRole:
-    """One of bigpe's roles as an AgentChat agent."""
+    """Make an actor of bigpe an AgentChat agent.
+
+    Args:
+        role: "generator", "gradient" or "modifier".
+        model_client: The language model.
+        instruction: The instruction to rewrite under, or to improve.
+        name: Name of the agent in its team; None: `role`.
+        seed: Equal seeds give equal answers, if the model obeys seeds.
+        constraints: Rules for rewrites and proposals.
+
+    Returns:
+        The agent.
+    """
     return ChatRole(
         name or role, role, model_client, instruction, seed=seed, constraints=constraints
     )

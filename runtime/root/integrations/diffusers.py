@@ -1,4 +1,4 @@
-"""A diffusers pipeline whose prompts are refined before it paints.
+"""A diffusers pipeline that rewrites its prompts before it renders.
 
 from bigpe.integrations.diffusers import refined
 
@@ -34,7 +34,7 @@ FURTHER = ("prompt_2", "prompt_3", "prompt_4")
 
 
 class KeptPromptWarning(UserWarning):
-    """A prompt is painted as it was written."""
+    """A prompt could not be rewritten and is rendered unchanged."""
 
 
 def refined(
@@ -47,14 +47,24 @@ def refined(
     on_failure: OnFailure = "warn",
     database: Path | str | None = None,
 ) -> RefinedPipeline:
-    """`pipeline` with its prompts rewritten under `instruction` by `llm` (default: the embedded
-    one) and held to `constraints`.
+    """Make a pipeline that rewrites its prompts under an instruction.
 
-    A prompt is asked about once, and its rewrite depends on the prompt and `seed` alone.
-    `on_failure`: a prompt that cannot be rewritten is painted as it is, with a KeptPromptWarning,
-    or ServiceError is raised. `database`: a project's, whose memo then answers first. A client is
-    used from a thread of bigpe's own, and stays open. ConfigError when the pipeline takes no
-    prompt, or the language model cannot be had.
+    Args:
+        pipeline: A diffusers pipeline, or a callable with an argument `prompt`.
+        instruction: An instruction, or its text.
+        llm: The language model; None: the embedded model. A client is used in a thread of bigpe
+            and is not closed.
+        constraints: Rules for rewrites, for example those of a published instruction.
+        seed: Equal prompt and seed give an equal rewrite.
+        on_failure: What happens if a prompt cannot be rewritten. "warn": it is rendered unchanged,
+            with a KeptPromptWarning. "raise": ServiceError.
+        database: The database of a project. Its call cache answers repeated requests.
+
+    Returns:
+        An object that is called like `pipeline`.
+
+    Raises:
+        ConfigError: The pipeline has no argument `prompt`, or the language model cannot be loaded.
     """
     if "prompt" not in inspect.signature(pipeline).parameters:
         raise ConfigError(f"{type(pipeline).__name__} takes no prompt, so none can be refined")
@@ -82,16 +92,16 @@ def _config_of(llm: ChatCompletionClient | LlmConfig | None) -> LlmConfig:
 
 
 class RefinedPipeline:
-    """Stands for a pipeline: what is not said here, is read from it and written to it.
+    """A wrapper around a pipeline. Attributes that it lacks are read from and set on the pipeline.
 
-    Make it with `refined`. It is no subclass of the pipeline's class; where one is needed
-    (`AutoPipelineForImage2Image.from_pipe`, say), give `pipeline`.
+    Make it with `refined`. It is no subclass of the class of the pipeline; where one is needed,
+    for example in `AutoPipelineForImage2Image.from_pipe`, use `pipeline`.
     """
 
     pipeline: Any
-    """The pipeline as it was given."""
+    """The wrapped pipeline."""
     rewrites: tuple[Rewrite, ...]
-    """Of the last call: a prompt, what was painted, and why if that is the prompt itself."""
+    """Rewrites of the last call, in order; `fallback` is the reason for an unchanged prompt."""
 
     def __init__(
         self,
@@ -109,9 +119,20 @@ class RefinedPipeline:
         self._close.atexit = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Paint, as the pipeline does; `prompt` is refined, negative prompts are not.
+        """Rewrite `prompt`, then call the pipeline. Negative prompts are not rewritten.
 
-        In an event loop it holds the loop up, as painting does.
+        The call blocks, also inside an event loop.
+
+        Args:
+            *args: Positional arguments of the pipeline.
+            **kwargs: Named arguments of the pipeline.
+
+        Returns:
+            What the pipeline returns.
+
+        Raises:
+            ServiceError: A prompt cannot be rewritten and `on_failure` is "raise", or `close` was
+                called before.
         """
         call = inspect.signature(self.pipeline).bind_partial(*args, **kwargs)
         given = call.arguments
@@ -124,12 +145,20 @@ class RefinedPipeline:
         return self.pipeline(*call.args, **call.kwargs)
 
     def to(self, *args: Any, **kwargs: Any) -> RefinedPipeline:
-        """Move the pipeline."""
+        """Move the pipeline to a device.
+
+        Args:
+            *args: Positional arguments of `pipeline.to`.
+            **kwargs: Named arguments of `pipeline.to`.
+
+        Returns:
+            This object.
+        """
         self.pipeline.to(*args, **kwargs)
         return self
 
     def close(self) -> None:
-        """End the language model's process; the pipeline stays."""
+        """End the process of the language model. The pipeline stays usable."""
         self._close()
 
     def __enter__(self) -> RefinedPipeline:

@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own, for code that has none, or has one that is busy."""
+"""An event loop in its own thread, for code without an event loop or with a busy one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """The thread is a daemon: an interpreter that forgets to close it ends all the same.
+    """A daemon thread with an event loop. The interpreter also ends if it is not closed.
 
-    (anyio's portal would wait for its thread then, and for ever.)
+    anyio's portal would wait for its thread forever in that case.
+
+    Args:
+        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,7 +27,17 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; called from any other thread. Ctrl-C cancels it."""
+        """Run `work` in the loop and wait for it. Call it from another thread.
+
+        Args:
+            work: A coroutine. An exception in the calling thread, such as Ctrl-C, cancels it.
+
+        Returns:
+            The result of `work`.
+
+        Raises:
+            Exception: What `work` raises.
+        """
         doing = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return doing.result()
@@ -33,13 +46,20 @@ class LoopThread:
             raise
 
     async def enter(self, opening: AbstractAsyncContextManager[T]) -> T:
-        """For `run`: open what is closed with the thread."""
+        """Enter a context that `close` leaves. Call it through `run`.
+
+        Args:
+            opening: The context manager.
+
+        Returns:
+            What its `__aenter__` returns.
+        """
         return await self._stack.enter_async_context(opening)
 
     def close(self) -> None:
-        """Close what was entered, and end the thread."""
+        """Leave all entered contexts, then end the thread."""
         if threading.current_thread() is self._thread:
-            # The garbage collector may call from anywhere; nobody may wait for himself.
+            # The garbage collector may call this in the loop thread, where `join()` would deadlock.
             self._loop.create_task(self._end())
             return
         self.run(self._stack.aclose())

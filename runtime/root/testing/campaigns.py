@@ -33,6 +33,14 @@ SEEDS = tuple(
 
 
 def plan(**changes: object) -> CampaignPlan:
+    """A small plan: 8 rounds of 3 prompts, one seed per prompt.
+
+    Args:
+        **changes: Fields of CampaignPlan that replace those of the small plan.
+
+    Returns:
+        The plan.
+    """
     values: dict[str, object] = {
         "rounds": 8,
         "batch_size": 3,
@@ -52,12 +60,13 @@ def plan(**changes: object) -> CampaignPlan:
 
 
 def score_of(prompt: str, seed: int) -> float:
+    """The score of an image: about 0.25, 0.02 more for "golden", normal noise of sd 0.004."""
     noise = random.Random(digest([prompt, seed])).gauss(0, 0.004)
     return 0.25 + 0.02 * ("golden" in prompt) + noise
 
 
 def answer(message: Message) -> Message | None:
-    """What the other actors say to a request."""
+    """The answer of the other actors to a request; None if `message` is no request."""
     match message:
         case RewriteRequested():
             tail = (
@@ -121,7 +130,16 @@ def drive(
     order: random.Random,
     reply: Callable[[Message], Message | None] = answer,
 ) -> tuple[Campaign, list[Message], list[Message]]:
-    """Run a campaign, answering requests in a random order; returns what was said and heard."""
+    """Run a campaign to its end and answer its requests in a random order.
+
+    Args:
+        wanted: The plan.
+        order: Source of the order.
+        reply: The other actors: a request to its answer, or to None.
+
+    Returns:
+        The campaign, the messages that it emitted, and the messages that it received.
+    """
     campaign = Campaign()
     said, heard = go_on(campaign, start_run("r", wanted), order, reply)
     return campaign, said, heard
@@ -133,7 +151,17 @@ def go_on(
     order: random.Random,
     reply: Callable[[Message], Message | None] = answer,
 ) -> tuple[list[Message], list[Message]]:
-    """Say `first` to a campaign and answer what follows; returns what was said and heard."""
+    """Give `first` to a campaign and answer the requests that follow.
+
+    Args:
+        campaign: A campaign; it changes.
+        first: A message that it can receive now.
+        order: Source of the order of answers.
+        reply: The other actors: a request to its answer, or to None.
+
+    Returns:
+        The messages that the campaign emitted, and those that it received.
+    """
     said: list[Message] = []
     heard: list[Message] = []
     waiting: list[Message] = [first]
@@ -147,11 +175,12 @@ def go_on(
 
 
 def change(campaign: Campaign, **changed: Any) -> PlanChanged:
-    """The plan as it is, with these changes."""
+    """A PlanChanged that keeps the plan of `campaign`, apart from the fields in `changed`."""
     now = campaign.plan.model_dump(include=set(CHANGEABLE))
     cause = start_run("r", campaign.plan)
     return PlanChanged.make(cause, str(campaign.changes + 1), **(now | changed))
 
 
 def bodies(messages: list[Message]) -> dict[str, str]:
+    """The JSON of each message by its id."""
     return {message.mid: message.model_dump_json() for message in messages}

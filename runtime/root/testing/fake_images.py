@@ -22,7 +22,7 @@ from bigpe.services.store.blobs import BlobStore
 
 GOOD_WORDS = ("golden", "crisp", "ornate", "vivid")
 LIMIT = 20
-"""Words of a prompt that the fake scorer reads."""
+"""Words of a prompt that the fake scorer reads; the others count as truncated."""
 BAD_WORDS = ("murky", "plain", "cluttered")
 
 
@@ -32,16 +32,26 @@ def rng_of(*parts: object) -> random.Random:
 
 
 class AnyPrompt(Container[str]):
-    """All prompts there are."""
+    """A container that contains every prompt."""
 
     def __contains__(self, prompt: object) -> bool:
         return True
 
 
 class FakeRenderer:
-    """Writes a one-pixel picture whose colour depends on prompt and seed."""
+    """A renderer of images of 8 x 8 pixels, whose colour depends on prompt and seed.
+
+    Args:
+        blobs: Where images are stored.
+        delay_s: Duration of each batch, seconds.
+        log: A file that gets one JSON line for each image; None: no log.
+
+    Attributes:
+        broken_prompts: Prompts that fail with RenderError. `AnyPrompt()` makes all fail.
+    """
 
     async def open(self) -> str:
+        """The fingerprint; there is no model to load."""
         return "fake-renderer"
 
     def __init__(self, blobs: BlobStore, *, delay_s: float = 0.0, log: Path | None = None) -> None:
@@ -51,6 +61,7 @@ class FakeRenderer:
         self.broken_prompts: Container[str] = frozenset()
 
     async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
+        """See `Renderer.render`."""
         await asyncio.sleep(self._delay_s)
         return [self._one(request) for request in requests]
 
@@ -75,9 +86,18 @@ class FakeRenderer:
 
 
 class FakeScorer:
-    """Likes some words and not others, with noise that depends on the picture."""
+    """A scorer that knows the prompt of a FakeRenderer's image.
+
+    The score is 0.25, plus 0.01 for each word of GOOD_WORDS, minus 0.01 for each word of BAD_WORDS,
+    plus normal noise that depends on the image.
+
+    Args:
+        blobs: Where the images are.
+        noise: Standard deviation of the noise, score units.
+    """
 
     async def open(self) -> str:
+        """The fingerprint; there is no model to load."""
         return "fake-scorer"
 
     def __init__(self, blobs: BlobStore, *, noise: float = 0.005) -> None:
@@ -85,6 +105,7 @@ class FakeScorer:
         self._noise = noise
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score | Exception]:
+        """See `Scorer.score`."""
         return [self._one(request) for request in requests]
 
     def _one(self, request: ScoreRequest) -> Score:

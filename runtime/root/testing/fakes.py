@@ -31,7 +31,15 @@ __all__ = ["BAD_WORDS", "GOOD_WORDS", "LIMIT", "FakeLlm", "FakeRenderer", "FakeS
 
 
 class FakeLlm(ChatCompletionClient):
-    """Rewrites by the exemplars that it is shown; answers a schema with an object of its shape."""
+    """A language model that rewrites by the exemplars of the request.
+
+    A request with a schema gets an object that matches no schema of bigpe, so gradients and
+    proposals are composed without a language model.
+
+    Args:
+        delay_s: Duration of each call, seconds.
+        log: A file that gets one JSON line for each call; None: no log.
+    """
 
     def __init__(self, *, delay_s: float = 0.0, log: Path | None = None) -> None:
         self._delay_s = delay_s
@@ -48,6 +56,7 @@ class FakeLlm(ChatCompletionClient):
         extra_create_args: Mapping[str, Any] = {},
         cancellation_token: CancellationToken | None = None,
     ) -> CreateResult:
+        """Answer. The answer depends only on the messages and the seed."""
         await asyncio.sleep(self._delay_s)
         if self._log is not None:
             with self._log.open("a") as file:
@@ -72,29 +81,36 @@ class FakeLlm(ChatCompletionClient):
         return json.dumps({"note": "this model words nothing well"})
 
     async def create_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """The answer of `create` as one piece."""
         yield await self.create(*args, **kwargs)
 
     async def close(self) -> None:
         """Nothing to close."""
 
     def actual_usage(self) -> RequestUsage:
+        """Always 0."""
         return self._usage
 
     def total_usage(self) -> RequestUsage:
+        """Always 0."""
         return self._usage
 
     def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
+        """Number of words."""
         return sum(len(str(m.content).split()) for m in messages)
 
     def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
+        """Always 2000."""
         return 2000
 
     @property
     def capabilities(self) -> Any:
+        """See `model_info`."""
         return self.model_info
 
     @property
     def model_info(self) -> ModelInfo:
+        """A model with JSON and schemas, without images and tools."""
         return ModelInfo(
             vision=False,
             function_calling=False,

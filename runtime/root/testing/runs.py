@@ -1,4 +1,4 @@
-"""Short runs on the fakes, in this process or in one of their own that can be killed."""
+"""Short runs on the fakes, in this process or in a separate process that can be killed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,19 @@ def open_fake(
     llm: FakeLlm | None = None,
     name: str = "main",
 ) -> AbstractAsyncContextManager[Session]:
-    """A session on the fakes; calls are logged to `calls.jsonl` in the project."""
+    """Open a session on the fakes. Their calls are logged to `calls.jsonl` in the project.
+
+    Args:
+        folder: The project's folder; it is made if it is missing.
+        config: The configuration; None: `CONFIG`, 10 rounds of 3 prompts.
+        delay_s: Duration of each call of a fake, seconds.
+        renderer: Replaces the fake renderer.
+        llm: Replaces the fake language model.
+        name: The name of the run.
+
+    Returns:
+        The context manager of `Session.open`.
+    """
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +65,18 @@ def open_fake(
 def open_fake_evaluated(
     folder: Path, *, name: str = "main", renderer: FakeRenderer | None = None, **models: Any
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
-    """A run on the fakes, opened to be judged; its calls are logged too."""
+    """Open a run on the fakes for an evaluation. Calls are logged as in `open_fake`.
+
+    Args:
+        folder: The project's folder.
+        name: The name of a stored run.
+        renderer: Replaces the fake renderer.
+        **models: `llm` and `scorer` replace the fakes. The others are arguments of
+            `open_run_for_evaluation`.
+
+    Returns:
+        The context manager of `open_run_for_evaluation`.
+    """
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
     return open_run_for_evaluation(
@@ -67,14 +90,27 @@ def open_fake_evaluated(
 
 
 async def run_fake(folder: Path, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
-    """Run to the end."""
+    """Run to the end.
+
+    Args:
+        folder: The project's folder.
+        config: The configuration; None: `CONFIG`.
+        **kwargs: Further arguments of `open_fake`.
+    """
     async with open_fake(folder, config, **kwargs) as session:
         async for _ in session.run():
             pass
 
 
 def transcript(folder: Path) -> set[tuple[str, str]]:
-    """(message id, body) of every message: what must be equal, whatever happened in between."""
+    """(message id, JSON) of each message. Equal for a resumed and an uninterrupted run.
+
+    Args:
+        folder: The project's folder, with one run.
+
+    Returns:
+        All messages of the project.
+    """
     connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
     try:
         return set(connection.execute("SELECT mid, body FROM message").fetchall())
@@ -83,7 +119,15 @@ def transcript(folder: Path) -> set[tuple[str, str]]:
 
 
 def messages_of(folder: Path, kind: type[M]) -> list[M]:
-    """The messages of one kind, in the order they were stored."""
+    """The messages of one kind, in the order of the transcript.
+
+    Args:
+        folder: The project's folder, with one run.
+        kind: The class of message.
+
+    Returns:
+        The messages.
+    """
     connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
     try:
         rows = connection.execute("SELECT body FROM message ORDER BY seq").fetchall()
@@ -94,7 +138,14 @@ def messages_of(folder: Path, kind: type[M]) -> list[M]:
 
 
 def repeated_calls(folder: Path) -> int:
-    """Model calls made more than once, counted by the models themselves."""
+    """Number of calls that a fake received a second time.
+
+    Args:
+        folder: The project's folder.
+
+    Returns:
+        The number of repetitions; 0 if each call was paid once.
+    """
     lines = (folder / "calls.jsonl").read_text().splitlines()
     return sum(count - 1 for count in Counter(map(json.dumps, map(json.loads, lines))).values())
 

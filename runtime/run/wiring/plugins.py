@@ -109,7 +109,7 @@ class PluginActors:
                 await journal.requeue(role.name, kinds_of(role))
 
     async def catch_up(self) -> None:
-        """Let every observer read to the end of what it is owed."""
+        """Let every observer handle all its open deliveries."""
         for actor in self.actors.values():
             if isinstance(actor, ObserverActor):
                 await actor.catch_up()

@@ -99,7 +99,7 @@ class FolderPreprocess(NamedTuple):
     """
 
     shortest: int | None
-    """Resize the shortest side to so many pixels and keep the proportions; or None, and"""
+    """Resize the shortest side to this number of pixels and keep the proportions; or None, and"""
     exact: tuple[int, int] | None
     """resize to (height, width); None, too: no resizing."""
     crop: tuple[int, int] | None

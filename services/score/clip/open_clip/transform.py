@@ -13,7 +13,7 @@ class LongestSidePad:
     """Resize the longest side to `side`, centre on black, normalise.
 
     The resize is bicubic on floats, antialiased as torchvision does since 0.17, and not clamped.
-    A picture whose longest side is `side` already is padded all the same; the reference forgets to
+    A picture whose longest side is `side` already is padded, too; the reference does not pad it
     and fails.
     """
 
