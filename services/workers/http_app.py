@@ -1,11 +1,11 @@
-"""A worker of bigpe's own protocol behind HTTP: what `bigpe serve` runs.
+"""The HTTP application of a worker, for `bigpe serve`.
 
     POST /v1/render or /v1/score   a batch; see `bigpe.services.workers.endpoint`
-    GET  /v1/health                kind, fingerprint, version and queue
+    GET  /v1/health                kind, fingerprint, version and queue length
     GET  /metrics                  for Prometheus
 
-Every request needs the bearer token. The server is meant for a trusted network: it bounds what it
-takes, but it does not encrypt; put it behind TLS where others can listen.
+Each request needs the bearer token. The server is for trusted networks: it limits requests, but it
+does not encrypt. Put it behind TLS where others can read the traffic.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -28,17 +29,19 @@ from bigpe.services.core.version import VERSION
 from bigpe.services.workers.endpoint import MOST_ITEMS, WorkerEndpoint
 
 MOST_BYTES = 256 * 1024 * 1024
-"""Of one request."""
+"""Largest body of a request."""
 MOST_WAITING = 4 * MOST_ITEMS
-"""Items in the queue; beyond that the worker says that it is busy."""
+"""Items in the queue; with more the worker answers that it is busy."""
 BUSY_S = 2
-"""When a busy worker asks to be asked again."""
+"""Retry-After of a busy worker."""
 KEY_BYTES = 16
-"""The shortest token."""
+"""Length of the shortest token."""
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Meter:
-    """What the worker has done, for Prometheus."""
+    """The worker's counters for Prometheus."""
 
     def __init__(self, endpoint: WorkerEndpoint[Any, Any]) -> None:
         self.registry = CollectorRegistry()
@@ -52,55 +55,46 @@ class Meter:
         waiting.labels(endpoint.kind).set_function(lambda: endpoint.waiting)
 
     def count(self, kind: str, answer: dict[str, Any], start: float) -> None:
-        """Note one answered request."""
+        """Count an answered request that began at `start` (monotonic seconds)."""
         self.seconds.labels(kind).observe(time.monotonic() - start)
         for item in answer["items"]:
             self.items.labels(kind, "failed" if "error" in item else "done").inc()
 
 
-def make_app(endpoint: WorkerEndpoint[Any, Any], token: str) -> Starlette:
-    """The ASGI application; its lifespan loads the model and frees it."""
-    meter = Meter(endpoint)
-    expected = f"Bearer {token}".encode()
+@dataclass(frozen=True)
+class _Handlers:
+    """Answers the requests of one worker."""
 
-    def guarded(
-        handler: Callable[[Request], Awaitable[Response]],
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            given = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(given, expected):
-                return _refuse(401, "the bearer token is missing or wrong")
-            try:
-                return await handler(request)
-            except DataError as error:
-                return _refuse(400, str(error))
-            except BigpeError as error:
-                # The worker's own trouble: another worker, or this one later, may do.
-                return _refuse(503, str(error))
+    endpoint: WorkerEndpoint[Any, Any]
+    meter: Meter
 
-        return answer
-
-    async def health(request: Request) -> Response:
+    async def health(self, request: Request) -> Response:
         return JSONResponse(
             {
-                "kind": endpoint.kind,
-                "fingerprint": await endpoint.open(),
+                "kind": self.endpoint.kind,
+                "fingerprint": await self.endpoint.open(),
                 "version": VERSION,
-                "waiting": endpoint.waiting,
+                "waiting": self.endpoint.waiting,
             }
         )
 
-    async def work(request: Request) -> Response:
-        if endpoint.waiting > MOST_WAITING:
+    async def work(self, request: Request) -> Response:
+        if self.endpoint.waiting > MOST_WAITING:
             busy = {"Retry-After": str(BUSY_S)}
-            return _refuse(503, f"{endpoint.waiting} items wait already", busy)
+            return _refuse(503, f"{self.endpoint.waiting} items wait already", busy)
         start = time.monotonic()
-        answer = await endpoint.handle(_parsed(await _body(request)))
-        meter.count(endpoint.kind, answer, start)
+        answer = await self.endpoint.handle(_parsed(await _body(request)))
+        self.meter.count(self.endpoint.kind, answer, start)
         return JSONResponse(answer)
 
-    async def metrics(request: Request) -> Response:
-        return Response(generate_latest(meter.registry), media_type="text/plain; version=0.0.4")
+    async def metrics(self, request: Request) -> Response:
+        text = generate_latest(self.meter.registry)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+
+def make_app(endpoint: WorkerEndpoint[Any, Any], token: str) -> Starlette:
+    """Make the ASGI application. It closes the endpoint when it shuts down."""
+    handlers = _Handlers(endpoint, Meter(endpoint))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -111,12 +105,31 @@ def make_app(endpoint: WorkerEndpoint[Any, Any], token: str) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/v1/health", guarded(health)),
-            Route(f"/v1/{endpoint.kind}", guarded(work), methods=["POST"]),
-            Route("/metrics", guarded(metrics)),
+            Route("/v1/health", _guarded(handlers.health, token)),
+            Route(f"/v1/{endpoint.kind}", _guarded(handlers.work, token), methods=["POST"]),
+            Route("/metrics", _guarded(handlers.metrics, token)),
         ],
         lifespan=lifespan,
     )
+
+
+def _guarded(handler: Handler, token: str) -> Handler:
+    """`handler` behind the bearer token, with errors as HTTP answers."""
+    expected = f"Bearer {token}".encode()
+
+    async def answer(request: Request) -> Response:
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, expected):
+            return _refuse(401, "the bearer token is missing or wrong")
+        try:
+            return await handler(request)
+        except DataError as error:
+            return _refuse(400, str(error))
+        except BigpeError as error:
+            # A fault of this worker: the client may try another worker, or this one later.
+            return _refuse(503, str(error))
+
+    return answer
 
 
 async def _body(request: Request) -> bytes:
@@ -132,11 +145,11 @@ def _parsed(data: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DataError("the request is no JSON") from error
+        raise DataError("the request is not JSON") from error
     if not isinstance(payload, dict):
-        raise DataError("the request is no JSON object")
+        raise DataError("the request is not a JSON object")
     return payload
 
 
-def _refuse(status: int, told: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": told}, status, headers)
+def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status, headers)

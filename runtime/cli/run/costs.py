@@ -81,7 +81,7 @@ def _table(ledger: Ledger, side: Literal["asked", "paid"]) -> Table:
         table.add_row(Text(label), *_cells(getattr(line, side), paid))
     total = ledger.total
     table.add_section()
-    table.add_row("all", *_cells(total.paid if paid else total.asked, paid), style="bold")
+    table.add_row("all", *_cells(total.paid if paid else total.requested, paid), style="bold")
     return table
 
 

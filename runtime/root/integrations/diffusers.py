@@ -162,7 +162,7 @@ class RefinedPipeline:
         return kept
 
     async def _ask(self, prompts: Sequence[str]) -> list[Rewrite | BaseException]:
-        asked = (self._refiner.one(prompt) for prompt in prompts)
+        asked = (self._refiner.rewrite(prompt) for prompt in prompts)
         return await asyncio.gather(*asked, return_exceptions=True)
 
     def _tell(self, rewrite: Rewrite, cause: BaseException | None) -> None:
