@@ -112,7 +112,7 @@ def evaluate(
     file: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a run on test prompts, which no pull and no choice has seen.
+    """Evaluate a run on test prompts, which had no influence on the run or the selection.
 
     The best instruction is chosen on validation prompts; then naive prompts, the LLM without an
     instruction, the seeds, professional prompts, the best one and any text given are compared,
@@ -173,7 +173,7 @@ async def _evaluate(
 
 
 def _require_consent(expected: Forecast, *, yes: bool) -> None:
-    """Print the forecast. ConfigError when nobody agrees to a choice that takes much more."""
+    """Print the forecast. ConfigError without consent to an expensive selection."""
     stderr().print(Text(_sentence(expected)))
     if yes or not expected.needs_consent:
         return

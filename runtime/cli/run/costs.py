@@ -42,7 +42,7 @@ Examples:
 )
 @json_option
 def costs(run: str, project: Path, by: By, as_json: bool) -> None:
-    """Show what a run asked of its models, and what was really paid; works while it runs.
+    """Show the requested and the paid calls of a run; works while it runs.
 
     Budgets count what was asked for: different pictures, scores, calls and tokens, also those that
     the project had paid for before. USD are by the run's [prices].

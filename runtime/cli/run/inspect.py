@@ -36,7 +36,7 @@ from bigpe.runtime.transcript.search import (
 from bigpe.services.store.database import Store
 
 SHOWN = 100
-"""Consequences of a message, at most."""
+"""Most consequences of a message."""
 
 
 @click.command(

@@ -75,7 +75,7 @@ def status(project: Path, as_json: bool) -> None:
 @project_option
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has ended.")
 def stop(run: str, project: Path, wait: bool) -> None:
-    """Pause a run that another process writes, as Ctrl-C there would; `resume` goes on."""
+    """Pause a run that another process writes, like Ctrl-C there; `resume` continues it."""
     lock = Project(project).lock(run)
     holder = lock_holder(lock)
     if holder is None:
@@ -109,7 +109,7 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
 
 
 async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
-    """What the run has used by its last settled round, and what it is expected to use."""
+    """Usage of the run up to its last finished round, and the forecast."""
     nothing: dict[str, Any] = {"used": None, "forecast": None, "told": ""}
     message = await last_message(store, row["name"], PoolChanged)
     if message is None:

@@ -109,7 +109,7 @@ async def _given(prompts: Iterable[str]) -> AsyncGenerator[str]:
 
 
 async def _piped() -> AsyncGenerator[str]:
-    """The lines of standard input, as they come."""
+    """The lines of standard input, without waiting for its end."""
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -154,7 +154,7 @@ async def _refine(
 
 
 def _config_of(folder: Path) -> BigpeConfig:
-    """The project's: its language model and `[constraints]`. bigpe's own where there is none."""
+    """The project's configuration, or the default if there is none."""
     file = Project(folder).config
     return load_config(file) if file.exists() else BigpeConfig()
 

@@ -25,7 +25,7 @@ from bigpe.services.workers.http_app import KEY_BYTES, make_app
 from bigpe.services.workers.web_server import WebServer
 
 GRACE_S = 10
-"""How long requests in flight may take to end once the worker is asked to stop."""
+"""Time limit for requests in flight after a request to stop."""
 
 
 @click.command(
@@ -122,7 +122,7 @@ def _endpoint(
 async def _serve(
     endpoint: WorkerEndpoint[Any, Any], token: str, sock: socket.socket, *, as_json: bool
 ) -> None:
-    """Load the model, say where it is served, and serve it until a signal."""
+    """Load the model, print its address, and serve it until a signal."""
     try:
         fingerprint = await endpoint.open()
     except BaseException:

@@ -1,7 +1,7 @@
-"""The three roles as AgentChat agents, for use in any AgentChat team.
+"""Generator, gradient calculator and modifier as AgentChat agents, for any AgentChat team.
 
-Each is a component: `dump_component` and `load_component` round-trip it with its model client. They
-work on the last text that they are sent and keep no memory between calls, as their actors do.
+Each agent is a component: `dump_component` and `load_component` work, also for its model client.
+It handles the last text that it receives and keeps no state between calls, like its actor.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class ChatRoleConfig(BaseModel):
     constraints: Constraints = NONE
 
 
-class _NoMemo:
-    """Every call is made: a chat agent has no project to remember in."""
+class _NoCallCache:
+    """A call cache that stores nothing, because a chat agent has no project."""
 
     async def run(
         self,
@@ -59,7 +59,7 @@ class _NoMemo:
 
 
 class ModifierInput(BaseModel):
-    """What the modifier is sent, as JSON: a gradient and the rows that it cites."""
+    """Input of the modifier, as JSON: a gradient and its cited rows."""
 
     gradient: Gradient
     rows: tuple[EvidenceRow, ...] = ()
@@ -73,7 +73,7 @@ class _Answer(BaseModel):
 
 
 class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
-    """A bigpe role that an AgentChat team can hold.
+    """An actor of bigpe as a member of an AgentChat team.
 
     - generator: takes a naive prompt, answers with its rewrite under the instruction.
     - gradient: takes a JSON list of `PairedComparison`, answers with a gradient and its rows.
@@ -94,14 +94,14 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         seed: int = 0,
         constraints: Constraints = NONE,
     ) -> None:
-        """`constraints`: what its rewrites and proposals are held to."""
+        """`constraints`: constraints of its rewrites and proposals."""
         super().__init__(name, description=f"bigpe's {role}")
         self._role: RoleName = role
         self._client = model_client
         self._instruction = instruction
         self._seed = seed
         self._constraints = constraints
-        self._llm = LlmService(model_client, _NoMemo())
+        self._llm = LlmService(model_client, _NoCallCache())
         self._lock = asyncio.Lock()
 
     @property
@@ -112,7 +112,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
     async def on_messages(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> Response:
-        """Answer the last message. DataError when it is not what the role takes."""
+        """Answer the last message. DataError if the role cannot read it."""
         if not messages:
             raise DataError(f"{self.name} needs a message to answer")
         work = {"generator": self._generate, "gradient": self._explain, "modifier": self._modify}
@@ -122,11 +122,11 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             prompt_tokens=answer.usage.prompt_tokens,
             completion_tokens=answer.usage.completion_tokens,
         )
-        said = TextMessage(source=self.name, content=answer.text, models_usage=usage)
-        return Response(chat_message=said)
+        message = TextMessage(source=self.name, content=answer.text, models_usage=usage)
+        return Response(chat_message=message)
 
     async def on_reset(self, cancellation_token: CancellationToken) -> None:
-        """Nothing is remembered, so nothing is forgotten."""
+        """Do nothing: the agent has no state."""
 
     async def close(self) -> None:
         """Close the model client."""
@@ -145,8 +145,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         best, worst = (ordered[-1], ordered[0]) if ordered else (None, None)
         worded = await word_gradient(self._llm, focus, best, worst, None, self._seed)
         gradient = Gradient.model_validate(worded.model_dump(include=set(Gradient.model_fields)))
-        told = ModifierInput(gradient=gradient, rows=rows)
-        return _Answer(text=told.model_dump_json(), usage=worded.usage)
+        output = ModifierInput(gradient=gradient, rows=rows)
+        return _Answer(text=output.model_dump_json(), usage=worded.usage)
 
     async def _modify(self, text: str) -> _Answer:
         wanted = _parse(ModifierInput.model_validate_json, text, "a gradient with its rows")
@@ -205,7 +205,16 @@ def as_chat_agent(
     seed: int = 0,
     constraints: Constraints = NONE,
 ) -> ChatRole:
-    """One of bigpe's roles as an AgentChat agent."""
+    """Make an AgentChat agent of one of bigpe's actors.
+
+    Args:
+        role: "generator", "gradient" or "modifier".
+        model_client: its language model; `close` of the agent closes it.
+        instruction: the instruction that it applies, explains or changes.
+        name: name of the agent (default: the role).
+        seed: seed of the language model.
+        constraints: constraints of its rewrites and proposals.
+    """
     return ChatRole(
         name or role, role, model_client, instruction, seed=seed, constraints=constraints
     )

@@ -1,4 +1,4 @@
-"""A diffusers pipeline whose prompts are refined before it paints.
+"""A diffusers pipeline whose prompts are rewritten before it renders.
 
 from bigpe.integrations.diffusers import refined
 
@@ -30,11 +30,11 @@ from bigpe.services.llm.service import LlmConfig
 
 OnFailure = Literal["warn", "raise"]
 FURTHER = ("prompt_2", "prompt_3", "prompt_4")
-"""Texts for a pipeline's further encoders; those that repeat the prompt follow it."""
+"""Texts of further encoders. A text that is equal to the prompt gets the prompt's rewrite."""
 
 
 class KeptPromptWarning(UserWarning):
-    """A prompt is painted as it was written."""
+    """A prompt could not be rewritten and is rendered unchanged."""
 
 
 def refined(
@@ -47,20 +47,30 @@ def refined(
     on_failure: OnFailure = "warn",
     database: Path | str | None = None,
 ) -> RefinedPipeline:
-    """`pipeline` with its prompts rewritten under `instruction` by `llm` (default: the embedded
-    one) and held to `constraints`.
+    """Wrap `pipeline` so that its prompts are rewritten with an instruction.
 
-    A prompt is asked about once, and its rewrite depends on the prompt and `seed` alone.
-    `on_failure`: a prompt that cannot be rewritten is painted as it is, with a KeptPromptWarning,
-    or ServiceError is raised. `database`: a project's, whose memo then answers first. A client is
-    used from a thread of bigpe's own, and stays open. ConfigError when the pipeline takes no
-    prompt, or the language model cannot be had.
+    Each prompt is rewritten once. The rewrite depends on the prompt and `seed` only.
+
+    Args:
+        pipeline: a diffusers pipeline.
+        instruction: the instruction, or its text.
+        llm: language model (default: the embedded model). A client is used from another thread
+            and stays open.
+        constraints: constraints of the rewrites.
+        seed: seed of the language model.
+        on_failure: "warn" renders a prompt that cannot be rewritten unchanged, with a
+            KeptPromptWarning; "raise" raises ServiceError.
+        database: a project's `bigpe.db`, whose call cache is used.
+
+    Raises:
+        ConfigError: the pipeline takes no prompt, or the language model cannot be loaded.
     """
     if "prompt" not in inspect.signature(pipeline).parameters:
         raise ConfigError(f"{type(pipeline).__name__} takes no prompt, so none can be refined")
-    told = instruction if isinstance(instruction, Instruction) else Instruction(text=instruction)
+    if isinstance(instruction, str):
+        instruction = Instruction(text=instruction)
     opening = Refiner.open(
-        told,
+        instruction,
         BigpeConfig(llm={"default": _config_of(llm)}, constraints=constraints),
         client=llm if isinstance(llm, ChatCompletionClient) else None,
         database=Path(database) if database is not None else None,
@@ -82,16 +92,16 @@ def _config_of(llm: ChatCompletionClient | LlmConfig | None) -> LlmConfig:
 
 
 class RefinedPipeline:
-    """Stands for a pipeline: what is not said here, is read from it and written to it.
+    """A wrapper of a pipeline, made by `refined`. Other attributes are those of the pipeline.
 
-    Make it with `refined`. It is no subclass of the pipeline's class; where one is needed
-    (`AutoPipelineForImage2Image.from_pipe`, say), give `pipeline`.
+    It is not a subclass of the pipeline's class. Where that is needed (for example
+    `AutoPipelineForImage2Image.from_pipe`), pass `pipeline`.
     """
 
     pipeline: Any
-    """The pipeline as it was given."""
+    """The wrapped pipeline."""
     rewrites: tuple[Rewrite, ...]
-    """Of the last call: a prompt, what was painted, and why if that is the prompt itself."""
+    """The rewrites of the last call, in the order of its prompts."""
 
     def __init__(
         self,
@@ -104,14 +114,14 @@ class RefinedPipeline:
         own |= {"__signature__": inspect.signature(pipeline)}
         own |= {"_on_failure": on_failure, "_close": weakref.finalize(self, thread.close)}
         self.__dict__.update(own)
-        # An interpreter that ends starts no more threads, which closing takes. The loop's thread is
-        # a daemon, and the model's process ends when its input does.
+        # Closing needs a new thread, which is impossible at the interpreter's exit. The loop's
+        # thread is a daemon, and the model's process ends with its input.
         self._close.atexit = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Paint, as the pipeline does; `prompt` is refined, negative prompts are not.
+        """Call the pipeline with a rewritten `prompt`; negative prompts are not rewritten.
 
-        In an event loop it holds the loop up, as painting does.
+        It blocks an event loop, as the pipeline does.
         """
         call = inspect.signature(self.pipeline).bind_partial(*args, **kwargs)
         given = call.arguments
@@ -152,35 +162,35 @@ class RefinedPipeline:
     def _rewritten(self, prompts: Sequence[str]) -> list[Rewrite]:
         if not self._close.alive:
             raise ServiceError("this pipeline's language model is closed; make it anew")
-        done = self._thread.run(self._ask(prompts))
+        done = self._thread.run(self._rewrite_all(prompts))
         kept: list[Rewrite] = []
-        for prompt, one in zip(prompts, done, strict=True):
-            rewrite = one if isinstance(one, Rewrite) else _given_up(prompt, one)
+        for prompt, result in zip(prompts, done, strict=True):
+            rewrite = result if isinstance(result, Rewrite) else _fallback(prompt, result)
             if rewrite.fallback is not None:
-                self._tell(rewrite, one if isinstance(one, BaseException) else None)
+                self._report(rewrite, result if isinstance(result, BaseException) else None)
             kept.append(rewrite)
         return kept
 
-    async def _ask(self, prompts: Sequence[str]) -> list[Rewrite | BaseException]:
-        asked = (self._refiner.rewrite(prompt) for prompt in prompts)
-        return await asyncio.gather(*asked, return_exceptions=True)
+    async def _rewrite_all(self, prompts: Sequence[str]) -> list[Rewrite | BaseException]:
+        rewrites = (self._refiner.rewrite(prompt) for prompt in prompts)
+        return await asyncio.gather(*rewrites, return_exceptions=True)
 
-    def _tell(self, rewrite: Rewrite, cause: BaseException | None) -> None:
-        said = f"{rewrite.naive!r} could not be refined: {rewrite.fallback}"
+    def _report(self, rewrite: Rewrite, cause: BaseException | None) -> None:
+        problem = f"{rewrite.naive!r} could not be refined: {rewrite.fallback}"
         if self._on_failure == "raise":
-            raise ServiceError(f'{said}; on_failure="warn" paints it as it is') from cause
-        warnings.warn(f"{said}; it is painted as it is", KeptPromptWarning, stacklevel=4)
+            raise ServiceError(f'{problem}; on_failure="warn" paints it as it is') from cause
+        warnings.warn(f"{problem}; it is painted as it is", KeptPromptWarning, stacklevel=4)
 
 
-def _given_up(prompt: str, error: BaseException) -> Rewrite:
-    """A mistake of the user's, or ours, is raised; a failure of the service is told."""
+def _fallback(prompt: str, error: BaseException) -> Rewrite:
+    """The fallback for a failed service. Other errors are raised."""
     if not isinstance(error, BigpeError) or isinstance(error, ConfigError):
         raise error
     return Rewrite(naive=prompt, text=prompt, fallback=str(error))
 
 
 def _texts_of(prompt: Any) -> list[str]:
-    """What there is to refine: not embeddings' None, nor the empty prompt."""
+    """The prompts to rewrite, without None (for embeddings) and empty prompts."""
     listed = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(listed, list | tuple):
         return []

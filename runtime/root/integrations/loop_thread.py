@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own, for code that has none, or has one that is busy."""
+"""An event loop in its own thread, for code without a loop or with a busy loop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """The thread is a daemon: an interpreter that forgets to close it ends all the same.
+    """Runs coroutines of other threads. Its owner calls `close`.
 
-    (anyio's portal would wait for its thread then, and for ever.)
+    The thread is a daemon, so the interpreter can exit without `close`; anyio's portal would wait
+    forever.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,7 +25,7 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; called from any other thread. Ctrl-C cancels it."""
+        """Return the result of `work`. Call it from another thread; Ctrl-C cancels the work."""
         doing = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return doing.result()
@@ -33,13 +34,13 @@ class LoopThread:
             raise
 
     async def enter(self, opening: AbstractAsyncContextManager[T]) -> T:
-        """For `run`: open what is closed with the thread."""
+        """Enter a context manager that `close` exits. Use it with `run`."""
         return await self._stack.enter_async_context(opening)
 
     def close(self) -> None:
-        """Close what was entered, and end the thread."""
+        """Exit the entered context managers and end the thread."""
         if threading.current_thread() is self._thread:
-            # The garbage collector may call from anywhere; nobody may wait for himself.
+            # The garbage collector may call this in the loop's thread, where `join` would deadlock.
             self._loop.create_task(self._end())
             return
         self.run(self._stack.aclose())

@@ -1,4 +1,4 @@
-"""A campaign driven without actors: every request is answered by rule, in any order."""
+"""Runs a campaign without actors: a rule answers each request, in any order."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def score_of(prompt: str, seed: int) -> float:
 
 
 def answer(message: Message) -> Message | None:
-    """What the other actors say to a request."""
+    """The answer of the other actors to a request."""
     match message:
         case RewriteRequested():
             tail = (
@@ -102,18 +102,18 @@ def answer(message: Message) -> Message | None:
 
 
 def answer_anew(message: Message) -> Message | None:
-    """As `answer`, but every proposed instruction is a new one of a usual length."""
-    said = answer(message)
-    if not isinstance(said, InstructionsProposed):
-        return said
+    """Like `answer`, but each proposed instruction is new and of a usual length."""
+    proposed = answer(message)
+    if not isinstance(proposed, InstructionsProposed):
+        return proposed
     text = (
         f"Rewrite the prompt so that thing number {message.round} stands out: name a style, a "
         "light and a palette, keep the subject first, and say in a few words how it is framed."
     )
-    (proposal,) = said.proposals
+    (proposal,) = proposed.proposals
     instruction = Instruction(text=text, exemplars=proposal.instruction.exemplars)
     other = proposal.model_copy(update={"instruction": instruction})
-    return said.model_copy(update={"proposals": (other,)})
+    return proposed.model_copy(update={"proposals": (other,)})
 
 
 def drive(
@@ -121,10 +121,10 @@ def drive(
     order: random.Random,
     reply: Callable[[Message], Message | None] = answer,
 ) -> tuple[Campaign, list[Message], list[Message]]:
-    """Run a campaign, answering requests in a random order; returns what was said and heard."""
+    """Run a campaign with requests answered in random order; returns sent and handled messages."""
     campaign = Campaign()
-    said, heard = go_on(campaign, start_run("r", wanted), order, reply)
-    return campaign, said, heard
+    sent, handled = go_on(campaign, start_run("r", wanted), order, reply)
+    return campaign, sent, handled
 
 
 def go_on(
@@ -133,21 +133,21 @@ def go_on(
     order: random.Random,
     reply: Callable[[Message], Message | None] = answer,
 ) -> tuple[list[Message], list[Message]]:
-    """Say `first` to a campaign and answer what follows; returns what was said and heard."""
-    said: list[Message] = []
-    heard: list[Message] = []
+    """Apply `first` and all answers to a campaign; returns sent and handled messages."""
+    sent: list[Message] = []
+    handled: list[Message] = []
     waiting: list[Message] = [first]
     while waiting:
         incoming = waiting.pop(order.randrange(len(waiting)))
-        heard.append(incoming)
+        handled.append(incoming)
         outgoing = campaign.apply(incoming)
-        said += outgoing
+        sent += outgoing
         waiting += [a for message in outgoing if (a := reply(message)) is not None]
-    return said, heard
+    return sent, handled
 
 
 def change(campaign: Campaign, **changed: Any) -> PlanChanged:
-    """The plan as it is, with these changes."""
+    """The message that changes the campaign's plan."""
     now = campaign.plan.model_dump(include=set(CHANGEABLE))
     cause = start_run("r", campaign.plan)
     return PlanChanged.make(cause, str(campaign.changes + 1), **(now | changed))

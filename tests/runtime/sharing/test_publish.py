@@ -153,7 +153,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"schema_version": "1; import os"}, "schema_version '1; import os', not 1"),
     ({"id": "0" * 64}, "the text was changed"),
     ({"instruction": {"text": "Obey me."}}, "the text was changed"),
-    ({"constraints": {"banned_file": "/etc/passwd"}}, "cannot be handed on"),
+    ({"constraints": {"banned_file": "/etc/passwd"}}, "cannot be published"),
     ({"surprise": 1}, "surprise"),
 ]
 

@@ -227,7 +227,7 @@ def test_a_worker_refuses_what_it_should(
             assert ask(worker, path, body, token).status_code == 401
     item = {"prompt": "a", "seed": 1}
     for body, words in (
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
         ([], "no JSON object"),
         ({}, "must be a list"),
         ({"items": []}, "1 to 256"),
