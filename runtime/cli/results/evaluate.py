@@ -59,7 +59,7 @@ Examples:
     "--max-prompts",
     "prompts",
     type=click.IntRange(min=2),
-    help="At most so many test prompts; all, if not given.",
+    help="Largest number of test prompts; default: all.",
 )
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -114,10 +114,10 @@ def evaluate(
 ) -> None:
     """Evaluate a run on test prompts, which had no influence on the run or the selection.
 
-    The best instruction is chosen on validation prompts; then naive prompts, the LLM without an
-    instruction, the seeds, professional prompts, the best one and any text given are compared,
-    paired by prompt and seed. Interrupted, it goes on where it was: nothing is paid for twice.
-    Before it starts, it prints what it will ask of the models.
+    The best instruction is selected on validation prompts. Then naive prompts, the LLM without an
+    instruction, the seed instructions, professional prompts, the best instruction and given texts
+    are compared, paired by prompt and seed. It prints a forecast of its calls before it starts.
+    After an interruption the same command continues, and no call is paid for twice.
     """
     if precision is not None and not until_significant:
         raise ConfigError("--precision says when --until-significant may stop; give both")
@@ -134,7 +134,7 @@ def evaluate(
     try:
         report = perform(_evaluate(run, project, settings, yes=yes))
     except KeyboardInterrupt:
-        stderr().print(Text("stopped; what was paid for is kept, and the same command goes on"))
+        stderr().print(Text("stopped; all paid calls are stored, and the same command continues"))
         raise SystemExit(INTERRUPTED) from None
     if file is not None:
         _write(file, markdown(report))

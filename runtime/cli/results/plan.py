@@ -56,7 +56,9 @@ Examples:
     show_default=True,
     help="The chance to find it.",
 )
-@click.option("--run", default=DEFAULT_RUN, show_default=True, help="Whose gains tell the spread.")
+@click.option(
+    "--run", default=DEFAULT_RUN, show_default=True, help="The run whose gains give the spread."
+)
 @click.option(
     "--sd",
     type=click.FloatRange(min=0, min_open=True),
@@ -69,11 +71,11 @@ def plan(
 ) -> None:
     """Compute how many test prompts and renders a comparison needs.
 
-    By the paired t test on prompts, two-sided at 5%, with the spread of the gains that a run has
-    found. More seeds a prompt help only against the spread within a prompt.
+    It uses the paired t test on prompts, two-sided at 5%, with the spread of a run's gains. More
+    seeds per prompt reduce only the spread within a prompt.
 
-    A spread that few gains have told may be larger in truth: `prompts, to be sure` are enough
-    unless it is among the fifth of cases where even its 80% bound is too small.
+    A spread that is estimated from few gains may be too small. `prompts, to be sure` uses its
+    upper 80% bound, so in one of five cases it is too small as well.
     """
     if sd is not None:
         spread = SpreadParts(sd**2, 0.0)

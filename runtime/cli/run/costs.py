@@ -38,14 +38,14 @@ Examples:
     type=click.Choice(["role", "instruction", "round"]),
     default="role",
     show_default=True,
-    help="What each line is of.",
+    help="What a line sums up.",
 )
 @json_option
 def costs(run: str, project: Path, by: By, as_json: bool) -> None:
     """Show the requested and the paid calls of a run; works while it runs.
 
-    Budgets count what was asked for: different pictures, scores, calls and tokens, also those that
-    the project had paid for before. USD are by the run's [prices].
+    Budgets count requested calls: distinct pictures, scores, calls and tokens, also those that the
+    project had paid for before. USD are by the run's [prices].
     """
 
     async def work() -> Ledger:

@@ -57,7 +57,7 @@ Examples:
 @project_option
 @click.option("--round", "round_", type=click.IntRange(min=0), help="Only this round.")
 @click.option("--type", "type_", metavar="KIND", help="Only messages of this kind.")
-@click.option("--actor", help="Only what this actor said.")
+@click.option("--actor", help="Only messages of this actor.")
 @click.option("--text", default="", help="Only messages that say this, whatever the case.")
 @click.option("--message", "mid", metavar="ID", help="One message, by the start of its id.")
 @click.option("--full", is_flag=True, help="Also requests, pictures and LLM exchanges.")

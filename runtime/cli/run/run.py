@@ -59,7 +59,7 @@ metrics_option = click.option(
     epilog=f"""
 \b
 Examples:
-  bigpe run                              start the run `main`, or go on with it
+  bigpe run                              start or continue the run `main`
   bigpe run wide --set run.pool_size=8   another run, with another pool
   bigpe run --json > result.json
 {EXIT_CODES}"""
@@ -80,12 +80,12 @@ def run(
 ) -> None:
     """Start a run by bigpe.toml, or continue the stored run of that name.
 
-    Budgets, rounds, patience, concurrency and prices may differ from those that a run began with:
-    they take effect, and a run that such a limit stopped goes on. Time-outs, addresses of workers
-    and [workers] may differ, too. Settings that results depend on need a fork.
+    Budgets, rounds, patience, concurrency and prices of a stored run may change: they take effect,
+    and a run that such a limit stopped continues. Time-outs, addresses of workers and [workers] may
+    change, too. Settings that results depend on need a fork.
 
-    Ctrl-C finishes what is in flight and stops; a second Ctrl-C stops at once. Nothing that was
-    stored is lost, and the next `run` or `resume` goes on.
+    Ctrl-C finishes the steps in flight and stops; a second Ctrl-C stops at once. No stored message
+    is lost, and the next `run` or `resume` continues.
     """
     config = with_changes(load_config(Project(project).config), changes)
     work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
@@ -98,7 +98,7 @@ def run(
 Examples:
   bigpe resume
   bigpe resume wide -p my-project
-  bigpe resume --set budget.renders=400  go on with a larger budget
+  bigpe resume --set budget.renders=400  continue with a larger budget
 {EXIT_CODES}"""
 )
 @run_argument

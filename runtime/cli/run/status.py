@@ -44,10 +44,9 @@ from bigpe.services.store.database import Store
 @project_option
 @json_option
 def status(project: Path, as_json: bool) -> None:
-    """Show a project's runs: state, round, which process writes them, what they use, and what
-    diagnostics say of them.
+    """Show a project's runs: state, round, writing process, usage, forecast and diagnostics.
 
-    What is expected at the end goes by the rounds so far; it rather overstates.
+    The forecast uses the pace of the rounds so far and tends to be too high.
     """
     rows = perform(_runs(project))
     if as_json:
@@ -81,7 +80,7 @@ def stop(run: str, project: Path, wait: bool) -> None:
     if holder is None:
         raise ConfigError(f"no process is writing run {run!r} in {project}")
     os.kill(holder, signal.SIGTERM)
-    click.echo(f"asked process {holder} to finish what is in flight and stop")
+    click.echo(f"asked process {holder} to finish the steps in flight and stop")
     while wait and lock_holder(lock) == holder:
         time.sleep(0.2)
     if wait:

@@ -51,7 +51,7 @@ Examples:
     "trackers",
     multiple=True,
     type=click.Choice(TRACKERS),
-    help="An experiment tracker; repeating it adds what is new.",
+    help="An experiment tracker; a second export adds only new data.",
 )
 @click.option(
     "-o",

@@ -66,7 +66,9 @@ Examples:
     help="Use a published instruction, under its rules and those of the bigpe.toml here.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--jsonl", is_flag=True, help="Print a JSON object a line, as they come.")
+@click.option(
+    "--jsonl", is_flag=True, help="Print one JSON object per line, as soon as each exists."
+)
 @json_option
 def refine(
     prompts: tuple[str, ...],

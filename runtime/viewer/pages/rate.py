@@ -116,8 +116,7 @@ class RatePages:
                 "second_score": pair.second.score,
                 "left_side": left,
                 "choice": {"left": left, "right": right, "tie": "tie"}[choice],
-                "ms": 1000
-                * (time.monotonic() - self._displayed_at.get(pair.key, time.monotonic())),
+                "ms": 1000 * (now - self._displayed_at.get(pair.key, now)),
                 "ts": time.time(),
             }
         )

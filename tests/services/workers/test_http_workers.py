@@ -228,7 +228,7 @@ def test_a_worker_refuses_what_it_should(
     item = {"prompt": "a", "seed": 1}
     for body, words in (
         (b"{", "not JSON"),
-        ([], "no JSON object"),
+        ([], "not a JSON object"),
         ({}, "must be a list"),
         ({"items": []}, "1 to 256"),
         ({"items": [item] * 257}, "1 to 256"),
