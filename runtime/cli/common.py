@@ -45,10 +45,10 @@ set_option = click.option(
 
 def perform(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end."""
-    # A full collection walks all that the imports made, 0.1 s in which the event loop stands still.
+    # Without this a full collection scans all imported objects and blocks the event loop for 0.1 s.
     gc.freeze()
-    # The store's threads ask for the interpreter's lock some seven times a transaction; at Python's
-    # 5 ms each, a busy event loop would keep them from half of their work.
+    # The store's threads request the interpreter's lock about 7 times per transaction. With
+    # Python's 5 ms each, a busy event loop would halve their throughput.
     usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:

@@ -27,6 +27,7 @@ from bigpe.runtime.evaluation.pipeline import (
 )
 from bigpe.runtime.evaluation.selection import shortlist, unmeasured
 from bigpe.runtime.run.resume.stored_run import require_stored_run
+from bigpe.runtime.transcript.costs import usage_of
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.values import LlmAnswer, LlmUsage, RenderRequest, Value
 from bigpe.services.llm.service import LlmRequest, LlmService
@@ -203,11 +204,7 @@ async def _figures(store: Store, run: str) -> _Figures:
         calls[kind] = calls.get(kind, 0) + row["calls"]
         ms[kind] = ms.get(kind, 0.0) + row["ms"]
         if kind == "llm" and row["actor"] == "generator":
-            llm += LlmUsage(
-                calls=row["calls"],
-                prompt_tokens=row["prompt_tokens"],
-                completion_tokens=row["completion_tokens"],
-            )
+            llm += usage_of(row)
     return _Figures({kind: ms[kind] / 1000 / calls[kind] for kind in calls}, llm)
 
 

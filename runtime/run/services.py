@@ -57,14 +57,10 @@ async def open_services(
     scorer: Scorer | None = None,
     guards: Mapping[str, Scorer] | None = None,
 ) -> AsyncGenerator[Services]:
-    """Open the services that `config` names.
+    """Open the services that `config` names. Models load on their first use, not here.
 
-    Models load in child processes on their first use, not here.
-
-    Args:
-        effects: the call cache of the language models and the renderer.
-        scores: the call cache of all scorers; it decides what may be scored (see `held_out`).
-        llms, renderer, scorer, guards: models that replace those of `config`.
+    `effects` is the call cache of language models and renderer, `scores` that of all scorers; it
+    decides what may be scored (see `held_out`). `llms` to `guards` replace models of `config`.
     """
     blobs = BlobStore(project.images)
 

@@ -109,21 +109,15 @@ class Session:
 
         Args:
             name: up to 64 letters, digits, "-" and "_".
-            config: settings of a new run (default: those of `BigpeConfig`). For a stored run
-                (default: its own settings) it may change what `AfterStart` allows; a run that a
-                limit has stopped continues when the limit is raised.
+            config: settings of a new run. For a stored run (default: its own settings) it may
+                change what `AfterStart` allows; with a higher limit a stopped run continues.
             project: the project folder.
-            llms: language models that replace the configured ones, by actor; "default" for the
-                rest.
-            renderer: replaces the configured renderer.
-            scorer: replaces the configured scorer.
+            llms, renderer, scorer: replace the configured models; `llms` by actor, or "default".
             retry: rule for failed calls of models (default: `RetryRule()`).
-            parent: name of the run that the new run is a fork of.
-            from_best: whether a fork has the parent's best instruction among its seeds.
+            parent, from_best: make a fork of `parent`, with its best instruction as a seed.
 
-        Raises:
-            RunLockedError: another process writes the run.
-            ConfigError: `config` changes what the run's results depend on, or is wrong.
+        Raises RunLockedError if another process writes the run, ConfigError if `config` is wrong
+        or changes what the run's results depend on.
         """
         place = Project(Path(project))
         place.check_run_name(name)

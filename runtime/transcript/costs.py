@@ -6,6 +6,7 @@ the project's call cache. Paid calls are those that were made.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -123,13 +124,14 @@ Find = Callable[[str, int], Spent]
 """Returns the sum that an actor's calls of a round belong to."""
 
 
+def usage_of(row: sqlite3.Row) -> LlmUsage:
+    """The usage in a row of the database."""
+    return LlmUsage.model_validate({name: row[name] for name in LlmUsage.model_fields})
+
+
 async def _add_requested(store: Store, run: str, prices: Prices, find: Find) -> None:
     for row in await store.rows("asked_of_llms", run=run):
-        used = LlmUsage(
-            calls=row["calls"],
-            prompt_tokens=row["prompt_tokens"],
-            completion_tokens=row["completion_tokens"],
-        )
+        used = usage_of(row)
         usd = prices.of_llm(row["role"], used)
         find(row["role"], row["round"]).add(
             Spent(llm_calls=used.calls, tokens=used.tokens, usd=usd)
@@ -144,12 +146,7 @@ async def _add_requested(store: Store, run: str, prices: Prices, find: Find) -> 
 
 async def _add_paid(store: Store, run: str, prices: Prices, find: Find) -> None:
     for row in await store.rows("payments", run=run):
-        calls = row["calls"]
-        used = LlmUsage(
-            calls=calls,
-            prompt_tokens=row["prompt_tokens"],
-            completion_tokens=row["completion_tokens"],
-        )
+        calls, used = row["calls"], usage_of(row)
         answered = calls if row["outcome"] == "answered" else 0
         spent = Spent(
             tokens=used.tokens,

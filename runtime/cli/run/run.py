@@ -150,11 +150,10 @@ def fork(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Start the run RUN with the settings of PARENT, less what --set changes.
+    """Start the run RUN with the settings of PARENT and the changes of --set.
 
-    The fork pays for nothing that the project has paid for already: equal prompts are not
-    rewritten, painted or scored again. Its own budget counts them all the same, so that it decides
-    alike whatever was there before.
+    The fork does not pay again for stored calls: equal prompts are not rewritten, painted or scored
+    again. Its budget counts them nevertheless, so that its decisions do not depend on stored calls.
     """
 
     async def work() -> int:
@@ -202,7 +201,7 @@ async def go(
                     await _drive(session, metrics_port)
                 return await report(session, as_json=as_json)
         except asyncio.CancelledError:
-            console.print(Text("stopped before the run went on; nothing is lost"))
+            console.print(Text("stopped before the run continued; nothing is lost"))
             return PAUSED
 
 

@@ -41,7 +41,7 @@ Examples:
   bigpe refine "a cat on the beach"
   bigpe refine --instruction "Name the light and the lens." "a cat"
   bigpe refine --from hf://user/name "a cat"
-  cat prompts.txt | bigpe refine - | my-painter      each line as soon as it is there
+  cat prompts.txt | bigpe refine - | my-painter      each line as soon as it exists
   bigpe refine --file prompts.csv --jsonl > refined.jsonl
 """
 )
@@ -51,9 +51,11 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Take the prompts of a txt, csv, jsonl or parquet file.",
 )
-@click.option("--column", help="Which column of the file holds them; found by name if not given.")
+@click.option("--column", help="The column with the prompts; default: found by its name.")
 @project_option
-@click.option("--run", default=DEFAULT_RUN, show_default=True, help="Take this run's best.")
+@click.option(
+    "--run", default=DEFAULT_RUN, show_default=True, help="Use this run's best instruction."
+)
 @click.option(
     "--instruction",
     help="Use this text instead of a run's best instruction, with the project's bigpe.toml if "
@@ -121,7 +123,7 @@ async def _piped() -> AsyncGenerator[str]:
                 loop.call_soon_threadsafe(lines.put_nowait, line)
             loop.call_soon_threadsafe(lines.put_nowait, None)
 
-    # A daemon: a thread that waits for a line cannot be cancelled, and must not hold Ctrl-C up.
+    # A daemon, because a thread that waits for a line cannot be cancelled and would block Ctrl-C.
     threading.Thread(target=read, daemon=True).start()
     while (line := await lines.get()) is not None:
         if line.strip():

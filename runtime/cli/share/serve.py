@@ -54,13 +54,13 @@ A run uses it by:
     default=None,
     type=click.IntRange(0, 65535),
     show_default="8700 for render, 8701 for score",
-    help="0: any free one.",
+    help="0: any free port.",
 )
 @click.option(
     "--token-env",
     default="BIGPE_WORKER_TOKEN",
     show_default=True,
-    help="Which environment variable holds the bearer token.",
+    help="The environment variable with the bearer token.",
 )
 @json_option
 def serve(
@@ -85,8 +85,8 @@ def _token(name: str) -> str:
     token = os.environ.get(name, "")
     if len(token) < KEY_BYTES:
         raise ConfigError(
-            f"{name} must hold a token of at least {KEY_BYTES} characters: whoever knows it may "
-            f"use this worker. Make one with: export {name}=$(openssl rand -hex 16)"
+            f"{name} must hold a token of at least {KEY_BYTES} characters, because it gives access "
+            f"to this worker. Make one with: export {name}=$(openssl rand -hex 16)"
         )
     return token
 
@@ -113,8 +113,8 @@ def _endpoint(
     settings = config.render if kind == "render" else config.score
     if settings.backend == "bigpe":
         raise ConfigError(
-            f'[{kind}] backend = "bigpe" asks workers, and cannot be served by one; give the '
-            "worker a project of its own that names a model"
+            f'[{kind}] backend = "bigpe" is a client of workers and cannot be served; give the '
+            "worker its own project with a model"
         )
     return open_endpoint(settings, project, work)
 
