@@ -105,13 +105,11 @@ class Session:
         parent: str = "",
         from_best: bool = False,
     ) -> AsyncGenerator[Session]:
-        """Open a run for writing: a new run, or the stored run of that name.
+        """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
 
         Args:
-            name: up to 64 letters, digits, "-" and "_".
             config: settings of a new run. For a stored run (default: its own settings) it may
                 change what `AfterStart` allows; with a higher limit a stopped run continues.
-            project: the project folder.
             llms, renderer, scorer: replace the configured models; `llms` by actor, or "default".
             retry: rule for failed calls of models (default: `RetryRule()`).
             parent, from_best: make a fork of `parent`, with its best instruction as a seed.
@@ -125,10 +123,9 @@ class Session:
             stack.enter_context(run_lock(place.lock(name), name))
             stored = await load_stored_run(place, name) if config is None else None
             wanted = _checked(config, place) if stored is None else stored.config
-            durability = wanted.run.durability
             # Sealed: a run cannot read any result of held-out prompts.
             store = await stack.enter_async_context(
-                Store(place.database, durability=durability, sealed=True)
+                Store(place.database, durability=wanted.run.durability, sealed=True)
             )
             if parent:
                 await require_forkable(store, parent, name)

@@ -44,7 +44,7 @@ from bigpe.services.store.database import Store
 \b
 Examples:
   bigpe rate                          naive against the best instruction, as yourself
-  bigpe rate --rater anna --pairs 30  somebody else, on the same machine
+  bigpe rate --rater anna --pairs 30  another person, on the same machine
   bigpe rate --a 28266a69 --b best    two instructions
   bigpe rate --report                 what the votes say, and whether the scorer agrees
 """

@@ -187,7 +187,7 @@ def _show(result: Rewrite, *, as_json: bool) -> None:
         click.echo(json.dumps(_row(result), ensure_ascii=False))
         return
     if result.fallback:
-        click.echo(f"kept as it was ({result.fallback}): {result.naive}", err=True)
+        click.echo(f"kept unchanged ({result.fallback}): {result.naive}", err=True)
     click.echo(result.text)
 
 

@@ -46,7 +46,7 @@ Examples:
 def view(run: str, project: Path, port: int, as_json: bool) -> None:
     """Show a run in the browser: result, lineage, pictures, transcript. Reads only; Ctrl-C ends it.
 
-    The address holds a secret: whoever knows it may read the pages, from this machine.
+    The address contains a secret that gives access to the pages, from this machine only.
     """
     with contextlib.suppress(KeyboardInterrupt):
         perform(_serve(run, project, port, as_json))
