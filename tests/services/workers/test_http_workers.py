@@ -227,8 +227,8 @@ def test_a_worker_refuses_what_it_should(
             assert ask(worker, path, body, token).status_code == 401
     item = {"prompt": "a", "seed": 1}
     for body, words in (
-        (b"{", "no JSON"),
-        ([], "no JSON object"),
+        (b"{", "not JSON"),
+        ([], "not a JSON object"),
         ({}, "must be a list"),
         ({"items": []}, "1 to 256"),
         ({"items": [item] * 257}, "1 to 256"),
