@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Importing through the installed name only: never let the root folder shadow `agents`, `runtime`, ...
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup browser models demo test figures-check check lint types imports bench parity peers chaos docs dist smoke clean
+.PHONY: help setup browser models demo test figures-check check lint types types-tests imports bench parity peers chaos docs dist smoke clean
 
 help:
 	@echo "make demo   set up, then run a real optimisation on the embedded models (resumes, never damages)"
@@ -65,6 +65,10 @@ lint: setup
 
 types: setup
 	.venv/bin/pyright --pythonpath $(PY)
+
+# Tests and scripts in basic mode. Not part of `make test`, which it would make a minute longer.
+types-tests: setup
+	.venv/bin/pyright --project tests/pyrightconfig.json --pythonpath $(PY)
 
 imports: setup
 	PYTHONPATH=build/tree .venv/bin/lint-imports

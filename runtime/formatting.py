@@ -1,4 +1,4 @@
-"""How texts and figures are written for people."""
+"""Formats texts and figures for people."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def duration(seconds: float) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Untrusted text that can neither end a table cell nor become markup, on one line."""
+    """Escape untrusted text on one line, so that it cannot end a table cell or become markup."""
     return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", " ".join(text.split()))
 
 
 def escape_cell(text: str) -> str:
-    """Text that can neither end a table cell nor become HTML; other Markdown stays."""
+    """Escape text so that it cannot end a table cell or become HTML; other Markdown stays."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 

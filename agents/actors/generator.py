@@ -76,11 +76,11 @@ class Generator(Actor):
             return_exceptions=True,
         )
         failed = {
-            task: one
-            for task, one in zip(message.tasks, done, strict=True)
-            if isinstance(one, BaseException)
+            task: outcome
+            for task, outcome in zip(message.tasks, done, strict=True)
+            if isinstance(outcome, BaseException)
         }
-        results = [one for one in done if not isinstance(one, BaseException)]
+        results = [outcome for outcome in done if not isinstance(outcome, BaseException)]
         if failed:
             self._tries[message.mid] = _Try(results, failed)
             raise min(failed.values(), key=_urgency)
@@ -88,7 +88,7 @@ class Generator(Actor):
         return _answers(message, results)
 
     def given_up(self, message: Message, failure: StepFailed) -> Sequence[Message]:
-        """One prompt never fails its batch: those that were rewritten go on without it."""
+        """A failed prompt never fails its batch: the rewrites of the other prompts are kept."""
         last = self._tries.pop(message.mid, None)
         if last is None or not last.done or not isinstance(message, RewriteRequested):
             return [failure]
@@ -132,14 +132,14 @@ def _answers(
     answer = PromptsRewritten.make(
         message,
         instruction=message.instruction.id,
-        rewrites=tuple(one.rewritten for one in done),
-        usage=sum((one.usage for one in done), LlmUsage()),
+        rewrites=tuple(each.rewritten for each in done),
+        usage=sum((each.usage for each in done), LlmUsage()),
     )
-    return answer, *(one.turn for one in done)
+    return answer, *(each.turn for each in done)
 
 
 def _urgency(error: BaseException) -> int:
-    """Which failure of several decides on the step: what ends it, then what may pass."""
+    """Sort key of failures, the deciding one first: fatal, transient, permanent."""
     if not isinstance(error, Exception) or isinstance(error, STOPS_RUN):
         return 0
     if isinstance(error, BigpeError) and error.transient:

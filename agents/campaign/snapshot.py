@@ -1,8 +1,7 @@
-"""How the coordinator's state is written down, so that resuming need not fold the whole history.
+"""Snapshots of the coordinator's state, so that a resumed run need not replay its whole history.
 
-State is made of dataclasses whose fields are all of it; pydantic writes and reads them as JSON.
-Here are the forms of what JSON has no form for, and the version that tells whether a stored state
-was written by this very code.
+The state consists of dataclasses, which pydantic converts to JSON and back. This module has the
+JSON form of dicts with tuple keys, and the version of the code that wrote a snapshot.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What roles of other packages say, and what is asked of them. One form for all of them, so that a
-plugin adds no kind of message."""
+"""The messages of plugin actors. All plugins share them, so a plugin adds no kind of message."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from bigpe.agents.messages.failure_scope import FailureScope, ReviewLost
 from bigpe.services.core.values import Json, LlmUsage, Value
 
 Gateable = Literal["PromptsRewritten", "GradientsComputed", "InstructionsProposed"]
-"""The answers that a gate may judge before the coordinator takes them."""
+"""The answers that a gate may judge before they reach the decisions of the coordinator."""
 Verdict = Literal["keep", "veto", "amend"]
 
 
@@ -20,11 +19,11 @@ class GateRule(Value):
     name: str
     before: Gateable
     required: bool = False
-    """Whether the run stops when the gate fails; else what it guards passes unjudged."""
+    """Whether a failure of the gate stops the run. Otherwise the answer passes unjudged."""
 
 
 class Judgement(Value):
-    """The verdict of a gate on one item."""
+    """The verdict of a gate on one item. Items without a verdict are kept."""
 
     item: int
     """Index of the item, from 0."""
@@ -36,27 +35,27 @@ class Judgement(Value):
 
 
 class RolesChanged(Message):
-    """Observers joined or left; to the coordinator, which counts what they use."""
+    """Observers joined or left. The coordinator counts their usage."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RolesChanged"] = "RolesChanged"
     observers: tuple[str, ...]
-    """All that are there from now on."""
+    """All observers from now on."""
 
 
 class RoleSaid(Message):
-    """What a role had to say about a message, and what its language model used for it."""
+    """The texts of a plugin about a message, and the language model usage for them."""
 
     kind: Literal["RoleSaid"] = "RoleSaid"
     role: str
     about: str
-    """The kind of the message; its id is the parent."""
+    """The kind of the message. Its id is the parent."""
     texts: tuple[str, ...] = ()
     usage: LlmUsage = LlmUsage()
 
 
 class RoleReported(Message):
-    """All that an observer used for a round; to the coordinator, which counts it."""
+    """The usage of an observer for a round."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RoleReported"] = "RoleReported"
@@ -65,12 +64,12 @@ class RoleReported(Message):
 
 
 class ReviewRequested(Message):
-    """May this proceed? To the gate `role`; its answer is waited for."""
+    """Request to the gate `role` to judge an answer, which waits for the decision."""
 
     kind: Literal["ReviewRequested"] = "ReviewRequested"
     role: str
     subject: Json
-    """The message in question, as earlier gates left it."""
+    """The judged answer, as earlier gates left it."""
 
     def failure_scope(self) -> FailureScope:
         """The decision of the gate."""
@@ -78,7 +77,7 @@ class ReviewRequested(Message):
 
 
 class GateDecided(Message):
-    """A gate's answer to a ReviewRequested, its parent."""
+    """The decision of a gate on a ReviewRequested, its parent."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["GateDecided"] = "GateDecided"

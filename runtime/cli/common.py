@@ -1,4 +1,4 @@
-"""What commands share: options, output, the event loop."""
+"""Common parts of the commands: options, output, the event loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_RUN = "main"
 PAUSED = 130
 """Exit code of a command that Ctrl-C or SIGTERM paused, as shells expect."""
 SWITCH_S = 0.0005
-"""How long a thread that wants the interpreter's lock waits before it asks for it."""
+"""Waiting time of a thread before it requests the interpreter's lock."""
 
 project_option = click.option(
     "-p",
@@ -45,10 +45,10 @@ set_option = click.option(
 
 def perform(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end."""
-    # A full collection walks all that the imports made, 0.1 s in which the event loop stands still.
+    # Without this a full collection scans all imported objects and blocks the event loop for 0.1 s.
     gc.freeze()
-    # The store's threads ask for the interpreter's lock some seven times a transaction; at Python's
-    # 5 ms each, a busy event loop would keep them from half of their work.
+    # The store's threads request the interpreter's lock about 7 times per transaction. With
+    # Python's 5 ms each, a busy event loop would halve their throughput.
     usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
@@ -59,12 +59,12 @@ def perform(work: Coroutine[Any, Any, T]) -> T:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
+    """Print a JSON value on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def stdout() -> Console:
-    """A console on stdout that breaks no lines when it is not a terminal."""
+    """A console on stdout; it breaks lines on a terminal only."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
@@ -78,19 +78,19 @@ def stderr() -> Console:
 
 @asynccontextmanager
 async def reading(project: Path) -> AsyncGenerator[Store]:
-    """The project's store, for reading."""
+    """Open the project's store for reading."""
     async with Store(Project(project).database, read_only=True) as store:
         yield store
 
 
 async def require_run(store: Store, run: str) -> None:
-    """ConfigError, naming the runs there are, when `run` is not one of them."""
+    """ConfigError with the names of all runs, if there is no such run."""
     if await store.one("get_run", name=run) is None:
         raise await no_such_run(store, run)
 
 
 def with_changes(config: BigpeConfig, changes: tuple[str, ...]) -> BigpeConfig:
-    """Apply `section.key=value` settings to `config`; a value is TOML, or else text."""
+    """Apply `section.key=value` settings to `config`; a value that is not TOML is text."""
     raw: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
     for change in changes:
         path, sign, text = change.partition("=")

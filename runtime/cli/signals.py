@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console
 from rich.text import Text
@@ -43,17 +42,12 @@ class Interrupts:
         call_on_signals(self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number in SIGNALS:
             self._loop.remove_signal_handler(number)
 
     def pause_first(self, pause: Callable[[], None], pausing: Callable[[], bool]) -> None:
-        """Let the next signal call `pause`, unless `pausing` says that the work ends already."""
+        """Let the next signal call `pause`, unless `pausing` returns that the work ends already."""
         self._pause, self._pausing = pause, pausing
 
     def _on_signal(self) -> None:

@@ -1,6 +1,6 @@
-"""What an evaluation says: each treatment against the naive prompts and a seed instruction.
+"""Statistics of an evaluation: each treatment against the naive prompts and a seed instruction.
 
-From rows to values; nothing is measured here. Gains are in score units, a guard's in its own.
+They are computed from measured rows. Gains are in score units, gains by a guard in its units.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bigpe.agents.statistics.intervals import PairedSummary, paired_summary
 from bigpe.agents.statistics.moments import mean
 from bigpe.agents.statistics.significance import holm
 from bigpe.runtime.evaluation.measure import EvaluationRow, Treatment, gains_by_prompt, guard_gains
-from bigpe.runtime.evaluation.selection import Selection, painted
+from bigpe.runtime.evaluation.selection import Selection, rendered
 from bigpe.services.core.values import LlmUsage, Value
 from bigpe.services.prompt_data.splits import Split
 
@@ -31,11 +31,11 @@ class Difference(Value):
     p: float | None
     win_rate: float
     p_holm: float | None = None
-    """p, adjusted for all comparisons of the report that are of this kind."""
+    """p value after Holm's correction over all comparisons of this kind in the report."""
 
     @classmethod
     def of(cls, summary: PairedSummary) -> Difference:
-        """The same, as a value that can be stored."""
+        """Convert to a value that can be stored."""
         return cls(
             n=summary.n,
             mean=summary.mean,
@@ -48,55 +48,55 @@ class Difference(Value):
 
 
 class TreatmentComparison(Value):
-    """One treatment on the held-out prompts."""
+    """Results of a treatment on the held-out prompts. Shares are in 0..1."""
 
     treatment: Treatment
     score: float | None
-    """Mean score over prompts; None without any result."""
+    """Mean score over prompts; None without results."""
     gain: Difference | None
-    """Against the naive prompts; None without any result, and for those themselves."""
+    """Difference to the naive prompts; None without results and for the naive prompts."""
     over_seed: Difference | None
-    """Against the first seed instruction, on prompts that have both."""
+    """Difference to the first seed instruction, on prompts with results of both."""
     guards: dict[str, Difference]
-    """Gains by each guard."""
+    """Gains by guard."""
     hacked: tuple[str, ...]
-    """Guards that see a loss beyond chance where the scorer sees a gain beyond chance."""
+    """Guards with a significant loss where the scorer has a significant gain."""
     missing: int
-    """Comparisons lost to failures, or without a text."""
+    """Comparisons without a result, because of a failure or a missing text."""
     failures: tuple[str, ...]
-    """Their distinct causes, at most five."""
+    """Distinct causes of missing comparisons, at most five."""
     fallback_share: float
-    """Of comparisons: the rewrite could not be used."""
+    """Share of comparisons whose rewrite could not be used."""
     truncated_share: float
-    """Of what was painted: longer than the renderer reads."""
+    """Share of rendered texts that were too long for the renderer."""
     subject_share: float
-    """Of what was painted: names the naive prompt's subject still."""
+    """Share of rendered texts that name the naive prompt's subject."""
     shown_share: float | None = None
-    """Of its pictures: suit their own naive prompt better than other prompts, by a scorer."""
+    """Share of images that suit their own naive prompt better than other prompts, by a scorer."""
     naive_shown_share: float | None = None
-    """The same of the naive prompts' pictures."""
+    """`shown_share` of the naive prompts' images."""
     shown_change: Difference | None = None
-    """How much more often its pictures do so, as a share."""
+    """Difference of the two shares."""
     words: float
-    """Mean length of what was painted."""
+    """Mean length of the rendered texts, words."""
     diversity: float | None
-    """Mean distance of what the rewrites add, in [0, 1]."""
+    """Mean distance of the words that rewrites add, in [0, 1]."""
     picture_diversity: float | None = None
-    """Mean distance of its pictures by that of the naive ones: below 1 they have become alike."""
+    """Mean distance of the images, divided by that of the naive images; below 1: more alike."""
     usage: Usage
-    """What it took, were nothing shared: its own pictures, and those of the naive prompts."""
+    """Usage without a call cache: for the own images and those of the naive prompts."""
     usd: float
-    """The same, by the run's prices."""
+    """Cost of the usage, by the run's prices."""
 
     @property
     def strays(self) -> bool:
-        """Whether its pictures show what was asked less often than naive ones, beyond chance."""
+        """Whether `shown_share` is significantly lower than that of the naive images."""
         change = self.shown_change
         return change is not None and change.hi is not None and change.hi < 0
 
 
 class PromptLine(Value):
-    """A naive prompt's mean gain under each treatment, by treatment id."""
+    """A naive prompt with its mean gain by treatment id."""
 
     prompt: str
     naive_score: float | None
@@ -104,22 +104,22 @@ class PromptLine(Value):
 
 
 class SequenceLine(Value):
-    """The confidence sequence of `--until-significant`, where it stopped."""
+    """The last state of the confidence sequence of `--until-significant`."""
 
     n: int
     mean: float
     lo: float | None
     hi: float | None
-    """None: not bounded yet."""
+    """None while there is no bound."""
     sign_e: float
     too_skewed: bool = False
-    """Whether so few values carry the mean that the sequence may hold less often than it says."""
+    """Whether the values are too skewed for the nominal coverage of the sequence."""
     stopped: str
-    """Why no further prompt was asked for."""
+    """The reason why no further prompt was measured."""
 
     @classmethod
     def of(cls, state: SequenceState, stopped: str) -> SequenceLine:
-        """The same, as a value that can be stored: JSON knows no infinity."""
+        """Convert to a value that can be stored. JSON has no infinity, so it becomes None."""
         lo, hi = (bound if abs(bound) < float("inf") else None for bound in (state.lo, state.hi))
         return cls(
             n=state.n,
@@ -133,25 +133,25 @@ class SequenceLine(Value):
 
 
 class Evaluation(Value):
-    """Everything that `bigpe evaluate` found."""
+    """The report of `bigpe evaluate`."""
 
     run: str
     split: Split
     scorer: str
-    """Fingerprint."""
+    """Fingerprint of the scorer."""
     guard_scorers: dict[str, str]
     seed: int
     seeds: int
     prompts: int
     selection: Selection | None
-    """None: there was nothing to choose from."""
+    """None if the run has no instruction with a result."""
     compared: tuple[TreatmentComparison, ...]
     lines: tuple[PromptLine, ...]
     pool_diversity: float | None
-    """Mean distance of the living instructions, in [0, 1]."""
+    """Mean distance of the active instructions, in [0, 1]."""
     sequence: SequenceLine | None = None
     renders: int
-    """Different pictures of this evaluation, those of the selection not included."""
+    """Distinct images of this evaluation, without those of the selection."""
     notes: tuple[str, ...] = ()
 
 
@@ -163,12 +163,17 @@ def compare(
     seed: int = 0,
     seen: Mapping[str, Sequence[float]] | None = None,
 ) -> tuple[TreatmentComparison, ...]:
-    """Each treatment's figures; `against`: the seed instruction that the others are held to.
+    """Compute the statistics of each treatment.
 
-    `seen`: what a scorer sees in pictures, by digest, as vectors of length 1.
+    p values are adjusted by Holm over all treatments. Comparisons with the naive prompts are one
+    family, comparisons with the seed instruction are another.
 
-    p values are adjusted by Holm over all treatments, those against naive and those against the
-    seed each as one family.
+    Args:
+        measured: the treatments with their rows.
+        against: the seed instruction that the other treatments are compared with.
+        prices: prices of the usage.
+        seed: seed of the bootstrap.
+        seen: image features by digest, as vectors of length 1.
     """
     by_id = {treatment.id: rows for treatment, rows in measured}
     base = gains_by_prompt(by_id[against.id]) if against is not None else {}
@@ -177,21 +182,21 @@ def compare(
         over = None
         if against is not None and treatment.id != against.id and treatment.kind != "naive":
             over = _difference(_subtract(gains_by_prompt(rows), base), seed)
-        one = _compared(treatment, rows, over, prices, seed)
-        alike = picture_diversity(rows, seen or {}) if treatment.kind != "naive" else None
-        found.append(one.model_copy(update={"picture_diversity": alike}))
-    gains = _adjusted([one.gain for one in found])
-    overs = _adjusted([one.over_seed for one in found])
+        result = _compared(treatment, rows, over, prices, seed)
+        diversity = picture_diversity(rows, seen or {}) if treatment.kind != "naive" else None
+        found.append(result.model_copy(update={"picture_diversity": diversity}))
+    gains = _adjusted([result.gain for result in found])
+    overs = _adjusted([result.over_seed for result in found])
     return tuple(
-        one.model_copy(update={"gain": gain, "over_seed": over})
-        for one, gain, over in zip(found, gains, overs, strict=True)
+        result.model_copy(update={"gain": gain, "over_seed": over})
+        for result, gain, over in zip(found, gains, overs, strict=True)
     )
 
 
 def prompt_lines(
     measured: Sequence[tuple[Treatment, Sequence[EvaluationRow]]],
 ) -> tuple[PromptLine, ...]:
-    """The per-prompt table, prompts in the order measured."""
+    """The table by prompt, in the order of measurement."""
     gains = {treatment.id: gains_by_prompt(rows) for treatment, rows in measured}
     naive: dict[str, list[float]] = {}
     for _, rows in measured:
@@ -227,10 +232,10 @@ def _compared(
         if treatment.kind != "naive" and (found := _difference(groups, seed)) is not None
     }
     calls = sum((row.usage for row in rows), LlmUsage())
-    pictures = painted(rows)
-    looks = {(text, row.seed): row.held_against for row in done for text in (row.prompt, row.text)}
-    judged = len(pictures) + sum(looks.values())
-    usage = of_role("generator", calls) + Usage(renders=len(pictures), scores=judged)
+    images = rendered(rows)
+    checks = {(text, row.seed): row.held_against for row in done for text in (row.prompt, row.text)}
+    scored = len(images) + sum(checks.values())
+    usage = of_role("generator", calls) + Usage(renders=len(images), scores=scored)
     return TreatmentComparison(
         treatment=treatment,
         score=mean(scores) if scores else None,
@@ -243,7 +248,7 @@ def _compared(
         fallback_share=_share(row.fallback is not None for row in done),
         truncated_share=_share(row.truncated > 0 for row in done),
         subject_share=_share(row.subject_kept for row in done),
-        **_shown(treatment, done, seed),
+        **_prompt_shown(treatment, done, seed),
         words=mean([float(row.words) for row in done]) if done else 0.0,
         diversity=rewrite_diversity((row.prompt, row.text) for row in done),
         usage=usage,
@@ -251,17 +256,18 @@ def _compared(
     )
 
 
-def _shown(treatment: Treatment, done: Sequence[EvaluationRow], seed: int) -> dict[str, Any]:
-    """Whether pictures still show what was asked, where that was looked at."""
-    looked = [row for row in done if row.shown is not None]
-    if not looked:
+def _prompt_shown(treatment: Treatment, done: Sequence[EvaluationRow], seed: int) -> dict[str, Any]:
+    """Shares of images that show their prompt; empty if no row was checked."""
+    checked = [row for row in done if row.rewrite_shown is not None]
+    if not checked:
         return {}
     changes: dict[str, list[float]] = {}
-    for row in looked:
-        changes.setdefault(row.prompt, []).append(float(bool(row.shown)) - bool(row.naive_shown))
+    for row in checked:
+        change = float(bool(row.rewrite_shown)) - bool(row.naive_shown)
+        changes.setdefault(row.prompt, []).append(change)
     return {
-        "shown_share": _share(bool(row.shown) for row in looked),
-        "naive_shown_share": _share(bool(row.naive_shown) for row in looked),
+        "shown_share": _share(bool(row.rewrite_shown) for row in checked),
+        "naive_shown_share": _share(bool(row.naive_shown) for row in checked),
         "shown_change": None if treatment.kind == "naive" else _difference(changes, seed),
     }
 
@@ -269,15 +275,15 @@ def _shown(treatment: Treatment, done: Sequence[EvaluationRow], seed: int) -> di
 def picture_diversity(
     rows: Sequence[EvaluationRow], seen: Mapping[str, Sequence[float]]
 ) -> float | None:
-    """How different the pictures are from one another, by how different the naive ones are."""
-    known = [row for row in rows if row.image in seen and row.naive_image in seen]
-    own = spread([seen[row.image] for row in known])
-    naive = spread([seen[row.naive_image] for row in known])
+    """Mean distance of the images, divided by that of the naive images."""
+    present = [row for row in rows if row.image in seen and row.naive_image in seen]
+    own = spread([seen[row.image] for row in present])
+    naive = spread([seen[row.naive_image] for row in present])
     return own / naive if own is not None and naive else None
 
 
 def _hacked(gain: Difference | None, guard: Difference) -> bool:
-    """A gain beyond chance for the scorer that is a loss beyond chance for the guard."""
+    """Whether the scorer has a significant gain and the guard a significant loss."""
     if gain is None or gain.lo is None or guard.hi is None:
         return False
     return gain.lo > 0 and guard.hi < 0
@@ -286,7 +292,7 @@ def _hacked(gain: Difference | None, guard: Difference) -> bool:
 def _subtract(
     after: Mapping[str, Sequence[float]], before: Mapping[str, Sequence[float]]
 ) -> dict[str, list[float]]:
-    """Differences of the means over seeds, of prompts that have both."""
+    """Differences of the means over seeds, for prompts with both."""
     return {
         prompt: [mean(values) - mean(before[prompt])]
         for prompt, values in after.items()
@@ -299,13 +305,10 @@ def _difference(groups: Mapping[str, Sequence[float]], seed: int) -> Difference 
 
 
 def _adjusted(differences: Sequence[Difference | None]) -> list[Difference | None]:
-    known = [one.p for one in differences if one is not None and one.p is not None]
-    left = iter(holm(known))
+    corrected = iter(holm([d.p for d in differences if d is not None and d.p is not None]))
     return [
-        one.model_copy(update={"p_holm": next(left)})
-        if one is not None and one.p is not None
-        else one
-        for one in differences
+        d.model_copy(update={"p_holm": next(corrected)}) if d is not None and d.p is not None else d
+        for d in differences
     ]
 
 

@@ -1,4 +1,4 @@
-"""A picture of a run's result: naive | first instruction | best instruction, on test prompts."""
+"""The contact sheet: images of test prompts, naive | first instruction | best instruction."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.values import Instruction, RenderRequest, ScoreRequest, derive_seed
 
 CELL = 224
-"""A picture's side on the sheet, pixels."""
+"""Side of an image on the sheet, pixels."""
 CAPTION = 52
 MARGIN = 12
 
 
 class SheetCell(NamedTuple):
-    """A picture, its prompt and its score against the naive prompt."""
+    """An image, its prompt and its score against the naive prompt."""
 
     prompt: str
     digest: str
@@ -35,7 +35,7 @@ class SheetCell(NamedTuple):
 
 
 class SheetRow(NamedTuple):
-    """One test prompt at one seed under the three treatments."""
+    """A test prompt at one seed under the three treatments."""
 
     naive: SheetCell
     first: SheetCell
@@ -47,10 +47,10 @@ async def make_sheet(run: str, folder: Path, *, prompts: int) -> Path:
     async with open_run_for_evaluation(run, project=folder) as opened:
         require_finished(opened.campaign, run)
         seed = opened.config.run.seed
-        # An order by hash: the first ones of the file are not special.
+        # Order by hash, so that the choice does not depend on the order of the file.
         test = opened.prompts("test")
         chosen = sorted(test, key=lambda naive: derive_seed(seed, "sheet", naive))[:prompts]
-        click.echo(f"painting {len(chosen)} test prompts three ways ...", err=True)
+        click.echo(f"rendering {len(chosen)} test prompts three ways ...", err=True)
         first = opened.campaign.plan.instructions[0].instruction
         best = opened.campaign.pool.best().instruction
         rows = await sheet_rows(opened.services, chosen, first=first, best=best, seed=seed)
@@ -75,7 +75,7 @@ async def sheet_rows(
     best: Instruction,
     seed: int,
 ) -> list[SheetRow]:
-    """Rewrite, paint and score each prompt three ways at the same seed."""
+    """Rewrite, render and score each prompt under the three treatments, at the same seed."""
 
     async def cell(naive: str, instruction: Instruction | None) -> SheetCell:
         text = naive
@@ -100,7 +100,7 @@ async def sheet_rows(
 def draw_sheet(
     rows: Sequence[SheetRow], services: Services, titles: tuple[str, str, str]
 ) -> Pictures.Image:
-    """The sheet as an RGB picture; scores are shown x 100."""
+    """Draw the sheet as an RGB image; scores are x 100."""
     width = 3 * (CELL + MARGIN) + MARGIN
     height = 40 + len(rows) * (CELL + CAPTION + MARGIN) + MARGIN
     sheet = Pictures.new("RGB", (width, height), "white")
@@ -125,7 +125,7 @@ def draw_sheet(
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """At most two lines that fit a cell."""
+    """Break a text into at most two lines that fit a cell."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -140,6 +140,6 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list
 
 
 def save_sheet(sheet: Pictures.Image, path: Path) -> None:
-    """Write the sheet beside its place and move it there."""
+    """Write the sheet atomically, as PNG."""
     with partial_file(path) as partial:
         sheet.save(partial, "PNG")

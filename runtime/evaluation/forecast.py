@@ -1,7 +1,7 @@
-"""Forecast of an evaluation: the calls that it makes, and what they take by the run's own figures.
+"""Forecast of an evaluation: its calls, and their time and cost by the run's own figures.
 
-A stored rewrite or picture is free, and so are the scores of a stored picture. A rewrite that is
-not stored counts as one call and one picture, although a model may need further attempts.
+A stored rewrite or image is free, and so are the scores of a stored image. A rewrite that is
+not stored counts as one call and one image, although a model may need further attempts.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bigpe.runtime.evaluation.pipeline import (
 )
 from bigpe.runtime.evaluation.selection import shortlist, unmeasured
 from bigpe.runtime.run.resume.stored_run import require_stored_run
+from bigpe.runtime.transcript.costs import usage_of
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.values import LlmAnswer, LlmUsage, RenderRequest, Value
 from bigpe.services.llm.service import LlmRequest, LlmService
@@ -57,16 +58,16 @@ class Calls(Value):
 
 
 class Forecast(Value):
-    """What an evaluation will ask for."""
+    """Calls, time and cost of an evaluation before it starts."""
 
     selection: Calls
     """The choice on validation prompts."""
     test: Calls
-    """The comparison on test prompts; with `--until-significant`, at most this."""
+    """The comparison on test prompts; an upper bound with `--until-significant`."""
     minutes: float | None
-    """Work of the models, one call after another; None: the run has not measured it."""
+    """Working time of sequential calls; None if the run has not measured it."""
     usd: float | None
-    """None: no prices are set, or the run has not measured the tokens of a call."""
+    """None if no prices are set or the run has not measured the tokens of a call."""
 
     @property
     def total(self) -> Calls:
@@ -75,13 +76,13 @@ class Forecast(Value):
 
     @property
     def needs_consent(self) -> bool:
-        """Whether the choice multiplies the cost of the test part (see MUCH_MORE)."""
+        """Whether the total exceeds `MUCH_MORE` times the test part."""
         total, test = (part.llm + part.renders for part in (self.total, self.test))
         return total > MUCH_MORE * test
 
 
 async def forecast(run: EvaluatedRun, settings: EvaluationSettings) -> Forecast:
-    """Forecast the evaluation. Loads no model; ConfigError when a split is empty."""
+    """Forecast the evaluation without loading a model. ConfigError if a split is empty."""
     counter = _Counter(run, settings, await _renderer(run))
     candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
     scores = 1 + len(run.services.guards)
@@ -117,14 +118,14 @@ class _NotStoredError(BigpeError):
 
 
 class _StoredAnswers:
-    """A language model that gives stored answers only."""
+    """A language model that returns stored answers only."""
 
     def __init__(self, llm: LlmService, store: Store) -> None:
         self._llm = llm
         self._store = store
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `LlmClient.ask`. _NotStoredError when a call is needed."""
+        """See `LlmClient.ask`. _NotStoredError if the answer is not stored."""
         row = await self._store.one("get_effect", key=self._llm.effect_key(request))
         if row is None:
             raise _NotStoredError
@@ -132,19 +133,19 @@ class _StoredAnswers:
 
 
 class _Counter:
-    """Counts the calls of treatments; pictures that several of them share count once."""
+    """Counts the calls of treatments; images that several treatments share count once."""
 
     def __init__(self, run: EvaluatedRun, settings: EvaluationSettings, renderer: str) -> None:
         self._run = run
         self._settings = settings
         self._renderer = renderer
         self._answers = _StoredAnswers(run.services.llm("generator"), run.store)
-        self._pictures: set[tuple[str, int]] = set()
+        self._images: set[tuple[str, int]] = set()
 
     async def calls(
         self, treatments: Iterable[Treatment], prompts: Sequence[str], scores: int
     ) -> Calls:
-        """The calls of these comparisons; `scores`: number of scores of a picture."""
+        """The calls of these comparisons; `scores`: number of scores per image."""
         llm, renders = 0, 0
         for treatment in treatments:
             for prompt in prompts:
@@ -158,7 +159,7 @@ class _Counter:
         return Calls(llm=llm, renders=renders, scores=renders * scores)
 
     async def _text(self, treatment: Treatment, prompt: str, draw: int) -> tuple[str, bool]:
-        """The prompt that is painted, and whether it takes no call to know it."""
+        """The rendered text, and whether it needs no call."""
         if treatment.kind == "texts" and prompt not in treatment.texts:
             return prompt, True  # a missing row
         try:
@@ -175,9 +176,9 @@ class _Counter:
         return done.text, True
 
     async def _is_new(self, text: str, seed: int) -> bool:
-        if (text, seed) in self._pictures:
+        if (text, seed) in self._images:
             return False
-        self._pictures.add((text, seed))
+        self._images.add((text, seed))
         request = RenderRequest(prompt=text, seed=seed)
         _, key = call_key("render", self._renderer, request)
         return await self._run.store.one("get_effect", key=key) is None
@@ -187,7 +188,7 @@ class _Figures(NamedTuple):
     """Means of the run's own paid calls."""
 
     seconds: dict[str, float]
-    """Of a call, by kind."""
+    """Seconds per call, by kind."""
     llm: LlmUsage
     """Sum of the generator's calls."""
 
@@ -203,11 +204,7 @@ async def _figures(store: Store, run: str) -> _Figures:
         calls[kind] = calls.get(kind, 0) + row["calls"]
         ms[kind] = ms.get(kind, 0.0) + row["ms"]
         if kind == "llm" and row["actor"] == "generator":
-            llm += LlmUsage(
-                calls=row["calls"],
-                prompt_tokens=row["prompt_tokens"],
-                completion_tokens=row["completion_tokens"],
-            )
+            llm += usage_of(row)
     return _Figures({kind: ms[kind] / 1000 / calls[kind] for kind in calls}, llm)
 
 
@@ -221,10 +218,10 @@ def _minutes(calls: Calls, figures: _Figures) -> float | None:
 def _usd(calls: Calls, figures: _Figures, prices: Prices) -> float | None:
     if prices == Prices():
         return None
-    pictures = prices.usd(Usage(renders=calls.renders, scores=calls.scores))
+    images = prices.usd(Usage(renders=calls.renders, scores=calls.scores))
     measured = figures.llm
     if not measured.calls:
-        return None if calls.llm and prices.llm else pictures
-    # By the run's mean: the sum's price, scaled, loses no fractions of tokens.
+        return None if calls.llm and prices.llm else images
+    # Scale the price of the sum, because mean tokens per call would have to be rounded.
     llm = prices.usd(of_role("generator", measured))
-    return pictures + llm * calls.llm / measured.calls
+    return images + llm * calls.llm / measured.calls

@@ -1,8 +1,7 @@
-"""Measuring treatments of naive prompts: rewrite, paint and score each at fixed seeds, paired.
+"""Measures treatments of naive prompts: rewrites, renders and scores each prompt at fixed seeds.
 
-Everything is asked of the memoised services, so a measurement that was interrupted, or that shares
-pictures with another, pays only for what is new. Which prompts are measured is the caller's
-choice; what is known of held-out ones stays out of a run's sight (see `services.held_out`).
+All calls go through the call cache, so an interrupted measurement pays only for new calls. Results
+of held-out prompts stay hidden from runs (see `services.store.held_out`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
 from bigpe.agents.reasoning.constraints import NONE, Constraints
@@ -37,25 +36,25 @@ T = TypeVar("T")
 Kind = Literal["naive", "plain", "instruction", "texts"]
 
 DISTRACTORS = 3
-"""Other prompts that a picture is held against, to see whether it shows its own."""
+"""Other prompts that an image is compared with, to check whether it shows its own."""
 IN_FLIGHT = 16
-"""Comparisons under way at a time; the services' queues batch their pictures."""
+"""Most comparisons in flight; the services' queues batch their images."""
 
 
 class Treatment(Value):
-    """What is done to a naive prompt before it is painted."""
+    """The change of a naive prompt before it is rendered."""
 
     name: str
-    """For people."""
+    """Title in reports."""
     kind: Kind
-    """As it is; by the LLM told nothing but its role; under an instruction; by given texts."""
+    """Unchanged; rewritten without an instruction; rewritten with it; replaced by given texts."""
     instruction: Instruction | None = None
     texts: dict[str, str] = Field(default_factory=dict)
-    """With "texts": what is painted for a naive prompt; prompts that are not in it are missing."""
+    """Text by naive prompt, for kind "texts"; other prompts are missing."""
 
     @property
     def id(self) -> str:
-        """Content address of all but the name."""
+        """Digest of all fields except the name."""
         return digest(self.model_dump(mode="json", exclude={"name"}))[:32]
 
 
@@ -64,51 +63,53 @@ PLAIN = Treatment(name="LLM without instruction", kind="plain")
 
 
 def under(instruction: Instruction, name: str) -> Treatment:
-    """The treatment that an instruction is."""
+    """The treatment with an instruction."""
     return Treatment(name=name, kind="instruction", instruction=instruction)
 
 
 class GuardPair(Value):
-    """What a second scorer says of both pictures."""
+    """A guard's scores of both images."""
 
     naive: float
     score: float
 
     @property
     def gain(self) -> float:
-        """In the guard's own units."""
+        """Difference of the scores, in the guard's units."""
         return self.score - self.naive
 
 
 class EvaluationRow(Value):
-    """One naive prompt at one seed under one treatment, against the untouched prompt."""
+    """A naive prompt at one seed under one treatment, compared with the naive image."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     treatment: str
     prompt: str
     """The naive prompt; all scores are against it."""
     seed: int
-    """Of both pictures."""
+    """Seed of both images."""
     text: str = ""
-    """What was painted; empty when that was not known."""
+    """The rendered text; empty if the comparison is missing without one."""
     naive_score: float | None = None
     score: float | None = None
     gain: float | None = None
     """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
     fallback: str | None = None
-    """Why the rewrite was not usable, so that the naive prompt was painted."""
+    """Reason why the rewrite was not usable and the naive prompt was rendered."""
     failure: str | None = None
-    """Why the comparison is missing: a service failed, or there is no text for this prompt."""
+    """Cause of a missing comparison: a failed service, or no text for this prompt."""
     truncated: int = 0
     """Tokens of `text` that the renderer's tokenizers cut off."""
     words: int = 0
     subject_kept: bool = True
     guards: dict[str, GuardPair] = Field(default_factory=dict)
     held_against: int = 0
-    """Other prompts that both pictures were held against."""
-    shown: bool | None = None
-    """Whether the picture suits its naive prompt better than any of those; None: not looked at."""
+    """Number of other prompts that both images were compared with."""
+    rewrite_shown: bool | None = Field(default=None, alias="shown")
+    """Whether the image suits its naive prompt better than all others; None: not checked."""
     naive_shown: bool | None = None
-    """The same of the naive prompt's picture."""
+    """Whether the naive image does."""
     usage: LlmUsage = LlmUsage()
     naive_image: str = ""
     image: str = ""
@@ -116,11 +117,11 @@ class EvaluationRow(Value):
 
 class _Sides(NamedTuple):
     naive: Image
-    painted: Image
+    rendered: Image
 
 
 def image_seed(seed: int, prompt: str, draw: int) -> int:
-    """The `draw`-th picture seed of a prompt in evaluations with `seed`; no run draws it."""
+    """The image seed number `draw` of a prompt in evaluations with `seed`; runs use others."""
     return derive_seed(seed, "evaluation-image", prompt, draw)
 
 
@@ -135,20 +136,31 @@ async def measure(
     retry: RetryRule | None = None,
     on_row: Callable[[EvaluationRow], None] | None = None,
 ) -> list[EvaluationRow]:
-    """Rows by prompt in the order given, `seeds` each; `seed` decides the picture and LLM seeds.
+    """Measure a treatment on prompts. Equal arguments and equal services give equal rows.
 
-    Equal arguments and equal services give equal rows. A failed service makes a row with its cause
-    and no gain; a rewrite that cannot be used makes one with gain 0. Errors of `STOPS_RUN`
-    propagate. `others`: prompts of which some are held against each picture, by the first guard or
-    else the scorer, to see whether the picture still shows what was asked. `on_row` hears of each
-    row when it is there, in any order.
+    A failed service gives a row with its cause and no gain. A rewrite that cannot be used gives a
+    row with gain 0. Errors of `STOPS_RUN` propagate.
+
+    Args:
+        services: language model, renderer, scorer and guards.
+        treatment: the treatment of all prompts.
+        prompts: naive prompts.
+        seeds: images per prompt.
+        seed: decides the image seeds and the seeds of the language model.
+        others: prompts that an image is compared with, to check whether it shows its own prompt.
+            The first guard scores them, or else the scorer.
+        retry: rule for failed calls.
+        on_row: called with each row as soon as it exists, in any order.
+
+    Returns:
+        `seeds` rows per prompt, in the order of `prompts`.
     """
-    meter = _Measurer(services, treatment, seed, others, retry or RetryRule())
+    measurer = _Measurer(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one(prompt: str, draw: int) -> EvaluationRow:
+    async def measured(prompt: str, draw: int) -> EvaluationRow:
         async with slots:
-            row = await meter.row(prompt, draw)
+            row = await measurer.row(prompt, draw)
         if on_row is not None:
             on_row(row)
         return row
@@ -156,10 +168,12 @@ async def measure(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(one(prompt, draw)) for prompt in prompts for draw in range(seeds)
+                group.create_task(measured(prompt, draw))
+                for prompt in prompts
+                for draw in range(seeds)
             ]
     except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed  # the others broke by the same cause
+        raise failed.exceptions[0] from failed  # the other tasks failed for the same cause
     return [task.result() for task in tasks]
 
 
@@ -172,9 +186,9 @@ async def treated(
     seed: int,
     rules: Constraints = NONE,
 ) -> Rewrite:
-    """What is painted for `prompt` under the treatment; `draw`: index of the seed.
+    """The text that is rendered for `prompt` under the treatment; `draw`: index of the seed.
 
-    BigpeError when the treatment has no text for the prompt, or when the model fails.
+    BigpeError if the treatment has no text for the prompt or the model fails.
     """
     if treatment.kind == "naive":
         return Rewrite(naive=prompt, text=prompt)
@@ -195,7 +209,7 @@ def distractors(prompt: str, others: Sequence[str]) -> list[str]:
 
 
 def gains_by_prompt(rows: Sequence[EvaluationRow]) -> dict[str, list[float]]:
-    """The gains of each prompt over its seeds; prompts without any are left out."""
+    """The gains by prompt, over its seeds; prompts without gains are left out."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.gain is not None:
@@ -204,7 +218,7 @@ def gains_by_prompt(rows: Sequence[EvaluationRow]) -> dict[str, list[float]]:
 
 
 def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float]]]:
-    """For each guard, its gains of each prompt over the seeds."""
+    """The gains by guard and prompt, over the seeds."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for name, pair in row.guards.items():
@@ -213,7 +227,7 @@ def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float
 
 
 class _Measurer:
-    """Measures one treatment."""
+    """Measures prompts under one treatment."""
 
     def __init__(
         self,
@@ -230,7 +244,7 @@ class _Measurer:
         self._retry = retry
 
     async def row(self, prompt: str, draw: int) -> EvaluationRow:
-        """The comparison, or why it is missing."""
+        """The comparison, or a row with the cause of its absence."""
         row = EvaluationRow(
             treatment=self._treatment.id, prompt=prompt, seed=image_seed(self._seed, prompt, draw)
         )
@@ -257,7 +271,7 @@ class _Measurer:
 
     async def _scored(self, row: EvaluationRow) -> EvaluationRow:
         sides = _Sides(
-            *await asyncio.gather(self._paint(row.prompt, row), self._paint(row.text, row))
+            *await asyncio.gather(self._render(row.prompt, row), self._render(row.text, row))
         )
         naive, score = await self._both(self._services.score, row, sides)
         guards = {
@@ -267,52 +281,52 @@ class _Measurer:
             for name, guard in self._services.guards.items()
         }
         against = distractors(row.prompt, self._others)
-        shown, naive_shown = await self._shown(against, row, sides)
+        rewrite_shown, naive_shown = await self._prompt_shown(against, row, sides)
         return row.model_copy(
             update={
                 "held_against": len(against),
-                "shown": shown,
+                "rewrite_shown": rewrite_shown,
                 "naive_shown": naive_shown,
                 "naive_score": naive,
                 "score": score,
                 "gain": score - naive,
                 "guards": guards,
-                "truncated": max(sides.painted.truncated_tokens.values(), default=0),
+                "truncated": max(sides.rendered.truncated_tokens.values(), default=0),
                 "naive_image": sides.naive.digest,
-                "image": sides.painted.digest,
+                "image": sides.rendered.digest,
             }
         )
 
-    async def _shown(
+    async def _prompt_shown(
         self, against: Sequence[str], row: EvaluationRow, sides: _Sides
     ) -> tuple[bool | None, bool | None]:
-        """Whether the painted and the naive picture suit the naive prompt best of all."""
+        """Whether the naive prompt suits the rewrite's and the naive image best."""
         if not against:
             return None, None
-        judge = next(iter(self._services.guards.values()), self._services.score)
+        scorer = next(iter(self._services.guards.values()), self._services.score)
 
         async def best(side: Image) -> bool:
             own, *rest = await asyncio.gather(
                 *(
-                    judge.score(ScoreRequest(image=side.digest, prompt=prompt))
+                    scorer.score(ScoreRequest(image=side.digest, prompt=prompt))
                     for prompt in (row.prompt, *against)
                 )
             )
             return all(own.value > other.value for other in rest)
 
-        painted, naive = await asyncio.gather(best(sides.painted), best(sides.naive))
-        return painted, naive
+        rewrite_shown, naive_shown = await asyncio.gather(best(sides.rendered), best(sides.naive))
+        return rewrite_shown, naive_shown
 
-    async def _paint(self, prompt: str, row: EvaluationRow) -> Image:
+    async def _render(self, prompt: str, row: EvaluationRow) -> Image:
         return await self._services.render.render(RenderRequest(prompt=prompt, seed=row.seed))
 
     async def _both(
         self, scorer: ScoreService, row: EvaluationRow, sides: _Sides
     ) -> tuple[float, float]:
-        naive, painted = await asyncio.gather(
+        naive, rendered = await asyncio.gather(
             *(scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides)
         )
-        return naive.value, painted.value
+        return naive.value, rendered.value
 
 
 async def _attempt(work: Callable[[], Awaitable[T]], rule: RetryRule) -> T | str:

@@ -1,6 +1,6 @@
-"""A run opened to be judged: its instructions, its prompts by split, services that may score all.
+"""Opens a stored run for evaluation, with services that may score held-out prompts.
 
-Nothing of the run itself is written, so this works beside the process that runs it.
+It writes no messages of the run, so another process can run it meanwhile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bigpe.services.store.held_out import SplitCallCache
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run as it stands, and what evaluating it needs."""
+    """An opened run with its services and its present campaign."""
 
     name: str
     config: BigpeConfig
@@ -40,9 +40,9 @@ class EvaluatedRun:
     campaign: Campaign
 
     def prompts(self, split: Split) -> tuple[str, ...]:
-        """The naive prompts of a split; train ones as the run had them, held-out ones by file.
+        """The naive prompts of a split: train prompts of the run, or held-out prompts of the file.
 
-        ConfigError when the file has none, or when the run has learned from one of them.
+        ConfigError if the file has none, or if the run has used one as a train prompt.
         """
         train = self.campaign.plan.train
         if split == "train":
@@ -53,8 +53,8 @@ class EvaluatedRun:
         if seen := set(train) & set(found):
             raise ConfigError(
                 f"{len(seen)} prompts of the {split} split are among those that run {self.name!r} "
-                f"learned from ({min(seen)!r}, for one): [data] naive has changed since; "
-                "restore the file, or start a run of another name"
+                f"learned from (for example {min(seen)!r}): [data] naive has changed since; "
+                "restore the file, or start another run"
             )
         return found
 
@@ -69,7 +69,10 @@ async def open_run_for_evaluation(
     scorer: Scorer | None = None,
     guards: Mapping[str, Scorer] | None = None,
 ) -> AsyncGenerator[EvaluatedRun]:
-    """Open a run that has begun, for judging. ConfigError when there is no such run."""
+    """Open a run for evaluation. ConfigError if it does not exist or has not begun.
+
+    `llms` (by actor), `renderer`, `scorer` and `guards` (by name) replace the configured models.
+    """
     place = Project(Path(project))
     place.check_run_name(name)
     async with AsyncExitStack() as stack:
@@ -81,10 +84,10 @@ async def open_run_for_evaluation(
             raise ConfigError(f"there is no run {name!r} here; start it with `bigpe run {name}`")
         campaign = await replayed_campaign(store, name)
         if not campaign.started:
-            raise ConfigError(f"run {name!r} has not begun; go on with `bigpe resume {name}`")
+            raise ConfigError(f"run {name!r} has not begun; continue it with `bigpe resume {name}`")
         effects, sealed = CallCache(store), CallCache(store, sealed=True)
-        for memo in (effects, sealed):
-            stack.push_async_callback(memo.close)
+        for cache in (effects, sealed):
+            stack.push_async_callback(cache.close)
         scores = SplitCallCache(effects, sealed, campaign.plan.train)
         services = await stack.enter_async_context(
             open_services(

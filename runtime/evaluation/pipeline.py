@@ -1,4 +1,4 @@
-"""The whole of `bigpe evaluate`: choose on validation, compare on test, store what was found."""
+"""The steps of `bigpe evaluate`: select on validation prompts, compare on test prompts, store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bigpe.runtime.evaluation.open_run import EvaluatedRun
 from bigpe.runtime.evaluation.selection import (
     CANDIDATES,
     Selection,
-    painted,
+    rendered,
     select_best,
     shortlist,
     unmeasured,
@@ -38,55 +38,57 @@ from bigpe.services.prompt_data.splits import Split
 
 TEST: Split = "test"
 LOOK_EVERY = 4
-"""Prompts that `--until-significant` measures between two looks."""
+"""Prompts that `--until-significant` measures between two tests."""
 
 
 class EvaluationSettings(NamedTuple):
-    """What a user may choose."""
+    """Options of an evaluation."""
 
     instructions: tuple[Instruction, ...] = ()
     """Further instructions to compare."""
     prompts: int | None = None
     """Largest number of test prompts; None: all."""
     seeds: int = 1
-    """Pictures a prompt."""
+    """Images per prompt."""
     seed: int = 0
     candidates: int = CANDIDATES
-    """Instructions that validation prompts choose among; 1: the first is taken unmeasured."""
+    """Instructions that are measured on validation prompts; 1: the best of the run, unmeasured."""
     until_significant: bool = False
     precision: float | None = None
-    """With `until_significant`: a half-width, score units, at which it also stops."""
+    """Half-width of the interval, score units, at which `until_significant` also stops."""
 
 
 class EvaluationProgress(NamedTuple):
-    """How far an evaluation is."""
+    """Progress of a part of an evaluation."""
 
     doing: str
     done: int
-    """Comparisons of this part."""
+    """Finished comparisons of this part."""
     of: int
 
 
-Tell = Callable[[EvaluationProgress], None]
+OnProgress = Callable[[EvaluationProgress], None]
 
 
-async def evaluate(run: EvaluatedRun, settings: EvaluationSettings, tell: Tell) -> Evaluation:
-    """Evaluate a run and store rows and report. ConfigError when a split is empty.
+async def evaluate(
+    run: EvaluatedRun, settings: EvaluationSettings, on_progress: OnProgress
+) -> Evaluation:
+    """Evaluate a run; store and return the report. ConfigError if a split is empty.
 
-    `tell` hears of every comparison. Cancelled, nothing that was paid for is lost.
+    `on_progress` is called after each comparison. All paid calls stay stored if it is cancelled.
     """
     notes: list[str] = []
-    selection = await _select(run, settings, tell, notes)
+    selection = await _select(run, settings, on_progress, notes)
     prompts = ordered_prompts(run, settings)
     sequence = None
     treatments = await all_treatments(run, settings, selection, prompts)
     if settings.until_significant:
         target = target_of(settings, selection)
-        prompts, sequence = await _until_significant(run, settings, target, prompts, tell)
+        prompts, sequence = await _until_significant(run, settings, target, prompts, on_progress)
         treatments = [NAIVE, target]
-    measured = [(one, await _measured(run, one, prompts, settings, tell)) for one in treatments]
+    measured = [(t, await _measured(run, t, prompts, settings, on_progress)) for t in treatments]
     first = run.campaign.plan.instructions[0].instruction
-    against = next((one for one in treatments if one.instruction == first), None)
+    against = next((t for t in treatments if t.instruction == first), None)
     report = Evaluation(
         run=run.name,
         split=TEST,
@@ -106,7 +108,7 @@ async def evaluate(run: EvaluatedRun, settings: EvaluationSettings, tell: Tell) 
         lines=prompt_lines(measured),
         pool_diversity=pool_diversity(run.campaign.pool.living()),
         sequence=sequence,
-        renders=len({picture for _, rows in measured for picture in painted(rows)}),
+        renders=len({image for _, rows in measured for image in rendered(rows)}),
         notes=tuple(notes),
     )
     await _store(run, measured, report)
@@ -114,7 +116,7 @@ async def evaluate(run: EvaluatedRun, settings: EvaluationSettings, tell: Tell) 
 
 
 async def _select(
-    run: EvaluatedRun, settings: EvaluationSettings, tell: Tell, notes: list[str]
+    run: EvaluatedRun, settings: EvaluationSettings, on_progress: OnProgress, notes: list[str]
 ) -> Selection | None:
     candidates = shortlist(run.campaign.pool.rows(), settings.candidates)
     if not candidates:
@@ -126,21 +128,21 @@ async def _select(
         if veto:
             notes.append(
                 f"the best instruction was not measured on validation prompts, so no guard could "
-                f"refuse it ({', '.join(veto)}); evaluate with --candidates 2 or more to ask them"
+                f"refuse it ({', '.join(veto)}); evaluate with --candidates 2 or more to use guards"
             )
     else:
-        selection = await _measured_selection(run, settings, candidates, veto, tell)
+        selection = await _measured_selection(run, settings, candidates, veto, on_progress)
     notes += [
-        f"{one.instruction.id[:8]} was refused: guard {', '.join(one.vetoed_by)} finds it worse "
-        f"than the naive prompts: {one.instruction.text[:80]}"
-        for one in selection.candidates
-        if one.vetoed_by
+        f"{candidate.instruction.id[:8]} was refused: guard {', '.join(candidate.vetoed_by)} finds "
+        f"it worse than the naive prompts: {candidate.instruction.text[:80]}"
+        for candidate in selection.candidates
+        if candidate.vetoed_by
     ]
     seeds = {seed.instruction.id: seed.name for seed in run.campaign.plan.instructions}
     if selection.chosen is not None and selection.chosen.id in seeds:
         notes.append(f"the best instruction is the seed {seeds[selection.chosen.id]!r}")
     if selection.chosen is None:
-        notes.append("no instruction passed: use the naive prompts as they are")
+        notes.append("no instruction passed: use the naive prompts unchanged")
     return selection
 
 
@@ -149,7 +151,7 @@ async def _measured_selection(
     settings: EvaluationSettings,
     candidates: Sequence[PoolRow],
     veto: Sequence[str],
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Selection:
     prompts = run.prompts("validation")
     total = len(candidates) * len(prompts) * settings.seeds
@@ -160,12 +162,12 @@ async def _measured_selection(
         seeds=settings.seeds,
         seed=settings.seed,
         veto=veto,
-        on_row=_Counter("choosing on validation prompts", total, tell),
+        on_row=_Counter("choosing on validation prompts", total, on_progress),
     )
 
 
 def ordered_prompts(run: EvaluatedRun, settings: EvaluationSettings) -> list[str]:
-    """Test prompts in an order by hash: the first ones of the file are not special."""
+    """Test prompts, ordered by hash so that the order of the file does not matter."""
     prompts = sorted(
         run.prompts(TEST), key=lambda p: derive_seed(settings.seed, "evaluation-order", p)
     )
@@ -178,7 +180,7 @@ async def all_treatments(
     selection: Selection | None,
     prompts: Sequence[str],
 ) -> list[Treatment]:
-    """What is compared, in the order of the table; equal ones once."""
+    """All distinct treatments, in the order of the table."""
     found = [NAIVE, PLAIN]
     found += [
         under(seed.instruction, f"seed: {seed.name}") for seed in run.campaign.plan.instructions
@@ -202,11 +204,11 @@ def _best(chosen: Instruction) -> Treatment:
 
 
 def _given(settings: EvaluationSettings) -> list[Treatment]:
-    return [under(one, f"given: {one.text[:40]}") for one in settings.instructions]
+    return [under(given, f"given: {given.text[:40]}") for given in settings.instructions]
 
 
 def target_of(settings: EvaluationSettings, selection: Selection | None) -> Treatment:
-    """What `--until-significant` is about: the text given, else the best instruction."""
+    """The treatment of `--until-significant`: the given instruction, else the best."""
     if settings.instructions:
         return _given(settings)[0]
     if selection is not None and selection.chosen is not None:
@@ -219,12 +221,12 @@ async def _until_significant(
     settings: EvaluationSettings,
     target: Treatment,
     prompts: Sequence[str],
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> tuple[list[str], SequenceLine]:
-    """Ask for prompts until the sequence excludes 0, is narrow enough, or none is left."""
+    """Measure prompts until the sequence excludes 0, is narrow enough, or no prompt is left."""
     values: list[float] = []
     used: list[str] = []
-    count = _Counter("until significant", len(prompts) * settings.seeds, tell)
+    count = _Counter("until significant", len(prompts) * settings.seeds, on_progress)
     while len(used) < len(prompts):
         batch = prompts[len(used) : len(used) + LOOK_EVERY]
         rows = await measure(
@@ -235,7 +237,7 @@ async def _until_significant(
         values += [mean(gains[prompt]) for prompt in batch if prompt in gains]
         if values and (why := _enough(sequence_state(values), settings)):
             return used, SequenceLine.of(sequence_state(values), why)
-    why = f"all {len(used)} prompts are used; add naive prompts to go on"
+    why = f"all {len(used)} prompts are used; add naive prompts to continue"
     state = (
         sequence_state(values)
         if values
@@ -259,9 +261,9 @@ async def _measured(
     treatment: Treatment,
     prompts: Sequence[str],
     settings: EvaluationSettings,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> list[EvaluationRow]:
-    count = _Counter(treatment.name, len(prompts) * settings.seeds, tell)
+    count = _Counter(treatment.name, len(prompts) * settings.seeds, on_progress)
     return await measure(
         run.services,
         treatment,
@@ -274,18 +276,18 @@ async def _measured(
 
 
 async def _seen(run: EvaluatedRun, rows: Sequence[EvaluationRow]) -> dict[str, list[float]]:
-    """What a scorer sees in the pictures, by digest; nothing where no scorer tells."""
+    """Image features by digest; empty if no scorer computes them."""
     services = run.services
-    eye = next((one for one in (services.score, *services.guards.values()) if one.sees), None)
-    if eye is None:
+    scorer = next((s for s in (services.score, *services.guards.values()) if s.sees), None)
+    if scorer is None:
         return {}
     wanted = {image: row.prompt for row in rows for image in (row.image, row.naive_image) if image}
-    told = await asyncio.gather(
-        *(eye.features(ScoreRequest(image=i, prompt=p)) for i, p in wanted.items()),
+    results = await asyncio.gather(
+        *(scorer.features(ScoreRequest(image=i, prompt=p)) for i, p in wanted.items()),
         return_exceptions=True,
     )
     found: dict[str, list[float]] = {}
-    for image, features in zip(wanted, told, strict=True):
+    for image, features in zip(wanted, results, strict=True):
         if isinstance(features, list):
             found[image] = features
         elif not isinstance(features, ScoreError):
@@ -323,13 +325,13 @@ async def _store(
 
 
 class _Counter:
-    """Tells how many comparisons of a part are done."""
+    """Counts the finished comparisons of a part and reports them."""
 
-    def __init__(self, doing: str, of: int, tell: Tell) -> None:
+    def __init__(self, doing: str, of: int, on_progress: OnProgress) -> None:
         self._progress = EvaluationProgress(doing, 0, of)
-        self._tell = tell
-        tell(self._progress)
+        self._on_progress = on_progress
+        on_progress(self._progress)
 
     def __call__(self, row: EvaluationRow) -> None:
         self._progress = self._progress._replace(done=self._progress.done + 1)
-        self._tell(self._progress)
+        self._on_progress(self._progress)

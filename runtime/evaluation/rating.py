@@ -1,8 +1,8 @@
-"""What people prefer: pairs of pictures to judge, votes, and what the votes say.
+"""Ratings by people: pairs of images, votes, and their statistics.
 
-A pair is two treatments of one naive prompt, painted with the same seed. Which one stands left, and
-the order of the pairs, come from a hash of run, rater and pair: nobody can tell a side by a rule,
-and a rater who comes back goes on where they stopped.
+A pair has the images of two treatments of a naive prompt, at the same seed. The sides and the order
+of the pairs come from a hash of run, rater and pair. So a rater cannot guess the treatment of a
+side, and a later visit has the same order.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ HELD_OUT, TRAIN = "test", "train"
 
 
 class Side(NamedTuple):
-    """A picture and its score against the naive prompt."""
+    """An image and its score against the naive prompt."""
 
     image: str
     score: float
 
 
 class RatingPair(NamedTuple):
-    """Two pictures of one naive prompt and seed."""
+    """Two images of a naive prompt at the same seed."""
 
     prompt: str
     seed: int
@@ -43,29 +43,33 @@ class RatingPair(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its name on the page; says nothing of the treatments."""
+        """Name of the pair on the page; it does not reveal the treatments."""
         return digest([self.prompt, self.seed, self.first.image, self.second.image])[:32]
 
     def first_is_left(self, run: str, rater: str) -> bool:
-        """Where the first picture stands for this rater."""
+        """Whether the first image is on the left for this rater."""
         return derive_seed(run, rater, "side", self.prompt, self.seed) % 2 == 0
 
 
 class Question(NamedTuple):
-    """What people are asked of a run."""
+    """The pairs of two treatments that people rate."""
 
     first: str
     """"naive", or an instruction's id; also for `second`."""
     second: str
+    """"naive", or an instruction's id."""
     source: str
-    """"test": pictures of an evaluation's held-out prompts; "train": of the run's own rounds."""
+    """"test": images of an evaluation's held-out prompts; "train": of the run's own rounds."""
     pairs: list[RatingPair]
     equal: int
-    """Comparisons with the same picture on both sides (a fallback): nothing to judge."""
+    """Comparisons with the same image on both sides (a fallback), which are not rated."""
 
 
 def treatment_of(facts: RunSummary, named: str) -> str:
-    """ "naive", "best" or the start of an instruction's id, as an id. ConfigError if it is none."""
+    """The treatment of "naive", "best" or the start of an instruction's id.
+
+    ConfigError if there is no such instruction, or several.
+    """
     if named == NAIVE:
         return NAIVE
     if named == "best":
@@ -82,22 +86,23 @@ def treatment_of(facts: RunSummary, named: str) -> str:
 async def question_of(
     store: Store, facts: RunSummary, run: str, first: str, second: str
 ) -> Question:
-    """The pairs for two treatments (ids): of held-out prompts if any were evaluated, else train.
+    """The pairs of two treatments (ids): of held-out prompts if some were evaluated, else train.
 
-    ConfigError when no prompt and seed was painted under both.
+    ConfigError if no prompt was rendered with the same seed under both.
     """
     if first == second:
         raise ConfigError("there is nothing to compare: both sides are the same")
     for source in (HELD_OUT, TRAIN):
-        sides = [await _sides(store, facts, run, one, source) for one in (first, second)]
+        sides = [await _sides(store, facts, run, id, source) for id in (first, second)]
         both = sorted(sides[0].keys() & sides[1].keys())
         pairs = [RatingPair(*place, sides[0][place], sides[1][place]) for place in both]
-        told = [pair for pair in pairs if pair.first.image != pair.second.image]
-        if told:
-            return Question(first, second, source, told, len(pairs) - len(told))
+        distinct = [pair for pair in pairs if pair.first.image != pair.second.image]
+        if distinct:
+            return Question(first, second, source, distinct, len(pairs) - len(distinct))
     raise ConfigError(
-        f"no naive prompt was painted with the same seed under both {first[:8]} and {second[:8]}; "
-        "`bigpe evaluate` paints held-out prompts under the best and the first instruction"
+        f"no naive prompt was rendered with the same seed under both {first[:8]} and "
+        f"{second[:8]}; run `bigpe evaluate` to render held-out prompts under the best and the "
+        "first instruction"
     )
 
 
@@ -138,12 +143,12 @@ async def _held_out_sides(
 
 
 def in_order(pairs: Sequence[RatingPair], run: str, rater: str, limit: int) -> list[RatingPair]:
-    """The rater's pairs, at most `limit`, in an order that says nothing."""
+    """Up to `limit` pairs in the rater's order, which is by hash."""
     return sorted(pairs, key=lambda p: digest([run, rater, "order", p.prompt, p.seed]))[:limit]
 
 
 class Vote(Value):
-    """What a person said of a pair."""
+    """A rater's choice for a pair."""
 
     run: str
     rater: str
@@ -157,61 +162,65 @@ class Vote(Value):
     first_score: float
     second_score: float
     left_side: Literal["first", "second"]
-    """Which picture stood left."""
+    """The image on the left."""
     choice: Choice
     ms: float
-    """From the page to the vote."""
+    """Time from the page to the vote."""
     ts: float
+    """Unix time, seconds."""
 
 
 async def votes_of(store: Store, run: str, first: str, second: str) -> list[Vote]:
-    """All votes on two treatments, in the order that they came."""
+    """All votes on two treatments, in order of arrival."""
     rows = await store.rows("votes", run=run, first=first, second=second)
     return [Vote.model_validate(dict(row)) for row in rows]
 
 
 async def reports_of(store: Store, run: str) -> list[tuple[str, str, RatingReport]]:
-    """What the votes say, of each two treatments that were judged."""
+    """The reports of all rated pairs of treatments, with the ids of both."""
     rows = await store.rows("voted", run=run)
-    asked = [(str(row["first"]), str(row["second"])) for row in rows]
-    return [(*ids, report_of(await votes_of(store, run, *ids))) for ids in asked]
+    rated = [(str(row["first"]), str(row["second"])) for row in rows]
+    return [(*ids, report_of(await votes_of(store, run, *ids))) for ids in rated]
 
 
-# -- what the votes say -----------------------------------------------------------------------
+# -- statistics -------------------------------------------------------------------------------
 
 
 class RatingReport(Value):
-    """Shares are of pairs: each pair counts once, by the majority of its raters."""
+    """Statistics of the votes on two treatments.
+
+    Shares are shares of pairs: each pair counts once, by the majority of its raters.
+    """
 
     votes: int
     raters: tuple[str, ...]
     pairs: int
     wins: int
-    """Pairs of which the second picture is preferred."""
+    """Pairs whose second image is preferred."""
     losses: int
     ties: int
-    """Pairs of which neither is: as many raters prefer one as the other, or no fewer say that
-    there is no difference."""
+    """Pairs without a preferred image: votes for both sides are equal, or at least as many votes
+    see no difference."""
     win_rate: float | None
     """wins / (wins + losses); None without a decided pair."""
     win_rate_interval: tuple[float, float] | None
-    """Wilson, 95%."""
+    """95% interval by Wilson."""
     tie_share: float | None
-    """ties / pairs; None without a pair. A win rate says little where most pairs are ties."""
+    """ties / pairs; None without a pair. If it is high, the win rate has little weight."""
     tie_share_interval: tuple[float, float] | None
     judged_by_scorer: int
     """Decided pairs with unequal scores."""
     agreement: float | None
-    """Share of these in which the scorer prefers what people prefer."""
+    """Share of these pairs in which the scorer prefers the same image as people."""
     agreement_interval: tuple[float, float] | None
     kappa: float | None
-    """Cohen's kappa of people and scorer on these; None where chance leaves nothing to agree on."""
+    """Cohen's kappa of people and scorer on these pairs; None if it is not defined."""
     left_share: float | None
-    """Share of decided votes for the left picture: far from one half, somebody clicks one side."""
+    """Share of decided votes for the left image; far from 0.5, a rater clicks one side."""
 
 
 def report_of(votes: Sequence[Vote]) -> RatingReport:
-    """What the votes on two treatments say."""
+    """Compute the statistics of the votes on two treatments."""
     by_pair: defaultdict[Place, list[Vote]] = defaultdict(list)
     for vote in votes:
         by_pair[vote.prompt, vote.seed].append(vote)

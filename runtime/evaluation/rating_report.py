@@ -8,7 +8,7 @@ from bigpe.runtime.evaluation.rating import NAIVE, RatingReport
 
 
 def rating_lines(report: RatingReport, first: str, second: str) -> list[str]:
-    """A line each; `first` and `second` are treatments: "naive" or an instruction's id."""
+    """The report as lines; `first` and `second` are treatments: "naive" or an instruction's id."""
     first, second = (id if id == NAIVE else id[:8] for id in (first, second))
     if not report.votes:
         return [f"no votes yet on {first} against {second}; collect some with `bigpe rate`"]
@@ -19,7 +19,7 @@ def rating_lines(report: RatingReport, first: str, second: str) -> list[str]:
         f"win rate of {second}: {_share(report.win_rate, report.win_rate_interval)} "
         "of the decided pairs (Wilson)",
         f"ties: {_share(report.tie_share, report.tie_share_interval)} of all pairs "
-        "(no difference seen, or raters divided)",
+        "(no visible difference, or raters disagree)",
         f"the scorer agrees on {_share(report.agreement, report.agreement_interval)} of "
         f"{_count(report.judged_by_scorer, 'pair')}; Cohen's kappa "
         f"{'-' if report.kappa is None else f'{report.kappa:+.2f}'}",

@@ -1,4 +1,4 @@
-"""An evaluation as tables: for a terminal, and as Markdown."""
+"""Tables of an evaluation, for a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ REWRITE_HEADINGS = (
     "variety of texts",
     "variety of pictures",
 )
-"""What became of the prompts: see `rewrite_cells`."""
-REWRITES_TOLD = (
-    "What was painted; shown: a scorer finds that the picture suits its naive prompt better than "
-    f"{DISTRACTORS} others; variety: mean distance, of pictures by that of the naive ones"
+"""Headings of `rewrite_cells`."""
+REWRITES_TITLE = (
+    "Rewrites; shown: by a scorer, the picture suits its naive prompt better than "
+    f"{DISTRACTORS} others; variety: mean distance, of pictures relative to naive pictures"
 )
 SKEWED = (
-    ", though so few prompts carry the mean (the gains are very skewed) that it may hold in fewer "
-    "than 95% of cases: evaluate a larger, fixed number of prompts instead"
+    ", but the gains are so skewed that it may hold in fewer than 95% of cases: evaluate a larger, "
+    "fixed number of prompts instead"
 )
 SIGNIFICANT = 0.05
-LINES_SHOWN = 12
+MOST_LINES = 12
 
 
 def show(console: Console, report: Evaluation, *, every_prompt: bool = False) -> None:
-    """Print the tables and what to beware of; names and prompts are never read as markup."""
+    """Print the tables and warnings; names and prompts are never read as markup."""
     _show_treatments(console, report, _title(report), HEADINGS, _cells)
-    _show_treatments(console, report, REWRITES_TOLD, REWRITE_HEADINGS, rewrite_cells)
+    _show_treatments(console, report, REWRITES_TITLE, REWRITE_HEADINGS, rewrite_cells)
     _show_guards(console, report)
     for line in sentences(report):
         console.print(Text(line), soft_wrap=True)
-    _show_prompts(console, report, len(report.lines) if every_prompt else LINES_SHOWN)
+    _show_prompts(console, report, len(report.lines) if every_prompt else MOST_LINES)
 
 
 def _show_treatments(
@@ -73,18 +73,18 @@ def _show_treatments(
             table.add_column(heading, min_width=18)
         else:
             table.add_column(heading, justify="right")
-    for one in report.compared:
-        style = "bold" if one.treatment.name.startswith("best: ") else ""
-        table.add_row(*(Text(cell) for cell in cells(one)), style=style)
+    for result in report.compared:
+        style = "bold" if result.treatment.name.startswith("best: ") else ""
+        table.add_row(*(Text(cell) for cell in cells(result)), style=style)
     console.print(table)
 
 
 def markdown(report: Evaluation) -> str:
-    """The whole report as Markdown, every prompt included."""
+    """The whole report as Markdown, with all prompts."""
     parts = [f"# Evaluation of run {report.run}\n", _title(report) + ".\n"]
-    parts.append(_grid(HEADINGS, [_cells(one) for one in report.compared]))
-    parts.append(f"{REWRITES_TOLD}.\n")
-    parts.append(_grid(REWRITE_HEADINGS, [rewrite_cells(one) for one in report.compared]))
+    parts.append(_grid(HEADINGS, [_cells(result) for result in report.compared]))
+    parts.append(f"{REWRITES_TITLE}.\n")
+    parts.append(_grid(REWRITE_HEADINGS, [rewrite_cells(result) for result in report.compared]))
     if rows := _guard_rows(report):
         parts.append(_grid(("guard", "treatment", "gain", "95% interval", "verdict"), rows))
     parts.append("\n".join(f"- {escape_markdown(line)}" for line in sentences(report)) + "\n")
@@ -94,10 +94,10 @@ def markdown(report: Evaluation) -> str:
 
 
 def sentences(report: Evaluation) -> list[str]:
-    """What else there is to know, a line each."""
-    said = [*report.notes]
+    """Notes, warnings and costs of the report, one line each."""
+    notes = [*report.notes]
     if report.sequence is not None:
-        said.append(_sequence_text(report.sequence))
+        notes.append(_sequence_text(report.sequence))
     if report.selection is not None and report.selection.chosen is not None:
         choice = report.selection
         how = (
@@ -106,25 +106,28 @@ def sentences(report: Evaluation) -> list[str]:
             if choice.prompts
             else "best by the run's own train prompts, not measured on validation prompts"
         )
-        said.append(f"{how}: {report.selection.chosen.text}")
-    for one in report.compared:
-        for guard in one.hacked:
-            said.append(
-                f"WARNING: {one.treatment.name} gains on the scorer and loses on guard {guard}: "
+        notes.append(f"{how}: {report.selection.chosen.text}")
+    for result in report.compared:
+        for guard in result.hacked:
+            notes.append(
+                f"WARNING: {result.treatment.name} gains on the scorer and loses on guard {guard}: "
                 "it pleases the scorer, not people; do not use it"
             )
-        if one.strays:
-            said.append(
-                f"WARNING: pictures of {one.treatment.name} show what was asked less often than "
-                f"naive ones ({_share(one.shown_share)} against {_share(one.naive_shown_share)}): "
+        if result.strays:
+            notes.append(
+                f"WARNING: pictures of {result.treatment.name} show what was asked less often than "
+                f"naive ones ({_share(result.shown_share)} against "
+                f"{_share(result.naive_shown_share)}): "
                 "the rewrites lead away from their prompts"
             )
-        if one.missing:
-            said.append(f"{one.treatment.name}: {one.missing} missing ({'; '.join(one.failures)})")
+        if result.missing:
+            notes.append(
+                f"{result.treatment.name}: {result.missing} missing ({'; '.join(result.failures)})"
+            )
     if report.pool_diversity is not None:
-        said.append(f"pool diversity {report.pool_diversity:.2f} (mean distance, 0 to 1)")
-    said.append(_cost(report))
-    return said
+        notes.append(f"pool diversity {report.pool_diversity:.2f} (mean distance, 0 to 1)")
+    notes.append(_cost(report))
+    return notes
 
 
 def _title(report: Evaluation) -> str:
@@ -132,12 +135,12 @@ def _title(report: Evaluation) -> str:
     return f"{report.prompts} {report.split} prompts, {seeds} each; gains are score x 100"
 
 
-def _cells(one: TreatmentComparison) -> list[str]:
-    gain, over = one.gain, one.over_seed
+def _cells(result: TreatmentComparison) -> list[str]:
+    gain, over = result.gain, result.over_seed
     return [
-        one.treatment.name,
+        result.treatment.name,
         str(gain.n if gain else ""),
-        "-" if one.score is None else f"{100 * one.score:.2f}",
+        "-" if result.score is None else f"{100 * result.score:.2f}",
         "-" if gain is None else points(gain.mean),
         _interval(gain),
         _p(gain),
@@ -146,17 +149,17 @@ def _cells(one: TreatmentComparison) -> list[str]:
     ]
 
 
-def rewrite_cells(one: TreatmentComparison) -> list[str]:
-    """A treatment's words, shares of what was painted, and how much it varies."""
-    pictures = one.picture_diversity
+def rewrite_cells(result: TreatmentComparison) -> list[str]:
+    """Length, shares and diversity of a treatment's rewrites and images."""
+    pictures = result.picture_diversity
     return [
-        one.treatment.name,
-        f"{one.words:.0f}",
-        f"{one.fallback_share:.0%}",
-        f"{one.truncated_share:.0%}",
-        f"{one.subject_share:.0%}",
-        _share(one.shown_share),
-        "-" if one.diversity is None else f"{one.diversity:.2f}",
+        result.treatment.name,
+        f"{result.words:.0f}",
+        f"{result.fallback_share:.0%}",
+        f"{result.truncated_share:.0%}",
+        f"{result.subject_share:.0%}",
+        _share(result.shown_share),
+        "-" if result.diversity is None else f"{result.diversity:.2f}",
         "-" if pictures is None else f"{pictures:.2f}",
     ]
 
@@ -178,12 +181,18 @@ def _p(difference: Difference | None) -> str:
 
 def _guard_rows(report: Evaluation) -> list[list[str]]:
     rows: list[list[str]] = []
-    for one in report.compared:
-        for name, found in one.guards.items():
-            verdict = "reward hacking" if name in one.hacked else "agrees"
-            if one.gain is not None and found.mean * one.gain.mean < 0 and name not in one.hacked:
+    for result in report.compared:
+        for name, found in result.guards.items():
+            verdict = "reward hacking" if name in result.hacked else "agrees"
+            if (
+                result.gain is not None
+                and found.mean * result.gain.mean < 0
+                and name not in result.hacked
+            ):
                 verdict = "disagrees, within chance"
-            rows.append([name, one.treatment.name, points(found.mean), _interval(found), verdict])
+            rows.append(
+                [name, result.treatment.name, points(found.mean), _interval(found), verdict]
+            )
     return rows
 
 
@@ -212,12 +221,14 @@ def _show_prompts(console: Console, report: Evaluation, count: int) -> None:
 
 
 def _prompt_heading(report: Evaluation) -> list[str]:
-    names = [one.treatment.name for one in report.compared if one.treatment.kind != "naive"]
+    names = [
+        result.treatment.name for result in report.compared if result.treatment.kind != "naive"
+    ]
     return ["prompt", "naive", *names]
 
 
 def _prompt_rows(report: Evaluation, count: int) -> list[list[str]]:
-    ids = [one.treatment.id for one in report.compared if one.treatment.kind != "naive"]
+    ids = [result.treatment.id for result in report.compared if result.treatment.kind != "naive"]
     return [
         [
             line.prompt,
@@ -234,20 +245,20 @@ def _sequence_text(sequence: SequenceLine) -> str:
     return (
         f"after {sequence.n} prompts: mean gain {points(sequence.mean)}, 95% confidence sequence "
         f"{bounds}, {signs}; stopped: {sequence.stopped}. The table's p values and intervals "
-        "are for a number of prompts fixed beforehand; this sequence holds when one stops early"
+        "need a number of prompts that is fixed beforehand; the sequence does not"
         f"{SKEWED if sequence.too_skewed else ''}"
     )
 
 
 def _cost(report: Evaluation) -> str:
-    calls = sum(one.usage.llm_calls for one in report.compared)
-    tokens = sum(one.usage.tokens for one in report.compared)
-    usd = sum(one.usd for one in report.compared)
+    calls = sum(result.usage.llm_calls for result in report.compared)
+    tokens = sum(result.usage.tokens for result in report.compared)
+    usd = sum(result.usd for result in report.compared)
     money = f", {usd:.4f} USD" if usd else ""
     chosen = report.selection.renders if report.selection else 0
     return (
         f"cost: {report.renders} renders for the table and {chosen} for the choice, "
-        f"{calls} LLM calls, {tokens:,} tokens{money}; what was asked before was free"
+        f"{calls} LLM calls, {tokens:,} tokens{money}; stored calls were free"
     )
 
 

@@ -1,9 +1,9 @@
-"""Choosing the instruction to return: on validation prompts, among those that did best in the run.
+"""Selection of the returned instruction, on validation prompts.
 
-The best of many noisy train figures is partly luck, so the few with the highest lower bounds are
-measured anew, on prompts that no pull has seen, all on the same ones. A guard with `veto` may
-refuse an instruction that raises the score and lowers what the guard sees. What is reported of the
-one chosen comes from test prompts, which play no part here.
+The highest of many train means is biased upwards. So the instructions with the highest lower bounds
+are measured again, on the same validation prompts. A guard with `veto` refuses an instruction that
+it rates worse than the naive prompts. Reported results come from test prompts, which have no
+influence here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from bigpe.services.core.values import Instruction, Value
 
 CANDIDATES = 4
 VETO_LEVEL = 0.9
-"""Of the guard's interval: below 0 as a whole with it, a loss is beyond noise (one-sided 5%)."""
+"""Level of the guard's interval. If it is below 0, the loss is significant (one-sided 5%)."""
 
 
 class Candidate(Value):
-    """An instruction that was looked at, and what validation prompts say of it."""
+    """An instruction of the shortlist with its results on train and validation prompts."""
 
     instruction: Instruction
     train_mean: float | None
@@ -37,33 +37,33 @@ class Candidate(Value):
     n: int
     """Validation prompts with a result."""
     gain: float | None
-    """Mean paired gain on them, score units; None: no result."""
+    """Mean paired gain on validation prompts, score units; None without a result."""
     guard_gains: dict[str, float]
-    """Mean gain by each guard, in its own units."""
+    """Mean gain by guard, in the guard's units."""
     vetoed_by: tuple[str, ...] = ()
 
 
 class Selection(Value):
-    """The candidates, the best one, and what it cost to find it."""
+    """The candidates, the chosen instruction, and the cost of the selection."""
 
     candidates: tuple[Candidate, ...]
     chosen: Instruction | None
-    """None: every candidate was vetoed or gave no result."""
+    """None if each candidate was vetoed or has no result."""
     prompts: int
     renders: int
-    """Different pictures that the choice needed, naive ones included."""
+    """Distinct images of the selection, with naive images."""
 
 
 def shortlist(rows: Sequence[PoolRow], count: int = CANDIDATES) -> list[PoolRow]:
-    """The `count` pulled instructions with the highest lower bound on train, living or not."""
-    known = [row for row in rows if row.mean is not None]
+    """The `count` pulled instructions, also retired ones, with the highest lower train bounds."""
+    pulled = [row for row in rows if row.mean is not None]
     lowest = float("-inf")
-    known.sort(key=lambda row: (-(lowest if row.lo is None else row.lo), -(row.mean or 0.0)))
-    return known[:count]
+    pulled.sort(key=lambda row: (-(lowest if row.lo is None else row.lo), -(row.mean or 0.0)))
+    return pulled[:count]
 
 
 def unmeasured(row: PoolRow) -> Selection:
-    """The choice of a shortlist of one: nothing is measured, and no guard is heard."""
+    """The selection of a single candidate, without measurement and guards."""
     candidate = Candidate(
         instruction=row.instruction,
         train_mean=row.mean,
@@ -85,32 +85,32 @@ async def select_best(
     veto: Collection[str] = (),
     on_row: Callable[[EvaluationRow], None] | None = None,
 ) -> Selection:
-    """Measure the candidates on `prompts` and choose; `veto`: names of guards that may refuse."""
+    """Measure the candidates on `prompts` and select; `veto`: names of guards that may refuse."""
     measured: list[Candidate] = []
-    pictures: set[tuple[str, int]] = set()
+    images: set[tuple[str, int]] = set()
     for row in candidates:
         treatment = under(row.instruction, row.instruction.id[:8])
         rows = await measure(services, treatment, prompts, seeds=seeds, seed=seed, on_row=on_row)
-        measured.append(_judge(row, rows, veto))
-        pictures |= painted(rows)
-    free = [one for one in measured if one.gain is not None and not one.vetoed_by]
-    # Of equal ones the first: it has the higher bound on train.
-    best = max(free, key=lambda one: one.gain or 0.0, default=None)
+        measured.append(_candidate(row, rows, veto))
+        images |= rendered(rows)
+    accepted = [c for c in measured if c.gain is not None and not c.vetoed_by]
+    # Among equal gains `max` takes the first, which has the highest bound on train.
+    best = max(accepted, key=lambda candidate: candidate.gain or 0.0, default=None)
     return Selection(
         candidates=tuple(measured),
         chosen=best.instruction if best else None,
         prompts=len(prompts),
-        renders=len(pictures),
+        renders=len(images),
     )
 
 
-def painted(rows: Sequence[EvaluationRow]) -> set[tuple[str, int]]:
-    """The pictures that rows rest on, as (prompt, seed)."""
+def rendered(rows: Sequence[EvaluationRow]) -> set[tuple[str, int]]:
+    """The distinct images of rows with a gain, as (prompt, seed)."""
     done = [row for row in rows if row.gain is not None]
     return {(text, row.seed) for row in done for text in (row.prompt, row.text)}
 
 
-def _judge(row: PoolRow, rows: Sequence[EvaluationRow], veto: Collection[str]) -> Candidate:
+def _candidate(row: PoolRow, rows: Sequence[EvaluationRow], veto: Collection[str]) -> Candidate:
     means = [mean(gains) for gains in gains_by_prompt(rows).values()]
     by_guard: Mapping[str, list[float]] = {
         name: [mean(gains) for gains in groups.values()]

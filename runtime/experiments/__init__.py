@@ -1,1 +1,1 @@
-"""Grids of runs that answer a question, and their report."""
+"""Experiments: grids of runs, and their report."""

@@ -1,6 +1,6 @@
-"""Finished cells of a grid: one line a cell, appended and synced as soon as it is known.
+"""The file of a grid's finished cells: one line per cell, appended and synced when it is finished.
 
-The lines are the result. Whatever reads them (tables, plots, the report) needs no database.
+Tables, plots and the report are made from this file alone.
 """
 
 from __future__ import annotations
@@ -17,33 +17,32 @@ from bigpe.services.core.values import Value, canonical_json
 
 DEFAULT_FOLDER = Path("docs/results/cells")
 POOL_DIVERSITY = "pool diversity"
-"""Name of the curve in a cell. Cells of 0.1.0 have a curve "diversity" of another metric, which is
-not drawn."""
+"""Name of a cell's curve. The curve "diversity" in cells of 0.1.0 is another metric."""
 
 
 class ExperimentCell(Value):
-    """One run of one configuration, and what was measured of it. Gains are in score units."""
+    """A run of a configuration with its measurements. Gains are in score units."""
 
     experiment: str
     arm: str
     x: float | None = None
     series: str = ""
     config: str
-    """Digest (16 hex) of the configuration without its seed, the prompts and the measuring."""
+    """Digest (16 hex) of the configuration without its seed, the prompts and the measurement."""
     seed: int
     run: str
     budget: int
-    """Renders that the run was allowed; 0: any."""
+    """Render budget of the run; 0: no limit."""
     reason: str
-    """Why the run stopped."""
+    """Reason why the run stopped."""
     rounds: int
     renders: int
-    """Different pictures that the run asked for, whether or not an earlier run had paid them."""
+    """Distinct images that the run requested, also those that an earlier run had paid for."""
     scores: int
     llm_calls: int
     tokens: int
     seconds: float
-    """Model time as if nothing had been paid before: calls times the project's seconds a call."""
+    """Model time without a call cache: calls times the project's seconds per call."""
     instruction: str
     """The text of the instruction that the run returned."""
     gains: dict[str, dict[str, float]] = Field(default_factory=dict[str, dict[str, float]])
@@ -54,25 +53,25 @@ class ExperimentCell(Value):
     """Name -> points over time."""
     figures: dict[str, float | None] = Field(default_factory=dict[str, float | None])
     faults: tuple[str, ...] | None = None
-    """What diagnostics saw at the run's end; None: told by a version that did not look."""
+    """Faults at the run's end; None: written by a version without diagnostics."""
     rules: int = 1
-    """`RULES` of the campaign plan that the loop decided by; cells of the first do not have it."""
+    """`RULES` of the campaign plan; absent in cells of rules 1."""
     version: str = ""
     commit: str = ""
-    """Of the code that ran it, if known; "+" marks uncommitted changes."""
+    """Commit of the code, if available; "+" marks uncommitted changes."""
     finished: float = 0.0
     """Unix time, seconds."""
 
     @property
     def key(self) -> tuple[str, int]:
-        """What makes it this cell: configuration and seed."""
+        """The identity of the cell: configuration and seed."""
         return (self.config, self.seed)
 
 
 def read_cells(path: Path) -> list[ExperimentCell]:
-    """The cells of a file, in order; none when there is no file. StoreError names a bad line.
+    """The cells of a file, in order; empty without a file. StoreError names a bad line.
 
-    A last line without an end is what a kill left behind: it is passed over.
+    A last line without a line break is left by a killed process and is ignored.
     """
     try:
         text = path.read_text("utf-8")
@@ -89,13 +88,13 @@ def read_cells(path: Path) -> list[ExperimentCell]:
         except ValidationError as error:
             raise StoreError(
                 f"{path}, line {number}: not a cell of an experiment "
-                f"({error.error_count()} faults); mend or remove the line"
+                f"({error.error_count()} faults); fix or remove the line"
             ) from error
     return cells
 
 
 def append_cell(path: Path, cell: ExperimentCell) -> None:
-    """Add one line and sync it; several processes may do so at once. StoreError if it cannot."""
+    """Append a line and sync it. Several processes may do so. StoreError if writing fails."""
     line = canonical_json(cell.model_dump(mode="json")) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +109,7 @@ def append_cell(path: Path, cell: ExperimentCell) -> None:
 
 
 def _drop_torn_line(descriptor: int) -> None:
-    """What a kill left of a line would spoil the next one."""
+    """Remove an incomplete last line, so that the next line is valid."""
     size = os.fstat(descriptor).st_size
     while size and os.pread(descriptor, 1, size - 1) != b"\n":
         size -= 1
@@ -118,13 +117,13 @@ def _drop_torn_line(descriptor: int) -> None:
 
 
 def newest(cells: Iterable[ExperimentCell]) -> list[ExperimentCell]:
-    """One cell for each arm and seed, the latest told, of the latest rules alone.
+    """The latest cell of each arm and seed, of the highest rules only.
 
-    Of an arm run under several configurations (another budget, say) the latest counts. So nothing
-    that is made from cells mixes two versions of the loop, or two settings of an arm.
+    For an arm with several configurations (for example another budget) the latest counts. So a
+    table never mixes two versions of the loop or two settings of an arm.
     """
-    known = list(cells)
-    rules = max((cell.rules for cell in known), default=0)
-    kept = {cell.key: cell for cell in known if cell.rules == rules}.values()
+    listed = list(cells)
+    rules = max((cell.rules for cell in listed), default=0)
+    kept = {cell.key: cell for cell in listed if cell.rules == rules}.values()
     latest = {cell.arm: cell.config for cell in sorted(kept, key=lambda cell: cell.finished)}
     return [cell for cell in kept if latest[cell.arm] == cell.config]

@@ -1,8 +1,7 @@
-"""Is what the gradients say true? Against known effects, or against people's judgement.
+"""Validity of gradients: compared with true effects, or rated by people in a worksheet.
 
-In a world whose taste is known, every row of evidence and every cited term can be checked. Where
-nothing is known, the same claims go into a worksheet for two people, and their agreement is
-reported with them.
+In the embedded world the true effects are available, so evidence rows and cited terms can be
+checked. Otherwise two people rate the claims in a worksheet, and their agreement is reported.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from bigpe.agents.statistics.agreement import cohen_kappa, rank_correlation
 from bigpe.services.core.errors import ConfigError, StoreError
 
 NO_EFFECT = 0.1
-"""Known effects up to this size (in the truth's units) count as none: a claim of one is false."""
+"""True effects up to this size (in the truth's units) count as no effect."""
 VERDICTS = ("true", "false", "unclear")
 WORKSHEET = (
     "id",
@@ -38,25 +37,25 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Claim(NamedTuple):
-    """A gradient, and the rows and comparisons it was written about."""
+    """A gradient with the evidence rows and comparisons that it is about."""
 
     run: str
     round: int
     gradient: Gradient
     rows: tuple[EvidenceRow, ...]
-    """Those that it cites."""
+    """The cited rows."""
     best: str
     worst: str
 
 
 def read_truth(path: Path) -> dict[str, float]:
-    """Term -> known effect, from a JSON object's "terms"; ConfigError when it is not one."""
+    """Term -> true effect, from the "terms" of a JSON file. ConfigError if it has none."""
     try:
         raw = json.loads(path.read_text("utf-8"))["terms"]
         found = {str(term): float(effect) for term, effect in raw.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{path} is no table of known effects: {error}; it must be a JSON object "
+            f"{path} is not a table of known effects: {error}; it must be a JSON object "
             'like {"terms": {"golden hour": 0.6}}'
         ) from error
     if not all(math.isfinite(effect) for effect in found.values()):
@@ -64,11 +63,11 @@ def read_truth(path: Path) -> dict[str, float]:
     return found
 
 
-def known_effect(term: str, truth: Mapping[str, float]) -> float | None:
-    """The effect of adding `term`: that of the known phrases in it, 0 if it shares no word.
+def true_effect(term: str, truth: Mapping[str, float]) -> float | None:
+    """The effect of adding `term`: the sum over the phrases of the truth in it, or 0 without any.
 
-    Of nested phrases ("golden hour light" holds "golden hour") the longest counts. None where a
-    term is only a part of a known phrase ("hour"): what it stands for cannot be told.
+    Of nested phrases ("golden hour light" contains "golden hour") the longest counts. None if the
+    term is only a part of a phrase ("hour"), as its effect is then unclear.
     """
     inside = [phrase for phrase in truth if contains_term(term, phrase)]
     longest = [
@@ -78,22 +77,22 @@ def known_effect(term: str, truth: Mapping[str, float]) -> float | None:
     ]
     if longest:
         return sum(truth[phrase] for phrase in longest)
-    known = {word for phrase in truth for word in words(phrase)}
-    return None if known & set(words(term)) else 0.0
+    vocabulary = {word for phrase in truth for word in words(phrase)}
+    return None if vocabulary & set(words(term)) else 0.0
 
 
 def row_validity(
     rows: Iterable[EvidenceRow], truth: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """How true an evidence table is.
+    """Validity of an evidence table.
 
-    "precision": of the rows whose interval excludes 0, the share whose sign is right (a row about a
-    term without effect is wrong). "rank correlation": Spearman's, of estimated and known effects.
+    "precision": the share with the right sign among rows whose interval excludes 0; a row about a
+    term without effect is wrong. "rank correlation": Spearman's, of estimated and true effects.
     """
     judged = [
         (row, effect)
         for row in rows
-        if row.kind == "term" and (effect := known_effect(row.term, truth)) is not None
+        if row.kind == "term" and (effect := true_effect(row.term, truth)) is not None
     ]
     claimed = [(row, effect) for row, effect in judged if row.lo > 0 or row.hi < 0]
     return {
@@ -107,22 +106,22 @@ def row_validity(
 
 
 def claim_validity(claims: Iterable[Claim], truth: Mapping[str, float]) -> dict[str, float | None]:
-    """How true the improvements are: of the terms that they cite, the share with the right sign."""
+    """Validity of the improvements: the share of cited terms with the right sign."""
     cited = [
         (row.effect, effect)
         for claim in claims
         for row in claim.rows
-        if row.kind == "term" and (effect := known_effect(row.term, truth)) is not None
+        if row.kind == "term" and (effect := true_effect(row.term, truth)) is not None
     ]
     return {
         "citations judged": float(len(cited)),
-        "citation precision": _share([_agrees(told, effect) for told, effect in cited]),
+        "citation precision": _share([_agrees(*effects) for effects in cited]),
         "citation rank correlation": rank_correlation(cited),
     }
 
 
-def _agrees(told: float, effect: float) -> bool:
-    return abs(effect) > NO_EFFECT and (told > 0) == (effect > 0)
+def _agrees(estimate: float, effect: float) -> bool:
+    return abs(effect) > NO_EFFECT and (estimate > 0) == (effect > 0)
 
 
 def _share(verdicts: Sequence[bool]) -> float | None:
@@ -130,36 +129,36 @@ def _share(verdicts: Sequence[bool]) -> float | None:
 
 
 def claims_of(messages: Iterable[AnyMessage]) -> list[Claim]:
-    """Every gradient of a run, in order of rounds."""
-    asked: dict[int, CritiqueRequested] = {}
-    answered: dict[int, GradientsComputed] = {}
+    """All gradients of a run, in order of rounds."""
+    requests: dict[int, CritiqueRequested] = {}
+    answers: dict[int, GradientsComputed] = {}
     for message in messages:
         if isinstance(message, CritiqueRequested):
-            asked[message.round] = message
+            requests[message.round] = message
         elif isinstance(message, GradientsComputed):
-            answered[message.round] = message
+            answers[message.round] = message
     return [
         Claim(
             run=answer.run,
             round=index,
             gradient=gradient,
-            rows=tuple(row for row in asked[index].rows if row.id in gradient.evidence),
-            best=pair.rewrite if (pair := asked[index].best) else "",
-            worst=pair.rewrite if (pair := asked[index].worst) else "",
+            rows=tuple(row for row in requests[index].rows if row.id in gradient.evidence),
+            best=pair.rewrite if (pair := requests[index].best) else "",
+            worst=pair.rewrite if (pair := requests[index].worst) else "",
         )
-        for index, answer in sorted(answered.items())
-        if index in asked
+        for index, answer in sorted(answers.items())
+        if index in requests
         for gradient in answer.gradients
     ]
 
 
-# -- people's judgement ---------------------------------------------------------------------------
+# -- ratings by people ----------------------------------------------------------------------------
 
 
 def write_worksheet(path: Path, claims: Sequence[Claim]) -> None:
-    """A CSV with a line a gradient and an empty column for the verdict: true, false or unclear.
+    """Write a CSV with one line per gradient and an empty column for the verdict.
 
-    What models wrote is made safe for spreadsheets, which take a leading "=" for a formula.
+    Texts of models are escaped, because spreadsheets execute texts that begin with "=".
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,9 +167,9 @@ def write_worksheet(path: Path, claims: Sequence[Claim]) -> None:
             writer.writerow(WORKSHEET)
             for number, claim in enumerate(claims, start=1):
                 cited = "; ".join(f"{row.term} {100 * row.effect:+.2f}" for row in claim.rows)
-                told = (claim.gradient.inference, claim.gradient.improvement, cited)
-                texts = [_plain(text) for text in (*told, claim.best, claim.worst)]
-                writer.writerow([f"C{number}", claim.run, claim.round, *texts, ""])
+                gradient = claim.gradient
+                texts = (gradient.inference, gradient.improvement, cited, claim.best, claim.worst)
+                writer.writerow([f"C{number}", claim.run, claim.round, *map(_plain, texts), ""])
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -202,19 +201,19 @@ def read_verdicts(path: Path) -> dict[str, str]:
 
 
 class Agreement(NamedTuple):
-    """How far two raters agree."""
+    """Agreement of two raters."""
 
     n: int
-    """Claims that both judged."""
+    """Claims with a verdict of both."""
     observed: float | None
     """Share with the same verdict."""
     kappa: float | None
-    """Cohen's kappa; None where it is not defined: both always gave the same one verdict."""
+    """Cohen's kappa; None if both gave the same verdict to all claims."""
 
 
-def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> Agreement:
-    """Of the claims that both judged; see `agents.agreement.cohen_kappa`."""
-    both = [(one[claim], other[claim]) for claim in sorted(one.keys() & other.keys())]
+def agreement(first: Mapping[str, str], second: Mapping[str, str]) -> Agreement:
+    """The agreement on claims with a verdict of both raters."""
+    both = [(first[claim], second[claim]) for claim in sorted(first.keys() & second.keys())]
     if not both:
         return Agreement(0, None, None)
     return Agreement(len(both), sum(a == b for a, b in both) / len(both), cohen_kappa(both))

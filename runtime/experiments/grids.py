@@ -1,7 +1,7 @@
-"""The experiments as data: which configurations are compared, and what is measured of each.
+"""The experiments as data: the compared configurations and the measurement of each run.
 
-A grid changes the project's own `bigpe.toml`; so the same experiment runs in the embedded world and
-with SDXL-Turbo and HPS v2.1, by configuration alone.
+A grid changes settings of the project's own `bigpe.toml`. So the same experiment runs in the
+embedded world and with SDXL-Turbo and HPS v2.1.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ PAPER_POLICIES = ("ucb1", "epsilon-greedy", "greedy", "random")
 FURTHER_POLICIES = ("ucb-tuned", "kl-ucb", "thompson", "paper")
 BATCH_SIZES = (1, 2, 3, 5, 10, 20)
 UNBOUNDED_ROUNDS = 100_000
-"""Rounds of a run that its render budget ends."""
+"""Rounds of a run that ends by its render budget."""
 
 
 class GridArm(Value):
-    """One configuration of a grid."""
+    """A configuration of a grid."""
 
     label: str
     changes: dict[str, Any] = Field(default_factory=dict[str, Any])
     """`section.key` -> value, over the project's configuration."""
     x: float | None = None
-    """Its place on the plot's axis; None: a category."""
+    """Place on the plot's x axis; None: a category."""
     series: str = ""
-    """Which line of the plot it belongs to."""
+    """The line of the plot that the arm belongs to."""
 
 
 class Experiment(Value):
-    """A question, the configurations that answer it, and what is measured of each run."""
+    """A question, the configurations that answer it, and the measurement of each run."""
 
     name: str
     question: str
     arms: tuple[GridArm, ...] = Field(min_length=1)
     measure: Measure = "heldout"
     reference: str
-    """The arm, or the condition of a `baselines` table, that the others are compared with."""
+    """The arm, or the condition of a `baselines` table, that all others are compared with."""
     axis: str = ""
-    """What the plot's x is."""
+    """Label of the plot's x axis."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Of the arms, in the order of the tables."""
+        """Labels of the arms, in the order of the tables."""
         return tuple(arm.label for arm in self.arms)
 
 
@@ -172,24 +172,22 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def experiment_named(name: str) -> Experiment:
-    """The experiment of that name; ConfigError names those there are."""
+    """The experiment with this name. ConfigError lists the names."""
     if name not in EXPERIMENTS:
         raise ConfigError(f"there is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
 
 
 def chosen_arms(experiment: Experiment, labels: tuple[str, ...]) -> tuple[GridArm, ...]:
-    """The arms so labelled, all without a label; ConfigError for a label that is none."""
-    known = {arm.label: arm for arm in experiment.arms}
-    if unknown := [label for label in labels if label not in known]:
-        raise ConfigError(
-            f"{experiment.name} has no arm {unknown[0]!r}; it has: {'; '.join(known)}"
-        )
-    return tuple(known[label] for label in labels) if labels else experiment.arms
+    """The arms with these labels, or all arms without labels. ConfigError for a wrong label."""
+    arms = {arm.label: arm for arm in experiment.arms}
+    if unknown := [label for label in labels if label not in arms]:
+        raise ConfigError(f"{experiment.name} has no arm {unknown[0]!r}; it has: {'; '.join(arms)}")
+    return tuple(arms[label] for label in labels) if labels else experiment.arms
 
 
 def arm_config(base: BigpeConfig, arm: GridArm, *, seed: int, renders: int) -> BigpeConfig:
-    """The configuration of one run: the project's, the budget in renders, the arm's changes."""
+    """The configuration of a run: the project's with the render budget and the arm's changes."""
     raw = base.model_dump(mode="json", exclude_none=True)
     changes = {
         "budget.renders": renders,

@@ -1,12 +1,13 @@
-"""What is measured of a finished run: one function a kind of experiment.
+"""Measurements of a finished run: one function per kind of experiment.
 
-All of it is asked of the evaluation's own services, on prompts that the run could not see; a run's
-seed also decides the pictures that it is judged by, so that equal seeds compare alike.
+They use the services of an evaluation and held-out prompts. The run's seed also decides the image
+seeds of its measurement, so that runs with equal seeds are paired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ from bigpe.services.store.database import Store
 SEED_INSTRUCTION = "seed instruction"
 PROFESSIONAL = "professional prompts"
 EVIDENCE_ROWS = 60
-"""Rows of a run's last evidence table that are judged."""
+"""Rows of a run's last evidence table that are checked."""
 HELD_OUT_SHARE = 0.25
-"""Of subjects, in the transfer experiment."""
+"""Share of held-out subjects in the transfer experiment."""
 SAME, NEW, OTHER_TYPES, OTHER_RENDERER = (
     "same subjects",
     "new subjects",
@@ -56,7 +57,7 @@ Gains = dict[str, dict[str, float]]
 
 @dataclass
 class Measured:
-    """What a measure found."""
+    """The result of a measurement."""
 
     gains: Gains = field(default_factory=Gains)
     curves: dict[str, list[tuple[float, float]]] = field(
@@ -64,31 +65,31 @@ class Measured:
     )
     figures: dict[str, float | None] = field(default_factory=dict[str, float | None])
     faults: tuple[str, ...] = ()
-    """What diagnostics see at the run's end."""
+    """Faults that diagnostics find at the run's end."""
 
 
 @dataclass(frozen=True)
 class Judging:
-    """How runs are judged, the same for all cells of a grid."""
+    """Settings of the measurement, the same for all cells of a grid."""
 
     test_prompts: int = 24
-    """Held-out naive prompts, one picture each, at most."""
+    """Most held-out naive prompts; each has one image."""
     truth: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Known effects of terms, for `gradient-validity`; without any, people judge a worksheet."""
+    """True effects of terms, for `gradient-validity`; empty: people rate a worksheet."""
     other_renderer: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`[render]` settings that make another renderer, for `transfer`."""
+    """`[render]` settings of another renderer, for `transfer`."""
     everything: tuple[str, ...] = ()
     """All naive prompts of the project, for `transfer`."""
 
-    def told(self, kind: Measure) -> dict[str, Any]:
-        """What a cell's identity must contain of it."""
-        told: dict[str, Any] = {"test_prompts": self.test_prompts}
+    def identity(self, kind: Measure) -> dict[str, Any]:
+        """The settings that are part of a cell's identity."""
+        found: dict[str, Any] = {"test_prompts": self.test_prompts}
         if kind == "gradients":
-            told["truth"] = dict(self.truth)
+            found["truth"] = dict(self.truth)
         if kind == "transfer":
-            told["other_renderer"] = dict(self.other_renderer)
-            told["everything"] = list(self.everything)
-        return told
+            found["other_renderer"] = dict(self.other_renderer)
+            found["everything"] = list(self.everything)
+        return found
 
 
 async def measured(
@@ -100,84 +101,79 @@ async def measured(
     watches: Stopwatches,
     judging: Judging,
 ) -> Measured:
-    """What the experiment measures of a complete run."""
-    async with open_run_for_evaluation(
-        run,
-        project=project.folder,
-        llms=models.llms,
-        renderer=models.renderer,
-        scorer=models.scorer,
-    ) as judged:
-        found = await _MEASURES[kind](judged, judging)
-        found.curves[POOL_DIVERSITY] = await diversity_curve(judged)
-        found.faults = tuple(one.fault for one in await findings_of(judged.store, run))
-        best = judged.campaign.pool.best().instruction
+    """Measure a complete run."""
+    async with _opened(run, project, models) as opened:
+        found = await _MEASURES[kind](opened, judging)
+        found.curves[POOL_DIVERSITY] = await diversity_curve(opened)
+        found.faults = tuple(finding.fault for finding in await findings_of(opened.store, run))
+        best = under(opened.campaign.pool.best().instruction, OTHER_RENDERER)
     if kind == "transfer" and judging.other_renderer:
         other = _with_renderer(config, judging.other_renderer)
-        async with open_models(other, project, watches) as others:
-            found.gains[OTHER_RENDERER] = await _elsewhere(
-                run, best, project, others, judging.test_prompts
-            )
+        async with (
+            open_models(other, project, watches) as others,
+            _opened(run, project, others) as opened,
+        ):
+            prompts = _test(opened, judging.test_prompts)
+            found.gains[OTHER_RENDERER] = await _gains(opened, best, prompts)
     return found
 
 
-async def _elsewhere(
-    run: str, best: Instruction, project: Project, models: SharedModels, count: int
-) -> dict[str, float]:
-    async with open_run_for_evaluation(
+def _opened(
+    run: str, project: Project, models: SharedModels
+) -> AbstractAsyncContextManager[EvaluatedRun]:
+    return open_run_for_evaluation(
         run,
         project=project.folder,
         llms=models.llms,
         renderer=models.renderer,
         scorer=models.scorer,
-    ) as judged:
-        return await _gains(judged, under(best, OTHER_RENDERER), _test(judged, count))
+    )
 
 
 # -- by kind --------------------------------------------------------------------------------------
 
 
-async def _heldout(judged: EvaluatedRun, judging: Judging) -> Measured:
-    best = under(judged.campaign.pool.best().instruction, BEST)
-    return Measured({BEST: await _gains(judged, best, _test(judged, judging.test_prompts))})
+async def _heldout(run: EvaluatedRun, judging: Judging) -> Measured:
+    best = under(run.campaign.pool.best().instruction, BEST)
+    return Measured({BEST: await _gains(run, best, _test(run, judging.test_prompts))})
 
 
-async def _baselines(judged: EvaluatedRun, judging: Judging) -> Measured:
-    prompts = _test(judged, judging.test_prompts)
-    matches = await professional_matches(prompts, PromptLibrary(judged.store))
-    first = judged.campaign.plan.instructions[0].instruction
+async def _baselines(run: EvaluatedRun, judging: Judging) -> Measured:
+    prompts = _test(run, judging.test_prompts)
+    matches = await professional_matches(prompts, PromptLibrary(run.store))
+    first = run.campaign.plan.instructions[0].instruction
     treatments = (
         PLAIN,
         under(first, SEED_INSTRUCTION),
         Treatment(name=PROFESSIONAL, kind="texts", texts=matches),
-        under(judged.campaign.pool.best().instruction, BEST),
+        under(run.campaign.pool.best().instruction, BEST),
     )
-    return Measured({t.name: await _gains(judged, t, prompts) for t in treatments})
+    return Measured({t.name: await _gains(run, t, prompts) for t in treatments})
 
 
-async def _gradients(judged: EvaluatedRun, judging: Judging) -> Measured:
-    found = await _heldout(judged, judging)
+async def _gradients(run: EvaluatedRun, judging: Judging) -> Measured:
+    found = await _heldout(run, judging)
     if not judging.truth:
         return found
-    rows = fit_evidence_table(judged.campaign.pairs, max_rows=EVIDENCE_ROWS)
+    rows = fit_evidence_table(run.campaign.pairs, max_rows=EVIDENCE_ROWS)
     found.figures = row_validity(rows, judging.truth) | claim_validity(
-        await _claims(judged.store, judged.name), judging.truth
+        await _claims(run.store, run.name), judging.truth
     )
     return found
 
 
-async def _transfer(judged: EvaluatedRun, judging: Judging) -> Measured:
-    """The run learned from a file without the held-out subjects, see `without_held_out`."""
-    best = judged.campaign.pool.best().instruction
-    known = {word for naive in judged.campaign.plan.train for word in subject_words(naive)}
+async def _transfer(run: EvaluatedRun, judging: Judging) -> Measured:
+    """Measure a run whose prompts have no held-out subjects; see `without_held_out`."""
+    best = run.campaign.pool.best().instruction
+    seen = {word for naive in run.campaign.plan.train for word in subject_words(naive)}
     groups = {
-        SAME: [naive for naive in judged.prompts("test") if subject_words(naive) <= known],
-        NEW: [n for n in judging.everything if is_held_out(n) and not subject_words(n) & known],
+        SAME: [naive for naive in run.prompts("test") if subject_words(naive) <= seen],
+        NEW: [n for n in judging.everything if is_held_out(n) and not subject_words(n) & seen],
         OTHER_TYPES: list(naive_prompts("general")),
     }
     return Measured(
         {
-            name: await _gains(judged, under(best, name), drawn(prompts, judging.test_prompts))
+            name: await _gains(run, under(best, name), drawn(prompts, judging.test_prompts))
             for name, prompts in groups.items()
             if prompts
         }
@@ -192,19 +188,19 @@ _MEASURES: dict[Measure, Callable[[EvaluatedRun, Judging], Awaitable[Measured]]]
 }
 
 
-def _test(judged: EvaluatedRun, count: int) -> list[str]:
-    return drawn(judged.prompts("test"), count)
+def _test(run: EvaluatedRun, count: int) -> list[str]:
+    return drawn(run.prompts("test"), count)
 
 
 def drawn(prompts: Sequence[str], count: int) -> list[str]:
-    """`count` of the prompts, by hash: the same for every cell, and none is special."""
+    """`count` of the prompts, chosen by hash, so that all cells have the same."""
     return sorted(prompts, key=lambda naive: derive_seed("experiment-test", naive))[:count]
 
 
 async def _gains(
-    judged: EvaluatedRun, treatment: Treatment, prompts: Sequence[str]
+    run: EvaluatedRun, treatment: Treatment, prompts: Sequence[str]
 ) -> dict[str, float]:
-    rows = await measure(judged.services, treatment, prompts, seed=judged.config.run.seed)
+    rows = await measure(run.services, treatment, prompts, seed=run.config.run.seed)
     return {naive: mean(gains) for naive, gains in gains_by_prompt(rows).items()}
 
 
@@ -222,33 +218,33 @@ async def _claims(store: Store, run: str) -> list[Claim]:
 # -- the pool over time ---------------------------------------------------------------------------
 
 
-async def diversity_curve(judged: EvaluatedRun) -> list[tuple[float, float]]:
-    """(round, mean distance of all pairs of living instructions) where there are two or more."""
+async def diversity_curve(run: EvaluatedRun) -> list[tuple[float, float]]:
+    """(round, mean distance of all pairs of active instructions), if there are at least two."""
     living: dict[str, Instruction] = {}
     points: list[tuple[float, float]] = []
-    async for _, _, message in messages(judged.store, judged.name, RunStarted, PoolChanged):
+    async for _, _, message in messages(run.store, run.name, RunStarted, PoolChanged):
         if isinstance(message, RunStarted):
             seeds = (seed.instruction for seed in message.plan.instructions)
-            living = {one.id: one for one in seeds}
+            living = {instruction.id: instruction for instruction in seeds}
         else:
-            living |= {one.id: one for one in message.admitted}
-            for gone in message.retired:
-                living.pop(gone.instruction, None)
+            living |= {instruction.id: instruction for instruction in message.admitted}
+            for retired in message.retired:
+                living.pop(retired.instruction, None)
             if (found := pool_diversity(living.values())) is not None:
                 points.append((float(message.round), round(found, 4)))
     return points
 
 
-# -- subjects held out ----------------------------------------------------------------------------
+# -- held-out subjects ----------------------------------------------------------------------------
 
 
 def is_held_out(naive: str) -> bool:
-    """Whether a prompt's subject is one of those that a transfer run never sees, by hash."""
+    """Whether transfer runs exclude a prompt's subject; decided by hash."""
     return derive_seed("transfer", *sorted(subject_words(naive))) / 2**31 < HELD_OUT_SHARE
 
 
 def without_held_out(config: BigpeConfig, project: Project) -> BigpeConfig:
-    """The configuration on a file of the project's naive prompts without the held-out subjects."""
+    """The configuration with a file of the naive prompts without held-out subjects."""
     kept = [n for n in naive_set(config, project.folder).splits.places if not is_held_out(n)]
     path = Path("experiments") / "transfer.txt"
     (project.folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""Running a grid: every missing cell is run, judged, and written down before the next begins.
+"""Runs a grid: each missing cell is run, measured and stored before the next cell begins.
 
-Cells share one project, so that pictures, scores and answers of one run serve all others; each
-cell's costs are counted as if it had been alone. A grid that is stopped, or killed, goes on where
-it was: finished cells are skipped, and the run in hand is resumed from its transcript.
+Cells share a project and so its call cache; the costs of a cell are counted without the cache. A
+grid continues after a stop or kill: finished cells are skipped, and the last run is resumed.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from bigpe.services.core.errors import ScoreError
 from bigpe.services.core.values import digest
 from bigpe.services.core.version import VERSION
 
-CALLS_A_RENDER = 1.2
-"""Language model calls a render, for a forecast before any cell has finished."""
+CALLS_PER_RENDER = 1.2
+"""Language model calls per render, for a forecast before the first finished cell."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is to be run."""
+    """The runs of an experiment in a project, and the file of their cells."""
 
     experiment: Experiment
     arms: tuple[GridArm, ...]
     seeds: tuple[int, ...]
     renders: int
-    """Budget of a run."""
+    """Render budget per run."""
     base: BigpeConfig
     project: Project
     cells: Path
@@ -48,7 +47,7 @@ class Grid:
     judging: Judging = field(default_factory=Judging)
 
     def plan(self) -> list[PlannedCell]:
-        """All cells, a seed at a time, so that a grid cut short is even."""
+        """All cells, seed by seed, so that an unfinished grid has equal seeds for most arms."""
         base = self.base
         if self.experiment.measure == "transfer":
             base = without_held_out(base, self.project)
@@ -59,7 +58,7 @@ class Grid:
         ]
 
     def missing(self) -> list[PlannedCell]:
-        """Cells that are not in the file yet."""
+        """The cells that are not in the file."""
         done = {cell.key for cell in read_cells(self.cells)}
         return [planned for planned in self.plan() if planned.key not in done]
 
@@ -71,20 +70,20 @@ class PlannedCell(NamedTuple):
     config: BigpeConfig
     seed: int
     digest: str
-    """Of everything but the seed that its result depends on."""
+    """Digest of all inputs of its result, except the seed."""
     run: str
-    """The run's name: equal configurations share one run, whichever experiment asks."""
+    """The run's name. Equal configurations of all experiments share a run."""
 
     @classmethod
     def of(cls, grid: Grid, arm: GridArm, config: BigpeConfig, seed: int) -> PlannedCell:
         """The cell of an arm and a seed."""
-        # Defaults are left out: a setting that a later version adds makes no new cells.
+        # Without defaults, so that a setting of a later version does not change the identity.
         whole = config.model_dump(mode="json", exclude_defaults=True)
         same = {**whole, "run": {**whole.get("run", {}), "seed": None}}
         identity = {
             "config": same,
             "measure": grid.experiment.measure,
-            "judging": grid.judging.told(grid.experiment.measure),
+            "judging": grid.judging.identity(grid.experiment.measure),
             "version": VERSION,
             "rules": RULES,
         }
@@ -98,18 +97,18 @@ class PlannedCell(NamedTuple):
 
 
 class ExperimentForecast(NamedTuple):
-    """What a grid will take."""
+    """Cells, renders and time of a grid before it runs."""
 
     cells: int
     missing: int
     renders: int
-    """Of the missing cells, judging included, if nothing is in the memo."""
+    """Renders of the missing cells and their measurement, without a call cache."""
     hours: float | None
-    """The same, one call after the other; None while no call has been measured."""
+    """Model time of sequential calls; None if no call has been measured yet."""
 
 
 class ExperimentProgress(NamedTuple):
-    """A finished cell, and how far the grid is."""
+    """A finished cell and the progress of the grid."""
 
     cell: ExperimentCell
     number: int
@@ -118,16 +117,16 @@ class ExperimentProgress(NamedTuple):
 
 
 def forecast(grid: Grid, watches: Stopwatches) -> ExperimentForecast:
-    """What the missing cells take at most; equal calls of different cells are paid only once."""
+    """An upper bound for the missing cells: equal calls of different cells are paid only once."""
     planned, missing = grid.plan(), grid.missing()
     done = read_cells(grid.cells)
     renders = sum(cell.renders for cell in done)
-    a_render = sum(cell.llm_calls for cell in done) / renders if renders else CALLS_A_RENDER
+    llm_calls = sum(cell.llm_calls for cell in done) / renders if renders else CALLS_PER_RENDER
     conditions = {"baselines": 4, "transfer": 4}.get(grid.experiment.measure, 1)
-    judged = grid.judging.test_prompts * (1 + conditions)
+    measuring = grid.judging.test_prompts * (1 + conditions)
     budgets = [planned.config.budget.renders or grid.renders for planned in missing]
-    total = sum(budgets) + judged * len(missing)
-    seconds = watches.cost(total, total, a_render * total)
+    total = sum(budgets) + measuring * len(missing)
+    seconds = watches.cost(total, total, llm_calls * total)
     hours = None if seconds is None else seconds / 3600
     return ExperimentForecast(len(planned), len(missing), total, hours)
 
@@ -141,11 +140,18 @@ async def run_grid(
     on_cell: Callable[[ExperimentProgress], None] = lambda _: None,
     stop: asyncio.Event | None = None,
 ) -> list[ExperimentCell]:
-    """Run and write down every missing cell; returns those that were run.
+    """Run and store each missing cell; returns the new cells.
 
-    After `max_minutes` (0: no limit) the cell in hand is finished and no other begun. `stop`: when
-    set, what is in flight is finished and stored, and the cell in hand goes on at the next call.
-    ScoreError when no round of a run gave a result.
+    Args:
+        grid: the grid.
+        models: the models of all runs.
+        watches: measure the calls of `models`.
+        max_minutes: time after which no further cell begins (0: no limit).
+        on_cell: called after each cell.
+        stop: when set, the present run is paused; the next call of `run_grid` continues it.
+
+    Raises:
+        ScoreError: no round of a run gave a result.
     """
     missing = grid.missing()
     start = time.monotonic()
@@ -172,7 +178,7 @@ async def _run_cell(
     watches: Stopwatches,
     stop: asyncio.Event | None,
 ) -> ExperimentCell | None:
-    """The cell; None when `stop` came first."""
+    """The cell; None if `stop` was set before its end."""
     campaign = await _run(grid, planned, models, stop)
     if campaign is None:
         return None
@@ -245,9 +251,9 @@ def _cell(
 
 
 def commit_of(folder: Path) -> str:
-    """The git commit of the code, with "+" when it was changed since; empty outside of git."""
+    """The git commit of the code, with "+" after uncommitted changes; empty outside of git."""
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10"],
             capture_output=True,
             text=True,
@@ -256,4 +262,4 @@ def commit_of(folder: Path) -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.stdout.strip()
+    return done.stdout.strip()

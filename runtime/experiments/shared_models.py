@@ -1,8 +1,8 @@
 """Models that are opened once and shared by many runs, with a stopwatch on each.
 
-A session closes its models when it ends: a grid of a hundred short runs would load them a hundred
-times. A shared model stays open and measures its own calls, because a run that finds most of its
-calls in the cache takes no time that a forecast could use.
+A session closes its models at its end, so a grid of 100 short runs would load them 100 times.
+A shared model stays open. It measures its own calls, because the time of a run that uses the call
+cache is no basis for a forecast.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One `bigpe.toml`: each section is declared beside the code it configures, and composed here.
+"""The model of `bigpe.toml`. Most sections are declared beside the code that they configure.
 
-A mistake is reported with the line and the key that it is on; nothing is guessed.
+An error names the line and the key.
 """
 
 from __future__ import annotations
@@ -35,47 +35,47 @@ class Section(BaseModel):
 
 
 class RunConfig(Section):
-    """`[run]`: the loop."""
+    """`[run]`: size and pace of a run."""
 
     rounds: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=12, ge=1, le=1_000_000)
     """Pulls of an arm; each is one round."""
     batch_size: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=5, ge=1, le=1000)
-    """Naive prompts a round."""
+    """Naive prompts per round."""
     seeds_per_prompt: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=100)
-    """Pictures a prompt and round, each compared with the naive one of the same seed."""
+    """Images per prompt and round; each is compared with the naive image of the same seed."""
     concurrency: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=2, ge=1, le=64)
     """Rounds in flight."""
     seed: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=0, ge=0, lt=2**63)
-    """Decides everything random."""
+    """Seed of all random numbers."""
     pool_size: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=4, ge=2, le=1000)
-    """Instructions alive at a time."""
+    """Active instructions in the pool."""
     pilot_prompts: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=5, ge=2, le=1000)
-    """Naive prompts painted twice before round 1, to learn how noisy a gain is."""
+    """Naive prompts that are rendered twice before round 1, to estimate sigma."""
     improvements: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=10)
-    """Gradients, and so proposed instructions, a round."""
+    """Gradients per round; each leads to one proposed instruction."""
     patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
     durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
-    """"full" also survives a power cut, at a cost for every commit."""
+    """"full" also survives a power cut; each commit takes longer."""
 
 
 class BudgetConfig(Section):
-    """`[budget]`: what a run may use; 0 means no limit."""
+    """`[budget]`: limits of a run's usage; 0 means no limit."""
 
     renders: int = Field(default=0, ge=0)
-    """Different pictures: naive, rewritten and professional together."""
+    """Distinct images: of naive prompts, rewrites and professional prompts together."""
     scores: int = Field(default=0, ge=0)
     llm_calls: int = Field(default=0, ge=0)
     tokens: int = Field(default=0, ge=0)
-    """Of the language models, prompts and answers together."""
+    """Language model tokens, prompts and answers together."""
     usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """By the prices of `[prices]`."""
+    """Cost by the prices of `[prices]`."""
     minutes: float = Field(default=0.0, ge=0.0)
     """Wall time of all processes that wrote the run; no new round starts after it."""
 
     @property
     def limits(self) -> Limits:
-        """All but the minutes, which depend on the machine and so not on the run alone."""
+        """All limits except `minutes`, which depends on the machine."""
         return Limits.model_validate(self.model_dump(exclude={"minutes"}))
 
 
@@ -85,15 +85,15 @@ class DataConfig(Section):
     naive: str = "world"
     """"world" or "general" (packaged), or a file: txt, csv, jsonl or parquet."""
     column: str | None = None
-    """Which column of the file holds the prompts; found by its name if not given."""
+    """The column of the file with the prompts; default: found by its name."""
     seeds: str | None = None
     """A TOML file of your own seed instructions, in the form of `prompts/data/seeds.toml`."""
     professional: bool = True
-    """Whether professional prompts join the contrast and help the Modifier."""
+    """Whether gradients compare with professional prompts and the modifier uses them."""
 
 
 class BigpeConfig(Section):
-    """The whole of `bigpe.toml`."""
+    """All sections of `bigpe.toml`."""
 
     run: RunConfig = RunConfig()
     policy: Annotated[PolicyConfig, AfterStart.NEEDS_FORK] = PolicyConfig()
@@ -101,7 +101,7 @@ class BigpeConfig(Section):
     prices: Annotated[Prices, AfterStart.TAKES_EFFECT] = Prices()
     data: Annotated[DataConfig, AfterStart.NEEDS_FORK] = DataConfig()
     llm: dict[str, LlmConfig] = Field(default_factory=lambda: {"default": LlmConfig()})
-    """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` to differ."""
+    """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` that differ."""
     render: RenderConfig = RenderConfig()
     score: ScoreSection = ScoreSection()
     constraints: Annotated[Constraints, AfterStart.NEEDS_FORK] = Constraints()
@@ -110,35 +110,37 @@ class BigpeConfig(Section):
     workers: Annotated[WorkersConfig, AfterStart.IF_SAME_MODEL] = WorkersConfig()
 
     @model_validator(mode="after")
-    def _known_roles(self) -> BigpeConfig:
+    def _check_role_names(self) -> BigpeConfig:
         for name in self.roles:
             if name in TAKEN or not ROLE_NAME.fullmatch(name):
                 raise ValueError(
                     f"[roles.{name}]: choose a name of letters, digits, '-' and '_' that is none "
                     f"of bigpe's own ({', '.join(TAKEN)})"
                 )
-        known = ("default", *ROLES_WITH_LLM, *self.roles)
+        names = ("default", *ROLES_WITH_LLM, *self.roles)
         for name in self.llm:
-            if name not in known:
-                raise ValueError(f"[llm.{name}]: no such role; use one of {', '.join(known)}")
+            if name not in names:
+                raise ValueError(f"[llm.{name}]: no such role; use one of {', '.join(names)}")
         return self
 
     def with_word_files(self, folder: Path) -> BigpeConfig:
-        """The words of the files that `[constraints]` names, relative to `folder`, in their lists:
-        a run keeps the words that it began with."""
+        """Add the words of the files that `[constraints]` names, relative to `folder`.
+
+        So a run keeps its words if a file changes.
+        """
         return self.model_copy(update={"constraints": self.constraints.with_files(folder)})
 
     def llm_for(self, role: str) -> LlmConfig:
-        """The model of `role`: its own, else the default one."""
+        """The model of `role`: its own, else the default."""
         return self.llm.get(role) or self.llm.get("default") or LlmConfig()
 
 
 def load_config(path: Path) -> BigpeConfig:
-    """Read and check the file; ConfigError names the line and the key of every mistake."""
+    """Read and check the file. ConfigError names the line and the key of each fault."""
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no {path}; make one with `bigpe init`") from error
+        raise ConfigError(f"there is no {path}; make it with `bigpe init`") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     try:
@@ -149,27 +151,27 @@ def load_config(path: Path) -> BigpeConfig:
 
 
 def check_config(raw: dict[str, Any], *, where: str, text: str = "") -> BigpeConfig:
-    """Validate a parsed configuration."""
+    """Validate a parsed configuration; `text` is its source, for line numbers."""
     try:
         return BigpeConfig.model_validate(raw)
     except ValidationError as error:
-        told = [_tell(where, text, dict(problem)) for problem in error.errors()]
-        raise ConfigError("\n".join(told)) from error
+        lines = (_problem_line(where, text, dict(problem)) for problem in error.errors())
+        raise ConfigError("\n".join(lines)) from error
 
 
-def _tell(where: str, text: str, problem: dict[str, Any]) -> str:
+def _problem_line(where: str, text: str, problem: dict[str, Any]) -> str:
     keys = [str(part) for part in problem["loc"] if part != "[key]"]
     line = find_line(text, keys)
     place = f"{where}, line {line}" if line else where
     name = ".".join(keys)
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key {name!r}; `bigpe config check` lists the known ones"
+        return f"{place}: unknown key {name!r}; `bigpe config check` lists all keys"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {name}: {message}" if name else f"{place}: {message}"
 
 
 def find_line(text: str, keys: list[str]) -> int | None:
-    """The line (from 1) on which the TOML key path `keys` is set, or its table begins."""
+    """The line number (from 1) that sets the TOML key path `keys`, or starts its table."""
     table: list[str] = []
     found: int | None = None
     for number, line in enumerate(text.splitlines(), start=1):

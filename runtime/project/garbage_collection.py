@@ -1,7 +1,7 @@
-"""Removing pictures that nothing refers to: a kill can leave some, and files half written.
+"""Removes images that nothing refers to, and unfinished files, which a killed process leaves.
 
-A picture is written before the database says so, so a young file may belong to a call in flight:
-only files that have not been touched for a while go, and then a run may be under way meanwhile.
+An image is written before its database row, so a young file may belong to a call in flight.
+Only older files are removed, so that a run may be active meanwhile.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.database import Store
 
 SPARED_S = 3600.0
-"""Age below which a file may be one in flight."""
+"""Files younger than this may belong to a call in flight."""
 PAGE = 5000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PAGED = {"message_texts": 0, "effect_texts": "", "sealed_effect_texts": ""}
-"""The queries that go through a table in pages, with the place before its first row."""
+"""The queries that read a table in pages, with the cursor before its first row."""
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What was removed, or would be."""
+    """Counts of files that were removed (or, in a dry run, would be) and of files that stay."""
 
     pictures: int
     unfinished: int
     bytes: int
     in_use: int
-    """Pictures that stay because something refers to them."""
+    """Images that stay because something refers to them."""
     young: int
-    """Files that stay because they are younger than asked for."""
+    """Files that stay because of their age."""
 
 
 async def sweep(
     project: Project, store: Store, *, older_than_s: float = SPARED_S, dry_run: bool = False
 ) -> Swept:
-    """Remove what nothing refers to and nobody touched for `older_than_s` seconds.
+    """Remove files without a reference that were not touched for `older_than_s` seconds.
 
-    RunLockedError when that is less than `SPARED_S` and a run of the project is being written.
+    RunLockedError if that is less than `SPARED_S` and a process writes a run of the project.
     """
     if older_than_s < SPARED_S:
         _refuse_while_written(project)
     blobs = BlobStore(project.images)
-    # The files first: what comes after this is not looked at.
+    # List the files before the database: images of later calls are then not candidates.
     pictures = {name: blobs.path(name) for name in blobs.digests()}
     unfinished = list(blobs.unfinished())
     orphans = set(pictures)
@@ -78,7 +78,7 @@ def _refuse_while_written(project: Project) -> None:
 
 
 async def _texts(store: Store) -> AsyncIterator[str]:
-    """Everything in the database that may name a picture."""
+    """All texts in the database that may name an image."""
     for query, start in _PAGED.items():
         after: object = start
         while rows := await store.rows(query, after=after, limit=PAGE):
@@ -90,11 +90,11 @@ async def _texts(store: Store) -> AsyncIterator[str]:
 
 
 def _remove(paths: Iterable[Path], before: float, *, dry_run: bool) -> tuple[int, int]:
-    """How many files went, and their bytes."""
+    """Number of removed files, and their bytes."""
     count = size = 0
     for path in paths:
         try:
-            # Looked at now: a run may have asked for the same picture meanwhile.
+            # Checked now, because a run may have rendered the same image meanwhile.
             facts = path.stat()
             if facts.st_mtime >= before:
                 continue

@@ -1,4 +1,4 @@
-"""One writer a run: a lock file that the operating system frees when its holder dies."""
+"""The lock of a run: one writing process at a time. The OS releases it when that process ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bigpe.services.core.errors import RunLockedError, StoreError
 
 @contextmanager
 def run_lock(path: Path, run: str) -> Generator[None]:
-    """Hold the run's lock; RunLockedError names the process that has it."""
+    """Hold the run's lock. RunLockedError names the process that has it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -38,7 +38,7 @@ def run_lock(path: Path, run: str) -> Generator[None]:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that holds the lock now, or None."""
+    """The id of the process that holds the lock, or None."""
     try:
         handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where a project keeps its files."""
+"""Paths of a project's files."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Project:
 
     @property
     def images(self) -> Path:
-        """The pictures, by the digest of their files."""
+        """The images, named by the digest of their files."""
         return self.folder / "images"
 
     def lock(self, run: str) -> Path:
-        """Held by the process that writes the run."""
+        """The lock file of the run."""
         return self.folder / "runs" / f"{run}.lock"
 
     def log(self, run: str) -> Path:
-        """The run's log, a JSON object a line."""
+        """The run's log, one JSON object per line."""
         return self.folder / "runs" / f"{run}.log.jsonl"
 
     def worker_log(self, run: str, worker: str) -> Path:
-        """What a child process wrote to its standard error."""
+        """The standard error of a worker process of the run."""
         return self.folder / "runs" / f"{run}.{worker}.log"
 
     def sheet(self, run: str) -> Path:
@@ -49,7 +49,7 @@ class Project:
         return self.folder / "runs" / f"{run}.png"
 
     def check_run_name(self, run: str) -> None:
-        """ConfigError for a name that cannot be a run's."""
+        """ConfigError if a run cannot have this name."""
         if not RUN_NAME.fullmatch(run):
             raise ConfigError(
                 f"{run!r} cannot name a run: use up to 64 letters, digits, '-' and '_', "
@@ -58,7 +58,7 @@ class Project:
 
 
 async def no_such_run(store: Store, name: str) -> ConfigError:
-    """The error for a run that is not there, with the names of those that are."""
+    """The error for a missing run, with the names of all runs."""
     names = [row["name"] for row in await store.rows("list_runs")]
-    others = f"there are: {', '.join(names)}" if names else "there is none yet"
+    others = f"there are: {', '.join(names)}" if names else "there are no runs yet"
     return ConfigError(f"no run {name!r} in this project; {others}")

@@ -1,4 +1,4 @@
-"""How long a run has worked: over all processes that wrote it, and with what a dead one noted."""
+"""Working time of a run, summed over all processes that wrote it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from bigpe.services.store.database import Store
 
 NOTED_EVERY_S = 5.0
-"""At most so much is lost when the process is killed."""
+"""Interval between writes. A killed process loses at most this much working time."""
 
 
 class RunClock:
-    """The seconds of this process, added to those of earlier ones."""
+    """Adds the seconds of this process to those of earlier processes."""
 
     def __init__(self, store: Store, run: str, before_s: float) -> None:
         self._store = store
@@ -23,21 +23,21 @@ class RunClock:
 
     @property
     def seconds(self) -> float:
-        """So far, by all processes."""
+        """Working time so far, of all processes."""
         return self._before_s + time.monotonic() - self._start
 
     async def keep(self) -> None:
-        """Note the time now and then, until cancelled."""
+        """Store the time every `NOTED_EVERY_S` seconds, until cancelled."""
         while True:
             await asyncio.sleep(NOTED_EVERY_S)
             await self.note()
 
     async def note(self) -> None:
-        """Note what has passed since the last time."""
+        """Store the time since the last call."""
         passed = self.seconds - self._before_s
         new, self._noted = passed - self._noted, passed
         await self._store.write([("add_run_seconds", {"name": self._run, "seconds": new})])
 
     async def reach(self, minutes: float) -> None:
-        """Returns once the run has worked so long."""
+        """Return once the run has worked for `minutes`."""
         await asyncio.sleep(max(0.0, 60 * minutes - self.seconds))

@@ -1,4 +1,4 @@
-"""From a configuration and a project's prompts to the frozen plan of a run."""
+"""Makes the frozen plan of a run from its configuration and the project's prompts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from bigpe.services.prompt_data.splits import Split, Splits, split
 
 PACKAGED_SETS = ("world", "general")
 CANDIDATES = 8
-"""Search hits looked through for a professional prompt with the same subject."""
+"""Search hits that are examined for a professional prompt with the same subject."""
 
 
 class NaiveSet(NamedTuple):
-    """A project's naive prompts by split, and the rows of the file that were not taken."""
+    """A project's naive prompts by split, and the count of rejected rows of the file."""
 
     splits: Splits
     rejected: int
 
     @property
     def warning(self) -> str | None:
-        """What to beware of: a set too small to split, or rows that were not taken."""
+        """A warning if the set is too small to split or rows were rejected; else None."""
         lost = f"{self.rejected} rows of the file were not taken" if self.rejected else None
         return "; ".join(note for note in (self.splits.warning, lost) if note) or None
 
@@ -64,9 +64,9 @@ def seed_instructions() -> list[SeedInstruction]:
 
 
 def seeds_for(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
-    """Those that a run begins with: the packaged ones, or those of the project's own file.
+    """The seed instructions of a run: the packaged ones, or those of the project's file.
 
-    ConfigError when the file is not there or not of the packaged file's form.
+    ConfigError if the file is missing or has another form than the packaged file.
     """
     if config.data.seeds is None:
         return seed_instructions()
@@ -75,12 +75,12 @@ def seeds_for(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
         seeds = _seeds(seeds_of(tomllib.loads(path.read_text("utf-8"))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"[data] seeds: {path} is no file of seed instructions: {error!r:.300}; it needs a "
-            "[[seed]] with name and text for each, and may show [[seed.exemplar]]s with naive and "
-            "rewrite"
+            f"[data] seeds: {path} is not a file of seed instructions: {error!r:.300}; write one "
+            "[[seed]] with name and text for each, and optional [[seed.exemplar]] entries with "
+            "naive and rewrite"
         ) from error
     if not seeds or len({seed.instruction.id for seed in seeds}) < len(seeds):
-        raise ConfigError(f"[data] seeds: {path} needs at least one [[seed]], each another one")
+        raise ConfigError(f"[data] seeds: {path} needs at least one [[seed]], and no duplicates")
     return seeds
 
 
@@ -104,7 +104,7 @@ async def make_plan(
     library: SearchedPrompts,
     roles: Sequence[FoundRole] = (),
 ) -> CampaignPlan:
-    """All inputs of the run's decisions, frozen."""
+    """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
     run = config.run
     if len(train) < run.pilot_prompts:
         raise ConfigError(
@@ -134,7 +134,7 @@ async def make_plan(
 
 
 async def professional_matches(train: Sequence[str], library: SearchedPrompts) -> dict[str, str]:
-    """For each prompt: the best found professional prompt that contains its subject words."""
+    """The best professional prompt with the subject words of each naive prompt, where found."""
     matches: dict[str, str] = {}
     for naive in train:
         hits = await library.search(naive, CANDIDATES)

@@ -23,23 +23,23 @@ from bigpe.services.store.call_cache import CallCache, CallCacheProtocol
 
 @dataclass(frozen=True)
 class Services:
-    """What the actors use."""
+    """The services of a session. `open_services` makes and closes them."""
 
     llm: Callable[[str], LlmService]
-    """The language model service of a role."""
+    """Returns the language model service of an actor."""
     render: RenderService
     score: ScoreService
     guards: Mapping[str, ScoreService]
-    """The second scorers, by name; no run asks them, evaluations do."""
+    """The guards by name. Evaluations use them, runs do not."""
     blobs: BlobStore
     effects: CallCache
     constraints: Constraints = NONE
-    """What rewrites are held to."""
+    """The constraints that rewrites must keep."""
 
     async def open_models(self) -> tuple[str, str]:
-        """Load renderer and scorer side by side; returns their fingerprints.
+        """Load renderer and scorer in parallel; returns their fingerprints.
 
-        ConfigError when one cannot be loaded.
+        ConfigError if a model cannot be loaded.
         """
         return await asyncio.gather(self.render.open(), self.score.open())
 
@@ -57,10 +57,10 @@ async def open_services(
     scorer: Scorer | None = None,
     guards: Mapping[str, Scorer] | None = None,
 ) -> AsyncGenerator[Services]:
-    """The services that `config` names; `llms`, `renderer`, `scorer`, `guards` replace its models.
+    """Open the services that `config` names. Models load on their first use, not here.
 
-    Models load in child processes on their first use, not here. `scores`: the memo of all scorers,
-    which decides what may be scored (see `held_out`); `effects`: that of the rest.
+    `effects` is the call cache of language models and renderer, `scores` that of all scorers; it
+    decides what may be scored (see `held_out`). `llms` to `guards` replace models of `config`.
     """
     blobs = BlobStore(project.images)
 
@@ -69,27 +69,27 @@ async def open_services(
         return ServiceContext(blobs, project.folder, log_path, config.workers, process_cores())
 
     async with AsyncExitStack() as stack:
-        painter = renderer or open_renderer(config.render, context("render"))
-        stack.push_async_callback(painter.close)
-        render = RenderService(painter, effects, blobs, config.render)
+        image_model = renderer or open_renderer(config.render, context("render"))
+        stack.push_async_callback(image_model.close)
+        render = RenderService(image_model, effects, blobs, config.render)
         stack.push_async_callback(render.close)
-        judge = scorer or open_scorer(config.score, context("score"))
-        stack.push_async_callback(judge.close)
-        score = ScoreService(judge, scores, config.score)
+        score_model = scorer or open_scorer(config.score, context("score"))
+        stack.push_async_callback(score_model.close)
+        score = ScoreService(score_model, scores, config.score)
         stack.push_async_callback(score.close)
-        seconds: dict[str, ScoreService] = {}
+        guard_services: dict[str, ScoreService] = {}
         for guard in config.score.guard:
-            place = context(f"guard-{guard.name}")
-            second = (guards or {}).get(guard.name) or open_scorer(guard, place)
-            stack.push_async_callback(second.close)
-            seconds[guard.name] = ScoreService(second, scores, guard)
-            stack.push_async_callback(seconds[guard.name].close)
+            given = (guards or {}).get(guard.name)
+            guard_model = given or open_scorer(guard, context(f"guard-{guard.name}"))
+            stack.push_async_callback(guard_model.close)
+            guard_services[guard.name] = ScoreService(guard_model, scores, guard)
+            stack.push_async_callback(guard_services[guard.name].close)
         llm = _llm_services(config, effects, blobs, stack, llms or {})
         yield Services(
             llm=llm,
             render=render,
             score=score,
-            guards=seconds,
+            guards=guard_services,
             blobs=blobs,
             effects=effects,
             constraints=config.constraints,
@@ -103,7 +103,7 @@ def _llm_services(
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
 ) -> Callable[[str], LlmService]:
-    """One service per distinct model configuration, shared by the roles that use it."""
+    """Returns one service per distinct model configuration, shared by its actors."""
     made: dict[str, LlmService] = {}
 
     def service(role: str) -> LlmService:

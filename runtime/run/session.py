@@ -1,11 +1,11 @@
-"""A run, from opening to its end: the only place that names concrete actors and services.
+"""A run, from opening to its end.
 
     async with Session.open("my-run", config) as session:
         async for message in session.run():
             ...
         print(session.pool.best())
 
-Leaving the block, or `pause`, loses nothing: open it again and run on.
+Neither leaving the block nor `pause` loses anything: open the session again to continue.
 """
 
 from __future__ import annotations
@@ -33,13 +33,18 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
 from bigpe.runtime.run.resume.fork import best_of, require_forkable
-from bigpe.runtime.run.resume.model_identity import Records, noted, records_now, require_same_models
+from bigpe.runtime.run.resume.model_identity import (
+    Records,
+    record_statement,
+    records_now,
+    require_same_models,
+)
 from bigpe.runtime.run.resume.setting_changes import Change
 from bigpe.runtime.run.resume.settle import RunResumer
 from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
-from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_guests
+from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.retrying import RetryRule
@@ -71,22 +76,22 @@ class Session:
         store: Store,
         services: Services,
         scores: TrainOnlyCallCache,
-        settlement: RunResumer | None = None,
+        resumer: RunResumer | None = None,
     ) -> None:
-        """`settlement`: of a run that is stored already."""
+        """`resumer`: only for a run that is stored already."""
         self.name = name
         self.config = config
         self.project = project
         self.services = services
         self._store = store
         self._scores = scores
-        self._settlement = settlement
-        self._models: Records = settlement.stored.models if settlement else {}
+        self._resumer = resumer
+        self._models: Records = resumer.stored.models if resumer else {}
         self._journal = Journal(store, name)
         self._coordinator: Coordinator | None = None
-        self._guests = PluginActors()
+        self._plugin_actors = PluginActors()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self._wakers: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._clock: RunClock | None = None
 
     @classmethod
@@ -104,7 +109,7 @@ class Session:
         parent: str = "",
         from_best: bool = False,
     ) -> AsyncGenerator[Session]:
-        """Open a run for writing: a new one by `config`, or the stored one of that name.
+        """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
 
         Args:
             name: The name of the run in its project.
@@ -132,15 +137,14 @@ class Session:
             stack.enter_context(run_lock(place.lock(name), name))
             stored = await load_stored_run(place, name) if config is None else None
             wanted = _checked(config, place) if stored is None else stored.config
-            durability = wanted.run.durability
-            # Sealed: nothing in a run can read what is known of the prompts it is judged by.
+            # Sealed: a run cannot read any result of held-out prompts.
             store = await stack.enter_async_context(
-                Store(place.database, durability=durability, sealed=True)
+                Store(place.database, durability=wanted.run.durability, sealed=True)
             )
             if parent:
                 await require_forkable(store, parent, name)
             stored = stored or await find_stored_run(store, name)
-            settlement = RunResumer.of(stored, wanted) if stored else None
+            resumer = RunResumer.of(stored, wanted) if stored else None
             stack.push_async_callback((effects := CallCache(store)).close)
             scores = TrainOnlyCallCache(effects)
             opened = open_services(
@@ -148,12 +152,10 @@ class Session:
                 run=name, llms=llms, renderer=renderer, scorer=scorer,
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
-            session = cls(name, wanted, place, store, services, scores, settlement)
+            session = cls(name, wanted, place, store, services, scores, resumer)
             await session._prepare(retry or RetryRule(), parent, from_best)
             stack.push_async_callback(session._close)
             yield session
-
-    # -- what people ask ----------------------------------------------------------------------
 
     @property
     def coordinator(self) -> Coordinator:
@@ -170,11 +172,11 @@ class Session:
     @property
     def changes(self) -> tuple[Change, ...]:
         """Differences between `config` and the stored configuration of the run."""
-        return self._settlement.changes if self._settlement else ()
+        return self._resumer.changes if self._resumer else ()
 
     @property
     def started(self) -> bool:
-        """Whether the coordinator has taken up the run's first message."""
+        """Whether the coordinator has handled the run's first message."""
         return self.coordinator.campaign.started
 
     @property
@@ -198,7 +200,7 @@ class Session:
             BigpeError: An error stopped the run, for example a full disk. Stored messages stay.
         """
         if self.complete:
-            await self._guests.catch_up()
+            await self._plugin_actors.catch_up()
             while not self._events.empty():
                 yield self._events.get_nowait()
             return
@@ -208,7 +210,7 @@ class Session:
         await self._store.write([("set_run_state", self._state("running", ""))])
         await self._journal.publish("", await self._journal.pending())
         ended = asyncio.create_task(self._ended())
-        self._wakers.add(ended)
+        self._tasks.add(ended)
         while True:
             waiting = asyncio.create_task(self._events.get())
             await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -223,7 +225,7 @@ class Session:
 
     @property
     def pausing(self) -> bool:
-        """Whether a pause was asked for."""
+        """Whether a pause was requested."""
         return self._journal.draining
 
     def pause(self) -> None:
@@ -239,12 +241,10 @@ class Session:
             reason: The reason, for people; it is stored in the transcript.
         """
         changes = self.coordinator.campaign.changes
-        place = str(changes or "")  # a change lifts the stop, and another may follow
+        place = str(changes or "")  # a change of the plan lifts the stop; another stop may follow
         message = StopRequested.make(self._first, place, reason=reason)
         await self._journal.commit("", [message])
         await self._journal.publish("", [message])
-
-    # -- inside -------------------------------------------------------------------------------
 
     async def _require_same_models(self) -> None:
         now = await records_now(self.services)
@@ -255,9 +255,9 @@ class Session:
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = quiet_runtime()
         roles = find_roles(self.config.roles)
-        self._journal.attach(self._runtime, with_guests(routes(), roles))
+        self._journal.attach(self._runtime, with_plugin_actors(routes(), roles))
         self._coordinator = Coordinator(self._journal, campaign)
-        # No role sees professional prompts, nor are any painted, where none are wanted.
+        # If professional prompts are not wanted, no actor reads or renders them.
         wanted = self.config.data.professional
         library = PromptLibrary(self._store) if wanted else NoPrompts()
         actors = core_actors(
@@ -266,11 +266,11 @@ class Session:
         for name, actor in actors.items():
             await actor.join(self._runtime, name, kinds_for(name))
         pending = await self._journal.pending()
-        await self._guests.join(roles, self._runtime, self._journal, self.services, retry)
-        if self._settlement is not None and (campaign.started or pending):
-            if self._settlement.needs_same_models:
-                await self._require_same_models()  # before the change is kept
-            plan = await self._settlement.settle(
+        await self._plugin_actors.join(roles, self._runtime, self._journal, self.services, retry)
+        if self._resumer is not None and (campaign.started or pending):
+            if self._resumer.needs_same_models:
+                await self._require_same_models()  # before the change is stored
+            plan = await self._resumer.settle(
                 self._store, self._journal, self._coordinator, pending, names_of(roles, "observer")
             )
         else:
@@ -282,7 +282,7 @@ class Session:
     async def _start(
         self, library: SearchedPrompts, roles: Sequence[FoundRole], parent: str, from_best: bool
     ) -> CampaignPlan:
-        """Freeze the run's inputs into its first message; returns them."""
+        """Store the run's first message, with its plan; returns the plan."""
         await PromptLibrary(self._store).add_packaged()
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
@@ -292,36 +292,36 @@ class Session:
             best = await best_of(self._store, parent)
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
         plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
-        # A model that cannot be loaded is found here, before the run exists.
+        # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
         config = {"name": self.name, "config": self.config.model_dump_json()}
         record = {**config, "created": time.time(), "version": VERSION}
         await self._store.write(
             [
                 ("add_run", record),
-                ("set_run_config", config),  # a process may have died just after `add_run`
+                ("set_run_config", config),  # `add_run` keeps the row of a process that died here
                 ("set_run_parent", {"name": self.name, "parent": parent}),
-                noted(self.name, self._models),
+                record_statement(self.name, self._models),
             ]
         )
         await self._journal.commit("", [start_run(self.name, plan)])
         return plan
 
     async def _start_clock(self) -> None:
-        before_s = self._settlement.stored.seconds if self._settlement else 0.0
+        before_s = self._resumer.stored.seconds if self._resumer else 0.0
         self._clock = RunClock(self._store, self.name, before_s)
-        self._wakers.add(asyncio.create_task(self._clock.keep()))
+        self._tasks.add(asyncio.create_task(self._clock.keep()))
         if minutes := self.config.budget.minutes:
-            self._wakers.add(asyncio.create_task(self._stop_in_time(self._clock, minutes)))
+            self._tasks.add(asyncio.create_task(self._stop_in_time(self._clock, minutes)))
 
     async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
         await clock.reach(minutes)
         await self.request_stop(
-            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
+            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to continue"
         )
 
     async def _ended(self) -> None:
-        """Returns when the run is complete, paused and idle, or broken."""
+        """Return when the run is complete, paused and idle, or broken."""
         stopped = asyncio.create_task(self._wait_for_stop())
         try:
             await asyncio.wait(
@@ -329,7 +329,7 @@ class Session:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if stopped.done():
-                await self._guests.catch_up()
+                await self._plugin_actors.catch_up()
         finally:
             stopped.cancel()
         self._journal.draining = True
@@ -361,9 +361,9 @@ class Session:
 
     async def _close(self) -> None:
         self._journal.draining = True
-        for task in self._wakers:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._wakers, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._clock is not None:
             with contextlib.suppress(BigpeError):
                 await self._clock.note()
@@ -372,7 +372,7 @@ class Session:
             await asyncio.wait_for(self._journal.drained(), STOP_WAIT_S)
         except TimeoutError:
             idle = False
-        await self._guests.close()
+        await self._plugin_actors.close()
         if self._journal.broken.done():
             self._journal.broken.exception()
         else:
@@ -380,16 +380,16 @@ class Session:
         await self._stop_actors(idle=idle)
 
     async def _stop_actors(self, *, idle: bool) -> None:
-        """End the runtime; `idle`: no step is under way, so what it still holds ends at once."""
-        # stop() forgets its queue at once, and a handler that ends a moment later raises for it.
+        """Stop the runtime; `idle`: no step is running."""
+        # stop() drops the queue, and a handler that ends later raises an error because of it.
         stop = self._runtime.stop_when_idle if idle else self._runtime.stop
-        # Either it was never started, or its error was told already, through the journal.
+        # Suppressed: the runtime was never started, or the journal has reported its error.
         with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
             await asyncio.wait_for(stop(), STOP_WAIT_S)
 
 
 def _checked(config: BigpeConfig | Mapping[str, Any] | None, place: Project) -> BigpeConfig:
-    """The caller's configuration with the words of its files. ConfigError when it is wrong."""
+    """The caller's configuration, with the words of its files. ConfigError if it is wrong."""
     if not isinstance(config, BigpeConfig):
         config = check_config(dict(config or {}), where="the configuration given to Session.open")
     return config.with_word_files(place.folder)

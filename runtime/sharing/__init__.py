@@ -1,1 +1,1 @@
-"""Publishing, exporting and applying what a run found."""
+"""Publishes, exports and applies the results of a run."""

@@ -1,4 +1,4 @@
-"""A run as files for others: a page that stands alone, all messages, all comparisons."""
+"""Exports a run to files: a self-contained page, all messages, all comparisons."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.database import Store
 
 HIGHEST, LOWEST = 24, 8
-"""Comparisons on the page: with pictures of some 10 kB each it stays below a megabyte or two."""
+"""Comparisons on the page. At about 10 kB per image the page stays below 2 MB."""
 SIDE = 256
-"""Of the page's pictures, pixels."""
+"""Longest side of the page's images, pixels."""
 BATCH = 2000
+"""Rows per write of the Parquet file."""
 
 COMPARISONS = pa.schema(
     [
@@ -52,12 +53,12 @@ COMPARISONS = pa.schema(
         ("image", pa.string()),
     ]
 )
-"""Columns of the Parquet file: a row a comparison. Scores in score units, images by digest;
-`fallback` is null unless the rewrite could not be used."""
+"""Columns of the Parquet file, one row per comparison. Scores are in score units, images are
+digests; `fallback` is null unless the rewrite could not be used."""
 
 
 async def write_page(project: Project, store: Store, run: str, path: Path) -> None:
-    """One HTML file that loads nothing: result, instructions, lineage, some pictures."""
+    """Write a self-contained HTML file: result, instructions, lineage, some images."""
     reader = RunReader(store, run)
     await reader.catch_up()
     context = Context(project, store, run, reader)
@@ -68,11 +69,11 @@ async def write_page(project: Project, store: Store, run: str, path: Path) -> No
         "Its lowest gains": best_pairs[HIGHEST:][-LOWEST:],
     }
     galleries = [(title, await read_comparisons(context, refs)) for title, refs in parts.items()]
-    shown = [one for _, comparisons in galleries for one in comparisons]
+    displayed = [comparison for _, comparisons in galleries for comparison in comparisons]
     page = Pages(FILTERS).text(
         "export.html",
         style=Markup((STATIC / "viewer.css").read_text("utf-8")),
-        pictures=_pictures(BlobStore(project.images), shown),
+        pictures=_data_addresses(BlobStore(project.images), displayed),
         galleries=galleries,
         nodes=tree(facts, everything=False)[:MOST],
         version=VERSION,
@@ -83,10 +84,10 @@ async def write_page(project: Project, store: Store, run: str, path: Path) -> No
         partial.write_text(page, "utf-8")
 
 
-def _pictures(blobs: BlobStore, comparisons: Sequence[Comparison]) -> dict[str, str]:
-    """Small copies as data addresses, by digest; a picture that is gone is left out."""
+def _data_addresses(blobs: BlobStore, comparisons: Sequence[Comparison]) -> dict[str, str]:
+    """Small copies of the images as data addresses, by digest; missing images are left out."""
     found: dict[str, str] = {}
-    for digest in {d for one in comparisons for d in (one.pair.naive_image, one.pair.image)}:
+    for digest in {d for c in comparisons for d in (c.pair.naive_image, c.pair.image)}:
         try:
             small = shrunk(blobs.read(digest), SIDE)
         except StoreError:
@@ -96,7 +97,10 @@ def _pictures(blobs: BlobStore, comparisons: Sequence[Comparison]) -> dict[str, 
 
 
 async def write_messages(store: Store, run: str, path: Path) -> int:
-    """A JSON object a line, in transcript order: seq, ts, sender, tokens, ms and the message."""
+    """Write one JSON object per message, in transcript order; returns the number of messages.
+
+    Its keys are seq, ts, sender, tokens, ms and message.
+    """
     written = 0
     with partial_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         async for row in every(store, run, Wanted()):
@@ -107,14 +111,14 @@ async def write_messages(store: Store, run: str, path: Path) -> int:
                 "tokens": row.tokens,
                 "ms": row.ms,
             }
-            # The body is JSON as the run stored it; it is passed on as it is.
+            # The body is the stored JSON and is not parsed again.
             file.write(f'{json.dumps(head)[:-1]}, "message": {row.body}}}\n')
             written += 1
     return written
 
 
 async def write_comparisons(store: Store, run: str, path: Path) -> int:
-    """A Parquet file with a row a paired comparison; see `COMPARISONS`."""
+    """Write a Parquet file of all paired comparisons (`COMPARISONS`); returns the row count."""
     reader = RunReader(store, run)
     await reader.catch_up()
     texts = {id: arm.instruction.text for id, arm in reader.facts.arms.items()}

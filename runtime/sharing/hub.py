@@ -1,6 +1,6 @@
 """Published instructions on the Hugging Face Hub: `hf://user/name`, or `hf://user/name@revision`.
 
-The token is huggingface_hub's own (`hf auth login`, or HF_TOKEN); bigpe never sees or keeps it.
+The token is huggingface_hub's own (`hf auth login`, or HF_TOKEN); bigpe does not read or store it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class HubPlace(NamedTuple):
 
 
 def hub_place(place: str) -> HubPlace | None:
-    """What `hf://user/name@revision` names; None when it is a folder."""
+    """The repository of `hf://user/name@revision`; None if `place` is a folder."""
     if not place.startswith(SCHEME):
         return None
     repo, _, revision = place.removeprefix(SCHEME).partition("@")
@@ -75,20 +75,20 @@ def load_instruction(place: str | Path) -> PublishedInstruction:
     hub = hub_place(str(place))
     if hub is None:
         return read_published(Path(place).expanduser())
-    with _told(hub):
+    with _hub_errors(hub):
         api = _api()
         url = hf_hub_url(hub.repo, FILE, revision=hub.revision, endpoint=api.endpoint)
         size = api.get_hf_file_metadata(url=url).size
         if size is None or size > LARGEST:
-            raise DataError(f"{FILE} of {hub.repo} has {size} bytes: it is no instruction")
+            raise DataError(f"{FILE} of {hub.repo} has {size} bytes: it is not an instruction")
         path = api.hf_hub_download(hub.repo, FILE, revision=hub.revision)
     return read_published(Path(path))
 
 
 def upload(published: PublishedInstruction, hub: HubPlace, *, private: bool) -> str:
-    """Both files in one commit, the repository made if it is not there; returns its address."""
+    """Upload both files in one commit; returns the address. Creates the repository if needed."""
     files = {FILE: to_json(published), CARD: model_card(published, repo=hub.repo)}
-    with _told(hub):
+    with _hub_errors(hub):
         api = _api()
         made = api.create_repo(hub.repo, private=private, exist_ok=True)
         api.create_commit(
@@ -105,14 +105,14 @@ def _api() -> HfApi:
 
 
 @contextmanager
-def _told(hub: HubPlace) -> Generator[None]:
-    """The Hub's failures as ours."""
+def _hub_errors(hub: HubPlace) -> Generator[None]:
+    """Convert the Hub's errors to errors of bigpe."""
     try:
         yield
     except BigpeError:
         raise
     except HFValidationError as error:
-        raise ConfigError(f"{hub.repo!r} is no name of a repository: {error}") from error
+        raise ConfigError(f"{hub.repo!r} is not a name of a repository: {error}") from error
     except RevisionNotFoundError as error:
         raise DataError(f"{hub.repo} has no revision {hub.revision!r}") from error
     except RepositoryNotFoundError as error:

@@ -14,7 +14,7 @@ METRICS_PER_CALL = 500
 
 
 def to_mlflow(run: Tracked, folder: Path | None) -> str:
-    """Write the run to a folder, or to MLFLOW_TRACKING_URI; returns where it is.
+    """Write the run to a folder, or to MLFLOW_TRACKING_URI; returns its address.
 
     ConfigError if MLflow is not installed, ServiceError if it fails.
     """

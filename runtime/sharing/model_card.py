@@ -1,4 +1,4 @@
-"""The README of a published instruction: a model card, as the Hugging Face Hub reads it."""
+"""The README of a published instruction: a model card of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TAGS = ["bigpe", "prompt-rewriting", "text-to-image"]
 
 
 def model_card(published: PublishedInstruction, *, repo: str | None = None) -> str:
-    """Markdown with its YAML header; nothing of the instruction is markup in it."""
+    """The Markdown text with its YAML header. Text of the instruction is escaped."""
     data = ModelCardData(
         license=published.licence,
         library_name="bigpe",

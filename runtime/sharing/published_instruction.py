@@ -1,7 +1,7 @@
-"""An instruction to hand on: its words, what it was found with, and what was measured of it.
+"""A published instruction: its text, the models that it was found with, and its results.
 
-A published instruction is a folder, `instruction.json` with a README.md beside it. Reading one runs
-nothing of it: the file is data, of bounded size, and of a shape that is known or refused.
+It is a folder with `instruction.json` and README.md. Reading it executes nothing: the file is data
+of limited size, and its shape is checked.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ FILE = "instruction.json"
 CARD = "README.md"
 SCHEMA = 1
 LARGEST = 256 * 1024
-"""Bytes of an instruction.json; a larger one is not read."""
+"""Largest size of an instruction.json, bytes."""
 
 
 class PublishedModels(Value):
-    """What the instruction was found with; names only, no addresses or keys."""
+    """Names of the run's models, without addresses or keys."""
 
     llm: str
     renderer: str
@@ -42,7 +42,7 @@ class PublishedModels(Value):
 
 
 class Training(Value):
-    """Its record in the run; score units, over naive prompts of the train split."""
+    """The instruction's record in the run, over train prompts; score units."""
 
     pulls: int
     gains: int
@@ -52,61 +52,63 @@ class Training(Value):
 
 
 class HeldOut(Value):
-    """What `bigpe evaluate` found of it, on prompts that no pull and no choice has seen."""
+    """Results of `bigpe evaluate` on prompts that neither pulls nor the selection used."""
 
     split: Split
     prompts: int
     seeds: int
     scorer: str
-    """Fingerprint."""
+    """Fingerprint of the scorer."""
     gain: Difference
-    """Against the naive prompts, score units."""
+    """Difference to the naive prompts, score units."""
     over_seed: Difference | None
-    """Against the first seed instruction."""
+    """Difference to the first seed instruction, score units."""
     guards: dict[str, Difference]
-    """By second scorers, in their own units."""
+    """Differences to the naive prompts by guard, in the guard's units."""
     hacked: tuple[str, ...]
-    """Guards that see a loss where the scorer sees a gain: it pleases the scorer, not people."""
+    """Guards that measure a loss where the scorer measures a gain."""
     fallback_share: float
     subject_share: float
 
 
 class PublishedInstruction(Value):
-    """`instruction.json`."""
+    """The content of `instruction.json`."""
 
     schema_version: Literal[1] = SCHEMA
     id: str
-    """The instruction's content address, to tell a changed text."""
+    """Digest of the instruction, which reveals a changed text."""
     instruction: Instruction
     constraints: Constraints = Constraints()
-    """What rewrites were held to, and are under `bigpe refine --from`."""
+    """Constraints of rewrites, in the run and in `bigpe refine --from`."""
     safety: str | None = None
-    """The name of the safety filter that it was found under; it is not part of this."""
+    """Name of the run's safety filter, which is not published."""
     run: str
     bigpe: str
-    """The version that wrote this."""
+    """Version of bigpe that wrote the file."""
     licence: str | None = Field(default=None, max_length=100)
-    """As the Hugging Face Hub spells it: "cc0-1.0", say."""
+    """An identifier of the Hugging Face Hub, for example "cc0-1.0"."""
     data: str
     """The naive prompts: a packaged set, or "own"."""
     models: PublishedModels
     training: Training
     evaluation: HeldOut | None = None
-    """None: it was not evaluated."""
+    """None if the instruction was not evaluated."""
 
     @model_validator(mode="after")
-    def _of_words_alone(self) -> PublishedInstruction:
+    def _check_content(self) -> PublishedInstruction:
         if self.id != self.instruction.id:
             raise ValueError("its id is not that of its instruction: the text was changed")
         rules = self.constraints
         if rules.safety or rules.banned_file or rules.artists_file:
-            raise ValueError("its constraints name a filter or files, which cannot be handed on")
+            raise ValueError("its constraints name a filter or files, which cannot be published")
         return self
 
 
 async def published_of(store: Store, run: str, *, licence: str | None) -> PublishedInstruction:
-    """The instruction that the latest evaluation chose, else the run's best. ConfigError when the
-    run has no finished round."""
+    """The instruction that the latest evaluation chose, else the run's best.
+
+    ConfigError if the run has no finished round.
+    """
     stored, campaign = await require_stored_run(store, run), await replayed_campaign(store, run)
     require_finished(campaign, run)
     config = stored.config
@@ -172,7 +174,7 @@ def _models(config: BigpeConfig, scorer: str | None) -> PublishedModels:
 
 
 def llm_name(config: BigpeConfig) -> str:
-    """The Generator's model by name; a file by its last part."""
+    """The name of the generator's model; for a file the last part of its path."""
     llm = config.llm_for("generator")
     own = llm.config.get("model") or llm.config.get("path")
     if llm.provider == EMBEDDED:
@@ -181,16 +183,16 @@ def llm_name(config: BigpeConfig) -> str:
 
 
 def _public(place: str) -> str:
-    """A folder of somebody's machine by its last part; a hub id as it is."""
+    """A local path without its folders; a hub id unchanged."""
     private = place.startswith(("/", ".", "~", "\\")) or place[1:2] == ":"
     return Path(place.replace("\\", "/")).name if private else place
 
 
 def write_published(published: PublishedInstruction, folder: Path, card: str) -> list[Path]:
-    """Both files. ConfigError when the folder's README.md is of something else."""
+    """Write both files. ConfigError if the folder has a README.md of another project."""
     data, readme = folder / FILE, folder / CARD
     if readme.exists() and not data.exists():
-        raise ConfigError(f"{readme} is of something else; choose another folder")
+        raise ConfigError(f"{readme} belongs to another project; choose another folder")
     texts = {data: to_json(published), readme: card}
     for path, text in texts.items():
         with partial_file(path) as partial:
@@ -204,7 +206,7 @@ def to_json(published: PublishedInstruction) -> str:
 
 
 def read_published(place: Path) -> PublishedInstruction:
-    """From a folder, or its instruction.json. DataError says why it cannot be used."""
+    """Read a folder, or its instruction.json. DataError if it cannot be used."""
     path = place / FILE if place.is_dir() else place
     try:
         with path.open("rb") as file:
@@ -214,7 +216,7 @@ def read_published(place: Path) -> PublishedInstruction:
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
     if len(raw) > LARGEST:
-        raise DataError(f"{path} is larger than {LARGEST:,} bytes: it is no instruction")
+        raise DataError(f"{path} is larger than {LARGEST:,} bytes: it is not an instruction")
     return _parsed(raw, str(path))
 
 

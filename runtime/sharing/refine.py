@@ -1,4 +1,4 @@
-"""Rewrite prompts under an instruction that a run has found."""
+"""Rewrites prompts with an instruction that a run has found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemo
 from bigpe.services.store.database import Store
 
 AT_A_TIME = 16
-"""Prompts that are at the language model, or wait for those before them."""
+"""Most prompts in flight: sent to the language model, or waiting for earlier prompts."""
 
 
 async def refine(
@@ -60,7 +60,7 @@ async def refine_fully(
     database: Path | None = None,
     seed: int = 0,
 ) -> list[Rewrite]:
-    """Like `refine`, with attempts and the reason of every fallback."""
+    """Like `refine`, with the attempts and the reason of each fallback."""
 
     async def each() -> AsyncGenerator[str]:
         for prompt in prompts:
@@ -80,9 +80,9 @@ async def refine_each(
     database: Path | None = None,
     seed: int = 0,
 ) -> AsyncGenerator[Rewrite]:
-    """Like `refine_fully`, each result as soon as it and those before it are there.
+    """Like `refine_fully`, but yields each result as soon as it and all earlier results exist.
 
-    At most `AT_A_TIME` prompts are taken ahead, so `prompts` may be a pipe without end.
+    At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless.
     """
     async with Refiner.open(instruction, config, database=database, seed=seed) as refiner:
         ahead: asyncio.Queue[asyncio.Task[Rewrite] | None] = asyncio.Queue(AT_A_TIME)
@@ -90,7 +90,7 @@ async def refine_each(
         async def feed() -> None:
             try:
                 async for prompt in prompts:
-                    await ahead.put(asyncio.create_task(refiner.one(prompt)))
+                    await ahead.put(asyncio.create_task(refiner.rewrite(prompt)))
             finally:
                 await ahead.put(None)
 
@@ -107,7 +107,7 @@ async def refine_each(
 
 
 class Refiner:
-    """A language model, told one instruction, that stays open between prompts."""
+    """Rewrites prompts with an instruction, and keeps its language model open between them."""
 
     def __init__(
         self,
@@ -136,25 +136,32 @@ class Refiner:
         seed: int = 0,
         retry: RetryRule | None = None,
     ) -> AsyncGenerator[Refiner]:
-        """`client` replaces the model that `config` names for the generator, and is not closed;
-        without a `database` what was asked is remembered until the end of the block.
+        """Open the language model.
+
+        Args:
+            instruction: the instruction of all rewrites.
+            config: names the language model and the constraints (default: `BigpeConfig()`).
+            client: replaces the generator's model of `config`, and is not closed.
+            database: the project database with the call cache; default: a cache in memory.
+            seed: seed of the language model.
+            retry: rule for failed calls (default: `RetryRule()`).
         """
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
-            memo: CallCacheProtocol = InMemoryCallCache()
+            cache: CallCacheProtocol = InMemoryCallCache()
             if database is not None:
-                memo = CallCache(await stack.enter_async_context(Store(database)))
-                stack.push_async_callback(memo.close)
-            llm = LlmService(client or load_client(wanted), memo, config=wanted)
+                cache = CallCache(await stack.enter_async_context(Store(database)))
+                stack.push_async_callback(cache.close)
+            llm = LlmService(client or load_client(wanted), cache, config=wanted)
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)
 
-    async def one(self, prompt: str) -> Rewrite:
+    async def rewrite(self, prompt: str) -> Rewrite:
         """Rewrite `prompt`. Equal prompts get equal rewrites.
 
-        Raises BigpeError when the service fails for good, or transiently in every attempt.
+        Raises BigpeError if the service fails permanently, or in each attempt.
         """
         llm_seed = derive_seed(self._seed, "refine", prompt)
         return await retry(

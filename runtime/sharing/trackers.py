@@ -1,6 +1,6 @@
-"""A run as experiment trackers store it: parameters, tags, files, and one step per round.
+"""Converts a run for experiment trackers: parameters, tags, files, and one step per round.
 
-A second export adds only what is new: the run keeps its id, and times are the run's own. See
+The run has the same id in each export, so a second export adds only new steps. See
 `mlflow_tracker` and `wandb_tracker`.
 """
 
@@ -19,11 +19,11 @@ from bigpe.services.store.database import Store
 
 EXPERIMENT = "bigpe"
 LONGEST_VALUE = 500
-"""Characters of a parameter."""
+"""Most characters of a parameter."""
 
 
 class Step(NamedTuple):
-    """A settled round."""
+    """A finished round."""
 
     round: int
     ts: float
@@ -47,7 +47,7 @@ class Tracked(NamedTuple):
 
 
 async def tracked(store: Store, run: str) -> Tracked:
-    """The current state of the run. ConfigError if it has not begun."""
+    """Read the present state of the run. ConfigError if it has not begun."""
     reader = RunReader(store, run)
     await reader.catch_up()
     facts = reader.facts

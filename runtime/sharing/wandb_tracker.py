@@ -12,12 +12,12 @@ from bigpe.services.core.errors import ConfigError, ServiceError
 
 
 def to_wandb(run: Tracked, folder: Path) -> str:
-    """Write the run offline, into a folder that `wandb sync` uploads; returns where it is.
+    """Write the run offline, into a folder that `wandb sync` uploads; returns the folder.
 
     Replaces an earlier export. ConfigError if wandb is not installed, ServiceError if it fails.
     """
     for name, value in (("WANDB_DISABLE_WEAVE", "true"), ("WANDB_ERROR_REPORTING", "false")):
-        os.environ.setdefault(name, value)  # no advertisement, no reports
+        os.environ.setdefault(name, value)  # print no advertisement, send no reports
     try:
         import wandb
     except ImportError as error:
@@ -43,7 +43,7 @@ def to_wandb(run: Tracked, folder: Path) -> str:
     except (wandb.Error, OSError) as error:
         raise ServiceError(f"W&B in {folder}: {error}") from error
     finally:
-        wandb.teardown()  # else its service takes a later export for this one
+        wandb.teardown()  # else its service continues this run in a later export
 
 
 def _log(logged: Any, run: Tracked) -> str:

@@ -1,11 +1,12 @@
-"""What a run asked for and what was really paid, by role, instruction or round.
+"""Requested and paid calls of a run, per actor, instruction or round.
 
-Asked for is what budgets count: it is read from the transcript, and is the same however often the
-run was killed and whatever the project had paid for before. Paid are the calls that were made.
+Requested calls come from the transcript, and budgets count them. They do not depend on kills or on
+the project's call cache. Paid calls are those that were made.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,31 +22,31 @@ PILOT = "pilot"
 
 @dataclass
 class Spent:
-    """A sum of calls."""
+    """A sum of calls, with their tokens, time and cost."""
 
     llm_calls: int = 0
     tokens: int = 0
     renders: int = 0
     scores: int = 0
     failed: int = 0
-    """Of the calls; only known of paid ones."""
+    """Failed calls; only for paid calls."""
     unsettled: int = 0
-    """Of the calls: in flight now, or when a process died; they may be billed."""
+    """Calls in flight, now or when a process died; they may be billed."""
     seconds: float = 0.0
-    """That models worked; only known of paid calls."""
+    """Working time of the models; only for paid calls."""
     usd: float = 0.0
 
     def add(self, other: Spent) -> None:
-        """Both together."""
+        """Add another sum."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass
 class Line:
-    """One role, instruction or round."""
+    """The calls of an actor, an instruction or a round."""
 
-    asked: Spent = field(default_factory=Spent)
+    requested: Spent = field(default_factory=Spent)
     paid: Spent = field(default_factory=Spent)
 
 
@@ -56,19 +57,19 @@ class Ledger:
     by: By
     lines: dict[str, Line]
     texts: dict[str, str]
-    """Of lines by instruction: its text."""
+    """Texts of the instructions by id; empty unless `by` is "instruction"."""
 
     @property
     def total(self) -> Line:
-        """All lines together."""
+        """The sum of all lines."""
         total = Line()
         for line in self.lines.values():
-            total.asked.add(line.asked)
+            total.requested.add(line.requested)
             total.paid.add(line.paid)
         return total
 
     def as_json(self) -> dict[str, Any]:
-        """For machines; USD, seconds."""
+        """The ledger as JSON; times in seconds, cost in USD."""
         return {
             "by": self.by,
             "lines": [
@@ -82,12 +83,12 @@ class Ledger:
 
 def _line_json(line: Line) -> dict[str, Any]:
     unknown = ("failed", "unsettled", "seconds")
-    asked = {name: value for name, value in vars(line.asked).items() if name not in unknown}
-    return {"asked": asked, "paid": vars(line.paid)}
+    requested = {name: value for name, value in vars(line.requested).items() if name not in unknown}
+    return {"asked": requested, "paid": vars(line.paid)}
 
 
 async def read_ledger(store: Store, run: str, prices: Prices, by: By) -> Ledger:
-    """The run's ledger as it stands, by the prices in force now."""
+    """Read the run's ledger, at the present prices."""
     pulls = {
         row["round"]: Instruction.model_validate_json(row["instruction"])
         for row in await store.rows("pulls", run=run)
@@ -101,7 +102,7 @@ async def read_ledger(store: Store, run: str, prices: Prices, by: By) -> Ledger:
         return str(round) if by == "round" else pulls[round].id
 
     lines: dict[str, Line] = defaultdict(Line)
-    await _add_asked(store, run, prices, lambda role, round: lines[name(role, round)].asked)
+    await _add_requested(store, run, prices, lambda role, round: lines[name(role, round)].requested)
     await _add_paid(store, run, prices, lambda role, round: lines[name(role, round)].paid)
     order = _in_order(lines, [pulls[round].id for round in sorted(pulls)])
     texts = {pull.id: pull.text for pull in pulls.values()} if by == "instruction" else {}
@@ -109,7 +110,7 @@ async def read_ledger(store: Store, run: str, prices: Prices, by: By) -> Ledger:
 
 
 def _in_order(lines: dict[str, Line], pulled: list[str]) -> list[str]:
-    """The pilot first, rounds and instructions as they were pulled, roles by name."""
+    """Names of the lines: the pilot first, rounds and instructions by pull, actors by name."""
     first_pull = {key: index for index, key in reversed(list(enumerate(pulled)))}
 
     def place(key: str) -> tuple[bool, int, str]:
@@ -120,16 +121,17 @@ def _in_order(lines: dict[str, Line], pulled: list[str]) -> list[str]:
 
 
 Find = Callable[[str, int], Spent]
-"""The sum that a role's calls of a round belong to."""
+"""Returns the sum that an actor's calls of a round belong to."""
 
 
-async def _add_asked(store: Store, run: str, prices: Prices, find: Find) -> None:
+def usage_of(row: sqlite3.Row) -> LlmUsage:
+    """The usage in a row of the database."""
+    return LlmUsage.model_validate({name: row[name] for name in LlmUsage.model_fields})
+
+
+async def _add_requested(store: Store, run: str, prices: Prices, find: Find) -> None:
     for row in await store.rows("asked_of_llms", run=run):
-        used = LlmUsage(
-            calls=row["calls"],
-            prompt_tokens=row["prompt_tokens"],
-            completion_tokens=row["completion_tokens"],
-        )
+        used = usage_of(row)
         usd = prices.of_llm(row["role"], used)
         find(row["role"], row["round"]).add(
             Spent(llm_calls=used.calls, tokens=used.tokens, usd=usd)
@@ -144,12 +146,7 @@ async def _add_asked(store: Store, run: str, prices: Prices, find: Find) -> None
 
 async def _add_paid(store: Store, run: str, prices: Prices, find: Find) -> None:
     for row in await store.rows("payments", run=run):
-        calls = row["calls"]
-        used = LlmUsage(
-            calls=calls,
-            prompt_tokens=row["prompt_tokens"],
-            completion_tokens=row["completion_tokens"],
-        )
+        calls, used = row["calls"], usage_of(row)
         answered = calls if row["outcome"] == "answered" else 0
         spent = Spent(
             tokens=used.tokens,

@@ -1,4 +1,4 @@
-"""What each kind of message says: one entry per kind, printed by terminal and pages alike."""
+"""Descriptions of messages: one entry per kind, for terminal and pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from bigpe.runtime.transcript.search import TranscriptRow
 
 
 def describe_row(row: TranscriptRow) -> Description:
-    """Like `describe`, for a stored message of any kind."""
+    """Describe a stored message; also one that this version of bigpe cannot read."""
     message = row.message
     if message is not None:
         return describe(message)
@@ -42,7 +42,7 @@ def describe_row(row: TranscriptRow) -> Description:
 
 @singledispatch
 def describe(message: messages.Message) -> Description:
-    """What a message says. Each kind has its entry below; a kind without one is shown as JSON."""
+    """Describe a message. Each kind has its entry below; a kind without an entry becomes JSON."""
     return Description(line(message.kind), (Preformatted(message.model_dump_json(indent=2)),))
 
 
@@ -224,7 +224,7 @@ def _image(
     )
 
 
-# -- what is learned ------------------------------------------------------------------------------
+# -- results --------------------------------------------------------------------------------------
 
 
 @describe.register

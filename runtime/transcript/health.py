@@ -1,4 +1,4 @@
-"""A run's diagnostics, from its stored messages: for `bigpe status`, reports and the live view."""
+"""Diagnostics of a run from its stored messages, for `bigpe status`, reports and the live view."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from bigpe.services.store.database import Store
 from bigpe.services.store.paging import PAGE, page
 
 KINDS = (RunStarted, ArmPulled, ImageScored, StepFailed, PoolChanged, InstructionsProposed)
-"""What the history is folded from."""
+"""The message kinds that the history is folded from."""
 OVERLAP = 64
-"""Rounds that may be in flight at once, the most that [run] concurrency can be."""
+"""Most rounds in flight: the upper limit of [run] concurrency."""
 
 
 async def history_of(store: Store, run: str, upto: int | None = None) -> RoundHistory:
-    """The history of the run's newest rounds as it stood at the last commit.
+    """The history of the run's newest rounds, at the last commit.
 
     Args:
         store: The project's store.
@@ -51,12 +51,12 @@ async def history_of(store: Store, run: str, upto: int | None = None) -> RoundHi
         history.add(stored.message)
         count += 1
         if count % PAGE == 0:
-            await asyncio.sleep(0)  # others on the event loop work in between
+            await asyncio.sleep(0)  # let other tasks of the event loop work
     return history
 
 
 async def _begin_of(store: Store, run: str, round: int) -> int:
-    """A `seq` before all messages of that round and of later ones; 0 for the first rounds."""
+    """A `seq` before all messages of that round and of later rounds; 0 for the first rounds."""
     if round <= 1:
         return 0
     rows = await page(store, run, round=round, type="RewriteRequested", limit=1)
@@ -64,7 +64,7 @@ async def _begin_of(store: Store, run: str, round: int) -> int:
 
 
 async def _living_at(store: Store, run: str, seq: int) -> list[Instruction]:
-    """The instructions that live after the messages up to `seq`."""
+    """The instructions in the pool after the messages up to `seq`."""
     plan = await plan_of(store, run)
     seeds = plan.instructions if plan else ()
     living = {seed.instruction.id: seed.instruction for seed in seeds}
@@ -80,5 +80,5 @@ _INSTRUCTIONS = TypeAdapter(list[Instruction])
 
 
 async def findings_of(store: Store, run: str) -> list[RunFinding]:
-    """The faults that stand in the run now."""
+    """The present faults of the run."""
     return diagnose((await history_of(store, run)).facts)

@@ -19,7 +19,7 @@ class PaidCall(NamedTuple):
     """A stored call of a language model."""
 
     key: str
-    """Digest of everything that the answer depends on."""
+    """Digest of all inputs of the answer."""
     request: str
     """Canonical JSON."""
     answer: str
@@ -32,7 +32,7 @@ class PaidCall(NamedTuple):
 async def paid_calls(store: Store, turn: LlmTurn) -> list[PaidCall]:
     """Return the stored calls of this exchange, oldest attempt first.
 
-    The transcript does not repeat requests. An answer that an earlier step paid for has its time.
+    The transcript does not hold requests. An answer from the call cache has the time of the call.
     """
     rows = [await store.one("effect_by_key", key=key) for key in turn.effect_keys]
     return [
@@ -43,7 +43,7 @@ async def paid_calls(store: Store, turn: LlmTurn) -> list[PaidCall]:
 
 
 async def replay(store: Store, run: str, *, round: int | None = None) -> TaskResult:
-    """Print the exchanges as a team's conversation, and return them as its result."""
+    """Print the exchanges as a conversation in AgentChat's Console, and return its result."""
 
     async def stream() -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | TaskResult, None]:
         printed: list[BaseAgentEvent | BaseChatMessage] = []

@@ -1,7 +1,7 @@
 """The parts of a message's description, and their text for a terminal.
 
-A description says what is shown, not how: a terminal prints it as lines (`terminal_lines`), a page
-as HTML (viewer/message_content.html). The two printers know parts, never kinds of messages.
+A description has content without layout. `terminal_lines` prints it as lines, and
+viewer/templates/message_content.html as HTML. Both depend on the parts only, not on message kinds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_CAUSE = 400
 
 @dataclass(frozen=True)
 class Styled:
-    """Words that a page sets apart."""
+    """Words with a style on a page."""
 
     form: ClassVar[str] = "styled"
     text: str
@@ -69,7 +69,7 @@ class InstructionId:
 Span = str | Styled | Quoted | Gain | Score | InstructionId
 
 
-# -- parts: what stands below the headline --------------------------------------------------------
+# -- parts: the details below the headline --------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class ImageReference:
-    """An image of the blob store, and what is said beside it. A terminal does not show it."""
+    """An image of the blob store, with its texts. A terminal does not show it."""
 
     form: ClassVar[str] = "image"
     digest: str
@@ -131,7 +131,7 @@ class ChatTurns:
 
     @property
     def answer(self) -> str:
-        """What the model answered; empty without an exchange."""
+        """The model's answer; empty without an exchange."""
         return str(self.turns[-1].get("content", "")) if self.turns else ""
 
 
@@ -150,12 +150,12 @@ Part = Line | Lines | ImageReference | GainList | EvidenceTable | ChatTurns | Pr
 
 @dataclass(frozen=True)
 class Description:
-    """What a message says."""
+    """The content of a message, for terminal and pages."""
 
     headline: Line
     details: tuple[Part, ...] = ()
     gist: tuple[Span, ...] = ()
-    """Continues the headline where the details are left out."""
+    """Continues the headline if the details are left out."""
     folds: bool = False
     """Whether a page puts successive messages of this kind into a single entry."""
 
@@ -176,7 +176,7 @@ def lines(items: Iterable[Line]) -> Lines:
 
 
 def dim(text: str) -> Styled:
-    """Words that matter less."""
+    """Less important words."""
     return Styled(text, "dim")
 
 
@@ -186,7 +186,7 @@ def bad(text: str) -> Styled:
 
 
 def strong(text: str) -> Styled:
-    """Words that matter most."""
+    """The most important words."""
     return Styled(text, "strong")
 
 

@@ -1,7 +1,7 @@
-"""Reads a run's messages by kind, and follows a run that goes on.
+"""Reads a run's messages by kind, and follows an active run.
 
-A stretch of the transcript is read at a time. So a reader of a long run answers at once, catches
-up later, and holds no transaction open.
+The transcript is read in stretches. So a reader of a long run can answer before it has read all,
+and holds no transaction open.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ SUMMARY_KINDS = (
     StepFailed,
     RunStopped,
 )
-"""What `RunSummary` is folded from."""
+"""The message kinds that `RunSummary` is folded from."""
 STRETCH = 2_000
-"""Sequence numbers read while no page is answered: takes some ten milliseconds."""
+"""Sequence numbers per stretch. Reading them takes about 10 ms and blocks the pages meanwhile."""
 
 
 class StoredMessage(NamedTuple, Generic[M]):
-    """A message in its place in the transcript."""
+    """A message with its place in the transcript."""
 
     seq: int
     ts: float
@@ -100,26 +100,26 @@ async def messages(
 
 
 async def first_message(store: Store, run: str, kind: type[M]) -> M | None:
-    """The run's first message of a kind; None: there is none."""
+    """The run's first message of a kind, or None."""
     rows = await page(store, run, type=kind.__name__, limit=1)
     return kind.model_validate_json(rows[0]["body"]) if rows else None
 
 
 async def last_message(store: Store, run: str, kind: type[M], upto: int | None = None) -> M | None:
-    """The run's last message of a kind, up to a sequence number; None: there is none."""
+    """The run's last message of a kind, up to a sequence number, or None."""
     before = NEWEST if upto is None else upto + 1
     rows = await page(store, run, type=kind.__name__, before=before, limit=1)
     return kind.model_validate_json(rows[0]["body"]) if rows else None
 
 
 async def last_seq(store: Store, run: str) -> int:
-    """The sequence number of the run's last message; 0: it has none."""
+    """The sequence number of the run's last message; 0 if there is none."""
     row = await store.one("last_seq", run=run)
     return row["seq"] if row else 0
 
 
 class RunReader:
-    """Follows a run in its store: what its messages amount to, up to a place in the transcript."""
+    """Follows a stored run: its summary and findings up to a place in the transcript."""
 
     def __init__(self, store: Store, run: str) -> None:
         self._store = store
@@ -131,7 +131,7 @@ class RunReader:
         self.seq = 0
         """The sequence number up to which the transcript was read."""
         self.last_seq = 0
-        """Its last sequence number, when it was last looked up."""
+        """The last sequence number of the run, at the last call of `catch_up`."""
 
     @property
     def behind(self) -> bool:
@@ -140,22 +140,22 @@ class RunReader:
 
     @property
     def share(self) -> float:
-        """The share of the transcript that was read, 0..1."""
+        """The read share of the transcript, 0..1."""
         return self.seq / self.last_seq if self.last_seq else 1.0
 
     def findings(self) -> list[RunFinding]:
-        """The faults that stand after what was read."""
+        """The faults of the run after the last read message."""
         rounds = len(self.facts.rounds)
         if self._findings[0] != rounds:
             self._findings = (rounds, diagnose(self._history.facts))
         return self._findings[1]
 
     async def catch_up(self, seconds: float | None = None) -> None:
-        """Read to the transcript's end, or until the time is used: one stretch at least."""
+        """Read to the transcript's end or for `seconds`, but at least one stretch."""
         until = None if seconds is None else time.monotonic() + seconds
         self.last_seq = await last_seq(self._store, self._run)
         while self.behind:
-            async with self._turn:  # for a stretch only: another may read on in between
+            async with self._turn:  # per stretch, so that other callers can read in between
                 await self._read_stretch(min(self.seq + STRETCH, self.last_seq))
             if until is not None and time.monotonic() >= until:
                 break
@@ -163,10 +163,10 @@ class RunReader:
 
     async def _read_stretch(self, upto: int) -> None:
         if upto <= self.seq:
-            return  # another has read it meanwhile
+            return  # another caller has read it meanwhile
         kinds = (*SUMMARY_KINDS, ImageScored)
         place = {"after": self.seq, "upto": upto}
-        # The whole stretch before it is folded: a cancelled read must leave no part of it.
+        # Read the whole stretch before folding it: a cancelled read must change nothing.
         stretch = [
             stored
             async for stored in messages(

@@ -1,4 +1,4 @@
-"""Rebuilds a run's state from its messages, without writing to the run."""
+"""Rebuilds a run's state from its messages, read-only."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ log = structlog.get_logger("bigpe.history")
 
 
 async def replayed_campaign(store: Store, run: str) -> Campaign:
-    """The run's campaign as it stood at the last commit: its snapshot, and what came after."""
-    campaign, done = await _kept_campaign(store, run)
+    """The run's campaign at the last commit, from its snapshot and the messages after it."""
+    campaign, done = await _snapshot(store, run)
     for row in await store.rows("handled_by", run=run, actor=COORDINATOR, after=done):
         campaign.replay(parse_message(row["body"]))
     return campaign
 
 
 def require_finished(campaign: Campaign, run: str) -> None:
-    """ConfigError when no round of the run has finished: it has no result yet."""
+    """ConfigError if no round of the run has finished."""
     if not campaign.applied:
-        raise ConfigError(f"run {run!r} has no finished round yet; go on with it first")
+        raise ConfigError(f"run {run!r} has no finished round yet; continue it first")
 
 
-async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
-    """The campaign of the snapshot, and the number of messages in it. Other code's is ignored."""
+async def _snapshot(store: Store, run: str) -> tuple[Campaign, int]:
+    """The stored campaign and the number of messages in it; empty if other code has stored it."""
     row = await store.one("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
     if row is None:
         return Campaign(), 0
@@ -45,21 +45,21 @@ async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
 
 
 async def config_of(store: Store, run: str) -> BigpeConfig | None:
-    """The configuration that the run is stored with; None when there is no such run.
+    """The stored configuration of the run; None if there is no such run.
 
-    Of a database of any schema, too.
+    It can be read from a database of any schema version.
     """
     row = await store.one("get_run_config", name=run)
     return None if row is None else BigpeConfig.model_validate_json(row["config"])
 
 
 async def plan_of(store: Store, run: str) -> CampaignPlan | None:
-    """The plan that the run began with; None when its first message was not stored."""
+    """The plan in the run's first message; None if that message is not stored."""
     started = await first_message(store, run, RunStarted)
     return started.plan if started else None
 
 
 async def scorer_of(store: Store, run: str) -> str | None:
-    """The fingerprint of the scorer that the run's scores are of; None before the first one."""
+    """The fingerprint of the scorer in the run's first score; None if there is no score."""
     scored = await first_message(store, run, ImageScored)
     return scored.scorer if scored else None

@@ -1,4 +1,4 @@
-"""What a run found, as plain values and as a table for people."""
+"""The result of a run, as JSON values and as a terminal table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bigpe.runtime.formatting import interval, points
 def result_json(
     rows: Sequence[PoolRow], best: PoolRow, plan: CampaignPlan, reason: str, renders: int
 ) -> dict[str, Any]:
-    """The result for machines; gains in score units."""
+    """The result as JSON values; gains in score units."""
     return {
         "reason": reason,
         "best": best.instruction.id,

@@ -1,8 +1,8 @@
 """Finds messages in a transcript of any length, page by page.
 
-A page begins at a sequence number, so no rows are counted. A search reads a bounded stretch, then
-answers with what it found and how far it came. There is no full-text index: it would slow each
-commit of the run more than it helps the few searches (docs/decisions/0014).
+A page begins at a sequence number, so no rows are counted. A search reads for a limited time, then
+returns the rows and the place that it reached. There is no full-text index, because it would slow
+down each commit of the run for a few searches (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from bigpe.services.store.database import Store
 from bigpe.services.store.paging import PAGE, page
 
 QUIET_KINDS = ("RenderRequested", "ScoreRequested", "ImageRendered", "LlmTurn")
-"""Left out of the short transcript: a consequence of each says the same."""
+"""Left out of the short transcript: a later message has the same content."""
 SESSION = "session"
 """The sender of messages that no actor sends."""
 STRETCH = 20_000
-"""Sequence numbers that a search covers in one go."""
+"""Sequence numbers that a search covers per query."""
 CANDIDATES = 500
-"""Rows that the database returns of a stretch, at most."""
+"""Most rows that a query of a search returns."""
 SECONDS = 0.25
-"""Time after which a search answers."""
+"""Time limit of a search."""
 ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
-"""Of messages, instructions and pictures."""
+"""An id of a message, an instruction or an image."""
 SHORTEST_ID = 6
-"""Characters of an id that name it in a search."""
+"""Fewest characters that find an id."""
 
 
 class TranscriptRow(NamedTuple):
@@ -58,7 +58,7 @@ class TranscriptRow(NamedTuple):
 
     @property
     def message(self) -> AnyMessage | None:
-        """The message; None when this version of bigpe does not know its kind or form."""
+        """The message; None if this version of bigpe cannot read it."""
         try:
             return parse_message(self.body)
         except ValidationError:
@@ -66,18 +66,18 @@ class TranscriptRow(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which messages; None and "" mean any."""
+    """The conditions of a search; None and "" mean any."""
 
     kind: str | None = None
     round: int | None = None
     sender: str | None = None
     text: str = ""
-    """Part of any text in the message, whatever the case."""
+    """Part of any text in the message, case-insensitive."""
     quiet: bool = False
-    """Without the quiet kinds, unless `kind` or `text` asks for more."""
+    """Whether `QUIET_KINDS` are left out. `kind` and `text` override it."""
 
     def accepts(self, row: TranscriptRow) -> bool:
-        """Whether a row that the database selects by kind, round and sender is wanted."""
+        """Whether a row, already selected by kind, round and sender, meets the other conditions."""
         if self.text:
             return has_text(row.body, self.text)
         return self.kind is not None or not self.quiet or row.kind not in QUIET_KINDS
@@ -87,7 +87,7 @@ class Cursor(NamedTuple):
     """The place where a search begins, and its direction."""
 
     seq: int = 0
-    """The message with this sequence number is not searched itself."""
+    """The search excludes the message with this sequence number."""
     backward: bool = False
 
     @classmethod
@@ -105,33 +105,33 @@ START = Cursor()
 
 
 class Page(NamedTuple):
-    """What a search finds, in transcript order."""
+    """The result of a search, in transcript order."""
 
     rows: list[TranscriptRow]
     first: int
-    """The search covers the sequence numbers from here"""
+    """First sequence number that the search covers."""
     last: int
-    """to here."""
+    """Last sequence number that the search covers."""
     more: bool
-    """Whether messages are left in the direction of the search."""
+    """Whether there are more messages in the direction of the search."""
 
     @property
     def older(self) -> Cursor:
-        """Where the page above begins."""
+        """The cursor of the page above."""
         return Cursor.before(self.first)
 
     @property
     def newer(self) -> Cursor:
-        """Where the page below begins."""
+        """The cursor of the page below."""
         return Cursor.after(self.last)
 
 
 class Stretch(NamedTuple):
-    """Rows that were read in one go, in the direction of the search."""
+    """The rows of a query, in the direction of the search."""
 
     rows: list[TranscriptRow]
     reached: int
-    """The sequence number up to which everything was read."""
+    """The sequence number up to which all rows were read."""
 
 
 async def find(
@@ -143,9 +143,9 @@ async def find(
     limit: int = 100,
     seconds: float | None = SECONDS,
 ) -> Page:
-    """The `limit` wanted messages that come next from the cursor on.
+    """Find the next `limit` messages from the cursor on.
 
-    `seconds`: time after which the search stops (None: never). The page says how far it came.
+    The search stops after `seconds` (None: never); the page then has the place that it reached.
     """
     until = None if seconds is None else time.monotonic() + seconds
     if wanted.sender == SESSION:
@@ -192,7 +192,7 @@ async def read_forward(
             full = len(rows) == CANDIDATES
         else:
             rows = await page(store, run, after=after, **_columns(wanted))
-            upto = max(newest, rows[-1]["seq"] if rows else 0)  # the run may go on meanwhile
+            upto = max(newest, rows[-1]["seq"] if rows else 0)  # the run may be active
             full = len(rows) == PAGE
         after = rows[-1]["seq"] if full else upto
         yield Stretch([as_row(row) for row in rows], after)
@@ -216,7 +216,7 @@ async def read_backward(
 
 
 class _Columns(TypedDict):
-    """What the database selects by; None means any."""
+    """The conditions of the query; None means any."""
 
     type: str | None
     round: int | None
@@ -230,7 +230,7 @@ def _columns(wanted: Wanted) -> _Columns:
 async def _candidates(
     store: Store, run: str, wanted: Wanted, query: str, lowest: int, highest: int
 ) -> list[sqlite3.Row]:
-    """The rows between two sequence numbers that may have the wanted text."""
+    """The rows between two sequence numbers that may contain the text."""
     return await store.rows(
         query,
         run=run,
@@ -243,7 +243,7 @@ async def _candidates(
 
 
 def as_row(row: Any) -> TranscriptRow:
-    """A stored row."""
+    """Convert a row of the database."""
     return TranscriptRow(
         row["seq"],
         row["mid"],
@@ -259,13 +259,13 @@ def as_row(row: Any) -> TranscriptRow:
 
 
 async def message_row(store: Store, run: str, mid: str) -> TranscriptRow | None:
-    """The message of that id, or None."""
+    """The message with this id, or None."""
     row = await store.one("message_by_mid", run=run, mid=mid)
     return as_row(row) if row else None
 
 
 async def message_like(store: Store, run: str, start: str) -> TranscriptRow:
-    """The message whose id begins with `start`; ConfigError when there is none, or several."""
+    """The message whose id begins with `start`. ConfigError if there is none, or several."""
     rows = await store.rows("message_by_start", run=run, start=start, end=f"{start}g", limit=2)
     if len(rows) != 1:
         problem = "more than one message has an id" if rows else "no message has an id"
@@ -279,13 +279,13 @@ async def message_like(store: Store, run: str, start: str) -> TranscriptRow:
 async def consequences(
     store: Store, run: str, mid: str, *, after: int = 0, limit: int = 100
 ) -> list[TranscriptRow]:
-    """The messages that this one caused, in transcript order."""
+    """The messages that a message caused, in transcript order."""
     rows = await store.rows("consequences", run=run, mid=mid, after=after, limit=limit)
     return [as_row(row) for row in rows]
 
 
 async def causes(store: Store, run: str, row: TranscriptRow) -> list[TranscriptRow]:
-    """What led to a message: its cause first, the run's first message last."""
+    """The chain of causes of a message: its parent first, the run's first message last."""
     found: list[TranscriptRow] = []
     while row.parent and (cause := await message_row(store, run, row.parent)):
         found.append(cause)
@@ -302,7 +302,7 @@ def has_text(body: str, text: str) -> bool:
 
 
 def text_at(value: str, text: str) -> int:
-    """Where `value` contains `text`; -1: nowhere. An id is no text, its beginning names it."""
+    """Index of `text` in `value`, or -1. An id matches only by its beginning."""
     wanted = text.casefold()
     if ID.fullmatch(value):
         return 0 if len(wanted) >= SHORTEST_ID and value.startswith(wanted) else -1
@@ -322,7 +322,10 @@ def texts_of(value: Any) -> Iterator[str]:
 
 
 def pattern_of(text: str) -> str | None:
-    """A LIKE pattern that every body with this text fits: its longest run that SQLite folds."""
+    """A LIKE pattern that matches all bodies with this text; None if there is no such pattern.
+
+    It uses the text's longest part in which SQLite ignores the case.
+    """
     runs = re.findall(r'[^\W_][^"\\%_\x00-\x1f\x7f-\U0010ffff]*', text, re.ASCII)
     longest = max(runs, key=len, default="")
     return f"%{longest}%" if longest else None

@@ -1,8 +1,7 @@
-"""What a run has found so far, folded from its transcript as it arrives.
+"""Summary of a run: instructions, rounds and gains, as a fold over its transcript.
 
-The campaign decides, and it needs every message of the run for that. A reader of a long run only
-takes the messages that hold results: it reads the decisions from them and makes none. The figures
-of an instruction are those of the pool's own record.
+The campaign needs all messages, because it decides. The summary needs only the messages with
+results and reads the decisions from them. Figures of an instruction are computed as in the pool.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from bigpe.agents.statistics.moments import mean, summed
 from bigpe.services.core.values import Instruction, Json
 
 CURVE_POINTS = 400
-"""Points of the curve of the best gain, at most about this many."""
+"""Approximate limit of the points of the best gain's curve."""
 
 
 class PairRef(NamedTuple):
@@ -59,7 +58,7 @@ class PairRef(NamedTuple):
 
 
 class CurvePoint(NamedTuple):
-    """The best instruction as it stood after a round."""
+    """The best instruction after a round."""
 
     round: int
     arm: str
@@ -67,7 +66,7 @@ class CurvePoint(NamedTuple):
 
 
 class RoundSummary(NamedTuple):
-    """A settled round."""
+    """A finished round."""
 
     round: int
     arm: str
@@ -84,37 +83,37 @@ class RoundSummary(NamedTuple):
 
 @dataclass
 class ArmSummary(ArmRecord):
-    """The pool's record of an instruction, and what readers also want to see."""
+    """The pool's record of an instruction, with its name, gradient and proposal."""
 
     name: str = ""
-    """Of a seed."""
+    """Name of a seed instruction."""
     gradient: Gradient | None = None
-    """The gradient that it follows."""
+    """The gradient that led to the instruction."""
     proposal: str = ""
     """The id of the message that proposed it."""
     fallbacks: int = 0
     """Gains whose rewrite could not be used."""
 
     def take(self, round: int, gains: Sequence[PairedGain]) -> None:
-        """Count the gains of a pull that was in flight."""
+        """Add the gains of a finished pull."""
         self.finish_pull(round, [(gain.naive, gain.gain) for gain in gains])
         self.fallbacks += sum(gain.fallback is not None for gain in gains)
 
 
 class RunSummary:
-    """The fold. `apply` takes the messages in transcript order."""
+    """The state of the fold. `apply` takes the messages in transcript order."""
 
     def __init__(self) -> None:
         self.start: RunStarted | None = None
         self.started_at = 0.0
         """Unix time, seconds."""
         self.arms: dict[str, ArmSummary] = {}
-        """Every instruction ever proposed, seeds first."""
+        """All proposed instructions, seeds first."""
         self.admitted: list[str] = []
-        """The ids of those that were let in, as they came."""
+        """Ids of the admitted instructions, in order of admission."""
         self.rounds: list[RoundSummary] = []
         self.settled_at: list[float] = []
-        """When each round was settled; Unix time, seconds."""
+        """Time at which each round was finished; Unix time, seconds."""
         self.pairs: list[PairRef] = []
         self.curve: list[CurvePoint] = []
         self.failures: dict[str, int] = defaultdict(int)
@@ -122,47 +121,45 @@ class RunSummary:
         self.best = ""
         self.sigma = 0.0
         self.used = Usage()
-        """What the settled rounds asked for, the pilot included."""
+        """Requests of the pilot and all finished rounds."""
         self.stopped: RunStopped | None = None
-        self._flying: dict[int, ArmSummary] = {}
+        self._in_flight: dict[int, ArmSummary] = {}
         self._pulled: dict[int, ArmPulled] = {}
         self._gradients: dict[int, dict[str, Gradient]] = {}
         self._proposed: dict[int, InstructionsProposed] = {}
-        """By round, as gates have left it; it counts once the round is settled."""
+        """Proposals by round, after the gates; they count when the round is finished."""
         self._reviewed: dict[str, Json] = {}
 
     @property
     def plan(self) -> CampaignPlan | None:
-        """The run's frozen inputs; None before it began."""
+        """The run's plan; None before its start."""
         return self.start.plan if self.start else None
 
     def in_flight(self) -> dict[int, str]:
-        """The rounds under way and their instructions."""
-        return {round: arm.instruction.id for round, arm in sorted(self._flying.items())}
+        """The rounds in flight and their instructions."""
+        return {round: arm.instruction.id for round, arm in sorted(self._in_flight.items())}
 
     def pooled_variance(self) -> float | None:
-        """Variance between naive prompts within an arm, pooled over all, as the pool has it."""
+        """Variance between naive prompts within an arm, pooled over all arms as in the pool."""
         return summed(arm.figures.between for arm in self.arms.values()).variance
 
     def interval(self, arm: ArmSummary, prior: float | None) -> Interval | None:
-        """The arm's mean gain with its 95% interval, as the pool computes it; None without any."""
+        """The arm's mean gain with its 95% interval, as in the pool; None without gains."""
         if not arm.count:
             return None
         figures = arm.figures
         return moderated_mean(figures.mean, figures.prompts, figures.between, prior, PRIOR_DF)
 
     def upper_bounds(self) -> dict[str, float]:
-        """What the policy goes by, for each living instruction; in the policy's own units."""
+        """The policy's upper bound for each active instruction, in the policy's units."""
         if self.plan is None or not self.sigma:
             return {}
         policy = make_policy(PolicyConfig.model_validate(self.plan.policy))
         arms = [arm.arm() for arm in self.arms.values() if arm.state == "living"]
         return {arm.id: policy.upper_bound(arm, arms, self.sigma) for arm in arms}
 
-    # -- the fold -----------------------------------------------------------------------------
-
     def apply(self, seq: int, ts: float, message: AnyMessage) -> None:
-        """Take a message in; messages of other kinds change nothing."""
+        """Fold a message; messages of other kinds change nothing."""
         match message:
             case RunStarted():
                 self._begin(ts, message)
@@ -171,10 +168,10 @@ class RunSummary:
             case RewriteRequested():
                 arm = self._arm(message.instruction)
                 arm.pending[message.round] = len(message.tasks)
-                self._flying[message.round] = arm
+                self._in_flight[message.round] = arm
             case ArmPulled():
                 self._pulled[message.round] = message
-                self._keep_pairs(seq, message)
+                self._add_pairs(seq, message)
             case GradientsComputed():
                 gradients = self._gradients.setdefault(message.round, {})
                 gradients |= {gradient.improvement: gradient for gradient in message.gradients}
@@ -183,7 +180,7 @@ class RunSummary:
             case ReviewRequested():
                 self._reviewed[message.mid] = message.subject
             case GateDecided():
-                self._judge(seq, ts, message)
+                self._apply_gate(seq, ts, message)
             case PoolChanged():
                 self._settle(ts, message)
             case StepFailed():
@@ -212,7 +209,7 @@ class RunSummary:
     def _arm(self, instruction: Instruction) -> ArmSummary:
         return self.arms.setdefault(instruction.id, ArmSummary(instruction, "living"))
 
-    def _keep_pairs(self, seq: int, pulled: ArmPulled) -> None:
+    def _add_pairs(self, seq: int, pulled: ArmPulled) -> None:
         self.pairs += [
             PairRef(g.gain, pulled.round, index, seq, pulled.instruction, g.fallback is not None)
             for index, g in enumerate(pulled.gains)
@@ -234,8 +231,8 @@ class RunSummary:
                 proposal=message.mid,
             )
 
-    def _judge(self, seq: int, ts: float, decision: GateDecided) -> None:
-        """What a gate amends is proposed in its words."""
+    def _apply_gate(self, seq: int, ts: float, decision: GateDecided) -> None:
+        """Apply the answer as the gate has amended it."""
         subject = self._reviewed.pop(decision.parent, None)
         answer = parse_message(json.dumps(subject)) if subject else None
         if isinstance(answer, GradientsComputed | InstructionsProposed):
@@ -246,8 +243,8 @@ class RunSummary:
         if proposed := self._proposed.pop(changed.round, None):
             self._propose(proposed)
         self._gradients.pop(changed.round, None)
-        if flown := self._flying.pop(changed.round, None):
-            flown.take(changed.round, pulled.gains if pulled else ())
+        if arm := self._in_flight.pop(changed.round, None):
+            arm.take(changed.round, pulled.gains if pulled else ())
         for instruction in changed.admitted:
             self._arm(instruction).state = "living"
             self.admitted.append(instruction.id)
@@ -271,9 +268,9 @@ class RunSummary:
             )
         )
         self.settled_at.append(ts)
-        self._draw(changed.round)
+        self._add_curve_point(changed.round)
 
-    def _draw(self, round: int) -> None:
+    def _add_curve_point(self, round: int) -> None:
         planned = self.plan.rounds if self.plan else 1
         if round % max(1, planned // CURVE_POINTS) and self.stopped is None:
             return
@@ -284,7 +281,7 @@ class RunSummary:
 
 
 def ordered(arms: Sequence[ArmSummary], gain_of: dict[str, Interval | None]) -> list[ArmSummary]:
-    """The arms of the highest mean first; those without a result last, as they came."""
+    """The arms by falling mean gain; arms without a result come last."""
 
     def place(arm: ArmSummary) -> tuple[bool, float]:
         gain = gain_of[arm.instruction.id]

@@ -1,1 +1,1 @@
-"""The web pages: read a run, or ask people. One server for one person, on this machine only."""
+"""The web pages: reading a run, and rating by people. The server is local and has one user."""

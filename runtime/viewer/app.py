@@ -1,4 +1,4 @@
-"""The pages of a run: their routes, and the stream of news that keeps a page live."""
+"""The pages of a run: their routes, and the event stream for live pages."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from bigpe.services.core.errors import BigpeError
 from bigpe.services.store.database import Store
 
 POLL_S = 0.5
-"""How often a live page asks whether the database changed."""
+"""Interval between two checks of the database for changes."""
 FIRST_LOOK_S = 0.1
-"""A page of a long run is shown after about so long with what was read till then."""
+"""Reading time before a page of a long run is answered."""
 HEARTBEAT_S = 15.0
 
 Show = Callable[[Context, Request], Awaitable[tuple[str, Mapping[str, Any]]]]
 
 
 class RunPages:
-    """A run's pages over a store that is open for reading."""
+    """The pages of a run, from a store that is open for reading."""
 
     def __init__(self, project: Project, store: Store, run: str) -> None:
         self.context = Context(project, store, run, RunReader(store, run))
-        self.pictures = Thumbnails(project.images)
+        self.images = Thumbnails(project.images)
         self.pages = Pages(FILTERS)
         self.ending: Callable[[], bool] = lambda: False
         """Whether open streams should end."""
@@ -59,8 +59,8 @@ class RunPages:
             Route("/transcript", self._page(transcript.show)),
             Route("/message/{mid}", self._page(transcript.show_message)),
             Route("/message/{mid}/json", self._raw),
-            Route("/image/{digest}.png", self.pictures.whole),
-            Route("/image/{digest}/{side:int}.webp", self.pictures.small),
+            Route("/image/{digest}.png", self.images.whole),
+            Route("/image/{digest}/{side:int}.webp", self.images.small),
             Route("/events", self._events),
             Route("/assets/{name}", asset),
         ]
@@ -80,7 +80,7 @@ class RunPages:
         await asyncio.gather(following, return_exceptions=True)
 
     async def _follow(self) -> None:
-        """Read on whenever another process has committed, and tell those who wait."""
+        """Read new messages after each commit of another process, and wake the event streams."""
         seen = -1
         while True:
             row = await self.context.store.one("data_version")
@@ -96,7 +96,7 @@ class RunPages:
             await asyncio.sleep(POLL_S)
 
     async def _read_on(self) -> None:
-        """To the transcript's end, as long as nobody waits for a page."""
+        """Read to the transcript's end, but pause while a page is answered."""
         await self.context.reader.catch_up(0.0)
         while self.context.reader.behind:
             await self._idle.wait()
@@ -142,7 +142,7 @@ class RunPages:
         return answer
 
     async def _common(self) -> dict[str, Any]:
-        """What every page shows at its top."""
+        """The values of the header of all pages."""
         reader = self.context.reader
         return {
             "seq": reader.seq,

@@ -1,4 +1,4 @@
-"""What the pages of a run are made from."""
+"""The common input of a run's pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Context(NamedTuple):
 
 
 async def standing(context: Context) -> dict[str, Any]:
-    """How the run stands: what every page shows at its top."""
+    """The present state of the run, for the header of all pages."""
     row = await context.store.one("get_run", name=context.run)
     counts = await context.store.rows("count_messages", run=context.run)
     state, reason = (row["state"], row["reason"]) if row else ("open", "")

@@ -1,4 +1,4 @@
-"""The filters of the templates: how figures, times and texts are written."""
+"""The templates' filters, which format figures, times and texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from bigpe.agents.statistics.intervals import Interval
 
 ACTORS = ("coordinator", "generator", "renderer", "scorer", "gradient", "modifier", "session")
-"""Those with a colour of their own."""
+"""Actors with their own colour."""
 
 
 def points(value: float | None) -> str:
@@ -70,12 +70,12 @@ def count(number: float) -> str:
 
 
 def usd(amount: float) -> str:
-    """Money, with more digits where there is little of it."""
+    """An amount of USD; small amounts have more digits."""
     return f"{amount:,.2f} USD" if amount >= 1 else f"{amount:.4f} USD"
 
 
 def short(mid: str) -> str:
-    """The first eight characters of an id, as everywhere."""
+    """The first eight characters of an id."""
     return mid[:8]
 
 
@@ -90,12 +90,12 @@ def pretty(body: str) -> str:
 
 
 def marked(text: str, wanted: str) -> Markup:
-    """`text`, escaped, with each occurrence of `wanted` marked, whatever the case."""
+    """`text`, escaped, with each occurrence of `wanted` marked, case-insensitive."""
     if not wanted:
         return escape(text)
     parts: list[Markup] = []
     folded, sought, at = text.casefold(), wanted.casefold(), 0
-    # Where folding changes the length ("ß"), places differ: then nothing is marked.
+    # If case folding changes the length ("ß"), indexes differ and nothing is marked.
     while len(folded) == len(text) and (hit := folded.find(sought, at)) >= 0:
         end = hit + len(sought)
         parts += [escape(text[at:hit]), Markup("<mark>{}</mark>").format(text[hit:end])]

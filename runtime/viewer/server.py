@@ -1,8 +1,8 @@
-"""A web server for one person: loopback only, behind a random token, nothing fetched elsewhere.
+"""The local web server: on the loopback interface only, behind a random token.
 
-Whatever a page shows may come from a language model or a stranger's prompt file. So templates
-escape everything, and the content security policy allows no inline script, style or foreign
-address; what slipped through could neither run nor phone home.
+Texts on a page may come from a language model or another person's prompt file. So templates escape
+all texts, and the content security policy allows no inline script, no inline style and no foreign
+address.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ TEMPLATES = FOLDER / "templates"
 STATIC = FOLDER / "static"
 LOOPBACK = "127.0.0.1"
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-"""Host names that only mean this machine; with any port, so that a forwarded port works."""
+"""Host names of this machine. Any port is allowed, so that a forwarded port works."""
 SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    # The address holds the token; without a referrer to ourselves forms would have no origin.
+    # The address contains the token. "same-origin" because forms need a referrer for their origin.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -51,7 +51,7 @@ ASSETS = {
 
 
 class Guard:
-    """Lets a request through that names this machine, knows the token and uses an allowed method.
+    """Passes requests with the right host name, token and method; refuses all others.
 
     A page elsewhere can neither guess the token nor, by pointing its own name at 127.0.0.1 (DNS
     rebinding), get past the host check. It cannot post, because its origin differs.
@@ -63,7 +63,7 @@ class Guard:
         self._methods = {"GET", "HEAD", "POST"} if writable else {"GET", "HEAD"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -98,7 +98,7 @@ class Guard:
 
 
 def _host_name(host: str) -> str | None:
-    """Without the port; None for what is no host."""
+    """The host name without its port; None if it is invalid."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:
@@ -106,7 +106,7 @@ def _host_name(host: str) -> str | None:
 
 
 class Pages:
-    """The templates; everything put into them is escaped."""
+    """Renders the templates and escapes all values."""
 
     def __init__(self, filters: Mapping[str, Callable[..., Any]], **constants: Any) -> None:
         self._environment = jinja2.Environment(
@@ -119,7 +119,7 @@ class Pages:
         self._environment.filters.update(filters)
         self._environment.globals.update(constants)
         for name in self._environment.list_templates(extensions=["html"]):
-            self._environment.get_template(name)  # compiled before the first reader comes
+            self._environment.get_template(name)  # compile before the first request
 
     def text(self, template: str, **values: Any) -> str:
         """The page as HTML."""
@@ -128,13 +128,13 @@ class Pages:
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any
     ) -> HTMLResponse:
-        """The page as a response; `base` is where the pages begin, the token included."""
+        """The page as a response. The template's `base` is the root path with the token."""
         base = request.scope["root_path"]
         return HTMLResponse(self.text(template, base=base, **values), status)
 
 
 async def asset(request: Request) -> Response:
-    """The style sheet or the script."""
+    """A style sheet, script or icon."""
     name = request.path_params["name"]
     if name not in ASSETS:
         return PlainTextResponse("Not found.\n", 404)
@@ -145,7 +145,7 @@ class LocalServer:
     """A server on a port of the loopback interface."""
 
     def __init__(self, app: ASGIApp, *, port: int = 0, writable: bool = False) -> None:
-        """Takes the port (0: any free one). ConfigError when it cannot be had."""
+        """Bind the port (0: any free port). ConfigError if that fails."""
         self.token = secrets.token_urlsafe(24)
         try:
             self._socket = socket.create_server((LOOPBACK, port))
@@ -157,7 +157,7 @@ class LocalServer:
         config = uvicorn.Config(
             Guard(app, token=self.token, writable=writable),
             log_level="error",
-            access_log=False,  # it would repeat the token
+            access_log=False,  # it would contain the token
             server_header=False,
             ws="none",
             lifespan="on",
@@ -176,10 +176,10 @@ class LocalServer:
         return self._server.should_exit
 
     def stop(self) -> None:
-        """End soon; `serve` then returns."""
+        """Stop the server; `serve` then returns."""
         self._server.stop()
 
     async def serve(self, up: Callable[[], None] | None = None) -> None:
-        """Serve until it is stopped; `up` is called once pages are answered."""
+        """Serve until `stop`; `up` is called when the server is ready."""
         self._server.up = up
         await self._server.serve([self._socket])

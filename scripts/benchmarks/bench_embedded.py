@@ -215,7 +215,7 @@ class Bench:
             truth = self.reader.read(images).utility(one.subject, one.place).numpy()
             for name, models in (("scorer", self.models), ("guard", guard)):
                 scored = models.scores(images, [one.naive] * len(images))
-                found[name].append(float(stats.spearmanr(scored, truth).statistic))
+                found[name].append(float(stats.spearmanr(scored, truth).statistic))  # pyright: ignore[reportAttributeAccessIssue]
         how = "rank correlation of score and true utility over rewrites of one naive prompt"
         for name in ("scorer", "guard"):
             yield bootstrap(f"{name}_spearman_generated", np.array(found[name]), how)
@@ -308,7 +308,7 @@ def gemm_peak(side: int = 1536, repeats: int = 8) -> float:
     best = 1e9
     for _ in range(repeats):
         start = time.perf_counter()
-        a @ a
+        a @ a  # pyright: ignore[reportUnusedExpression]
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best / 1e9
 

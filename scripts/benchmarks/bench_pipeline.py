@@ -80,9 +80,9 @@ async def fake_run(folder: Path, rounds: int, concurrency: int) -> tuple[float, 
     stages = {name: Stage(seconds) for name, seconds in SECONDS.items()}
     blobs = BlobStore(Project(folder).images)
     llm, renderer, scorer = FakeLlm(), FakeRenderer(blobs), FakeScorer(blobs)
-    llm.create = stages["llm"].slowed(llm.create)
-    renderer.render = stages["render"].slowed(renderer.render)
-    scorer.score = stages["score"].slowed(scorer.score)
+    llm.create = stages["llm"].slowed(llm.create)  # pyright: ignore[reportAttributeAccessIssue]
+    renderer.render = stages["render"].slowed(renderer.render)  # pyright: ignore[reportAttributeAccessIssue]
+    scorer.score = stages["score"].slowed(scorer.score)  # pyright: ignore[reportAttributeAccessIssue]
     config = {
         "run": {"rounds": rounds, "concurrency": concurrency, "pilot_prompts": 2, "seed": 4},
         "data": {"professional": False},

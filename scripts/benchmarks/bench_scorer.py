@@ -167,7 +167,7 @@ def vision_products(batch: int) -> tuple[Callable[[], None], float]:
         for (before, _), layer in zip(shapes, layers, strict=True):
             layer(inputs[before])
         for _ in range(LAYERS):
-            (heads @ heads.transpose(1, 2)) @ heads
+            (heads @ heads.transpose(1, 2)) @ heads  # pyright: ignore[reportUnusedExpression]
         functional.linear(inputs[WIDTH][:batch], last)
 
     flop = sum(2.0 * rows * before * after for before, after in shapes)

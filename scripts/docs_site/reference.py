@@ -15,7 +15,7 @@ import click
 from pydantic import BaseModel
 
 from bigpe.agents.messages.base import Message
-from bigpe.agents.messages.core import AnyMessage
+from bigpe.agents.messages.core import MESSAGE_TYPES
 from bigpe.runtime.cli import cli
 from bigpe.runtime.cli.run.run import EXIT_CODES
 from bigpe.runtime.project.config import BigpeConfig
@@ -178,7 +178,7 @@ def _values(schema: Mapping[str, Any]) -> str:
         )
         if word in schema
     ]  # fmt: skip
-    return " ".join((kind, " and ".join(bounds))).strip()
+    return " ".join((kind, " and ".join(bounds))).strip()  # pyright: ignore[reportCallIssue]
 
 
 # Messages
@@ -186,17 +186,20 @@ def _values(schema: Mapping[str, Any]) -> str:
 
 def messages() -> str:
     """Every kind of message with its fields."""
-    base = field_docs(Message)
+    described = field_docs(Message)
+    base = {name: described.get(name, "") for name in Message.model_fields}
     parts = [
         "All have:\n",
         table(("field", "meaning"), ((code(name), doc) for name, doc in base.items() if doc)),
-        "What is *to* an actor is delivered to it; the others are facts for readers.\n",
+        "Messages without recipients are facts for readers.\n",
     ]
-    for cls in get_args(get_args(AnyMessage)[0]):
+    for cls in MESSAGE_TYPES:
         docs = field_docs(cls)
         kind = cls.model_fields["kind"].default
         parts.append(f"## {kind}\n")
         parts.append(paragraphs(cls.__doc__) + "\n")
+        if cls.delivered_to:
+            parts.append(f"Delivered to: {', '.join(cls.delivered_to)}.\n")
         rows = [
             (code(name), code(_type(field.annotation)), docs.get(name, ""))
             for name, field in cls.model_fields.items()

@@ -72,7 +72,7 @@ def simulate(runs: int, seed: int = 0) -> list[dict[str, Any]]:
             for _ in range(runs):
                 for name, size in plans(draw(rng, (1, prompts))[0]).items():
                     tested = EFFECT + draw(rng, (1, size))[0]
-                    hit = ttest_1samp(tested, 0).pvalue < 0.05
+                    hit = ttest_1samp(tested, 0).pvalue < 0.05  # pyright: ignore[reportAttributeAccessIssue]
                     kept = power(EFFECT, 1.0, size) >= WANTED
                     found.setdefault(f"power/{name}", []).append(int(hit))
                     found.setdefault(f"kept/{name}", []).append(int(kept))

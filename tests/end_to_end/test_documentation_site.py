@@ -50,7 +50,7 @@ def test_the_reference_is_of_this_code(site: Path) -> None:
     for page, words in {
         "commands": ("bigpe evaluate", "--until-significant", "cat prompts.txt | bigpe refine"),
         "configuration": ("seeds_per_prompt", "Naive prompts a round.", "needs a fork"),
-        "messages": ("ArmPulled", "InstructionsProposed", "to the renderer"),
+        "messages": ("ArmPulled", "InstructionsProposed", "Delivered to: renderer"),
         "exit-codes": ("ConfigError", "130 paused"),
         "metrics": ("bigpe_run_scored_total", "bigpe_worker_request_seconds"),
         "figures": ("diverged_runs", "first_page_seconds_million"),

@@ -80,9 +80,9 @@ def test_the_comfyui_node(source: str) -> None:
 
 def test_the_a1111_script(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host = ModuleType("modules.scripts")
-    host.Script, host.AlwaysVisible = type("Script", (), {}), object()
+    host.Script, host.AlwaysVisible = type("Script", (), {}), object()  # pyright: ignore[reportAttributeAccessIssue]
     package = ModuleType("modules")
-    package.scripts = host
+    package.scripts = host  # pyright: ignore[reportAttributeAccessIssue]
     for name, module in (
         ("modules", package), ("modules.scripts", host), ("gradio", ModuleType("gradio"))
     ):  # fmt: skip

@@ -98,7 +98,7 @@ def test_wandb_has_an_offline_run_once(tmp_path: Path) -> None:
 
 def logged(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """What the run's own file says: rows of metrics, and the configuration."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
     (path,) = folder.glob("run-*.wandb")
     rows: list[dict[str, Any]] = []

@@ -151,7 +151,7 @@ async def test_a_model_that_is_another_one_after_a_restart_stops_the_run(
     backends = {"render": "sound_renderer", "score": "sound_scorer", kind: f"replaced_{name}"}
     for service, backend in backends.items():
         monkeypatch.setattr(
-            f"bigpe.services.{service}.BACKEND", f"support.faulty_backends:{backend}"
+            f"bigpe.services.{service}.service.BACKEND", f"support.faulty_backends:{backend}"
         )
     with pytest.raises(ConfigError) as refused:
         await run(tmp_path)

@@ -39,7 +39,7 @@ def test_it_runs_judges_and_tells(
         open=lambda name, config, project: open_fake(project, config, name=name)
     )
     monkeypatch.setattr(reward_hacking, "Session", session)
-    monkeypatch.setattr(reward_hacking, "open_evaluated", open_judged)
+    monkeypatch.setattr(reward_hacking, "open_run_for_evaluation", open_judged)
     monkeypatch.setattr(reward_hacking, "Reader", AnySize)
     report = tmp_path / "report.md"
     arguments = ["--project", str(tmp_path / "lab"), "--report", str(report), "--rounds", "4"]

@@ -119,7 +119,7 @@ def _open_on_fakes(
     )
 
 
-def _open_evaluated_on_fakes(
+def _open_run_for_evaluation_on_fakes(
     name: str, *, project: Path
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
     blobs, log, delay_s = _place(project)
@@ -149,7 +149,7 @@ class _SmallDatabase(sqlite3.Connection):
 if __name__ == "__main__":
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
-    Session.open = _open_on_fakes
+    Session.open = _open_on_fakes  # pyright: ignore[reportAttributeAccessIssue]
     commands: Any = import_module("bigpe.runtime.cli.results.evaluate")
-    commands.open_evaluated = _open_evaluated_on_fakes
+    commands.open_run_for_evaluation = _open_run_for_evaluation_on_fakes
     main()

@@ -32,7 +32,7 @@ class Slow(FakeRenderer):
     def _one(self, request: RenderRequest) -> Any:
         if request.prompt == "pid":
             told = {"pid": os.getpid()}
-            return super()._one(request).model_copy(update={"truncated_tokens": told})
+            return super()._one(request).model_copy(update={"truncated_tokens": told})  # pyright: ignore[reportAttributeAccessIssue]
         return super()._one(request)
 
 

@@ -25,7 +25,7 @@ def config() -> None:
 @project_option
 @json_option
 def check(project: Path, as_json: bool) -> None:
-    """Read bigpe.toml and the prompts that it names; show every setting in force."""
+    """Read bigpe.toml and its prompts; show all settings."""
     settings = load_config(Project(project).config)
     find_roles(settings.roles)
     prompts = naive_set(settings, project)
@@ -35,8 +35,8 @@ def check(project: Path, as_json: bool) -> None:
         return
     console = stdout()
     console.print(_table(settings))
-    told = ", ".join(f"{count} {split}" for split, count in counts.items())
-    console.print(Text(f"naive prompts: {told}"))
+    listed = ", ".join(f"{count} {split}" for split, count in counts.items())
+    console.print(Text(f"naive prompts: {listed}"))
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
     console.print(Text(f"{Project(project).config} is valid"))

@@ -34,11 +34,11 @@ Examples:
 
 
 class DoctorFinding(NamedTuple):
-    """One thing looked at."""
+    """The result of a check."""
 
     name: str
     ok: bool
-    told: str
+    finding: str
 
 
 @click.command(epilog=EXAMPLES)
@@ -50,7 +50,7 @@ class DoctorFinding(NamedTuple):
     help='Make the environment of [score] backend = "hpsv2-package" first (about 1.5 GB).',
 )
 def doctor(project: Path, as_json: bool, setup_hpsv2: bool) -> None:
-    """Check this machine and project, and say how to mend what is missing; exits 1 if so."""
+    """Check this machine and project, and say how to fix each fault; exits 1 if there is one."""
     if setup_hpsv2:
         make_environment(lambda line: click.echo(line, err=True))
     findings = [_look(name, look) for name, look in _looks(project)]
@@ -60,7 +60,7 @@ def doctor(project: Path, as_json: bool, setup_hpsv2: bool) -> None:
         console = stdout()
         for finding in findings:
             mark = Text("ok  " if finding.ok else "MISS", style="green" if finding.ok else "red")
-            console.print(mark + Text(f" {finding.name}: {finding.told}"), soft_wrap=True)
+            console.print(mark + Text(f" {finding.name}: {finding.finding}"), soft_wrap=True)
     raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
 
 

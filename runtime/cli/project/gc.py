@@ -22,7 +22,7 @@ Examples:
 """
 )
 @project_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),

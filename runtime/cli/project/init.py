@@ -33,7 +33,7 @@ Examples:
 )
 @click.option("--pull/--no-pull", default=None, help="Fetch the embedded LLM without asking.")
 def init(folder: Path, template: str, pull: bool | None) -> None:
-    """Write a commented bigpe.toml into FOLDER; an existing one is left alone."""
+    """Write a commented bigpe.toml into FOLDER; an existing file is not changed."""
     path = write_config(folder, template)
     click.echo(f"wrote {path}")
     if template == "embedded":
@@ -42,7 +42,7 @@ def init(folder: Path, template: str, pull: bool | None) -> None:
 
 
 def write_config(folder: Path, template: str) -> Path:
-    """Copy the packaged configuration; ConfigError when there is one already."""
+    """Copy the packaged configuration. ConfigError if there is one already."""
     path = Project(folder).config
     text = (
         files("bigpe.prompts") / "project_templates" / f"{template.replace('-', '_')}.toml"

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """The models that bigpe knows by name."""
+    """The named models."""
 
 
 @models.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show what is there, how large it is and under which licence."""
+    """List the named models with state, size and licence."""
     rows = [*list_models(), *list_official()]
     if as_json:
         keys = ("name", "kind", "size", "licence", "path")
@@ -118,7 +118,7 @@ def check(
     config = ScoreConfig(model=model, threads=threads)
     if record is not None:
         recorded = record_pairs(pairs, config, record)
-        failed = sum(one.value is None for one in recorded)
+        failed = sum(checked.value is None for checked in recorded)
         if as_json:
             print_json({"recorded": len(recorded), "failed": failed, "path": str(record)})
         else:
@@ -126,30 +126,38 @@ def check(
         return
     report = check_pairs(pairs, config, tolerance)
     if as_json:
-        print_json({**report.summary(), "outside": [_shown(one) for one in report.outside]})
+        print_json({**report.summary(), "outside": [_pair_json(pair) for pair in report.outside]})
     else:
         _print_report(report)
     context.exit(1 if report.outside else 0)
 
 
-def _shown(one: CheckedPair) -> dict[str, Any]:
+def _pair_json(checked: CheckedPair) -> dict[str, Any]:
     """A pair that failed or differs, for JSON."""
     return {
-        "image": one.pair.image,
-        "prompt": one.pair.prompt,
-        "recorded": one.pair.score,
-        "value": one.value,
-        "difference": one.difference,
-        "error": one.error,
+        "image": checked.pair.image,
+        "prompt": checked.pair.prompt,
+        "recorded": checked.pair.score,
+        "value": checked.value,
+        "difference": checked.difference,
+        "error": checked.error,
     }
 
 
 def _print_report(report: CheckReport) -> None:
     if report.outside:
         table = Table("image", "prompt", "recorded", "here", "difference")
-        for one in report.outside:
-            difference = one.error if one.difference is None else f"{one.difference:.2g}"
-            row = (one.pair.image, one.pair.prompt, one.pair.score, one.value, difference)
+        for checked in report.outside:
+            difference = (
+                checked.error if checked.difference is None else f"{checked.difference:.2g}"
+            )
+            row = (
+                checked.pair.image,
+                checked.pair.prompt,
+                checked.pair.score,
+                checked.value,
+                difference,
+            )
             table.add_row(*(Text(str(cell)) for cell in row))
         stdout().print(table)
     found = report.summary()

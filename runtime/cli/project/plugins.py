@@ -1,4 +1,4 @@
-"""`bigpe roles`, `policies`, `renderers` and `scorers`: what the configuration may name."""
+"""`bigpe roles`, `policies`, `renderers` and `scorers`: plugins for the configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
     @group.command("list", epilog=f"\b\nExamples:\n  bigpe {kind} list\n  bigpe {kind} list --json")
     @json_option
     def list_(as_json: bool) -> None:
-        """Show those built in and those of installed packages, with the package of each."""
+        """List the built-in plugins and those of installed packages, with their packages."""
         found = rows(kind, builtin)
         if as_json:
             print_json([row._asdict() for row in found])

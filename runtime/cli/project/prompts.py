@@ -43,7 +43,7 @@ Examples:
 @project_option
 @click.option("--column", help="The column with the prompts, for csv, jsonl and parquet.")
 @click.option("--license", "license_", default="unknown", show_default=True)
-@click.option("--dry-run", is_flag=True, help="Only show what would be taken.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be added.")
 @json_option
 def import_(
     file: Path, project: Path, column: str | None, license_: str, dry_run: bool, as_json: bool
@@ -98,7 +98,7 @@ def search(text: str, project: Path, limit: int, as_json: bool) -> None:
     for prompt in found:
         click.echo(prompt)
     if not found:
-        click.echo("nothing found; `bigpe prompts list` shows what there is", err=True)
+        click.echo("nothing found; `bigpe prompts list` shows all sources", err=True)
 
 
 @prompts.command("list")

@@ -32,7 +32,8 @@ from bigpe.runtime.evaluation.open_run import open_run_for_evaluation
 from bigpe.runtime.evaluation.report import markdown, show
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.monitoring.logging import configure_logging
-from bigpe.services.core.errors import ConfigError, StoreError
+from bigpe.services.core.atomic_file import partial_file
+from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Instruction
 
 INTERRUPTED = 130
@@ -59,7 +60,7 @@ Examples:
     "--max-prompts",
     "prompts",
     type=click.IntRange(min=2),
-    help="At most so many test prompts; all, if not given.",
+    help="Largest number of test prompts; default: all.",
 )
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -73,9 +74,9 @@ Examples:
 @click.option(
     "--until-significant",
     is_flag=True,
-    help="Ask for test prompts until the gain is told from 0, however often one looks. From 12 "
-    "prompts on; measured to hold in 95% of cases for gains up to the skewness of a lognormal of "
-    "sigma 1, not where fewer than one prompt in twenty carries the mean.",
+    help="Add test prompts until the gain differs from 0, by a confidence sequence from 12 prompts "
+    "on. Its coverage is 95% for gains up to the skewness of a lognormal of sigma 1, and lower if "
+    "the mean depends on fewer than one prompt in twenty.",
 )
 @click.option(
     "--precision",
@@ -112,12 +113,12 @@ def evaluate(
     file: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a run on test prompts, which no pull and no choice has seen.
+    """Evaluate a run on test prompts, which had no influence on the run or the selection.
 
-    The best instruction is chosen on validation prompts; then naive prompts, the LLM without an
-    instruction, the seeds, professional prompts, the best one and any text given are compared,
-    paired by prompt and seed. Interrupted, it goes on where it was: nothing is paid for twice.
-    Before it starts, it prints what it will ask of the models.
+    The best instruction is selected on validation prompts. Then naive prompts, the LLM without an
+    instruction, the seed instructions, professional prompts, the best instruction and given texts
+    are compared, paired by prompt and seed. It prints a forecast of its calls before it starts.
+    After an interruption the same command continues, and no call is paid for twice.
     """
     if precision is not None and not until_significant:
         raise ConfigError("--precision says when --until-significant may stop; give both")
@@ -134,10 +135,11 @@ def evaluate(
     try:
         report = perform(_evaluate(run, project, settings, yes=yes))
     except KeyboardInterrupt:
-        stderr().print(Text("stopped; what was paid for is kept, and the same command goes on"))
+        stderr().print(Text("stopped; all paid calls are stored, and the same command continues"))
         raise SystemExit(INTERRUPTED) from None
     if file is not None:
-        _write(file, markdown(report))
+        with partial_file(file) as partial:
+            partial.write_text(markdown(report), "utf-8")
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
@@ -159,21 +161,21 @@ async def _evaluate(
     )
     tasks: dict[str, TaskID] = {}
 
-    def tell(at: evaluating.EvaluationProgress) -> None:
+    def on_progress(at: evaluating.EvaluationProgress) -> None:
         if at.doing not in tasks:
             tasks[at.doing] = progress.add_task(at.doing, total=at.of)
             if not console.is_terminal:
                 console.print(Text(f"{at.doing}: {at.of} comparisons"))
         progress.update(tasks[at.doing], completed=at.done)
 
-    async with open_run_for_evaluation(run, project=folder) as judged:
-        _require_consent(await forecast(judged, settings), yes=yes)
+    async with open_run_for_evaluation(run, project=folder) as opened:
+        _require_consent(await forecast(opened, settings), yes=yes)
         with progress:
-            return await evaluating.evaluate(judged, settings, tell)
+            return await evaluating.evaluate(opened, settings, on_progress)
 
 
 def _require_consent(expected: Forecast, *, yes: bool) -> None:
-    """Print the forecast. ConfigError when nobody agrees to a choice that takes much more."""
+    """Print the forecast. ConfigError without consent to an expensive selection."""
     stderr().print(Text(_sentence(expected)))
     if yes or not expected.needs_consent:
         return
@@ -198,12 +200,3 @@ def _sentence(expected: Forecast) -> str:
         f"this evaluation asks for about {calls.llm:,} LLM calls, {calls.renders:,} pictures and "
         f"{calls.scores:,} scores that are not stored yet; model minutes: {minutes}, USD: {usd}"
     )
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_suffix(file.suffix + ".tmp")
-    try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        raise StoreError(f"cannot write {file}: {error.strerror or error}") from error

@@ -68,7 +68,7 @@ class Target(NamedTuple):
     """The JSON lines file of the finished cells."""
 
     def finished(self) -> list[ExperimentCell]:
-        """The finished cells. ConfigError when there is none."""
+        """The finished cells. ConfigError if there is none."""
         cells = read_cells(self.cells)
         if not cells:
             raise ConfigError(f"no cell of {self.experiment.name} has run yet ({self.cells})")

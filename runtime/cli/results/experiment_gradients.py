@@ -42,7 +42,7 @@ def worksheet(target: Target, file: Path, as_json: bool) -> None:
 @click.argument("second", type=filled_worksheet)
 @json_option
 def agreement(first: Path, second: Path, as_json: bool) -> None:
-    """Print how far the worksheets FIRST and SECOND agree, and how many claims each holds true."""
+    """Print the agreement of the worksheets FIRST and SECOND, and each one's true claims."""
     verdicts = [read_verdicts(path) for path in (first, second)]
     found = gradient_validity.agreement(*verdicts)
     if not found.n:

@@ -41,7 +41,7 @@ from bigpe.services.core.errors import ConfigError, StoreError
 
 
 class ExperimentSummary(NamedTuple):
-    """All that the cells of an experiment show."""
+    """Table, contrasts, trends and figures of an experiment."""
 
     experiment: Experiment
     table: ExperimentTable
@@ -51,7 +51,7 @@ class ExperimentSummary(NamedTuple):
     faults: list[FaultRow]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for machines."""
+        """The results as JSON values."""
         return {
             "question": self.experiment.question,
             **self.table.model_dump(mode="json"),
@@ -100,7 +100,7 @@ def table(
 def summarise(
     chosen: Experiment, cells: Sequence[ExperimentCell], reference: str | None = None
 ) -> ExperimentSummary:
-    """Summarise `cells` against `reference`. ConfigError when the table has no such condition."""
+    """Summarise `cells` against `reference`. ConfigError if the table has no such condition."""
     table = tabulate_cells(chosen.name, reference or chosen.reference, cells, chosen.labels)
     conditions = [row.condition for row in table.rows]
     if reference and reference not in conditions:

@@ -56,7 +56,9 @@ Examples:
     show_default=True,
     help="The chance to find it.",
 )
-@click.option("--run", default=DEFAULT_RUN, show_default=True, help="Whose gains tell the spread.")
+@click.option(
+    "--run", default=DEFAULT_RUN, show_default=True, help="The run whose gains give the spread."
+)
 @click.option(
     "--sd",
     type=click.FloatRange(min=0, min_open=True),
@@ -67,13 +69,13 @@ Examples:
 def plan(
     effect: float, wanted: float, run: str, sd: float | None, project: Path, as_json: bool
 ) -> None:
-    """Say how many test prompts and renders a comparison needs.
+    """Compute how many test prompts and renders a comparison needs.
 
-    By the paired t test on prompts, two-sided at 5%, with the spread of the gains that a run has
-    found. More seeds a prompt help only against the spread within a prompt.
+    It uses the paired t test on prompts, two-sided at 5%, with the spread of a run's gains. More
+    seeds per prompt reduce only the spread within a prompt.
 
-    A spread that few gains have told may be larger in truth: `prompts, to be sure` are enough
-    unless it is among the fifth of cases where even its 80% bound is too small.
+    A spread that is estimated from few gains may be too small. `prompts, to be sure` uses its
+    upper 80% bound, so in one of five cases it is too small as well.
     """
     if sd is not None:
         spread = SpreadParts(sd**2, 0.0)
@@ -104,8 +106,8 @@ def _row(effect: float, spread: SpreadParts, seeds: int, wanted: float) -> dict[
 def _show(rows: list[dict[str, Any]], effect: float, wanted: float, spread: SpreadParts) -> None:
     title = f"to find a mean gain of {effect:g} with power {wanted:.0%}"
     table = Table("seeds a prompt", "spread", "prompts", "renders", "power", title=title)
-    known = math.isinf(spread.df)
-    if not known:
+    exact = math.isinf(spread.df)
+    if not exact:
         table.add_column("prompts, to be sure")
     for row in rows:
         cells = [
@@ -115,16 +117,16 @@ def _show(rows: list[dict[str, Any]], effect: float, wanted: float, spread: Spre
             "-" if row["renders"] is None else f"{row['renders']:,}",
             "-" if row["power"] is None else f"{row['power']:.1%}",
         ]
-        table.add_row(*cells, *([] if known else [_count(row["prompts_to_be_sure"])]))
+        table.add_row(*cells, *([] if exact else [_count(row["prompts_to_be_sure"])]))
     stdout().print(table)
     stdout().print("renders: each prompt and seed once naive and once rewritten, for one treatment")
-    if not known:
+    if not exact:
         stdout().print(
             f"to be sure: the spread rests on {spread.df:,.0f} degrees of freedom; with "
             f"{SURE:.0%} confidence it is at most {rows[0]['sd_at_most']:.4f}"
         )
-    if not spread.within and not known:
-        stderr().print("no prompt has two gains yet, so what more seeds would bring is not known")
+    if not spread.within and not exact:
+        stderr().print("no prompt has two gains yet, so what more seeds would bring is not exact")
 
 
 def _count(prompts: int | None) -> str:

@@ -44,7 +44,7 @@ from bigpe.services.store.database import Store
 \b
 Examples:
   bigpe rate                          naive against the best instruction, as yourself
-  bigpe rate --rater anna --pairs 30  somebody else, on the same machine
+  bigpe rate --rater anna --pairs 30  another person, on the same machine
   bigpe rate --a 28266a69 --b best    two instructions
   bigpe rate --report                 what the votes say, and whether the scorer agrees
 """
@@ -55,7 +55,7 @@ Examples:
 @click.option("--b", "second", default="best", show_default=True, help="naive, best or an id.")
 @click.option("--pairs", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--rater", help="Whose votes these are  [default: your login name]")
-@click.option("--report", is_flag=True, help="Tell what the votes so far say, and end.")
+@click.option("--report", is_flag=True, help="Print the statistics of all votes, and exit.")
 @port_option
 @json_option
 def rate(
@@ -71,9 +71,9 @@ def rate(
 ) -> None:
     """Ask a person which of two pictures they prefer, blind, in the browser.
 
-    Both are of one naive prompt and seed; sides are random. Keys: 1 left, 2 right, 0 no difference.
-    Votes are kept at once: end it with Ctrl-C and go on another day. Pictures of `bigpe evaluate`
-    are taken if there are any, else those of the run's own rounds.
+    Both have the same naive prompt and seed; sides are random. Keys: 1 left, 2 right, 0 no
+    difference. Each vote is stored at once: stop with Ctrl-C and continue later. It uses pictures
+    of `bigpe evaluate` if there are any, else those of the run's own rounds.
     """
     with contextlib.suppress(KeyboardInterrupt):
         if report:

@@ -38,14 +38,14 @@ Examples:
     type=click.Choice(["role", "instruction", "round"]),
     default="role",
     show_default=True,
-    help="What each line is of.",
+    help="What a line sums up.",
 )
 @json_option
 def costs(run: str, project: Path, by: By, as_json: bool) -> None:
-    """Show what a run asked of its models, and what was really paid; works while it runs.
+    """Show the requested and the paid calls of a run; works while it runs.
 
-    Budgets count what was asked for: different pictures, scores, calls and tokens, also those that
-    the project had paid for before. USD are by the run's [prices].
+    Budgets count requested calls: distinct pictures, scores, calls and tokens, also those that the
+    project had paid for before. USD are by the run's [prices].
     """
 
     async def work() -> Ledger:
@@ -81,7 +81,7 @@ def _table(ledger: Ledger, side: Literal["asked", "paid"]) -> Table:
         table.add_row(Text(label), *_cells(getattr(line, side), paid))
     total = ledger.total
     table.add_section()
-    table.add_row("all", *_cells(total.paid if paid else total.asked, paid), style="bold")
+    table.add_row("all", *_cells(total.paid if paid else total.requested, paid), style="bold")
     return table
 
 

@@ -35,8 +35,8 @@ from bigpe.runtime.transcript.search import (
 )
 from bigpe.services.store.database import Store
 
-SHOWN = 100
-"""Consequences of a message, at most."""
+MOST_CONSEQUENCES = 100
+"""Most consequences of a message."""
 
 
 @click.command(
@@ -46,8 +46,8 @@ Examples:
   bigpe inspect                       the transcript, short
   bigpe inspect --round 3 --full      every message of a round
   bigpe inspect --type StepFailed     what failed, and why
-  bigpe inspect --text "golden hour"  messages that say it, requests and answers too
-  bigpe inspect --message 3f2a90c1    one message: why it was said, what followed, what was paid
+  bigpe inspect --text "golden hour"  messages with it, also requests and answers
+  bigpe inspect --message 3f2a90c1    one message: causes, consequences, paid calls
   bigpe inspect --pool                instructions, gains and lineage
   bigpe inspect --chat --round 1      LLM exchanges, replayed in AgentChat's Console
   bigpe inspect --json > run.jsonl    every message as a JSON line
@@ -57,8 +57,8 @@ Examples:
 @project_option
 @click.option("--round", "round_", type=click.IntRange(min=0), help="Only this round.")
 @click.option("--type", "type_", metavar="KIND", help="Only messages of this kind.")
-@click.option("--actor", help="Only what this actor said.")
-@click.option("--text", default="", help="Only messages that say this, whatever the case.")
+@click.option("--actor", help="Only messages of this actor.")
+@click.option("--text", default="", help="Only messages with this text, case-insensitive.")
 @click.option("--message", "mid", metavar="ID", help="One message, by the start of its id.")
 @click.option("--full", is_flag=True, help="Also requests, pictures and LLM exchanges.")
 @click.option("--pool", is_flag=True, help="The instructions instead of the transcript.")
@@ -89,10 +89,10 @@ def inspect(
                 await replay(store, run, round=round_)
                 return
             if mid is not None:
-                await _show_one(stdout_console, store, run, mid, as_json)
+                await _show_message(stdout_console, store, run, mid, as_json)
                 return
             if not as_json:
-                await _tell_parent(store, run, stdout_console)
+                await _print_parent(store, run, stdout_console)
             quiet = not (full or text or as_json)
             wanted = Wanted(type_, round_, actor, text, quiet)
             async for row in every(store, run, wanted):
@@ -105,7 +105,7 @@ def inspect(
     perform(work())
 
 
-async def _tell_parent(store: Store, run: str, console: Console) -> None:
+async def _print_parent(store: Store, run: str, console: Console) -> None:
     row = await store.one("get_run", name=run)
     if row is not None and row["parent"]:
         console.print(Text(f"{run} is a fork of {row['parent']}", style="cyan"))
@@ -121,10 +121,12 @@ def _show(console: Console, row: TranscriptRow) -> None:
         console.print(Text(f"{'':17}{line}"), soft_wrap=True)
 
 
-async def _show_one(console: Console, store: Store, run: str, start: str, as_json: bool) -> None:
+async def _show_message(
+    console: Console, store: Store, run: str, start: str, as_json: bool
+) -> None:
     row = await message_like(store, run, start)
     led = await causes(store, run, row)
-    followed = await consequences(store, run, row.mid, limit=SHOWN)
+    followed = await consequences(store, run, row.mid, limit=MOST_CONSEQUENCES)
     turn = row.message
     calls = await paid_calls(store, turn) if isinstance(turn, LlmTurn) else []
     if as_json:

@@ -39,7 +39,7 @@ from bigpe.runtime.transcript.health import history_of
 from bigpe.runtime.transcript.result import result_json, result_table
 
 FAILED = 1
-"""Exit code of a run in which nothing could be compared."""
+"""Exit code of a run without any comparison."""
 EXIT_CODES = """
 \b
 Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C or
@@ -59,7 +59,7 @@ metrics_option = click.option(
     epilog=f"""
 \b
 Examples:
-  bigpe run                              start the run `main`, or go on with it
+  bigpe run                              start or continue the run `main`
   bigpe run wide --set run.pool_size=8   another run, with another pool
   bigpe run --json > result.json
 {EXIT_CODES}"""
@@ -78,14 +78,14 @@ def run(
     metrics_port: int | None,
     as_json: bool,
 ) -> None:
-    """Start a run by bigpe.toml, or go on with the one of that name.
+    """Start a run by bigpe.toml, or continue the stored run of that name.
 
-    Budgets, rounds, patience, concurrency and prices may differ from those that a run began with:
-    they take effect, and a run that such a limit stopped goes on. Time-outs, addresses of workers
-    and [workers] may differ, too. Settings that results depend on need a fork.
+    Budgets, rounds, patience, concurrency and prices of a stored run may change: they take effect,
+    and a run that such a limit stopped continues. Time-outs, addresses of workers and [workers] may
+    change, too. Settings that results depend on need a fork.
 
-    Ctrl-C finishes what is in flight and stops; a second Ctrl-C stops at once. Nothing that was
-    stored is lost, and the next `run` or `resume` goes on.
+    Ctrl-C finishes the steps in flight and stops; a second Ctrl-C stops at once. No stored message
+    is lost, and the next `run` or `resume` continues.
     """
     config = with_changes(load_config(Project(project).config), changes)
     work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
@@ -98,7 +98,7 @@ def run(
 Examples:
   bigpe resume
   bigpe resume wide -p my-project
-  bigpe resume --set budget.renders=400  go on with a larger budget
+  bigpe resume --set budget.renders=400  continue with a larger budget
 {EXIT_CODES}"""
 )
 @run_argument
@@ -115,7 +115,7 @@ def resume(
     metrics_port: int | None,
     as_json: bool,
 ) -> None:
-    """Go on with a run that was paused, killed or stopped by a limit, by its own settings."""
+    """Continue a run that was paused, killed or stopped by a limit, with its own settings."""
 
     async def work() -> int:
         config = with_changes(await settings_of(run, project), changes) if changes else None
@@ -150,7 +150,7 @@ def fork(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Start the run RUN with the settings of PARENT, less what --set changes.
+    """Start the run RUN with the settings of PARENT and the changes of --set.
 
     The fork pays for nothing that the project has paid for already: equal prompts are not
     rewritten, painted or scored again. Its own budget counts them nevertheless, so that its
@@ -172,7 +172,7 @@ def fork(
 
 
 async def settings_of(run: str, project: Path) -> BigpeConfig:
-    """The stored configuration of a run; ConfigError when there is none."""
+    """The stored configuration of a run. ConfigError if there is no such run."""
     async with reading(project) as store:
         return (await require_stored_run(store, run)).config
 
@@ -202,15 +202,15 @@ async def go(
                     await _drive(session, metrics_port)
                 return await report(session, as_json=as_json)
         except asyncio.CancelledError:
-            console.print(Text("stopped before the run went on; nothing is lost"))
+            console.print(Text("stopped before the run continued; nothing is lost"))
             return PAUSED
 
 
 class Watcher(Protocol):
-    """Something that follows a run."""
+    """A view of a run that takes each of its messages."""
 
     def show(self, message: Message) -> None:
-        """Take a message into account."""
+        """Display or count a message."""
         ...
 
 
@@ -218,7 +218,7 @@ class Watcher(Protocol):
 async def earlier_rounds(
     session: Session, going: asyncio.Event
 ) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
-    """The rounds of earlier processes, read while the run goes on already: once `going` is set."""
+    """Read the rounds of earlier processes, after `going` is set and while the run works."""
     async with reading(session.project.folder) as store:
         row = await store.one("last_seq", run=session.name)
         upto = row["seq"] if row else 0
@@ -236,7 +236,7 @@ async def earlier_rounds(
 
 
 async def _drive(session: Session, metrics_port: int | None) -> None:
-    """Run with live progress, to the end or until it is stopped at once."""
+    """Run with live progress, to the end or an immediate stop."""
     console, going = stderr(), asyncio.Event()
     try:
         async with AsyncExitStack() as stack:
@@ -256,7 +256,7 @@ async def _drive(session: Session, metrics_port: int | None) -> None:
 
 
 async def report(session: Session, *, as_json: bool) -> int:
-    """Print the result, or how to go on; returns the exit code."""
+    """Print the result, or how to continue; returns the exit code."""
     campaign = session.coordinator.campaign
     if campaign.stopped is None:
         hint = f"bigpe resume {session.name} -p {session.project.folder}"

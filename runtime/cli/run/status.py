@@ -44,10 +44,9 @@ from bigpe.services.store.database import Store
 @project_option
 @json_option
 def status(project: Path, as_json: bool) -> None:
-    """Show a project's runs: state, round, which process writes them, what they use, and what
-    diagnostics say of them.
+    """Show a project's runs: state, round, writing process, usage, forecast and diagnostics.
 
-    What is expected at the end goes by the rounds so far; it rather overstates.
+    The forecast uses the pace of the rounds so far and tends to be too high.
     """
     rows = perform(_runs(project))
     if as_json:
@@ -75,13 +74,13 @@ def status(project: Path, as_json: bool) -> None:
 @project_option
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has ended.")
 def stop(run: str, project: Path, wait: bool) -> None:
-    """Pause a run that another process writes, as Ctrl-C there would; `resume` goes on."""
+    """Pause a run that another process writes, like Ctrl-C there; `resume` continues it."""
     lock = Project(project).lock(run)
     holder = lock_holder(lock)
     if holder is None:
         raise ConfigError(f"no process is writing run {run!r} in {project}")
     os.kill(holder, signal.SIGTERM)
-    click.echo(f"asked process {holder} to finish what is in flight and stop")
+    click.echo(f"asked process {holder} to finish the steps in flight and stop")
     while wait and lock_holder(lock) == holder:
         time.sleep(0.2)
     if wait:
@@ -109,7 +108,7 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
 
 
 async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
-    """What the run has used by its last settled round, and what it is expected to use."""
+    """Usage of the run up to its last finished round, and the forecast."""
     nothing: dict[str, Any] = {"used": None, "forecast": None, "told": ""}
     message = await last_message(store, row["name"], PoolChanged)
     if message is None:

@@ -1,1 +1,1 @@
-"""Commands that hand results to people and programs."""
+"""Commands that publish, export and serve results."""

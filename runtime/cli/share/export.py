@@ -51,7 +51,7 @@ Examples:
     "trackers",
     multiple=True,
     type=click.Choice(TRACKERS),
-    help="An experiment tracker; repeating it adds what is new.",
+    help="An experiment tracker; a second export adds only new data.",
 )
 @click.option(
     "-o",
@@ -68,23 +68,23 @@ def export(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a run as a static page (one file), JSON lines and Parquet, or tell an experiment
-    tracker of it; works while it runs."""
+    """Write a run as a static page (one file), JSON lines and Parquet, or to an experiment
+    tracker; works while it runs."""
     folder = output or Project(project).folder / "runs" / f"{run}-export"
     wanted = forms or (() if trackers else FORMS)
     written: dict[str, str] = {}
     if wanted:
         files = perform(_export(run, project, wanted, folder))
-        written |= {str(path): told for path, told in files.items()}
+        written |= {str(path): size for path, size in files.items()}
     if trackers:
-        told = perform(_tracked(run, project))
+        record = perform(_tracked(run, project))
         for tracker in trackers:
-            written[_track(told, tracker, folder, chosen=output is not None)] = tracker
+            written[_track(record, tracker, folder, chosen=output is not None)] = tracker
     if as_json:
         print_json(list(written))
         return
-    for path, told in written.items():
-        click.echo(f"{path} ({told})")
+    for path, note in written.items():
+        click.echo(f"{path} ({note})")
 
 
 async def _tracked(run: str, project: Path) -> Tracked:
@@ -93,11 +93,11 @@ async def _tracked(run: str, project: Path) -> Tracked:
         return await tracked(store, run)
 
 
-def _track(told: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
+def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
     if tracker == "wandb":
-        return to_wandb(told, folder)
+        return to_wandb(record, folder)
     elsewhere = "MLFLOW_TRACKING_URI" in os.environ and not chosen
-    return to_mlflow(told, None if elsewhere else folder / "mlruns")
+    return to_mlflow(record, None if elsewhere else folder / "mlruns")
 
 
 async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:

@@ -42,7 +42,7 @@ Examples:
 def publish(
     run: str, project: Path, place: str, licence: str | None, private: bool, as_json: bool
 ) -> None:
-    """Hand on a run's instruction with its evaluation: the one that `bigpe evaluate` chose.
+    """Publish a run's instruction with its evaluation: the one that `bigpe evaluate` chose.
 
     Prompts of the evaluation, addresses and keys are not part of it; the instruction's examples,
     and the words of [constraints], are.
@@ -55,13 +55,15 @@ def publish(
         folder = Path(place).expanduser()
         written = [str(p) for p in write_published(published, folder, model_card(published))]
     if published.evaluation is None:
-        told = f"not evaluated on held-out prompts; `bigpe evaluate {run}` first would tell more"
-        click.echo(told, err=True)
+        click.echo(
+            f"not evaluated on held-out prompts; run `bigpe evaluate {run}` and publish again",
+            err=True,
+        )
     if as_json:
         print_json({"id": published.id, "written": written})
         return
-    for one in written:
-        click.echo(one)
+    for path in written:
+        click.echo(path)
 
 
 async def _published(run: str, project: Path, licence: str | None) -> PublishedInstruction:

@@ -41,7 +41,7 @@ Examples:
   bigpe refine "a cat on the beach"
   bigpe refine --instruction "Name the light and the lens." "a cat"
   bigpe refine --from hf://user/name "a cat"
-  cat prompts.txt | bigpe refine - | my-painter      each line as soon as it is there
+  cat prompts.txt | bigpe refine - | my-painter      each line as soon as it exists
   bigpe refine --file prompts.csv --jsonl > refined.jsonl
 """
 )
@@ -51,9 +51,11 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Take the prompts of a txt, csv, jsonl or parquet file.",
 )
-@click.option("--column", help="Which column of the file holds them; found by name if not given.")
+@click.option("--column", help="The column with the prompts; default: found by its name.")
 @project_option
-@click.option("--run", default=DEFAULT_RUN, show_default=True, help="Take this run's best.")
+@click.option(
+    "--run", default=DEFAULT_RUN, show_default=True, help="Use this run's best instruction."
+)
 @click.option(
     "--instruction",
     help="Use this text instead of a run's best instruction, with the project's bigpe.toml if "
@@ -66,7 +68,9 @@ Examples:
     help="Use a published instruction, under its rules and those of the bigpe.toml here.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--jsonl", is_flag=True, help="Print a JSON object a line, as they come.")
+@click.option(
+    "--jsonl", is_flag=True, help="Print one JSON object per line, as soon as each exists."
+)
 @json_option
 def refine(
     prompts: tuple[str, ...],
@@ -109,7 +113,7 @@ async def _given(prompts: Iterable[str]) -> AsyncGenerator[str]:
 
 
 async def _piped() -> AsyncGenerator[str]:
-    """The lines of standard input, as they come."""
+    """The lines of standard input, without waiting for its end."""
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -119,7 +123,7 @@ async def _piped() -> AsyncGenerator[str]:
                 loop.call_soon_threadsafe(lines.put_nowait, line)
             loop.call_soon_threadsafe(lines.put_nowait, None)
 
-    # A daemon: a thread that waits for a line cannot be cancelled, and must not hold Ctrl-C up.
+    # A daemon, because a thread that waits for a line cannot be cancelled and would block Ctrl-C.
     threading.Thread(target=read, daemon=True).start()
     while (line := await lines.get()) is not None:
         if line.strip():
@@ -154,7 +158,7 @@ async def _refine(
 
 
 def _config_of(folder: Path) -> BigpeConfig:
-    """The project's: its language model and `[constraints]`. bigpe's own where there is none."""
+    """The project's configuration, or the default if there is none."""
     file = Project(folder).config
     return load_config(file) if file.exists() else BigpeConfig()
 
@@ -183,7 +187,7 @@ def _show(result: Rewrite, *, as_json: bool) -> None:
         click.echo(json.dumps(_row(result), ensure_ascii=False))
         return
     if result.fallback:
-        click.echo(f"kept as it was ({result.fallback}): {result.naive}", err=True)
+        click.echo(f"kept unchanged ({result.fallback}): {result.naive}", err=True)
     click.echo(result.text)
 
 

@@ -25,7 +25,7 @@ from bigpe.services.workers.http_app import KEY_BYTES, make_app
 from bigpe.services.workers.web_server import WebServer
 
 GRACE_S = 10
-"""How long requests in flight may take to end once the worker is asked to stop."""
+"""Time limit for requests in flight after a request to stop."""
 
 
 @click.command(
@@ -54,13 +54,13 @@ A run uses it by:
     default=None,
     type=click.IntRange(0, 65535),
     show_default="8700 for render, 8701 for score",
-    help="0: any free one.",
+    help="0: any free port.",
 )
 @click.option(
     "--token-env",
     default="BIGPE_WORKER_TOKEN",
     show_default=True,
-    help="Which environment variable holds the bearer token.",
+    help="The environment variable with the bearer token.",
 )
 @json_option
 def serve(
@@ -113,8 +113,8 @@ def _endpoint(
     settings = config.render if kind == "render" else config.score
     if settings.backend == "bigpe":
         raise ConfigError(
-            f'[{kind}] backend = "bigpe" asks workers, and cannot be served by one; give the '
-            "worker a project of its own that names a model"
+            f'[{kind}] backend = "bigpe" is a client of workers and cannot be served; give the '
+            "worker its own project with a model"
         )
     return open_endpoint(settings, project, work)
 
@@ -122,7 +122,7 @@ def _endpoint(
 async def _serve(
     endpoint: WorkerEndpoint[Any, Any], token: str, sock: socket.socket, *, as_json: bool
 ) -> None:
-    """Load the model, say where it is served, and serve it until a signal."""
+    """Load the model, print its address, and serve it until a signal."""
     try:
         fingerprint = await endpoint.open()
     except BaseException:

@@ -63,7 +63,7 @@ async def _serve(run: str, folder: Path, port: int, as_json: bool) -> None:
 
 
 def announce(url: str, as_json: bool) -> None:
-    """Tell the address."""
+    """Print the address."""
     if as_json:
         click.echo(f'{{"url": "{url}"}}')
     else:

@@ -1,7 +1,7 @@
-"""What a grid with lines and an axis says beyond its table, paired by run seed.
+"""Contrasts and trends of a grid with lines and an axis, paired by run seed.
 
-A table compares every arm with one reference. Of a grid such as policies by batch sizes, one asks
-two things more: how far is a line from the next at the same x, and what does each doubling of x do?
+A table compares each arm with one reference. For a grid such as policies by batch sizes, contrasts
+compare two lines at the same x, and trends estimate the effect of a doubling of x.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from bigpe.services.core.values import Value
 Line = dict[float, dict[int, float]]
 """x -> run seed -> held-out gain, score x 100."""
 DIGITS = 4
-"""Kept of a figure: what lies beyond may differ between two machines."""
+"""Decimal places of a figure; further digits may differ between machines."""
 FEWEST_POINTS = 3
-"""Places on the axis below which a straight line says nothing that a difference does not."""
+"""Fewest places on the axis for a trend; with two, the slope is only a difference."""
 
 
 class Contrast(Value):
-    """The first line less another one at the same x; score x 100, 95% over run seeds."""
+    """The first line less another line at the same x; score x 100, 95% over run seeds."""
 
     line: str
     other: str
     x: float | None
-    """None: their means over every x that both have, which hides whether they cross."""
+    """None: the means over all x of both lines; a crossing is then invisible."""
     seeds: int
-    """Run seeds that both have."""
+    """Number of common run seeds."""
     difference: float
     lo: float | None
     hi: float | None
     p_holm: float
-    """Student's t, after Holm's correction over all contrasts at an x, or all over every x."""
+    """Student's t after Holm's correction, over all contrasts at an x or all over every x."""
 
 
 class Trend(Value):
-    """What a doubling of x adds to a line: least squares over log2 x, a slope a run seed."""
+    """The effect of a doubling of x on a line: least squares over log2 x, one slope per seed."""
 
     line: str
     xs: tuple[float, ...]
     seeds: int
-    """Run seeds that have every x."""
+    """Number of run seeds with all x."""
     slope: float
-    """Score x 100 for each doubling."""
+    """Score x 100 per doubling."""
     lo: float | None
     hi: float | None
     apart: float | None
-    """The first line's slope less this one's, paired by run seed; None for the first itself."""
+    """The first line's slope less this slope, paired by run seed; None for the first line."""
     apart_lo: float | None
     apart_hi: float | None
 
 
 def contrasts(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[Contrast]:
-    """The first line of the grid against each other one, wherever two run seeds have both.
+    """Compare the first line of the grid with each other line, where two run seeds have both.
 
     Args:
-        cells: of one experiment.
-        order: the arms' labels; the first one's line is the first.
+        cells: the cells of an experiment.
+        order: labels of the arms; the first label decides the first line.
     """
     lines = lines_of(cells, order)
     if len(lines) < 2:
@@ -82,7 +82,7 @@ def contrasts(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> lis
 
 
 def _over(line: Line, xs: Sequence[float]) -> dict[int, float]:
-    """The mean over `xs`, of each run seed that has them all."""
+    """The mean over `xs` by run seed, for seeds with all of them."""
     return {seed: mean([line[x][seed] for x in xs]) for seed in _whole(line, xs)}
 
 
@@ -93,7 +93,7 @@ def _whole(line: Line, xs: Iterable[float]) -> list[int]:
 def _family(
     line: str, family: Sequence[tuple[str, float | None, list[float]]]
 ) -> Iterable[Contrast]:
-    """The contrasts that two run seeds or more have, corrected together."""
+    """The contrasts with at least two run seeds, corrected together."""
     found = [member for member in family if len(member[2]) > 1]
     corrected = holm([student_p(apart) for _, _, apart in found])
     for (other, x, apart), p_holm in zip(found, corrected, strict=True):
@@ -117,7 +117,7 @@ def _contrast(
 
 
 def trends(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[Trend]:
-    """A trend for each line that has three places above 0 on the axis; see `contrasts`."""
+    """The trend of each line with three places above 0 on the axis; see `contrasts`."""
     lines = lines_of(cells, order)
     slopes = {name: _slopes(line) for name, line in lines.items() if _doubles(line)}
     base = next(iter(slopes.values()), {})
@@ -146,7 +146,7 @@ def trends(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[T
 
 
 def lines_of(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> dict[str, Line]:
-    """The gains of the instructions that runs returned, by line, in the order of the arms."""
+    """The gains of the returned instructions by line, in the order of the arms."""
     lines: dict[str, Line] = defaultdict(lambda: defaultdict(dict))
     for cell in in_order(cells, order):
         if cell.x is not None and (gains := cell.gains.get(BEST)):
@@ -155,7 +155,7 @@ def lines_of(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> dict
 
 
 def differences(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
-    """Ours less theirs, of each run seed that both have run."""
+    """Ours less theirs, for each common run seed."""
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
@@ -173,7 +173,7 @@ def _doubles(line: Line) -> bool:
 
 
 def _slopes(line: Line) -> dict[int, float]:
-    """Of each run seed that has every x of the line."""
+    """Slope by run seed, for seeds with all x of the line."""
     xs = np.log2(sorted(line))
     return {
         seed: float(np.polyfit(xs, [line[x][seed] for x in sorted(line)], 1)[0])
@@ -182,12 +182,12 @@ def _slopes(line: Line) -> dict[int, float]:
 
 
 def further_tables(contrasts: Sequence[Contrast], trends: Sequence[Trend]) -> list[list[list[str]]]:
-    """Both as tables of texts, their heads first; none where a grid has none."""
+    """Both as tables of texts with their heads; empty tables are left out."""
     return [table for table in (contrast_table(contrasts), trend_table(trends)) if table]
 
 
 def contrast_table(found: Sequence[Contrast]) -> list[list[str]]:
-    """A head, then a row an x with a column a line; empty where there is nothing to compare."""
+    """A head, then one row per x with one column per line; empty without contrasts."""
     if not found:
         return []
     others = list(dict.fromkeys(contrast.other for contrast in found))
@@ -210,7 +210,7 @@ def _cell(contrast: Contrast | None) -> str:
 
 
 def trend_table(found: Sequence[Trend]) -> list[list[str]]:
-    """A head, then a row a line; empty where no line has a trend."""
+    """A head, then one row per line; empty without trends."""
     if not found:
         return []
     return [

@@ -1,7 +1,6 @@
-"""One self-contained HTML page of all experiments: tables, plots, and where each number comes from.
+"""The self-contained HTML page of all experiments: tables, plots, and the source of each number.
 
-Texts come from models and files; jinja2 escapes them all. The only markup taken as it is are the
-plots, which are drawn here from numbers.
+jinja2 escapes all texts, which come from models and files. Only the plots are inserted as markup.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ class Part(NamedTuple):
     name: str
     question: str
     command: str
-    """What makes it."""
+    """The command that runs the experiment."""
     table: ExperimentTable | None
-    """None: no cell has run yet."""
+    """None: there is no cell yet."""
     further: list[list[list[str]]]
-    """Tables of texts, their heads first: what the grid says line by line."""
+    """Tables of contrasts and trends, with their heads."""
     figures: list[tuple[str, int, Any]]
     faults: list[FaultRow]
     plots: list[str]
     examples: list[ExperimentCell]
-    """Runs whose instructions are shown."""
+    """Runs whose instructions are on the page."""
 
 
 def part_of(experiment: Experiment, cells: Sequence[ExperimentCell]) -> Part:
-    """What the page shows of an experiment."""
+    """The content of the page for an experiment."""
     order = experiment.labels
     name, question = experiment.name, experiment.question
     command = f"bigpe experiment run {name}"
@@ -63,13 +62,13 @@ def part_of(experiment: Experiment, cells: Sequence[ExperimentCell]) -> Part:
 
 
 def plots_of(table: ExperimentTable, cells: Sequence[ExperimentCell], axis: str) -> list[str]:
-    """The table as a plot, then the pool's diversity where cells have it."""
+    """The plot of the table, and of the pool's diversity if cells have it."""
     diversity = curves_svg(cells, POOL_DIVERSITY, label=POOL_DIVERSITY, axis=axis)
     return [gains_svg(table, axis=axis), *([diversity] if diversity else [])]
 
 
 def report_html(folder: Path) -> str:
-    """The page of all experiments whose cells lie in `folder`; ConfigError when there are none."""
+    """The page of all experiments with cells in `folder`. ConfigError if there are none."""
     found = {name: read_cells(folder / f"{name}.jsonl") for name in EXPERIMENTS}
     if not any(found.values()):
         raise ConfigError(

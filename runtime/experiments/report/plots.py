@@ -1,6 +1,6 @@
-"""Plots of experiments as SVG: gains with their intervals, and what changes over a run.
+"""Plots of experiments as SVG: gains with intervals, and curves over a run.
 
-matplotlib is needed here alone: `pip install "bigpe[report]"`.
+Only this module needs matplotlib: `pip install "bigpe[report]"`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from bigpe.runtime.experiments.report.tables import ExperimentTable, TableRow
 from bigpe.services.core.errors import ConfigError
 
 COLOURS = ("#1b5e8c", "#c2541b", "#3c7a3c", "#7a4f9a", "#8a6d1d", "#555555", "#b03060", "#2a8a8a")
-"""Told apart in grey and by the colour-blind well enough; lines also differ in their markers."""
+"""Distinguishable in grey and for the colour-blind; lines also differ in their markers."""
 MARKERS = "osD^vPX*"
 WIDTH, LINE_HEIGHT = 7.0, 0.42
 APART = 0.008
-"""Share of the axis between series at the same x, whose intervals would hide each other."""
+"""Distance of series at the same x, as a share of the axis, so that intervals stay visible."""
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -35,7 +35,7 @@ def _pyplot() -> Any:
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    # Equal figures must give equal files, and text stays text.
+    # Equal figures give equal files, and text stays text.
     plt.rcParams.update(
         {"svg.hashsalt": "bigpe", "svg.fonttype": "none", "text.parse_math": False, "font.size": 10}
     )
@@ -43,7 +43,7 @@ def _pyplot() -> Any:
 
 
 def gains_svg(table: ExperimentTable, *, axis: str = "") -> str:
-    """Mean held-out gain of every condition with its 95% interval over run seeds."""
+    """Plot the mean held-out gain of each condition with its 95% interval over run seeds."""
     plt = _pyplot()
     rows = [row for row in table.rows if row.gain is not None]
     numeric = bool(axis) and all(row.x is not None for row in rows)
@@ -82,7 +82,7 @@ def _lines(axes: Any, rows: Sequence[TableRow], axis: str) -> None:
 
 
 def _legend(axes: Any, title: str = "") -> None:
-    """Beside the plot, of one of its panels: eight curves leave no room among them."""
+    """Draw the legend of a panel beside the plot, because eight curves leave no room inside."""
     handles, labels = axes.get_legend_handles_labels()
     axes.figure.legend(
         handles, labels, title=title or None, frameon=False, loc="outside right center"
@@ -106,7 +106,7 @@ def _dots(axes: Any, rows: Sequence[TableRow]) -> None:
 
 
 def _whiskers(rows: Sequence[TableRow]) -> list[list[float]]:
-    """Distances down and up; none where there is no interval."""
+    """Distances down and up; 0 without an interval."""
     return [
         [0.0 if row.lo is None else (row.gain or 0.0) - row.lo for row in rows],
         [0.0 if row.hi is None else row.hi - (row.gain or 0.0) for row in rows],
@@ -116,9 +116,9 @@ def _whiskers(rows: Sequence[TableRow]) -> list[list[float]]:
 def curves_svg(
     cells: Sequence[ExperimentCell], name: str, *, label: str, axis: str = ""
 ) -> str | None:
-    """The mean over run seeds of a curve that the cells tell, a line an arm; None without any.
+    """Plot the mean over run seeds of a cell's curve, one line per arm; None without curves.
 
-    A grid with several lines on its axis has a panel for each: in one, nobody tells 24 arms apart.
+    A grid with several series has one panel per series, because 24 arms do not fit into one.
     """
     arms = _arms(cells, name)
     if not arms:
@@ -126,7 +126,7 @@ def curves_svg(
     plt = _pyplot()
     series = sorted({arm.series for arm in arms})
     panelled = len(series) > 1 and len(arms) > len(series)
-    panels = [[arm for arm in arms if arm.series == one] for one in series] if panelled else [arms]
+    panels = [[arm for arm in arms if arm.series == s] for s in series] if panelled else [arms]
     rows, columns = -(-len(panels) // 2), min(2, len(panels))
     figure, places = plt.subplots(
         rows,
@@ -142,19 +142,19 @@ def curves_svg(
         if panelled:
             axes.set_title(members[0].series, fontsize=10)
         for index, arm in enumerate(members):
-            told = f"{arm.x or 0.0:g}" if panelled else _short(arm.label)
-            _curve(axes, arm.points, told, styles.index(arm.x or 0.0) if panelled else index)
+            title = f"{arm.x or 0.0:g}" if panelled else _short(arm.label)
+            _curve(axes, arm.points, title, styles.index(arm.x or 0.0) if panelled else index)
     figure.supxlabel("round", fontsize=10)
     figure.supylabel(label, fontsize=10)
     _legend(max(places.flat, key=lambda axes: len(axes.lines)), title=axis if panelled else "")
     return _svg(plt, figure, f"Plot: {label} by round, {', '.join(arm.label for arm in arms)}")
 
 
-def _curve(axes: Any, points: Sequence[tuple[float, float]], told: str, style: int) -> None:
+def _curve(axes: Any, points: Sequence[tuple[float, float]], title: str, style: int) -> None:
     axes.plot(
         [x for x, _ in points],
         [y for _, y in points],
-        label=told,
+        label=title,
         color=COLOURS[style % len(COLOURS)],
         marker=MARKERS[style % len(MARKERS)],
         markevery=max(1, len(points) // 8),
@@ -171,7 +171,7 @@ class _Arm(NamedTuple):
 
 
 def _arms(cells: Sequence[ExperimentCell], name: str) -> list[_Arm]:
-    """By their place on the axis where they have one, else as they were told."""
+    """The arms by series and place on the axis, else in the order of the cells."""
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
     first: dict[str, ExperimentCell] = {}
     for cell in newest(cells):
@@ -186,7 +186,7 @@ def _arms(cells: Sequence[ExperimentCell], name: str) -> list[_Arm]:
 
 
 def _averaged(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """Over the rounds that every run reached."""
+    """The mean curve over the rounds that all runs reached."""
     at: dict[float, list[float]] = defaultdict(list)
     for points in curves:
         for x, y in points:
@@ -198,11 +198,11 @@ def _short(text: str, limit: int = 48) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _svg(plt: Any, figure: Any, told: str) -> str:
-    """`told`: what the picture is, for those who cannot see it."""
+def _svg(plt: Any, figure: Any, label: str) -> str:
+    """The figure as SVG; `label`: its text for screen readers."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=NO_METADATA)
     plt.close(figure)
     text = buffer.getvalue()
     drawn = text[text.index("<svg") + len("<svg") :]
-    return f'<svg role="img" aria-label="{html.escape(told)}"{drawn}'
+    return f'<svg role="img" aria-label="{html.escape(label)}"{drawn}'

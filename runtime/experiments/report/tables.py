@@ -1,8 +1,8 @@
-"""From cells to tables: a row a configuration, with intervals over run seeds.
+"""Tables of cells: one row per configuration, with intervals over run seeds.
 
-The unit is the run: its figure is the mean held-out gain over naive prompts, and the interval is
-Student's t over seeds. A comparison with the reference is paired by seed, because equal seeds draw
-equal batches and share their naive pictures.
+The unit is the run. Its figure is the mean held-out gain over naive prompts, and the interval is
+Student's t over seeds. A comparison with the reference is paired by seed, because runs with equal
+seeds have equal batches and naive images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bigpe.runtime.formatting import estimate, markdown_table
 from bigpe.services.core.values import Value
 
 BEST = "best instruction"
-"""The condition that every cell measures: the instruction that its run returned."""
+"""The condition of all cells: the instruction that the run returned."""
 COLUMNS = (
     "condition",
     "seeds",
@@ -36,37 +36,37 @@ COLUMNS = (
 
 
 class TableRow(Value):
-    """One condition. Gains and differences are score x 100, with 95% intervals over run seeds."""
+    """A condition. Gains and differences are score x 100, with 95% intervals over run seeds."""
 
     condition: str
     x: float | None = None
     series: str = ""
     seeds: int
     gain: float | None
-    """Mean held-out paired gain over the naive prompt; None where it was not measured."""
+    """Mean held-out paired gain over the naive prompt; None if not measured."""
     lo: float | None = None
     hi: float | None = None
     difference: float | None = None
-    """Mean difference to the reference, paired by seed; None for the reference itself."""
+    """Mean difference to the reference, paired by seed; None for the reference."""
     difference_lo: float | None = None
     difference_hi: float | None = None
     pairs: int = 0
-    """Seeds that have both."""
+    """Number of common seeds."""
     renders: float | None
-    """Mean a run, as are the next two; None of a condition that is not the run's doing."""
+    """Mean per run, like tokens and seconds; None for a condition that needs no run."""
     tokens: float | None
     seconds: float | None
 
 
 class ExperimentTable(Value):
-    """All that a table shows."""
+    """The table of an experiment."""
 
     experiment: str
     reference: str
     rows: tuple[TableRow, ...]
     cells: int
     budgets: tuple[int, ...]
-    """Render budgets of the cells; more than one where a grid varies it."""
+    """Render budgets of the cells; several if the grid varies it."""
     commits: tuple[str, ...]
 
 
@@ -77,13 +77,13 @@ class _Group(Value):
     by_seed: dict[int, float]
     cells: tuple[ExperimentCell, ...]
     bought: bool
-    """Whether the run's costs were paid for it."""
+    """Whether the condition needs the run, so that the run's costs are its costs."""
 
 
 def tabulate_cells(
     experiment: str, reference: str, cells: Sequence[ExperimentCell], order: Sequence[str] = ()
 ) -> ExperimentTable:
-    """The table of an experiment; `order` of the arms, those it does not name come last."""
+    """Make the table of an experiment; `order`: labels of the arms, other arms come last."""
     kept = in_order(cells, order)
     groups = _groups(kept)
     base = next((group.by_seed for group in groups if group.condition == reference), {})
@@ -98,7 +98,7 @@ def tabulate_cells(
 
 
 def in_order(cells: Sequence[ExperimentCell], order: Sequence[str]) -> list[ExperimentCell]:
-    """The newest cells, by arm as `order` names them and by run seed; other arms come last."""
+    """The newest cells in the order of the arms' labels and run seeds; other arms come last."""
     place = {label: index for index, label in enumerate(order)}
     return sorted(
         newest(cells), key=lambda cell: (place.get(cell.arm, len(place)), cell.arm, cell.seed)
@@ -106,7 +106,7 @@ def in_order(cells: Sequence[ExperimentCell], order: Sequence[str]) -> list[Expe
 
 
 def _groups(cells: Sequence[ExperimentCell]) -> list[_Group]:
-    """By arm, and by condition where more is measured than the best instruction."""
+    """Groups by arm, and by condition if there are several."""
     by_arm: dict[str, list[ExperimentCell]] = defaultdict(list)
     for cell in cells:
         by_arm[cell.arm].append(cell)
@@ -135,7 +135,7 @@ def _groups(cells: Sequence[ExperimentCell]) -> list[_Group]:
 
 
 def _name(arm: str, condition: str, *, only: bool, alone: bool) -> str:
-    """An arm's name says enough where one thing is measured, a condition's where one arm is."""
+    """The arm's name, the condition's name, or both if there are several of each."""
     if only:
         return arm
     return condition if alone else f"{arm}: {condition}"
@@ -169,7 +169,7 @@ def _points(value: float | None) -> float | None:
 
 
 def figure_rows(cells: Sequence[ExperimentCell]) -> list[tuple[str, int, Interval]]:
-    """(name, runs that have it, interval over runs) of each figure that cells tell."""
+    """(name, number of runs with it, interval over runs) of each figure in the cells."""
     values: dict[str, list[float]] = defaultdict(list)
     for cell in newest(cells):
         for name, value in cell.figures.items():
@@ -179,16 +179,16 @@ def figure_rows(cells: Sequence[ExperimentCell]) -> list[tuple[str, int, Interva
 
 
 class FaultRow(Value):
-    """How many runs of an arm ended with a fault that diagnostics name."""
+    """Numbers of runs of an arm that ended with a fault, by fault."""
 
     arm: str
     runs: int
-    """Runs that were looked at."""
+    """Runs with diagnostics."""
     faults: dict[str, int]
 
 
 def fault_rows(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[FaultRow]:
-    """A row for each arm with runs that diagnostics have looked at."""
+    """One row per arm with diagnostics."""
     looked: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for cell in in_order(cells, order):
         if cell.faults is not None:
@@ -202,7 +202,7 @@ def fault_rows(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> li
 
 
 def markdown(table: ExperimentTable) -> str:
-    """The table in Markdown; conditions are quoted, whatever they hold."""
+    """The table in Markdown, with escaped conditions."""
     head = (
         "condition",
         "runs",

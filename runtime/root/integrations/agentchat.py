@@ -43,8 +43,8 @@ class ChatRoleConfig(BaseModel):
     constraints: Constraints = NONE
 
 
-class _NoMemo:
-    """Every call is made: a chat agent has no project to remember in."""
+class _NoCallCache:
+    """A call cache that stores nothing, because a chat agent has no project."""
 
     async def run(
         self,
@@ -110,7 +110,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         self._instruction = instruction
         self._seed = seed
         self._constraints = constraints
-        self._llm = LlmService(model_client, _NoMemo())
+        self._llm = LlmService(model_client, _NoCallCache())
         self._lock = asyncio.Lock()
 
     @property
@@ -143,8 +143,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             prompt_tokens=answer.usage.prompt_tokens,
             completion_tokens=answer.usage.completion_tokens,
         )
-        said = TextMessage(source=self.name, content=answer.text, models_usage=usage)
-        return Response(chat_message=said)
+        message = TextMessage(source=self.name, content=answer.text, models_usage=usage)
+        return Response(chat_message=message)
 
     async def on_reset(self, cancellation_token: CancellationToken) -> None:
         """Do nothing: the agent keeps no state between messages."""
@@ -166,8 +166,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         best, worst = (ordered[-1], ordered[0]) if ordered else (None, None)
         worded = await word_gradient(self._llm, focus, best, worst, None, self._seed)
         gradient = Gradient.model_validate(worded.model_dump(include=set(Gradient.model_fields)))
-        told = ModifierInput(gradient=gradient, rows=rows)
-        return _Answer(text=told.model_dump_json(), usage=worded.usage)
+        output = ModifierInput(gradient=gradient, rows=rows)
+        return _Answer(text=output.model_dump_json(), usage=worded.usage)
 
     async def _modify(self, text: str) -> _Answer:
         wanted = _parse(ModifierInput.model_validate_json, text, "a gradient with its rows")

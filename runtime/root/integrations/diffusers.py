@@ -30,7 +30,7 @@ from bigpe.services.llm.service import LlmConfig
 
 OnFailure = Literal["warn", "raise"]
 FURTHER = ("prompt_2", "prompt_3", "prompt_4")
-"""Texts for a pipeline's further encoders; those that repeat the prompt follow it."""
+"""Texts of further encoders. A text that is equal to the prompt gets the prompt's rewrite."""
 
 
 class KeptPromptWarning(UserWarning):
@@ -68,9 +68,10 @@ def refined(
     """
     if "prompt" not in inspect.signature(pipeline).parameters:
         raise ConfigError(f"{type(pipeline).__name__} takes no prompt, so none can be refined")
-    told = instruction if isinstance(instruction, Instruction) else Instruction(text=instruction)
+    if isinstance(instruction, str):
+        instruction = Instruction(text=instruction)
     opening = Refiner.open(
-        told,
+        instruction,
         BigpeConfig(llm={"default": _config_of(llm)}, constraints=constraints),
         client=llm if isinstance(llm, ChatCompletionClient) else None,
         database=Path(database) if database is not None else None,
@@ -114,8 +115,8 @@ class RefinedPipeline:
         own |= {"__signature__": inspect.signature(pipeline)}
         own |= {"_on_failure": on_failure, "_close": weakref.finalize(self, thread.close)}
         self.__dict__.update(own)
-        # An interpreter that ends starts no more threads, which closing takes. The loop's thread is
-        # a daemon, and the model's process ends when its input does.
+        # Closing needs a new thread, which is impossible at the interpreter's exit. The loop's
+        # thread is a daemon, and the model's process ends with its input.
         self._close.atexit = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -181,35 +182,35 @@ class RefinedPipeline:
     def _rewritten(self, prompts: Sequence[str]) -> list[Rewrite]:
         if not self._close.alive:
             raise ServiceError("this pipeline's language model is closed; make it anew")
-        done = self._thread.run(self._ask(prompts))
+        done = self._thread.run(self._rewrite_all(prompts))
         kept: list[Rewrite] = []
-        for prompt, one in zip(prompts, done, strict=True):
-            rewrite = one if isinstance(one, Rewrite) else _given_up(prompt, one)
+        for prompt, result in zip(prompts, done, strict=True):
+            rewrite = result if isinstance(result, Rewrite) else _fallback(prompt, result)
             if rewrite.fallback is not None:
-                self._tell(rewrite, one if isinstance(one, BaseException) else None)
+                self._report(rewrite, result if isinstance(result, BaseException) else None)
             kept.append(rewrite)
         return kept
 
-    async def _ask(self, prompts: Sequence[str]) -> list[Rewrite | BaseException]:
-        asked = (self._refiner.one(prompt) for prompt in prompts)
-        return await asyncio.gather(*asked, return_exceptions=True)
+    async def _rewrite_all(self, prompts: Sequence[str]) -> list[Rewrite | BaseException]:
+        rewrites = (self._refiner.rewrite(prompt) for prompt in prompts)
+        return await asyncio.gather(*rewrites, return_exceptions=True)
 
-    def _tell(self, rewrite: Rewrite, cause: BaseException | None) -> None:
-        said = f"{rewrite.naive!r} could not be refined: {rewrite.fallback}"
+    def _report(self, rewrite: Rewrite, cause: BaseException | None) -> None:
+        problem = f"{rewrite.naive!r} could not be refined: {rewrite.fallback}"
         if self._on_failure == "raise":
-            raise ServiceError(f'{said}; on_failure="warn" paints it as it is') from cause
-        warnings.warn(f"{said}; it is painted as it is", KeptPromptWarning, stacklevel=4)
+            raise ServiceError(f'{problem}; on_failure="warn" paints it as it is') from cause
+        warnings.warn(f"{problem}; it is painted as it is", KeptPromptWarning, stacklevel=4)
 
 
-def _given_up(prompt: str, error: BaseException) -> Rewrite:
-    """A mistake of the user's, or ours, is raised; a failure of the service is told."""
+def _fallback(prompt: str, error: BaseException) -> Rewrite:
+    """The fallback for a failed service. Other errors are raised."""
     if not isinstance(error, BigpeError) or isinstance(error, ConfigError):
         raise error
     return Rewrite(naive=prompt, text=prompt, fallback=str(error))
 
 
 def _texts_of(prompt: Any) -> list[str]:
-    """What there is to refine: not embeddings' None, nor the empty prompt."""
+    """The prompts to rewrite, without None (for embeddings) and empty prompts."""
     listed = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(listed, list | tuple):
         return []

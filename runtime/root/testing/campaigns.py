@@ -1,4 +1,4 @@
-"""A campaign driven without actors: every request is answered by rule, in any order."""
+"""Runs a campaign without actors: a rule answers each request, in any order."""
 
 from __future__ import annotations
 
@@ -111,18 +111,18 @@ def answer(message: Message) -> Message | None:
 
 
 def answer_anew(message: Message) -> Message | None:
-    """As `answer`, but every proposed instruction is a new one of a usual length."""
-    said = answer(message)
-    if not isinstance(said, InstructionsProposed):
-        return said
+    """Like `answer`, but each proposed instruction is new and of a usual length."""
+    proposed = answer(message)
+    if not isinstance(proposed, InstructionsProposed):
+        return proposed
     text = (
         f"Rewrite the prompt so that thing number {message.round} stands out: name a style, a "
         "light and a palette, keep the subject first, and say in a few words how it is framed."
     )
-    (proposal,) = said.proposals
+    (proposal,) = proposed.proposals
     instruction = Instruction(text=text, exemplars=proposal.instruction.exemplars)
     other = proposal.model_copy(update={"instruction": instruction})
-    return said.model_copy(update={"proposals": (other,)})
+    return proposed.model_copy(update={"proposals": (other,)})
 
 
 def drive(
@@ -141,8 +141,8 @@ def drive(
         The campaign, the messages that it emitted, and the messages that it received.
     """
     campaign = Campaign()
-    said, heard = go_on(campaign, start_run("r", wanted), order, reply)
-    return campaign, said, heard
+    sent, handled = go_on(campaign, start_run("r", wanted), order, reply)
+    return campaign, sent, handled
 
 
 def go_on(
@@ -162,16 +162,16 @@ def go_on(
     Returns:
         The messages that the campaign emitted, and those that it received.
     """
-    said: list[Message] = []
-    heard: list[Message] = []
+    sent: list[Message] = []
+    handled: list[Message] = []
     waiting: list[Message] = [first]
     while waiting:
         incoming = waiting.pop(order.randrange(len(waiting)))
-        heard.append(incoming)
+        handled.append(incoming)
         outgoing = campaign.apply(incoming)
-        said += outgoing
+        sent += outgoing
         waiting += [a for message in outgoing if (a := reply(message)) is not None]
-    return said, heard
+    return sent, handled
 
 
 def change(campaign: Campaign, **changed: Any) -> PlanChanged:

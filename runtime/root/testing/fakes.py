@@ -68,10 +68,10 @@ class FakeLlm(ChatCompletionClient):
         return CreateResult(finish_reason="stop", content=text, usage=usage, cached=False)
 
     def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
-        shown = [str(m.content) for m in messages if m.type == "AssistantMessage"]
+        rewrites = [str(m.content) for m in messages if m.type == "AssistantMessage"]
         naive = str(messages[-1].content).strip().splitlines()[-1]
-        rng = rng_of("rewrite", naive, extra.get("seed"), shown)
-        tails = [tail for text in shown if (tail := text.partition(",")[2].strip())]
+        rng = rng_of("rewrite", naive, extra.get("seed"), rewrites)
+        tails = [tail for text in rewrites if (tail := text.partition(",")[2].strip())]
         words = [rng.choice(tails)] if tails else []
         if rng.random() < 0.5:
             words.append(rng.choice(GOOD_WORDS + BAD_WORDS) + " look")

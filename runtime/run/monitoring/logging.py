@@ -1,4 +1,4 @@
-"""Logging: for people on a terminal, JSON lines into the run's folder."""
+"""Logging: readable lines on the terminal, JSON lines in the run's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigpe.services.core.errors import StoreError
 def configure_logging(log_file: Path | None = None, *, verbose: bool = False) -> None:
     """Route structlog and the standard library's logging to stderr and, as JSON, to `log_file`.
 
-    stderr gets warnings only (with `verbose`, everything); colour only on a terminal.
+    stderr gets warnings (with `verbose`, everything), in colour if it is a terminal.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -40,7 +40,7 @@ def configure_logging(log_file: Path | None = None, *, verbose: bool = False) ->
     if log_file is not None:
         file = _open_log(log_file)
         root.addHandler(_formatted(file, structlog.processors.JSONRenderer(), shared))
-    # AutoGen's own loggers print whole payloads; the transcript has them already.
+    # These loggers print whole payloads, which the transcript has already.
     for name in ("autogen_core", "autogen_core.events", "httpx", "httpcore", "openai"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

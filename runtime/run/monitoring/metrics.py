@@ -1,9 +1,8 @@
-"""A run's figures for Prometheus: `bigpe run --metrics-port 9464`."""
+"""Prometheus metrics of a run: `bigpe run --metrics-port 9464`."""
 
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -23,16 +22,19 @@ HOST = "127.0.0.1"
 
 
 class RunMeter:
-    """Counts what a session says, and serves it. A context manager; feed it every message."""
+    """Counts the messages of a session and serves the figures over HTTP.
+
+    Use as a context manager around the run and pass each message to `show`.
+    """
 
     def __init__(self, session: Session, port: int) -> None:
-        """`port`: on this machine only; 0: any free one. ConfigError when it is taken."""
+        """Listen on `port` of this machine only; 0: any free port. ConfigError if it is in use."""
         self.registry = CollectorRegistry()
         own = self.registry
         self._session = session
         self.rounds = Gauge("bigpe_run_round", "The last finished round", registry=own)
         self.best = Gauge("bigpe_run_best_gain", "Mean gain of the best instruction", registry=own)
-        self.pictures = Counter("bigpe_run_scored", "Pictures scored", ["purpose"], registry=own)
+        self.images = Counter("bigpe_run_scored", "Pictures scored", ["purpose"], registry=own)
         self.failures = Counter(
             "bigpe_run_failures", "Failed tries", ["actor", "final"], registry=own
         )
@@ -48,21 +50,16 @@ class RunMeter:
     def __enter__(self) -> RunMeter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def show(self, message: Message) -> None:
-        """Take a message into account."""
+        """Count a message."""
         match message:
             case ImageScored():
-                self.pictures.labels(message.purpose).inc()
+                self.images.labels(message.purpose).inc()
             case LlmTurn():
                 self.tokens.inc(message.prompt_tokens + message.completion_tokens)
             case StepFailed():

@@ -1,10 +1,9 @@
-"""Live progress of a run: a panel on a terminal, a line a round elsewhere."""
+"""Live progress of a run: a panel on a terminal, else one line per round."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -34,23 +33,26 @@ from bigpe.runtime.run.session import Session
 
 
 class RunView:
-    """Shows what a session does. Use as a context manager and feed it every message."""
+    """Prints the progress of a session.
+
+    Use as a context manager around the run and pass each message to `show`.
+    """
 
     def __init__(
         self, session: Session, console: Console, past: asyncio.Task[RoundHistory] | None = None
     ) -> None:
-        """`past`: the rounds of earlier processes, as soon as they are read."""
+        """`past`: reads the rounds of earlier processes in the background."""
         self._session = session
         self._console = console
         self._start = time.monotonic()
-        self._pictures = 0
+        self._images = 0
         self._first = session.coordinator.campaign.applied
-        """Rounds that earlier processes settled."""
+        """Rounds that earlier processes finished."""
         self._news = ""
         self._past = past
         self._history = None if past else RoundHistory()
         self._unread: list[Message] = []
-        """Seen, but not yet in the history."""
+        """Messages that are not yet in the history."""
         self._findings: list[RunFinding] = []
         self._progress = Progress(
             TextColumn("round"),
@@ -72,30 +74,25 @@ class RunView:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
 
     def show(self, message: Message) -> None:
-        """Take a message into account."""
+        """Print or count a message."""
         self._unread.append(message)
         match message:
             case ImageScored():
-                self._pictures += 1
+                self._images += 1
             case RewriteRequested():
                 arm = message.instruction
                 self._news = f"round {message.round}: pulling {arm.id[:8]} {quote(arm.text, 90)}"
             case ArmPulled():
-                self._tell_pull(message)
+                self._print_pull(message)
             case PoolChanged():
-                self._tell_round(message)
+                self._print_round(message)
             case StepFailed():
-                self._say(
+                self._print(
                     f"  {message.actor} failed (attempt {message.attempt}"
                     f"{', trying again' if message.will_retry else ''}): {message.cause}",
                     style="red",
@@ -105,32 +102,32 @@ class RunView:
             case _:
                 pass
 
-    def _tell_pull(self, message: ArmPulled) -> None:
+    def _print_pull(self, message: ArmPulled) -> None:
         gains = [gain.gain for gain in message.gains]
         mean = points(sum(gains) / len(gains)) if gains else "no result"
         lost = f", {message.missing} missing" if message.missing else ""
-        self._say(
+        self._print(
             f"round {message.round:>3}  {message.instruction[:8]}  gain {mean} "
             f"over {len(gains)} prompts{lost}"
         )
 
-    def _tell_round(self, message: PoolChanged) -> None:
+    def _print_round(self, message: PoolChanged) -> None:
         self._progress.update(self._task, completed=message.round)
         rounds = self._session.coordinator.campaign.plan.rounds
         if not self._console.is_terminal and message.round % max(1, rounds // 10) == 0:
-            self._say(f"           so far {self._outlay()}", style="dim")
+            self._print(f"           so far {self._usage()}", style="dim")
         for instruction in message.admitted:
-            self._say(
+            self._print(
                 f"           new {instruction.id[:8]}: {quote(instruction.text, 120)}",
                 style="green",
             )
-        self._look()
+        self._print_new_faults()
         if self._console.is_terminal:
-            self._live.refresh()  # a short round may be over before its turn comes
+            self._live.refresh()  # a short round may end before the next automatic refresh
 
-    def _look(self) -> None:
-        """Say what has newly gone wrong; what stands stays in the panel."""
-        if (history := self._known_rounds()) is None:
+    def _print_new_faults(self) -> None:
+        """Print new findings; earlier findings stay in the panel."""
+        if (history := self._read_history()) is None:
             return
         for message in self._unread:
             history.add(message)
@@ -139,31 +136,34 @@ class RunView:
         self._findings = diagnose(history.facts)
         for finding in self._findings:
             if finding.fault not in standing:
-                self._say(f"  look: {finding.line}", style="yellow")
+                self._print(f"  look: {finding.line}", style="yellow")
 
-    def _known_rounds(self) -> RoundHistory | None:
-        """The history; None until that of earlier processes is read. What stood in it was told."""
+    def _read_history(self) -> RoundHistory | None:
+        """The history; None until the rounds of earlier processes are read.
+
+        Findings in those rounds were printed by the earlier processes.
+        """
         if self._history is None and self._past is not None and self._past.done():
             self._history = self._past.result()
             self._findings = diagnose(self._history.facts)
         return self._history
 
-    def _say(self, line: str, style: str = "") -> None:
-        """A lasting line; untrusted text is never read as markup."""
+    def _print(self, line: str, style: str = "") -> None:
+        """Print a permanent line; untrusted text is never read as markup."""
         self._console.print(Text(line, style=style), soft_wrap=True)
 
     def _render(self) -> Group:
         elapsed = max(time.monotonic() - self._start, 1e-6)
-        line = f"{self._pictures} pictures scored ({self._pictures / elapsed:.2f}/s)"
+        line = f"{self._images} pictures scored ({self._images / elapsed:.2f}/s)"
         line += f", best {self._best()}"
-        lines = [Text(self._news), Text(line, style="dim"), Text(self._outlay(), "dim")]
+        lines = [Text(self._news), Text(line, style="dim"), Text(self._usage(), "dim")]
         if self._findings:
             faults = "; ".join(f"{f.fault} since round {f.since}" for f in self._findings)
             lines.append(Text(f"look at: {faults} (bigpe status)", style="yellow"))
         return Group(self._progress, *lines)
 
-    def _outlay(self) -> str:
-        """What was used, and what is expected by the end of the run."""
+    def _usage(self) -> str:
+        """Usage so far, and the forecast for the end of the run."""
         campaign = self._session.coordinator.campaign
         if not campaign.started:
             return ""

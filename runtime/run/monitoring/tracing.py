@@ -1,7 +1,7 @@
-"""A run as OpenTelemetry traces: one trace a round, a span for each step, made of its messages.
+"""OpenTelemetry traces of a run: one trace per round, one span per step.
 
-A request opens a span; the message that it caused closes it. The journal knows nothing of this:
-a run with tracing says exactly what one without it says.
+The spans are made from the messages only: a request opens a span and its answer closes it.
+So tracing changes nothing in the run.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 
 class RoundTracer:
-    """Feed it every message of a run, then close it."""
+    """Makes spans from the messages of a run. Pass each message to `show`, then call `close`."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._rounds: dict[int, Span] = {}
         self._steps: dict[str, Span] = {}
-        """By the request's id."""
+        """The open spans by the id of their request."""
 
     def show(self, message: Message) -> None:
-        """Take a message into account."""
+        """Open or close the spans of a message."""
         self._end_step(message)
         if (name := STEPS.get(message.kind)) is not None:
             self._begin_step(message, name)
@@ -63,7 +63,7 @@ class RoundTracer:
             self._rounds.pop(message.round).end()
 
     def close(self) -> None:
-        """End what is open: a paused run's rounds go on in another trace."""
+        """End all open spans. A resumed run continues its rounds in another trace."""
         for span in (*self._steps.values(), *self._rounds.values()):
             span.end()
         self._steps.clear()
@@ -72,10 +72,9 @@ class RoundTracer:
     def _round(self, message: Message) -> Span:
         span = self._rounds.get(message.round)
         if span is None:
-            told = {"bigpe.run": message.run, "bigpe.round": message.round}
             name = "round" if message.round else "before the first round"
             span = self._tracer.start_span(name, trace.set_span_in_context(trace.INVALID_SPAN))
-            span.set_attributes(told)
+            span.set_attributes({"bigpe.run": message.run, "bigpe.round": message.round})
             self._rounds[message.round] = span
         return span
 
@@ -90,33 +89,38 @@ class RoundTracer:
         self._steps[message.mid] = span
 
     def _end_step(self, message: Message) -> None:
-        # The actor's answer names the request as its cause; a failed try is no answer yet.
+        # The parent of an answer is its request; a failed attempt is not an answer.
         if not isinstance(message, StepFailed) and (span := self._steps.pop(message.parent, None)):
             span.end()
 
     def _note_failure(self, message: StepFailed) -> None:
         span = self._steps[message.step]
-        told: dict[str, Any] = {"error.type": message.error, "bigpe.attempt": message.attempt}
-        span.add_event("failed", told | {"bigpe.cause": message.cause[:300]})
+        span.add_event(
+            "failed",
+            {
+                "error.type": message.error,
+                "bigpe.attempt": message.attempt,
+                "bigpe.cause": message.cause[:300],
+            },
+        )
         if not message.will_retry:
             span.set_status(Status(StatusCode.ERROR, message.error))
             self._steps.pop(message.step).end()
 
 
 class Tracing:
-    """Traces over OTLP where the standard environment variables name a receiver; else nothing.
+    """Sends traces over OTLP if the standard environment variables name a receiver.
 
-    Use as a context manager around a run.
+    Use as a context manager around the run and pass each message to `show`.
     """
 
     def __init__(self) -> None:
-        """ConfigError when a receiver is named and the packages are not here."""
+        """ConfigError if a receiver is service and the exporter is not installed."""
         self._provider: Any = None
         self.tracer: RoundTracer | None = None
         if any(os.environ.get(name) for name in ENDPOINTS):
             self._provider = _provider()
-            name = self._provider.get_tracer("bigpe", VERSION)
-            self.tracer = RoundTracer(name)
+            self.tracer = RoundTracer(self._provider.get_tracer("bigpe", VERSION))
 
     def __enter__(self) -> Tracing:
         return self
@@ -125,18 +129,18 @@ class Tracing:
         if self.tracer is not None:
             self.tracer.close()
         if self._provider is not None:
-            # What cannot be delivered is lost: traces are no part of the run.
+            # The run does not depend on its traces, so undelivered spans are dropped.
             with suppress(OSError, ValueError):
                 self._provider.shutdown()
 
     def show(self, message: Message) -> None:
-        """Take a message into account."""
+        """Trace a message, if there is a receiver."""
         if self.tracer is not None:
             self.tracer.show(message)
 
 
 def _provider() -> Any:
-    """A provider of our own: what other packages of the process trace stays out of it."""
+    """A separate provider, so that spans of other packages in the process are not sent."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -147,7 +151,7 @@ def _provider() -> Any:
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the exporter is not installed; "
             "pip install 'bigpe[otel]', or unset it"
         ) from error
-    named = os.environ.get("OTEL_SERVICE_NAME", "bigpe")
-    provider = TracerProvider(resource=Resource.create({"service.name": named}))
+    service = os.environ.get("OTEL_SERVICE_NAME", "bigpe")
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider

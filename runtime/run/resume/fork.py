@@ -1,7 +1,7 @@
-"""A fork: a new run with another's configuration, less some changes.
+"""Checks and inputs of a fork: a new run with the configuration of a stored run and some changes.
 
-It shares all that was paid for: calls of models are remembered by project, under what their result
-depends on. Nothing else is shared; both runs can go on.
+Both runs share the project's call cache, so the fork pays only for calls with other inputs.
+Nothing else is shared; both runs can continue.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from bigpe.services.store.database import Store
 
 
 async def require_forkable(store: Store, parent: str, name: str) -> None:
-    """ConfigError when there is no such parent, or the fork is there already."""
+    """ConfigError if the parent does not exist, or a run with the fork's name does."""
     if await store.one("get_run", name=parent) is None:
         raise ConfigError(f"there is no run {parent!r} to fork; `bigpe status` lists the runs")
     if await store.one("get_run", name=name) is not None:
         raise ConfigError(
-            f"there is a run {name!r} already; choose another name for the fork, or go on with "
+            f"there is a run {name!r} already; choose another name for the fork, or continue "
             f"that run: bigpe resume {name}"
         )
 
 
 async def best_of(store: Store, parent: str) -> SeedInstruction:
-    """The parent's best instruction, as a seed. ConfigError when it knows of none."""
+    """The parent's best instruction, as a seed. ConfigError if the parent has no result yet."""
     campaign = await replayed_campaign(store, parent)
     if not campaign.started or campaign.pool.best_basis() == "nothing":
         raise ConfigError(
-            f"run {parent!r} knows of no best instruction yet; fork it without --from-best"
+            f"run {parent!r} has no best instruction yet; fork it without --from-best"
         )
     return SeedInstruction(name=f"best of {parent}", instruction=campaign.pool.best().instruction)

@@ -1,7 +1,7 @@
-"""Identity of a run's renderer and scorer: recorded at its start, compared when it is resumed.
+"""Identity of a run's renderer and scorer: stored at its start, compared when it is resumed.
 
-A configuration cannot show a change of a model's files, of torch, of the device or of the server
-behind an address. So the run stores the fingerprints of its models and what they are made of.
+A configuration does not show a change of a model's files, of torch, of the device or of the server
+behind an address. So the run stores the fingerprints of its models and their inputs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ KINDS = ("renderer", "scorer")
 
 
 class ModelRecord(BaseModel):
-    """What a renderer or scorer is."""
+    """The identity of a renderer or scorer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fingerprint: str
     fingerprint_inputs: dict[str, Any] = {}
-    """What the fingerprint is a digest of; empty where only the fingerprint is known."""
+    """The inputs of the fingerprint's digest; empty if only the fingerprint is stored."""
 
 
 Records = dict[str, ModelRecord]
@@ -33,7 +33,7 @@ _RECORDS = TypeAdapter(Records)
 
 
 async def records_now(services: Services) -> Records:
-    """Load renderer and scorer side by side, and ask them. ConfigError when one cannot be."""
+    """Load renderer and scorer in parallel and read their identities. ConfigError on failure."""
     prints = await services.open_models()
     backends = (services.render.backend, services.score.backend)
     return {
@@ -45,7 +45,7 @@ async def records_now(services: Services) -> Records:
     }
 
 
-def noted(run: str, records: Records) -> Statement:
+def record_statement(run: str, records: Records) -> Statement:
     """The statement that stores the records with the run."""
     return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
 
@@ -57,7 +57,7 @@ async def records_of(store: Store, run: str) -> Records:
 
 
 async def require_same_models(store: Store, run: str, before: Records, now: Records) -> None:
-    """ConfigError with the difference and the way out, when a model is not the run's own.
+    """ConfigError with the difference and the remedy, if a model differs from the run's own.
 
     Where `before` has no record of a model, the record of `now` is stored.
     """
@@ -65,7 +65,7 @@ async def require_same_models(store: Store, run: str, before: Records, now: Reco
         if kind in before and before[kind].fingerprint != now[kind].fingerprint:
             raise ConfigError(_difference(run, kind, before[kind], now[kind]))
     if before.keys() != now.keys():
-        await store.write([noted(run, now)])
+        await store.write([record_statement(run, now)])
 
 
 def _difference(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:
@@ -74,7 +74,7 @@ def _difference(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> s
         before.fingerprint, before.fingerprint_inputs, now.fingerprint, now.fingerprint_inputs
     )
     return (
-        f"run {run!r} has begun with another {kind} than the one that is here now:\n"
+        f"run {run!r} has begun with another {kind} than the present one:\n"
         f"{changed}\n"
         f"{made} of the two could not be compared. Restore what was changed, then run "
         f"`bigpe resume {run}`; or start a fork, which pays again only for what depends on it:\n"

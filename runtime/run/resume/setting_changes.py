@@ -1,7 +1,7 @@
-"""Which settings of a run may change after it has begun.
+"""Changes of a run's settings after its start, and whether they are allowed.
 
-Each field of the configuration has the verdict, an `AfterStart`. A setting without one needs a
-fork.
+The verdict is an `AfterStart` marker on the field of the configuration. A field without a marker
+needs a fork.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bigpe.services.core.values import flat_settings
 
 
 def marked_verdict(key: str) -> AfterStart | None:
-    """The innermost marker on the path of a dotted key; None where no field has one."""
+    """The innermost marker on the path of a dotted key; None if no field has one."""
     return _marker(BigpeConfig, key.split("."))
 
 
@@ -36,14 +36,14 @@ def _marker(section: type[BaseModel], path: Sequence[str]) -> AfterStart | None:
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section of a field; a list is one setting, whatever it is made of."""
+    """The section that a field holds; None for a list, which is a single setting."""
     parts = () if get_origin(annotation) is tuple else get_args(annotation)
-    sections = (one for one in (annotation, *parts) if isinstance(one, type))
-    return next((one for one in sections if issubclass(one, BaseModel)), None)
+    types = (part for part in (annotation, *parts) if isinstance(part, type))
+    return next((part for part in types if issubclass(part, BaseModel)), None)
 
 
 class Change(NamedTuple):
-    """A setting that differs from the one that the run has; values are None when not set."""
+    """A setting that differs from the run's own; a value is None if it is not set."""
 
     key: str
     before: Any
@@ -51,15 +51,17 @@ class Change(NamedTuple):
 
     @property
     def verdict(self) -> AfterStart:
-        """What becomes of it."""
+        """Whether the change is allowed, and whether it takes effect."""
         return marked_verdict(self.key) or AfterStart.NEEDS_FORK
 
     def __str__(self) -> str:
-        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)} ({self.verdict})"
+        return (
+            f"{self.key}: {_value_text(self.before)} -> {_value_text(self.after)} ({self.verdict})"
+        )
 
 
 def compare(run: BigpeConfig, wanted: BigpeConfig) -> list[Change]:
-    """What differs, by key."""
+    """The differences, sorted by key."""
     before = flat_settings(run.model_dump(mode="json"))
     after = flat_settings(wanted.model_dump(mode="json"))
     return [
@@ -70,14 +72,14 @@ def compare(run: BigpeConfig, wanted: BigpeConfig) -> list[Change]:
 
 
 def require_allowed(run: str, changes: list[Change]) -> None:
-    """ConfigError with the difference and the way out, when a change needs a fork."""
+    """ConfigError with the differences and the remedy, if a change needs a fork."""
     refused = [change for change in changes if change.verdict == AfterStart.NEEDS_FORK]
     if not refused:
         return
-    told = "\n".join(f"  {change}" for change in changes)
+    lines = "\n".join(f"  {change}" for change in changes)
     settings = " ".join(f"--set {_setting(c)}" for c in changes if c.after is not None)
     raise ConfigError(
-        f"run {run!r} has begun with other settings:\n{told}\n"
+        f"run {run!r} has begun with other settings:\n{lines}\n"
         f"Results would not be comparable after such a change of {_keys(refused)}. "
         f"Set it back (`bigpe resume {run}` goes on with the run's own settings), or start a "
         f"fork, which shares all that was paid for and stays valid:\n"
@@ -94,10 +96,10 @@ def _setting(change: Change) -> str:
     return shlex.quote(f"{change.key}={_toml(change.after)}")
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "not set" if value is None else _toml(value)
 
 
 def _toml(value: Any) -> str:
-    """Scalars and lists are written in TOML as in JSON; there are no tables left here."""
+    """The value as TOML. Scalars and lists look the same in JSON, and no value is a table."""
     return json.dumps(value, ensure_ascii=False)

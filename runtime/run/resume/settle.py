@@ -1,7 +1,7 @@
-"""Resuming a stored run: its own configuration is settled with the one that it is opened by.
+"""Applies a changed configuration to a stored run when it is resumed.
 
-Changes are compared first and refused where results depend on them. Allowed changes become a
-message to the coordinator, so that the run's state stays a fold over its transcript.
+A change that results depend on is refused. An allowed change becomes a message to the
+coordinator, so that the run's state stays a fold over its transcript.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from bigpe.services.store.database import Statement, Store
 
 @dataclass(frozen=True)
 class RunResumer:
-    """The configuration that a stored run is opened by, compared with the stored one."""
+    """A stored run, the configuration that it is opened with, and their differences."""
 
     stored: StoredRun
     config: BigpeConfig
     base: BigpeConfig
-    """The stored configuration with the observers of `config`: observers may come and go."""
+    """The stored configuration with the observers of `config`, which may always change."""
     changes: tuple[Change, ...]
-    """What `config` changes of `base`."""
+    """The differences between `base` and `config`."""
 
     @classmethod
     def of(cls, stored: StoredRun, config: BigpeConfig) -> RunResumer:
-        """Compare the two. ConfigError when `config` changes what needs a fork."""
+        """Compare the two configurations. ConfigError if a change needs a fork."""
         base = stored.config
         same = (base.roles, base.llm) == (config.roles, config.llm)
         if not same and stored.plan is not None:
@@ -57,7 +57,7 @@ class RunResumer:
         pending: Sequence[Message],
         observers: tuple[str, ...],
     ) -> CampaignPlan:
-        """Apply the changes before anything else is handled; returns the run's plan."""
+        """Apply the changes before any other message is handled; returns the run's plan."""
         campaign = coordinator.campaign
         plan = campaign.plan if campaign.started else self.stored.plan
         assert plan is not None, "the first message is stored, or the run is not resumed"
@@ -85,7 +85,7 @@ class RunResumer:
     async def _change_plan(
         self, store: Store, journal: Journal, coordinator: Coordinator, pending: Sequence[Message]
     ) -> None:
-        """Apply changes of the plan now, so that the session sees whether the run continues."""
+        """Apply changes of the plan at once, as they decide whether the run continues."""
         changed = any(change.verdict == AfterStart.TAKES_EFFECT for change in self.changes)
         early = [m for m in pending if isinstance(m, RunStarted | PlanChanged)]
         if changed or any(isinstance(message, PlanChanged) for message in early):

@@ -1,4 +1,4 @@
-"""A run as the project's database holds it: read once when the run is opened, then handed on."""
+"""A run as stored in the project's database, without its messages."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from bigpe.services.store.database import Store
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What a run is stored with, except its messages."""
+    """The stored record of a run. It is read once, when the run is opened."""
 
     name: str
     config: BigpeConfig
     plan: CampaignPlan | None
-    """The plan of its first message; None when a process died before that was stored."""
+    """The plan of its first message; None if a process died before storing that message."""
     models: Records
-    """Renderer and scorer that the run began with."""
+    """Identity of the renderer and scorer at the run's start."""
     seconds: float
     """Working time of all processes that wrote the run."""
 
     @property
     def scorer(self) -> str | None:
-        """The fingerprint of the scorer of its scores; None before it is recorded."""
+        """The fingerprint of the scorer that made the run's scores; None if not recorded."""
         return self.models["scorer"].fingerprint if "scorer" in self.models else None
 
 
 async def find_stored_run(store: Store, name: str) -> StoredRun | None:
-    """Read the run; None when there is no run of that name."""
+    """Read the run; None if there is no run of that name."""
     row = await store.one("get_run", name=name)
     if row is None:
         return None
@@ -45,7 +45,7 @@ async def find_stored_run(store: Store, name: str) -> StoredRun | None:
 
 
 async def require_stored_run(store: Store, name: str) -> StoredRun:
-    """Read the run. ConfigError, with the runs that there are, when there is none of that name."""
+    """Read the run. ConfigError, with the names of all runs, if there is no such run."""
     stored = await find_stored_run(store, name)
     if stored is None:
         raise await no_such_run(store, name)
@@ -53,7 +53,7 @@ async def require_stored_run(store: Store, name: str) -> StoredRun:
 
 
 async def load_stored_run(project: Project, name: str) -> StoredRun:
-    """Read the run from the project's database. ConfigError when there is no such run."""
+    """Read the run from the project's database. ConfigError if there is no such run."""
     if project.database.exists():
         async with Store(project.database, read_only=True) as store:
             stored = await find_stored_run(store, name)

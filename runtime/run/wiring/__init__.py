@@ -1,1 +1,1 @@
-"""Which actors a run has."""
+"""Makes the actors of a run and their subscriptions."""

@@ -26,7 +26,7 @@ def kinds_for(actor: str) -> list[str]:
 
 
 def quiet_runtime() -> SingleThreadedAgentRuntime:
-    """AutoGen's runtime without its own spans: it makes six for each delivery. See `tracing`."""
+    """AutoGen's runtime without its own spans, which are six per delivery. See `tracing`."""
     return SingleThreadedAgentRuntime(
         tracer_provider=NoOpTracerProvider(), ignore_unhandled_exceptions=False
     )
@@ -40,9 +40,9 @@ def core_actors(
     library: SearchedPrompts,
     retry: RetryRule,
 ) -> dict[str, Actor]:
-    """The actors by name; none has joined a runtime yet."""
+    """Make the core actors, by name. They still have to join a runtime."""
     llm, rules = services.llm, config.constraints
-    at_once = config.run.concurrency  # a round never waits for another one's model calls to end
+    at_once = config.run.concurrency  # so no round waits for model calls of another round
     return {
         COORDINATOR: coordinator,
         "generator": Generator(

@@ -1,4 +1,4 @@
-"""The roles of `[roles.NAME]` as actors of a session."""
+"""Makes the plugin actors of a session from `[roles.NAME]`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def gate_rules(roles: Sequence[FoundRole]) -> tuple[GateRule, ...]:
-    """The gates, for a run's plan."""
+    """The gates of a run's plan."""
     return tuple(
         GateRule(name=role.name, before=role.before, required=role.config.required)
         for role in roles
@@ -39,14 +39,14 @@ def gate_rules(roles: Sequence[FoundRole]) -> tuple[GateRule, ...]:
 
 
 def names_of(roles: Sequence[FoundRole], shape: str) -> tuple[str, ...]:
-    """The names of the roles of a shape."""
+    """The names of the roles with this shape."""
     return tuple(role.name for role in roles if role.shape == shape)
 
 
 def with_observers_of(stored: BigpeConfig, wanted: BigpeConfig, plan: CampaignPlan) -> BigpeConfig:
-    """`stored`, but with the observers of `wanted` and their models: they may come and go.
+    """`stored` with the observers of `wanted` and their models.
 
-    Gates and contributors belong to a run from its beginning, and stay as they are in `stored`.
+    Observers may change during a run. Gates and contributors may not and stay as in `stored`.
     """
     fixed = {rule.name for rule in plan.gates} | set(plan.contributors)
     found = {role.name for role in find_roles(wanted.roles) if role.shape == "observer"}
@@ -60,13 +60,13 @@ def with_observers_of(stored: BigpeConfig, wanted: BigpeConfig, plan: CampaignPl
 
 
 def _swapped(old: Mapping[str, T], new: Mapping[str, T], names: Collection[str]) -> dict[str, T]:
-    """`old`, with what `new` has, or has not, of these names."""
+    """`old` with the entries of these names replaced by those of `new`."""
     kept = {name: value for name, value in old.items() if name not in names}
     return kept | {name: value for name, value in new.items() if name in names}
 
 
 def kinds_of(role: FoundRole) -> tuple[str, ...]:
-    """What is delivered to the role's actor."""
+    """The message kinds that are delivered to the role's actor."""
     match role.shape:
         case "observer":
             return tuple(sorted({*role.reads, "PoolChanged"}))
@@ -76,10 +76,10 @@ def kinds_of(role: FoundRole) -> tuple[str, ...]:
             return ("CritiqueRequested",)
 
 
-def with_guests(
+def with_plugin_actors(
     consumers: Mapping[str, tuple[str, ...]], roles: Sequence[FoundRole]
 ) -> dict[str, tuple[str, ...]]:
-    """Who each kind of message is delivered to, guests included."""
+    """The recipients of each message kind, with the plugin actors."""
     merged = dict(consumers)
     for role in roles:
         for kind in kinds_of(role):
@@ -89,7 +89,7 @@ def with_guests(
 
 @dataclass
 class PluginActors:
-    """A session's guests."""
+    """The plugin actors of a session."""
 
     actors: dict[str, PluginActor] = field(default_factory=dict[str, PluginActor])
 
@@ -101,7 +101,7 @@ class PluginActors:
         services: Services,
         retry: RetryRule,
     ) -> None:
-        """Make the roles' actors and subscribe them."""
+        """Make the actor of each role and subscribe it."""
         for role in roles:
             actor = self.actors[role.name] = _actor(role, journal, services, retry)
             await actor.join(runtime, role.name, kinds_of(role))
@@ -115,7 +115,7 @@ class PluginActors:
                 await actor.catch_up()
 
     async def close(self) -> None:
-        """End the guests' threads."""
+        """End the threads of the plugin actors."""
         for actor in self.actors.values():
             await actor.close()
 

@@ -1,4 +1,4 @@
-"""Where the lines of a chart lie. Numbers only: the templates draw them."""
+"""Coordinates of the charts. The templates draw them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Dot(NamedTuple):
     round: int
     label: str
     own: bool
-    """Whether the round pulled what is the best now."""
+    """Whether the round pulled the present best instruction."""
 
 
 class GainChart(NamedTuple):
-    """The best gain with its interval over rounds."""
+    """The best gain with its interval, by round."""
 
     width: float
     height: float
@@ -51,7 +51,7 @@ class GainChart(NamedTuple):
 def gain_chart(
     curve: Sequence[CurvePoint], rounds: Sequence[RoundSummary], planned: int, best: str
 ) -> GainChart | None:
-    """The chart, gains x 100; None before there is anything to draw."""
+    """The chart, gains x 100; None without points."""
     if not curve:
         return None
     low, high = _span(curve, rounds)
@@ -89,7 +89,7 @@ def gain_chart(
 
 
 def _span(curve: Sequence[CurvePoint], rounds: Sequence[RoundSummary]) -> tuple[float, float]:
-    """All means, zero and the last interval; wider ones before it, of a pull or two, are cut."""
+    """The range of all means, zero and the last interval; wider earlier intervals are cut."""
     ends = [end for end in (curve[-1].gain.lo, curve[-1].gain.hi) if end is not None]
     values = [0.0, *ends, *(p.gain.mean for p in curve)]
     values += [r.mean for r in rounds if r.mean is not None]
@@ -99,7 +99,7 @@ def _span(curve: Sequence[CurvePoint], rounds: Sequence[RoundSummary]) -> tuple[
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """What stood after a round stands until the next one that is drawn."""
+    """Points of a step line: each value is constant until the next point."""
     steps: list[tuple[float, float]] = []
     for x, y in points:
         if steps:
@@ -142,7 +142,7 @@ class Whisker(NamedTuple):
 
 
 def whiskers(gains: Sequence[Interval | None]) -> list[Whisker | None]:
-    """The intervals on one scale that shows all means, and zero, and most of the bounds."""
+    """The intervals on a common scale with all means, zero and most bounds."""
     present = [gain for gain in gains if gain is not None]
     if not present:
         return [None for _ in gains]

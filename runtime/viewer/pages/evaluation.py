@@ -1,4 +1,4 @@
-"""The evaluation: what the latest `bigpe evaluate` found on held-out prompts, prompt by prompt."""
+"""The evaluation page: results of the latest `bigpe evaluate`, by treatment and prompt."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class PromptView(NamedTuple):
     line: PromptLine
     naive_image: str
     cells: list[EvaluationRow | None]
-    """By treatment, in the report's order: what was painted for the first seed."""
+    """The row of the first seed by treatment, in the report's order."""
 
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
-    """The page: `sort` names a treatment to order the prompts by, `from` leaves some out."""
+    """The page. `sort`: id of the treatment that orders the prompts; `from`: first prompt."""
     stored = await context.store.one("evaluation_report", run=context.run)
     report = _report(stored["body"]) if stored else None
     reports = await reports_of(context.store, context.run)

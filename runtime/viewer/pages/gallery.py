@@ -1,4 +1,4 @@
-"""The gallery: each paired comparison as two pictures side by side."""
+"""The gallery page: the two images of each paired comparison."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ORDERS = {"best": "highest gain first", "worst": "lowest gain first", "new": "ne
 
 
 class Comparison(NamedTuple):
-    """A naive prompt and its rewrite, painted with the same seed."""
+    """A naive prompt and its rewrite, rendered with the same seed."""
 
     pair: PairedGain
     ref: PairRef
     mid: str
-    """The message that tells it."""
+    """The message with the comparison."""
     difference: list[Piece]
 
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
-    """The page: `sort`, `arm` (an instruction's id), `from` (how many to leave out)."""
+    """The page. `sort`: an order; `arm`: an instruction's id; `from`: first comparison."""
     params = request.query_params
     facts = context.reader.facts
     order = params.get("sort", "best")
@@ -52,7 +52,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
 
 
 def chosen(pairs: Sequence[PairRef], *, order: str, arm: str = "") -> list[PairRef]:
-    """The comparisons of one instruction (or all) in order; equal gains as they came."""
+    """The comparisons of an instruction (or all) in order; equal gains stay in order of time."""
     kept = [pair for pair in pairs if not arm or pair.arm == arm]
     if order == "new":
         return kept[::-1]
@@ -60,7 +60,7 @@ def chosen(pairs: Sequence[PairRef], *, order: str, arm: str = "") -> list[PairR
 
 
 async def read_comparisons(context: Context, refs: Sequence[PairRef]) -> list[Comparison]:
-    """The comparisons themselves, from the messages that tell them."""
+    """Read the comparisons from their messages."""
     found: list[Comparison] = []
     for ref in refs:
         stored = await context.store.one("message_by_seq", run=context.run, seq=ref.seq)

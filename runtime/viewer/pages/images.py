@@ -1,4 +1,4 @@
-"""Pictures for pages: whole, or small ones made on demand."""
+"""Images for pages: original files, and small copies made on demand."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bigpe.services.core.errors import StoreError
 from bigpe.services.store.blobs import BlobStore
 
 SIDES = (96, 256, 512)
-"""Sides of small pictures, pixels: a page may not ask for work of any size."""
+"""Sides of small copies, pixels. Other sizes are refused, to limit the work of a request."""
 LARGEST = 64_000_000
-"""Pixels of a picture that is still opened."""
+"""Most pixels of an image that is opened."""
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-"""A picture is named by its content."""
+"""An image never changes, because its name is the digest of its content."""
 
 
 class Thumbnails:
-    """The run's pictures, by digest."""
+    """Serves the run's images by digest."""
 
     def __init__(self, folder: Path) -> None:
         self._blobs = BlobStore(folder)
@@ -50,7 +50,7 @@ class Thumbnails:
 
 
 def shrunk(png: bytes, side: int) -> bytes:
-    """A WebP copy of a picture that fits `side` x `side` pixels; a smaller one keeps its size."""
+    """A WebP copy of an image that fits `side` x `side` pixels; it is never enlarged."""
     with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
         if picture.width * picture.height > LARGEST:
             raise StoreError(f"a picture of {picture.width} x {picture.height} pixels is too large")

@@ -1,4 +1,4 @@
-"""The lineage: the tree of instructions, and what each changed of its parent and why."""
+"""The lineage page: the tree of instructions, with the changes of each and their reason."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.text_diff import Piece, word_difference
 
 DEEPEST = 8
-"""Steps of indentation; deeper children stay there and say how deep they are."""
+"""Most steps of indentation; deeper nodes print their depth."""
 MOST = 400
-"""Instructions on the page."""
+"""Most instructions on the page."""
 
 
 class Node(NamedTuple):
-    """An instruction in its place."""
+    """An instruction with its place in the tree."""
 
     arm: ArmSummary
     depth: int
     gain: Interval | None
     parent_gain: Interval | None
     difference: list[Piece]
-    """From the parent's text; of a seed, its own."""
+    """Difference to the parent's text; for a seed, its own text."""
 
     @property
     def indent(self) -> int:
-        """How far in it is drawn."""
+        """Steps of indentation on the page."""
         return min(self.depth, DEEPEST)
 
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
-    """The page; `all=1` also shows those that were never let in."""
+    """The page. `all=1` adds instructions that were never admitted."""
     facts = context.reader.facts
     everything = request.query_params.get("all") == "1"
     nodes = tree(facts, everything=everything)
@@ -50,7 +50,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
 
 
 def tree(facts: RunSummary, *, everything: bool) -> list[Node]:
-    """The instructions depth first: each seed, then what came of it, the oldest first."""
+    """The instructions, depth first: each seed with its descendants, the oldest first."""
     prior = facts.pooled_variance()
     arms = {id: arm for id, arm in facts.arms.items() if everything or arm.state != "waiting"}
     children: defaultdict[str, list[str]] = defaultdict(list)

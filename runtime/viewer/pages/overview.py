@@ -1,4 +1,4 @@
-"""The overview: what was found, how sure it is, what it took."""
+"""The overview page: results, their intervals, and costs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.charts import Whisker, gain_chart, whiskers
 
 RECENT_ROUNDS = 12
-SHOWN_ARMS = 200
-"""Instructions in the table; the lineage has all."""
+MOST_ARMS = 200
+"""Most instructions in the table; the lineage has all."""
 PACE_ROUNDS = 20
-"""Rounds that a forecast goes by."""
+"""Rounds whose pace a forecast uses."""
 MADE = {
     "pictures painted": ("ImageRendered", "renders"),
     "pictures scored": ("ImageScored", "scores"),
@@ -34,21 +34,21 @@ class ArmLine(NamedTuple):
     gain: Interval | None
     whisker: Whisker | None
     bound: float | None
-    """The policy's upper bound, in its own units; None: not alive."""
+    """The policy's upper bound, in its units; None for a retired instruction."""
 
 
 class Outlay(NamedTuple):
-    """What the settled rounds cost, by the run's prices."""
+    """Cost of the finished rounds, by the run's prices."""
 
     usd: float
     limit: float
-    """0: any."""
+    """0: no limit."""
     expected: str
-    """Of all that is used, at the run's end; empty when that is not known or has come."""
+    """Expected usage at the run's end; empty if there is no forecast or the run has ended."""
 
 
 class Made(NamedTuple):
-    """How much was made of something, and what may be; 0: any."""
+    """An amount that the run has made, and its limit (0: no limit)."""
 
     what: str
     amount: float
@@ -61,14 +61,14 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
 
 
 async def overview_of(context: Context) -> dict[str, Any]:
-    """What there is to say of the whole run."""
+    """The values of the page."""
     facts = context.reader.facts
     counts = await context.store.rows("count_messages_by_sender", run=context.run)
     arms = arm_lines(facts)
     return {
         "best": next((line for line in arms if line.arm.instruction.id == facts.best), None),
-        "arms": arms[:SHOWN_ARMS],
-        "hidden_arms": len(arms) - len(arms[:SHOWN_ARMS]),
+        "arms": arms[:MOST_ARMS],
+        "hidden_arms": len(arms) - len(arms[:MOST_ARMS]),
         "waiting": sum(arm.state == "waiting" for arm in facts.arms.values()),
         "chart": gain_chart(
             facts.curve, facts.rounds, facts.plan.rounds if facts.plan else 0, facts.best
@@ -84,7 +84,7 @@ async def overview_of(context: Context) -> dict[str, Any]:
 
 
 def arm_lines(facts: RunSummary) -> list[ArmLine]:
-    """The instructions that were ever admitted, best mean first."""
+    """All instructions that were admitted, by falling mean gain."""
     prior = facts.pooled_variance()
     admitted = [arm for arm in facts.arms.values() if arm.state != "waiting"]
     gains = {arm.instruction.id: facts.interval(arm, prior) for arm in admitted}
@@ -98,7 +98,7 @@ def arm_lines(facts: RunSummary) -> list[ArmLine]:
 
 
 def _by_actor(counts: Sequence[Any]) -> list[tuple[str, int, int]]:
-    """(actor, messages, tokens), the most talkative first."""
+    """(actor, messages, tokens), by falling number of messages."""
     totals: dict[str, tuple[int, int]] = {}
     for row in counts:
         messages, tokens = totals.get(row["sender"] or "session", (0, 0))
@@ -117,7 +117,7 @@ def _made(facts: RunSummary, counts: Sequence[Any]) -> list[Made]:
 
 
 def outlay_of(facts: RunSummary) -> Outlay | None:
-    """What it cost so far, and what it will use if it goes on so; None before the first round."""
+    """Cost so far and expected usage at the end; None before the first round."""
     plan = facts.plan
     if plan is None or not facts.rounds:
         return None
@@ -129,7 +129,7 @@ def outlay_of(facts: RunSummary) -> Outlay | None:
 
 
 def _seconds_left(facts: RunSummary) -> float | None:
-    """At the pace of the latest rounds; None before there is a pace, or when it is over."""
+    """Seconds left at the pace of the latest rounds; None without a pace or after the end."""
     times = facts.settled_at[-PACE_ROUNDS - 1 :]
     if facts.plan is None or facts.stopped or len(times) < 3:
         return None

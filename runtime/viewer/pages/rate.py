@@ -1,4 +1,4 @@
-"""The page on which people judge pairs of pictures, blind."""
+"""The page on which people rate pairs of images, blind."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from bigpe.runtime.viewer.server import Pages, asset
 from bigpe.services.store.database import Store
 
 LONGEST_FORM = 4096
-"""Bytes."""
+"""Most bytes of a form."""
 CHOICES = ("left", "right", "tie")
 
 
 class Rater(NamedTuple):
-    """Who judges what."""
+    """A person and the pairs that they rate."""
 
     run: str
     name: str
     question: Question
     limit: int
-    """Pairs that they are shown at most."""
+    """Most pairs of this person."""
 
 
 class RatePages:
-    """One pair after another; a vote is stored before the next is shown."""
+    """Displays pair after pair. A vote is stored before the next pair is displayed."""
 
     def __init__(self, project: Project, store: Store, rater: Rater) -> None:
         self._store = store
         self._rater = rater
         self._pairs = in_order(rater.question.pairs, rater.run, rater.name, rater.limit)
-        self._pictures = Thumbnails(project.images)
+        self._images = Thumbnails(project.images)
         self._pages = Pages(FILTERS)
-        self._shown_at: dict[str, float] = {}
+        self._displayed_at: dict[str, float] = {}
 
     def app(self) -> Starlette:
         """The pages as an ASGI application; serve it writable."""
         return Starlette(
             routes=[
-                Route("/", self._ask),
+                Route("/", self._next_pair),
                 Route("/vote", self._vote, methods=["POST"]),
                 Route("/undo", self._undo, methods=["POST"]),
-                Route("/image/{digest}.png", self._pictures.whole),
+                Route("/image/{digest}.png", self._images.whole),
                 Route("/assets/{name}", asset),
             ]
         )
@@ -62,13 +62,13 @@ class RatePages:
         votes = await votes_of(self._store, self._rater.run, question.first, question.second)
         return [vote for vote in votes if vote.rater == self._rater.name]
 
-    async def _ask(self, request: Request) -> Response:
+    async def _next_pair(self, request: Request) -> Response:
         votes = await self._votes()
-        judged = {(vote.prompt, vote.seed) for vote in votes}
-        left = [pair for pair in self._pairs if (pair.prompt, pair.seed) not in judged]
+        rated = {(vote.prompt, vote.seed) for vote in votes}
+        left = [pair for pair in self._pairs if (pair.prompt, pair.seed) not in rated]
         pair = left[0] if left else None
         if pair is not None:
-            self._shown_at[pair.key] = time.monotonic()
+            self._displayed_at[pair.key] = time.monotonic()
         return self._pages.page(
             request,
             "pages/rate.html",
@@ -81,7 +81,7 @@ class RatePages:
         )
 
     def _sides(self, pair: RatingPair) -> tuple[str, str]:
-        """The pictures, left and right."""
+        """Digests of the left and the right image."""
         first, second = pair.first.image, pair.second.image
         first_left = pair.first_is_left(self._rater.run, self._rater.name)
         return (first, second) if first_left else (second, first)
@@ -90,16 +90,17 @@ class RatePages:
         form = await _form(request)
         pair = next((pair for pair in self._pairs if pair.key == form.get("pair")), None)
         if pair is None or form.get("choice") not in CHOICES:
-            raise HTTPException(400, "this is no vote on a pair of this page")
+            raise HTTPException(400, "this is not a vote on a pair of this page")
         vote = self.vote_on(pair, form["choice"])
         await self._store.write([("put_vote", vote.model_dump())])
         return self._back(request)
 
     def vote_on(self, pair: RatingPair, choice: str) -> Vote:
-        """The vote that a click on "left", "right" or "tie" is."""
+        """The vote of a click on "left", "right" or "tie"."""
         rater, question = self._rater, self._rater.question
         left = "first" if pair.first_is_left(rater.run, rater.name) else "second"
         right = "second" if left == "first" else "first"
+        now = time.monotonic()
         return Vote.model_validate(
             {
                 "run": rater.run,
@@ -115,7 +116,7 @@ class RatePages:
                 "second_score": pair.second.score,
                 "left_side": left,
                 "choice": {"left": left, "right": right, "tie": "tie"}[choice],
-                "ms": 1000 * (time.monotonic() - self._shown_at.get(pair.key, time.monotonic())),
+                "ms": 1000 * (now - self._displayed_at.get(pair.key, now)),
                 "ts": time.time(),
             }
         )

@@ -1,4 +1,4 @@
-"""What changed between two short texts, word by word."""
+"""Word difference of two short texts."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Literal, NamedTuple
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 LONGEST = 4000
-"""Characters compared; comparing costs the product of both lengths."""
+"""Most characters of a text; the time is proportional to the product of both lengths."""
 
 
 class Piece(NamedTuple):
-    """A stretch of text that both have, or only one."""
+    """A part that is in both texts, or only in the old or the new text."""
 
     kind: Literal["same", "gone", "new"]
     text: str
 
 
 def word_difference(old: str, new: str) -> list[Piece]:
-    """The pieces of both texts in reading order: what went, then what came in its place.
+    """The pieces of both texts in reading order: removed words, then the words in their place.
 
-    Joining all but the new pieces gives `old`, all but the gone ones `new`. Texts of more than
-    4000 characters are shown as replaced whole.
+    Joining all pieces except "new" gives `old`, all except "gone" gives `new`. A text of more than
+    4000 characters counts as replaced completely.
     """
     if len(old) > LONGEST or len(new) > LONGEST:
         return _pieces(("gone", old), ("new", new))

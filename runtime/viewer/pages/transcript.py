@@ -34,7 +34,7 @@ from bigpe.services.store.paging import NEWEST
 A_PAGE = 60
 MOST_CAUSES = 12
 SNIPPET = 90
-"""Characters on each side of the text that is searched for."""
+"""Characters on each side of the searched text."""
 
 
 class Entry(NamedTuple):
@@ -43,7 +43,7 @@ class Entry(NamedTuple):
     row: TranscriptRow
     description: Description
     snippet: str = ""
-    """The searched text and what stands around it; empty without a search."""
+    """The searched text with its context; empty without a search."""
 
     @property
     def summary(self) -> str:
@@ -58,7 +58,7 @@ class FoldedEntries(NamedTuple):
 
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
-    """The page: `type`, `round`, `actor`, `q`, `all` filter; `after` or `before` a place."""
+    """The page. `type`, `round`, `actor`, `q`, `all`: filters; `after`, `before`: its place."""
     params = request.query_params
     filters = {
         name: params[name] for name in ("type", "round", "actor", "q", "all") if params.get(name)
@@ -90,7 +90,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
 
 
 def _cursor(params: Mapping[str, str]) -> Cursor:
-    """The place that the address names."""
+    """The cursor of the page's address."""
     if params.get("at") == "end":
         return Cursor.before(NEWEST)
     before = _number(params.get("before"))
@@ -100,7 +100,7 @@ def _cursor(params: Mapping[str, str]) -> Cursor:
 
 
 def _neighbours(page: Page, cursor: Cursor) -> tuple[int | None, int | None]:
-    """The `before` of the page above and the `after` of the page below; None: there is none."""
+    """The `before` of the page above and the `after` of the page below; None without a page."""
     if cursor.backward:
         above, below = page.more, cursor.seq < NEWEST
     else:
@@ -113,7 +113,7 @@ def _number(text: str | None) -> int | None:
 
 
 def entry_of(row: TranscriptRow, text: str = "") -> Entry:
-    """A stored message as it is shown; `text`: what is searched for."""
+    """The entry of a stored message; `text`: the searched text."""
     return Entry(row, describe_row(row), snippet(row.body, text) if text else "")
 
 
@@ -129,12 +129,12 @@ def snippet(body: str, text: str) -> str:
 
 
 def folded(entries: Sequence[Entry]) -> list[Entry | FoldedEntries]:
-    """The entries; successive ones of a kind that folds are put together by kind and round."""
-    shown: list[Entry | FoldedEntries] = []
+    """The entries; successive entries of a folding kind are grouped by kind and round."""
+    displayed: list[Entry | FoldedEntries] = []
     for (_, _, folds), group in groupby(entries, _fold_key):
         members = [*group]
-        shown += [FoldedEntries(members)] if folds else members
-    return shown
+        displayed += [FoldedEntries(members)] if folds else members
+    return displayed
 
 
 def _fold_key(entry: Entry) -> tuple[str, int, bool]:
@@ -146,7 +146,7 @@ def _fold_key(entry: Entry) -> tuple[str, int, bool]:
 
 
 async def required_message(context: Context, request: Request) -> TranscriptRow:
-    """The message of the address; a 404 page when there is none."""
+    """The message of the address, or a 404 page."""
     mid = request.path_params["mid"]
     row = await message_row(context.store, context.run, mid)
     if row is None:

@@ -21,7 +21,7 @@ def test_the_prompts_asked_for_give_the_power_asked_for(effect: float, wanted: f
     assert prompts is not None
     rng = np.random.default_rng(8)
     draws = rng.normal(effect, 0.755, (4000, prompts))
-    found = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
+    found = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()  # pyright: ignore[reportAttributeAccessIssue]
     error = math.sqrt(wanted * (1 - wanted) / 4000)
     assert wanted - 3 * error < found < wanted + 3 * error + 0.02
 

@@ -101,5 +101,5 @@ async def test_a_busy_model_is_asked_again() -> None:
 
     retry = RetryRule(attempts=2, first_wait_s=0.0, longest_wait_s=0.0)
     async with Refiner.open(INSTRUCTION, client=Busy(), retry=retry) as refiner:
-        done = await refiner.one("a red fox")
+        done = await refiner.rewrite("a red fox")
     assert done.text.startswith("a red fox")

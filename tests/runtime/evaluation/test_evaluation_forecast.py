@@ -101,7 +101,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_(name: str, *, project: Path) -> AbstractAsyncContextManager[EvaluatedRun]:
         return open_fake_evaluated(project, name=name)
 
-    monkeypatch.setattr("bigpe.runtime.cli.results.evaluate.open_evaluated", open_)
+    monkeypatch.setattr("bigpe.runtime.cli.results.evaluate.open_run_for_evaluation", open_)
 
 
 def reports(project: Path) -> int:

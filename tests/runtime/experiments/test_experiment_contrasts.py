@@ -88,7 +88,7 @@ def test_the_first_line_is_that_of_the_first_arm() -> None:
 def test_a_trend_is_the_mean_slope_over_log2() -> None:
     ucb1, greedy = trends(cells(), ORDER)
     slopes = [
-        linregress(np.log2([1, 2, 5]), [100 * GAINS["ucb1", x][s] for x in (1, 2, 5)]).slope
+        linregress(np.log2([1, 2, 5]), [100 * GAINS["ucb1", x][s] for x in (1, 2, 5)]).slope  # pyright: ignore[reportAttributeAccessIssue]
         for s in range(3)
     ]
     assert ucb1.slope == pytest.approx(np.mean(slopes), abs=1e-4)

@@ -17,10 +17,10 @@ from bigpe.runtime.experiments.gradient_validity import (
     Claim,
     agreement,
     claim_validity,
-    known_effect,
     read_truth,
     read_verdicts,
     row_validity,
+    true_effect,
     write_worksheet,
 )
 from bigpe.services.core.errors import ConfigError
@@ -51,7 +51,7 @@ def claim(*rows: EvidenceRow, inference: str = "because") -> Claim:
     ],
 )
 def test_the_known_effect_of_a_term(term: str, effect: float | None) -> None:
-    found = known_effect(term, TRUTH)
+    found = true_effect(term, TRUTH)
     assert found is None if effect is None else found == pytest.approx(effect)
 
 

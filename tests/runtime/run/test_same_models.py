@@ -83,7 +83,7 @@ async def test_another_renderer_is_refused_with_the_difference_and_the_way_out(
     with pytest.raises(ConfigError) as refused:
         await go_on(tmp_path, SMALL, Renderer(tmp_path, "2.6.0"))
     told = str(refused.value)
-    assert 'has begun with another renderer than the one that is here now:\n  torch: "2.5' in told
+    assert 'has begun with another renderer than the present one:\n  torch: "2.5' in told
     assert '  torch: "2.5.1" -> "2.6.0"\n' in told and "weights" not in told
     assert "Restore what was changed, then run `bigpe resume main`" in told
     assert told.endswith("\n  bigpe fork main NEW-NAME")

@@ -87,8 +87,8 @@ def test_a_folder_holds_the_chosen_instruction_and_its_evidence(
     assert found.constraints == Constraints(banned=("murky",))
     assert found.training.pulls > 0 and found.models.scorer_fingerprint
     card = ModelCard.load(tmp_path / "README.md")
-    assert card.data.license == "cc0-1.0"
-    (result, *_) = card.data.eval_results or []
+    assert card.data.license == "cc0-1.0"  # pyright: ignore[reportAttributeAccessIssue]
+    (result, *_) = card.data.eval_results or []  # pyright: ignore[reportAttributeAccessIssue]
     assert result.metric_value == pytest.approx(100 * found.evaluation.gain.mean, abs=1e-3)
     assert "which no pull and no choice has seen" in card.text
     again = (tmp_path / "README.md").read_bytes()
@@ -102,12 +102,12 @@ def test_a_run_that_was_not_evaluated_says_so(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "not evaluated" in done.stderr
     assert read_published(tmp_path / "out").evaluation is None
     card = ModelCard.load(tmp_path / "out/README.md")
-    assert "was not evaluated on held-out prompts" in card.text and not card.data.eval_results
+    assert "was not evaluated on held-out prompts" in card.text and not card.data.eval_results  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_no_readme_of_something_else_is_overwritten(project: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(ConfigError, match="is of something else"):
+    with pytest.raises(ConfigError, match="belongs to another project"):
         cli(
             ["publish", "-p", str(project), "--to", str(tmp_path)],
             standalone_mode=False,
@@ -153,7 +153,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"schema_version": "1; import os"}, "schema_version '1; import os', not 1"),
     ({"id": "0" * 64}, "the text was changed"),
     ({"instruction": {"text": "Obey me."}}, "the text was changed"),
-    ({"constraints": {"banned_file": "/etc/passwd"}}, "cannot be handed on"),
+    ({"constraints": {"banned_file": "/etc/passwd"}}, "cannot be published"),
     ({"surprise": 1}, "surprise"),
 ]
 
@@ -203,7 +203,7 @@ def test_the_hubs_failures_are_told(hub: FakeHub, monkeypatch: pytest.MonkeyPatc
         ("hf://me/none", "there is no repository me/none that you may read"),
         ("hf://me/bare", "it holds no instruction"),
         ("hf://me/bare@v9", "no revision 'v9'"),
-        ("hf://me/large", "it is no instruction"),
+        ("hf://me/large", "it is not an instruction"),
     ):
         with pytest.raises(DataError, match=told):
             load_instruction(place)

@@ -124,7 +124,7 @@ async def test_a_resumed_view_waits_for_no_history_and_tells_no_old_fault_anew(
                         arrived.set_result(history)
                         await past
         past = asyncio.create_task(later())
-    await past
+    await past  # pyright: ignore[reportGeneralTypeIssues]
     assert "look: failures since round" in told[0].getvalue()
     assert "round  14" in told[1].getvalue() and "look: failures" not in told[1].getvalue()
     async with reading(tmp_path) as store:

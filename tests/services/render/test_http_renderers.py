@@ -90,7 +90,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest.fixture
 def server(bench: Bench) -> Iterator[OpenAiServer]:
-    return bench.serve(OpenAiServer())
+    return bench.serve(OpenAiServer())  # pyright: ignore[reportReturnType]
 
 
 async def paint(renderer: Renderer, prompt: str = "a fox", seed: int = 7) -> Image:
@@ -209,7 +209,7 @@ async def test_a_workflow_must_make_one_picture(bench: Bench) -> None:
     server = bench.serve(ComfyServer())
     status = {"status_str": "success", "completed": True, "messages": []}
     for outputs in ({}, {"9": {"images": [{"filename": str(n)} for n in range(2)]}}):
-        server.done = lambda *_, outputs=outputs: {"outputs": outputs, "status": status}
+        server.done = lambda *_, outputs=outputs: {"outputs": outputs, "status": status}  # pyright: ignore[reportAttributeAccessIssue]
         with pytest.raises(RenderError, match=r"has made [02] pictures; it must make one"):
             await paint(bench.comfyui(server))
 

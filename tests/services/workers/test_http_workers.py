@@ -85,7 +85,7 @@ async def test_a_run_on_workers_is_the_run_on_local_models(tmp_path: Path, keep:
     assert seen > 40
     assert transcript(folder) == transcript(tmp_path / "local")
     # Only what the lost worker was at may be painted again, by the other one.
-    assert repeated_calls(folder) <= renderer.lanes * RenderConfig().max_batch
+    assert repeated_calls(folder) <= renderer.lanes * RenderConfig().max_batch  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def test_a_worker_that_comes_back_is_used_again(tmp_path: Path, keep: Keep) -> None:
@@ -227,8 +227,8 @@ def test_a_worker_refuses_what_it_should(
             assert ask(worker, path, body, token).status_code == 401
     item = {"prompt": "a", "seed": 1}
     for body, words in (
-        (b"{", "no JSON"),
-        ([], "no JSON object"),
+        (b"{", "not JSON"),
+        ([], "not a JSON object"),
         ({}, "must be a list"),
         ({"items": []}, "1 to 256"),
         ({"items": [item] * 257}, "1 to 256"),
