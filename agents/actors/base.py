@@ -128,7 +128,7 @@ class Actor(RoutedAgent):
                 return self._last_failure(message, error, number, earlier, spender)
             if self._journal.draining:
                 raise _LeftOpenError from error
-            earlier |= spender.heard
+            earlier |= spender.answers
             await self._report_retry(message, error, number, spender.lost)
             await self._sleep(self._retry.wait_s(error, number))
             number += 1

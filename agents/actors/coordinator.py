@@ -39,8 +39,8 @@ class Coordinator(Actor):
 
     async def fold(self, message: Message) -> None:
         """Take an owed message in before the run goes on; what follows from it is owed then."""
-        said = self.campaign.apply(message)
-        await self._journal.commit(self.name, said, handled=message)
+        messages = self.campaign.apply(message)
+        await self._journal.commit(self.name, messages, handled=message)
 
     @message_handler
     async def on_result(

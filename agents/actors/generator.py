@@ -76,11 +76,11 @@ class Generator(Actor):
             return_exceptions=True,
         )
         failed = {
-            task: one
-            for task, one in zip(message.tasks, done, strict=True)
-            if isinstance(one, BaseException)
+            task: result
+            for task, result in zip(message.tasks, done, strict=True)
+            if isinstance(result, BaseException)
         }
-        results = [one for one in done if not isinstance(one, BaseException)]
+        results = [result for result in done if not isinstance(result, BaseException)]
         if failed:
             self._tries[message.mid] = _Try(results, failed)
             raise min(failed.values(), key=_urgency)
@@ -132,10 +132,10 @@ def _answers(
     answer = PromptsRewritten.make(
         message,
         instruction=message.instruction.id,
-        rewrites=tuple(one.rewritten for one in done),
-        usage=sum((one.usage for one in done), LlmUsage()),
+        rewrites=tuple(item.rewritten for item in done),
+        usage=sum((item.usage for item in done), LlmUsage()),
     )
-    return answer, *(one.turn for one in done)
+    return answer, *(item.turn for item in done)
 
 
 def _urgency(error: BaseException) -> int:

@@ -46,9 +46,9 @@ class GradientCalculator(Actor):
 
     async def _compute(self, message: CritiqueRequested) -> Sequence[Message]:
         gradients: list[Gradient] = []
-        said: list[Message] = []
+        turns: list[Message] = []
         usage = LlmUsage()
-        shown = [image for image in (message.best_image, message.worst_image) if image]
+        images = [image for image in (message.best_image, message.worst_image) if image]
         for index, rows in enumerate(self._focuses(message)):
             seed = derive_seed(message.seed, index)
             worded = await word_gradient(
@@ -58,7 +58,7 @@ class GradientCalculator(Actor):
                 message.worst,
                 message.professional,
                 seed,
-                shown if self._sees else (),
+                images if self._sees else (),
             )
             usage += worded.usage
             gradients.append(
@@ -71,8 +71,8 @@ class GradientCalculator(Actor):
                 )
             )
             exchange = (worded.turns, worded.usage, worded.effect_keys)
-            said.append(llm_turn(message, self.name, str(index), *exchange))
-        return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
+            turns.append(llm_turn(message, self.name, str(index), *exchange))
+        return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *turns]
 
     def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:
         return sample_evidence(

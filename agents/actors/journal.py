@@ -82,10 +82,10 @@ class Journal:
 
         Asked of the store only for messages that were said before: a new one is not done.
         """
-        if mid not in self._outbox.said_again:
+        if mid not in self._outbox.repeated:
             return False
         await self.settled()
-        return await self._store.one("is_done", run=self.run, mid=mid, actor=actor) is not None
+        return await self._store.row("is_done", run=self.run, mid=mid, actor=actor) is not None
 
     async def conclude(
         self,
@@ -119,9 +119,9 @@ class Journal:
     ) -> None:
         """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled;
         returns once that is committed. `also`: what must be stored in the same transaction."""
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(self._entry(sender, outgoing, handled, also, told=told))
-        await told
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(self._entry(sender, outgoing, handled, also, committed=committed))
+        await committed
 
     async def settled(self) -> None:
         """Returns once all that has been said until now is committed."""
@@ -130,25 +130,25 @@ class Journal:
     def _entry(
         self,
         sender: str,
-        said: Sequence[Message],
+        messages: Sequence[Message],
         handled: Message | None,
         also: Sequence[Statement],
         *,
         ms: float = 0.0,
-        told: asyncio.Future[None] | None = None,
+        committed: asyncio.Future[None] | None = None,
     ) -> OutboxEntry:
         return OutboxEntry(
             sender,
-            said,
-            [self._row(sender, message, ms) for message in said],
+            messages,
+            [self._row(sender, message, ms) for message in messages],
             [
                 {"actor": actor, "mid": message.mid}
-                for message in said
+                for message in messages
                 for actor in self._subscribers.get(message.kind, ())
             ],
             [{"actor": sender, "mid": handled.mid}] if handled else [],
             also,
-            told,
+            committed,
         )
 
     def _put(self, entry: OutboxEntry) -> None:
@@ -157,20 +157,20 @@ class Journal:
         self._idle.clear()
 
     async def _committed(self, entry: OutboxEntry) -> None:
-        for message in entry.said:
+        for message in entry.outgoing:
             for listener in self._listeners:
                 listener(message)
-        if entry.told is None:
-            await self.publish(entry.sender, entry.said)
-        elif not entry.told.done():  # unless who waited was cancelled
-            entry.told.set_result(None)
+        if entry.committed is None:
+            await self.publish(entry.sender, entry.outgoing)
+        elif not entry.committed.done():  # unless who waited was cancelled
+            entry.committed.set_result(None)
         self.end()
 
     def _lost(self, entry: OutboxEntry, error: Exception) -> None:
-        if entry.told is None:
+        if entry.committed is None:
             self.fail(error)
-        elif not entry.told.done():
-            entry.told.set_exception(error)
+        elif not entry.committed.done():
+            entry.committed.set_exception(error)
         self.end()
 
     async def publish(self, sender: str, outgoing: Iterable[Message]) -> None:
@@ -197,19 +197,19 @@ class Journal:
 
     async def next_for(self, actor: str) -> AnyMessage | None:
         """The oldest message that is owed to `actor`."""
-        row = await self._store.one("next_delivery", run=self.run, actor=actor)
+        row = await self._store.row("next_delivery", run=self.run, actor=actor)
         return parse_message(row["body"]) if row else None
 
     async def last_text(self, role: str) -> str:
         """What a role said last; "" before it said anything."""
-        row = await self._store.one("last_text", run=self.run, sender=role)
+        row = await self._store.row("last_text", run=self.run, sender=role)
         return str(row["text"]) if row else ""
 
     async def spent_by(self, role: str, first: int, last: int) -> list[RoleSaid | StepFailed]:
         """What a role said, or failed at, about messages of the rounds `first` to `last`."""
         rows = await self._store.rows("spent_by", run=self.run, sender=role, first=first, last=last)
         found = [parse_message(row["body"]) for row in rows]
-        return [one for one in found if isinstance(one, RoleSaid | StepFailed)]
+        return [message for message in found if isinstance(message, RoleSaid | StepFailed)]
 
     async def requeue(self, actor: str, kinds: Sequence[str]) -> None:
         """Owe `actor` every message of these kinds that it was never owed."""

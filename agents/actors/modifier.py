@@ -57,7 +57,7 @@ class InstructionModifier(Actor):
     async def _propose(self, message: ProposalRequested) -> Sequence[Message]:
         proposals: list[ProposedInstruction] = []
         refused: list[RefusedProposal] = []
-        said: list[Message] = []
+        turns: list[Message] = []
         usage = LlmUsage()
         living = list(message.living)
         for index, gradient in enumerate(message.gradients):
@@ -92,7 +92,7 @@ class InstructionModifier(Actor):
                 )
             usage += outcome.usage
             exchange = (outcome.turns, outcome.usage, outcome.effect_keys)
-            said.append(llm_turn(message, self.name, str(index), *exchange))
+            turns.append(llm_turn(message, self.name, str(index), *exchange))
         answer = InstructionsProposed.make(
             message,
             parent_instruction=message.instruction.id,
@@ -100,4 +100,4 @@ class InstructionModifier(Actor):
             refused=tuple(refused),
             usage=usage,
         )
-        return [answer, *said]
+        return [answer, *turns]

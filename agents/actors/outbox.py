@@ -26,15 +26,15 @@ class OutboxEntry(NamedTuple):
     """What is stored together, and what follows from it."""
 
     sender: str
-    said: Sequence[Message]
-    messages: Sequence[Params]
+    outgoing: Sequence[Message]
+    message_rows: Sequence[Params]
     deliveries: Sequence[Params]
     """What `said` owes."""
     marks: Sequence[Params]
     """Deliveries that are done with this."""
     also: Sequence[Statement] = ()
     """Run after all that."""
-    told: asyncio.Future[None] | None = None
+    committed: asyncio.Future[None] | None = None
     """Tells who waits for the commit. If nobody does, `said` is published once it is there."""
 
 
@@ -57,7 +57,7 @@ class Outbox:
         self._room = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
-        self.said_again: set[str] = set()
+        self.repeated: set[str] = set()
         """Messages that the transcript may have held already when this process said them."""
 
     def put(self, entry: OutboxEntry) -> None:
@@ -120,7 +120,7 @@ class Outbox:
 
     async def _write(self, group: Sequence[OutboxEntry]) -> None:
         rows = {
-            "add_messages": [row for entry in group for row in entry.messages],
+            "add_messages": [row for entry in group for row in entry.message_rows],
             "add_deliveries": [row for entry in group for row in entry.deliveries],
             "mark_done": [row for entry in group for row in entry.marks],
         }
@@ -131,4 +131,4 @@ class Outbox:
         written = await self._store.write(statements)
         messages = rows["add_messages"]
         if messages and written[0] < len(messages):
-            self.said_again.update(row["mid"] for row in messages)
+            self.repeated.update(row["mid"] for row in messages)

@@ -168,8 +168,8 @@ class UcbTuned(_ByBound):
         if not arm.count:
             return math.inf
         ease = math.log(_gains(arms)) / arm.count
-        known = arm.gains
-        variance = known.squares / scale**2 / known.n if known.n else 1.0
+        gains = arm.gains
+        variance = gains.squares / scale**2 / gains.n if gains.n else 1.0
         allowed = min(1.0, variance + 4 * math.sqrt(2 * ease))
         return arm.mean / scale + self.exploration * math.sqrt(ease * allowed)
 
@@ -230,17 +230,19 @@ class Thompson(_ByBound):
             return rng.choice(unknown)
         drawn: dict[str, float] = {}
         for arm in sorted(arms, key=lambda arm: arm.id):  # the order given must not matter
-            known = _posterior(arm, scale)
-            variance = known.rate / rng.gammavariate(known.shape, 1.0)
-            drawn[arm.id] = rng.gauss(known.mean, math.sqrt(variance / known.weight))
+            posterior = _posterior(arm, scale)
+            variance = posterior.rate / rng.gammavariate(posterior.shape, 1.0)
+            drawn[arm.id] = rng.gauss(posterior.mean, math.sqrt(variance / posterior.weight))
         return max(drawn, key=lambda id: drawn[id])
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """Posterior mean + 2 posterior standard deviations, in units of the noise of one gain."""
         if not arm.count:
             return math.inf
-        known = _posterior(arm, scale)
-        return known.mean + 2 * math.sqrt(known.rate / (known.shape - 1) / known.weight)
+        posterior = _posterior(arm, scale)
+        return posterior.mean + 2 * math.sqrt(
+            posterior.rate / (posterior.shape - 1) / posterior.weight
+        )
 
 
 class _Posterior(NamedTuple):

@@ -28,7 +28,7 @@ from bigpe.services.core.values import Instruction
 Basis = Literal["lower bound", "mean", "nothing"]
 """Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
 
-GROWTH = 5.0
+POOL_GROWTH_FACTOR = 5.0
 """How fast newcomers come: a run of 20 rounds pulls another instruction in nearly each, and one of
 200 rounds pulls each three times."""
 BACKLOG = 4
@@ -79,7 +79,7 @@ class Pool:
     """
 
     _size: int
-    _growth: float
+    _pool_growth_factor: float
     _paper: bool
     _records: dict[str, ArmRecord]
     _finished: int
@@ -90,7 +90,7 @@ class Pool:
         seeds: Sequence[Instruction],
         *,
         size: int,
-        growth: float = GROWTH,
+        pool_growth_factor: float = POOL_GROWTH_FACTOR,
         paper: bool = False,
     ) -> None:
         """`size`: instructions alive at a time, >= 2, but at first all seeds are alive.
@@ -101,7 +101,7 @@ class Pool:
         if not seeds or size < 2:
             raise ValueError(f"a pool of {len(seeds)} seeds and {size} places compares nothing")
         self._size = size
-        self._growth = growth
+        self._pool_growth_factor = pool_growth_factor
         self._paper = paper
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
         self._finished = 0
@@ -144,7 +144,7 @@ class Pool:
     def has_room(self, finished: int) -> bool:
         """Whether a newcomer may come in once `finished` pulls have ended."""
         ever = sum(record.state != "waiting" for record in self._records.values())
-        return self._paper or ever < math.ceil(self._growth * math.sqrt(finished + 1))
+        return self._paper or ever < math.ceil(self._pool_growth_factor * math.sqrt(finished + 1))
 
     def memory(self) -> tuple[str, ...]:
         """What the latest improvements won, at most `REPORTED_IMPROVEMENTS`, newest last."""
@@ -299,9 +299,9 @@ class Pool:
         return summed(record.figures.between for record in self._records.values()).variance
 
     def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
-        told, bounds = record.figures, (None, None, None)
+        figures, bounds = record.figures, (None, None, None)
         if record.count:
-            bounds = moderated_mean(told.mean, told.prompts, told.between, prior, PRIOR_DF)
+            bounds = moderated_mean(figures.mean, figures.prompts, figures.between, prior, PRIOR_DF)
         state = f"retired: {record.reason}" if record.state == "retired" else record.state
         return PoolRow(
             record.instruction,
@@ -320,8 +320,8 @@ def _best(rows: Sequence[PoolRow]) -> tuple[PoolRow, Basis]:
     """Of equal ones the earliest. `rows` must not be empty."""
     bounded = [(row.lo, row) for row in rows if row.lo is not None and row.gains > 1]
     if bounded:
-        return max(bounded, key=lambda known: known[0])[1], "lower bound"
+        return max(bounded, key=lambda pair: pair[0])[1], "lower bound"
     averaged = [(row.mean, row) for row in rows if row.mean is not None]
     if averaged:
-        return max(averaged, key=lambda known: known[0])[1], "mean"
+        return max(averaged, key=lambda pair: pair[0])[1], "mean"
     return rows[0], "nothing"

@@ -193,9 +193,9 @@ class ObserverActor(PluginActor):
     async def _report(self, message: PoolChanged, outgoing: Sequence[Message]) -> RoleReported:
         """All that was used for the round; for the first one, the pilot's messages, too."""
         first = 0 if message.round == 1 else message.round
-        spent = [one for one in outgoing if isinstance(one, RoleSaid | StepFailed)]
+        spent = [message for message in outgoing if isinstance(message, RoleSaid | StepFailed)]
         spent += await self._journal.spent_by(self.name, first, message.round)
-        usage = sum((one.usage for one in spent), LlmUsage())
+        usage = sum((message.usage for message in spent), LlmUsage())
         return RoleReported.make(message, self.name, role=self.name, usage=usage)
 
 
@@ -239,7 +239,9 @@ class GateActor(PluginActor):
                 raise RoleError(f"it amends item {judgement.item} and gives no text")
             update = {"text": text, "reason": one_line(storable(judgement.reason))}
             checked.append(judgement.model_copy(update=update))
-        self._texts([part for one in checked for part in (one.text + one.reason,) if part])
+        self._texts(
+            [part for judgement in checked for part in (judgement.text + judgement.reason,) if part]
+        )
         return tuple(checked)
 
 
@@ -258,7 +260,7 @@ class ContributorActor(PluginActor):
         found = await self._call(contribute)
         if not isinstance(found, list | tuple):
             raise RoleError(f"it returned a {type(found).__name__}, not a list of gradients")
-        gradients = [self._checked(one, message) for one in found[: message.improvements]]
+        gradients = [self._checked(gradient, message) for gradient in found[: message.improvements]]
         self._texts([gradient.inference + gradient.improvement for gradient in gradients])
         computed = GradientsComputed.make(
             message,

@@ -116,8 +116,8 @@ class AgentObserver(_Agent, Observer):
 
     async def read(self, message: AnyMessage, last: str) -> str | Sequence[str] | None:
         """See Observer."""
-        said = f"You said last: {last}\n" if last else ""
-        return await self._ask(f"{said}{message.model_dump_json(exclude={'mid', 'parent'})}")
+        previous = f"You said last: {last}\n" if last else ""
+        return await self._ask(f"{previous}{message.model_dump_json(exclude={'mid', 'parent'})}")
 
 
 class _Vote(BaseModel):
@@ -166,12 +166,12 @@ class AgentContributor(_Agent, Contributor):
 
     async def contribute(self, request: CritiqueRequested) -> Sequence[Gradient]:
         """See Contributor."""
-        told = _parse(_Answer, await self._ask(critique_task(request)))
+        answer = _parse(_Answer, await self._ask(critique_task(request)))
         return [
             Gradient(
-                inference=told.inference,
-                improvement=told.improvement,
-                evidence=tuple(told.evidence),
+                inference=answer.inference,
+                improvement=answer.improvement,
+                evidence=tuple(answer.evidence),
                 composed=False,
             )
         ]

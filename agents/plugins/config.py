@@ -187,5 +187,5 @@ def _options(name: str, cls: type[PluginRole], options: dict[str, Any]) -> Any:
     try:
         return cls.Options.model_validate(options)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"[roles.{name}.options] {told}") from error
+        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"[roles.{name}.options] {errors}") from error

@@ -72,8 +72,8 @@ class PluginLlm:
                 f"it asked its language model more than {self._max_calls} times for one message; "
                 f"raise [roles.{self._name}] max_llm_calls if it may"
             )
-        asked = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
-        return await asyncio.wrap_future(asked)
+        call = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
+        return await asyncio.wrap_future(call)
 
     async def _in_step(self, request: LlmRequest) -> LlmAnswer:
         """In the context of the actor's step, by which the call is accounted."""

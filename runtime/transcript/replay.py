@@ -34,7 +34,7 @@ def require_finished(campaign: Campaign, run: str) -> None:
 
 async def _kept_campaign(store: Store, run: str) -> tuple[Campaign, int]:
     """The campaign after so many messages. One kept by other code is as good as none."""
-    row = await store.one("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
+    row = await store.row("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
     if row is None:
         return Campaign(), 0
     try:
@@ -49,7 +49,7 @@ async def config_of(store: Store, run: str) -> BigpeConfig | None:
 
     Of a database of any schema, too.
     """
-    row = await store.one("get_run_config", name=run)
+    row = await store.row("get_run_config", name=run)
     return None if row is None else BigpeConfig.model_validate_json(row["config"])
 
 

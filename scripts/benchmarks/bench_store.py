@@ -286,7 +286,7 @@ async def history(quick: bool) -> None:
         folders = [Path(place) / "small", Path(place) / "large"]
         for folder, messages in zip(folders, (small, large), strict=True):
             start = time.perf_counter()
-            with patch("bigpe.agents.campaign.round.tabulate", no_evidence):
+            with patch("bigpe.agents.campaign.round.fit_evidence_table", no_evidence):
                 await make_history(folder, messages)
             seconds = time.perf_counter() - start
             print(f"{messages} messages made in {seconds:.0f} s", file=sys.stderr)

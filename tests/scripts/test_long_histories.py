@@ -13,7 +13,7 @@ from bigpe.agents.campaign.campaign import Campaign
 
 
 def test_a_long_history_has_rounds_left_for_every_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigpe.agents.campaign.round.tabulate", no_evidence)
+    monkeypatch.setattr("bigpe.agents.campaign.round.fit_evidence_table", no_evidence)
     fold = fold_of(RUN["rounds"])
     campaign = Campaign.restore(fold.snapshot)
     for message in fold.heard:

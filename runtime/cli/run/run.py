@@ -220,7 +220,7 @@ async def earlier_rounds(
 ) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
     """The rounds of earlier processes, read while the run goes on already: once `going` is set."""
     async with reading(session.project.folder) as store:
-        row = await store.one("last_seq", run=session.name)
+        row = await store.row("last_seq", run=session.name)
         upto = row["seq"] if row else 0
 
         async def read() -> RoundHistory:

@@ -140,7 +140,7 @@ def test_a_snapshot_grows_by_the_records_of_admitted_instructions_alone(
 ) -> None:
     monkeypatch.setattr("bigpe.agents.evidence.comparison_window.WINDOW", 30)
     monkeypatch.setattr("bigpe.agents.campaign.budget.REMEMBERED", 100)
-    monkeypatch.setattr("bigpe.agents.campaign.round.tabulate", lambda *_, **__: ())
+    monkeypatch.setattr("bigpe.agents.campaign.round.fit_evidence_table", lambda *_, **__: ())
     campaign, sizes, admitted = Campaign(), dict[int, int](), 0
     wanted = plan(rounds=800, concurrency=2, policy={"name": policy})
     waiting: list[Message] = [start_run("r", wanted)]
