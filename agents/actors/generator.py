@@ -35,7 +35,7 @@ class _Done(NamedTuple):
 
 
 class _Try(NamedTuple):
-    """What became of a batch's prompts in the last attempt."""
+    """The results of the last attempt at a batch."""
 
     done: list[_Done]
     failed: dict[RewriteTask, BaseException]
@@ -62,7 +62,7 @@ class Generator(Actor):
         self._llm = llm
         self._constraints = constraints
         self._tries: dict[str, _Try] = {}
-        """By step; of those that have failed."""
+        """The last failed attempt of each step, by message id."""
 
     @message_handler
     async def on_request(self, message: RewriteRequested, ctx: MessageContext) -> None:
@@ -70,7 +70,7 @@ class Generator(Actor):
         await self.perform(message, self._rewrite_batch)
 
     async def _rewrite_batch(self, message: RewriteRequested) -> Sequence[Message]:
-        # All are waited for, so that no call goes on after the step has failed.
+        # gather waits for every call, so no call runs after the step has failed.
         done = await asyncio.gather(
             *(self._rewrite_one(message, message.instruction, task) for task in message.tasks),
             return_exceptions=True,
@@ -88,7 +88,7 @@ class Generator(Actor):
         return _answers(message, results)
 
     def given_up(self, message: Message, failure: StepFailed) -> Sequence[Message]:
-        """One prompt never fails its batch: those that were rewritten go on without it."""
+        """The failure, or the prompts that were rewritten and one failure per lost prompt."""
         last = self._tries.pop(message.mid, None)
         if last is None or not last.done or not isinstance(message, RewriteRequested):
             return [failure]
@@ -107,7 +107,7 @@ class Generator(Actor):
                     usage=LlmUsage() if failures else usage,
                 )
             )
-        # First, so that the usage of the round is complete before an image can end the round.
+        # Failures come first: the round's usage must be complete before an image can end the round.
         return [*failures, answer, *turns]
 
     async def _rewrite_one(
@@ -139,7 +139,7 @@ def _answers(
 
 
 def _urgency(error: BaseException) -> int:
-    """Which failure of several decides on the step: what ends it, then what may pass."""
+    """Sort key of failures; the lowest decides about the step: stop, transient, lost, permanent."""
     if not isinstance(error, Exception) or isinstance(error, STOPS_RUN):
         return 0
     if isinstance(error, BigpeError) and error.transient:

@@ -1,4 +1,4 @@
-"""The Instruction Modifier: turns gradients into instructions, helped by professional prompts."""
+"""The instruction modifier: turns gradients into instructions, with professional prompts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage, derive_seed
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
-"""Professional prompts for a text, best first, at most so many."""
+"""Returns at most N professional prompts for a text, best first."""
 
 RETRIEVED = 20
-"""Two are shown to the model; all are looked through for clauses to try."""
+"""Professional prompts per request. The model sees two; clauses to try come from all."""
 
 
 class InstructionModifier(Actor):

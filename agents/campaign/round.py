@@ -70,24 +70,24 @@ class PendingImages:
         self.lost[picture] = image.rendered
 
     def fresh(self, rendered: Keys) -> set[int]:
-        """Keys (prompt and seed) of the images that are not in `painted`."""
-        # Not `self._keys() - painted.keys()`: that iterates over all of `painted`.
+        """Keys (prompt and seed) of the images that are not in `rendered`."""
+        # Not `self._keys() - rendered.keys()`: that iterates over all of `rendered`.
         return {key for key in self._keys() if key not in rendered}
 
     def _keys(self) -> set[int]:
         return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
 
     def settle(self, rendered: Keys) -> Usage:
-        """Count renders and scores. Moves the keys of finished images to the end of `painted`.
+        """Count renders and scores. Moves the keys of finished images to the end of `rendered`.
 
         The call cache keeps no failure, so a lost image counts again when it is requested again.
         """
         fresh = self.fresh(rendered)
-        lost = {key_of(self.prompts[p], p[2]): rendered for p, rendered in self.lost.items()}
+        lost = {key_of(self.prompts[p], p[2]): was for p, was in self.lost.items()}
         for key in sorted(self._keys() - (fresh & lost.keys())):
             rendered.pop(key, None)
             rendered[key] = None
-        not_rendered = {key for key, rendered in lost.items() if not rendered}
+        not_rendered = {key for key, was_rendered in lost.items() if not was_rendered}
         # A lost image counts even if another round in flight rendered it: the failure was paid for.
         counted = fresh | lost.keys()
         return Usage(renders=len(counted), scores=len(counted - not_rendered))

@@ -1,5 +1,4 @@
-"""What roles of other packages say, and what is asked of them. One form for all of them, so that a
-plugin adds no kind of message."""
+"""The messages from and to plugin actors. All plugins share them, so a plugin adds no kind."""
 
 from __future__ import annotations
 
@@ -20,42 +19,42 @@ class GateRule(Value):
     name: str
     before: Gateable
     required: bool = False
-    """Whether the run stops when the gate fails; else what it guards passes unjudged."""
+    """Whether the run stops if the gate fails. If not, the answer passes unjudged."""
 
 
 class Judgement(Value):
-    """What a gate says about one item; items that it does not name are kept."""
+    """A gate's verdict on one item. Items without a judgement are kept."""
 
     item: int
-    """Index among the items of what is reviewed."""
+    """Index of the item in the reviewed answer, from 0."""
     verdict: Verdict
     text: str = ""
-    """Of an amendment: the new text."""
+    """The new text, for the verdict "amend"."""
     reason: str = ""
 
 
 class RolesChanged(Message):
-    """Observers joined or left; to the coordinator, which counts what they use."""
+    """Observers joined or left. The coordinator counts their usage."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RolesChanged"] = "RolesChanged"
     observers: tuple[str, ...]
-    """All that are there from now on."""
+    """All observers from now on."""
 
 
 class RoleSaid(Message):
-    """What a role had to say about a message, and what its language model used for it."""
+    """An observer's texts about a message, with the language model usage for them."""
 
     kind: Literal["RoleSaid"] = "RoleSaid"
     role: str
     about: str
-    """The kind of the message; its id is the parent."""
+    """The kind of that message; `parent` is its id."""
     texts: tuple[str, ...] = ()
     usage: LlmUsage = LlmUsage()
 
 
 class RoleReported(Message):
-    """All that an observer used for a round; to the coordinator, which counts it."""
+    """The usage of an observer for a round. The coordinator counts it."""
 
     delivered_to: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     kind: Literal["RoleReported"] = "RoleReported"
@@ -64,12 +63,12 @@ class RoleReported(Message):
 
 
 class ReviewRequested(Message):
-    """May this proceed? To the gate `role`; its answer is waited for."""
+    """Request to the gate `role` to judge an answer, which waits for the decision."""
 
     kind: Literal["ReviewRequested"] = "ReviewRequested"
     role: str
     subject: Json
-    """The message in question, as earlier gates left it."""
+    """The answer to judge, after the decisions of earlier gates."""
 
     def failure_scope(self) -> FailureScope:
         """The decision of the gate."""

@@ -1,8 +1,8 @@
-"""What a role of another package is: an observer, a gate or a contributor. See docs/roles.md.
+"""The API of plugin actors: observers, gates and contributors. See docs/roles.md.
 
-A role is a class with one method. It runs in a thread of its own, so that it may block, hang or
-fail without harm to the run; what it says is kept, and it is asked about each message once. So a
-role that keeps to its arguments, and to `last`, needs no storage of its own and survives `kill -9`.
+A plugin actor is a class with one method. It runs in its own thread, so it may block, hang or fail
+without harm to the run. It gets each message once, and its results are stored. A plugin that uses
+only its arguments needs no storage and survives `kill -9`.
 """
 
 from __future__ import annotations
@@ -23,66 +23,76 @@ __all__ = ["Contributor", "Gate", "Gradient", "Judgement", "Observer", "RoleCont
 
 
 class RoleError(BigpeError):
-    """A role of another package failed, took too long or said too much."""
+    """A plugin actor failed, exceeded its time or returned too much text."""
 
 
 @dataclass(frozen=True)
 class RoleContext:
-    """What a role is given."""
+    """The inputs of a plugin actor."""
 
     name: str
-    """Its NAME in `[roles.NAME]`, and in the transcript."""
+    """Its NAME in `[roles.NAME]` and in the transcript."""
     options: Any
     """`[roles.NAME.options]`: an instance of the class's `Options`, or a dict without one."""
     llm: LlmClient
-    """The model of `[llm.NAME]`, else the default one; every call is paid once and counted."""
+    """The model of `[llm.NAME]`, else the default model. Each call is paid once and counted."""
     sees: bool
-    """Whether that model takes pictures."""
+    """Whether that model accepts images."""
     picture: Callable[[str], bytes]
-    """The PNG file of a picture's digest."""
+    """Returns the PNG file of an image, by its digest."""
 
 
 class PluginRole:
-    """Base of the three shapes."""
+    """Base of observers, gates and contributors."""
 
     Options: ClassVar[type[BaseModel] | None] = None
-    """The model of the role's own settings."""
+    """The pydantic model of `[roles.NAME.options]`; None: a plain dict."""
 
     def __init__(self, context: RoleContext) -> None:
         self.context = context
 
 
 class Observer(PluginRole, ABC):
-    """Reads messages and may say something about each. It changes nothing of the run."""
+    """Reads messages and may comment on each. It has no effect on the run."""
 
     reads: ClassVar[tuple[str, ...]] = ()
-    """The kinds of messages that it reads; `[roles.NAME] reads` replaces them."""
+    """The kinds of messages that it reads. `[roles.NAME] reads` overrides them."""
 
     @abstractmethod
     async def read(self, message: AnyMessage, last: str) -> str | Sequence[str] | None:
-        """What to say about `message`, if anything; `last`: what it said last, "" before.
+        """Comment on a message. Messages come one at a time, in transcript order.
 
-        Messages come in the order of the transcript, one at a time.
+        Args:
+            message: The message.
+            last: The observer's previous text; "" before the first.
+
+        Returns:
+            Text or texts for the transcript; None for no comment.
         """
 
 
 class Gate(PluginRole, ABC):
-    """Judges an answer before the coordinator takes it."""
+    """Judges an answer before the coordinator uses it."""
 
     before: ClassVar[Gateable] = "InstructionsProposed"
-    """The kind of answer that it guards."""
+    """The kind of answer that it judges."""
 
     @abstractmethod
     async def judge(self, message: AnyMessage, items: Sequence[str]) -> Sequence[Judgement]:
-        """Judgements of the items that it does not keep as they are.
+        """Judge an answer.
 
-        `items` are the texts of `message`: instructions, improvements or rewrites.
+        Args:
+            message: The answer.
+            items: The texts of `message`: instructions, improvements or rewrites.
+
+        Returns:
+            Judgements of the items to veto or amend. All other items are kept.
         """
 
 
 class Contributor(PluginRole, ABC):
-    """Writes gradients that compete with those of the built-in Gradient Calculator."""
+    """Writes gradients in addition to those of the gradient calculator."""
 
     @abstractmethod
     async def contribute(self, request: CritiqueRequested) -> Sequence[Gradient]:
-        """Up to `request.improvements` gradients; its own name becomes their author."""
+        """Write up to `request.improvements` gradients. Their author becomes this actor's name."""
