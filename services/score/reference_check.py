@@ -52,6 +52,7 @@ class CheckReport(NamedTuple):
 
     @property
     def differences(self) -> list[float]:
+        """The distances of all pairs that have both scores."""
         return [check.difference for check in self.checked if check.difference is not None]
 
     @property
