@@ -67,7 +67,9 @@ def test_each_fault_is_one_line(project: Path) -> None:
     for number in range(11):
         (project / f"agents/evidence/module_{number}.py").touch()
     (project / "services/long.py").write_text("x = 1\n" * 401)
-    (project / "runtime/root/slow.py").write_text("def f():\n" + "    x = 1\n" * 50)
+    (project / "runtime/root/slow.py").write_text(
+        "def f():\n" + '    """Doc."""\n' + "    x = 1\n" * 50
+    )
     (project / "agents/forgotten").mkdir()
     (project / "agents/forgotten/__init__.py").touch()
     swapped = DIAGRAM.replace("evidence ", "actors ", 1).replace(
