@@ -1,9 +1,8 @@
-"""The base of every actor: strict, bounded, durable.
+"""The base class of every actor.
 
-AutoGen routes messages; it does not serialise an actor's work, bound it, keep it or report its
-failures. This class does: a message is handled at most once, never by more than `concurrency`
-steps at a time, its answers are committed before they are published, and a failure is a
-StepFailed in the transcript instead of a log line. A message without a handler is an error.
+AutoGen only routes messages. `Actor` adds durable handling: a message is handled at most once, at
+most `concurrency` steps run at the same time, and answers are committed before they are published.
+A failure becomes a StepFailed in the transcript. A message without a handler is an error.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class UnhandledMessageError(BigpeError):
 
 
 class Actor(RoutedAgent):
-    """An actor with one responsibility. Handlers call `perform` with the method that does it."""
+    """An actor with one responsibility. Its message handlers call `perform` with the work to do."""
 
     def __init__(
         self,
@@ -58,8 +57,8 @@ class Actor(RoutedAgent):
         self._retry = retry or RetryRule()
 
     async def join(self, runtime: AgentRuntime, name: str, kinds: Sequence[str]) -> None:
-        """Become the actor `name` on `runtime`, subscribed to these message kinds."""
-        # Not by register_instance: it has AutoGen serialise each message three times, for its logs.
+        """Register as the actor `name` on `runtime` and subscribe to these message kinds."""
+        # register_instance would serialise each message three times, for AutoGen's logs.
         await runtime.register_agent_instance(self, AgentId(name, self._journal.run))
         for kind in kinds:
             await runtime.add_subscription(TypeSubscription(kind, name))
@@ -70,7 +69,7 @@ class Actor(RoutedAgent):
         return self.id.type
 
     async def on_unhandled_message(self, message: Any, ctx: MessageContext) -> NoReturn:
-        """A silent loss in AutoGen; an error here."""
+        """Raise UnhandledMessageError; AutoGen would drop the message silently."""
         error = UnhandledMessageError(
             f"the actor {self.name!r} got a {type(message).__name__} and has no handler for it"
         )
@@ -78,7 +77,7 @@ class Actor(RoutedAgent):
         raise error
 
     async def perform(self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]) -> None:
-        """Handle `message` by `work`, once: commit what it answers, then publish that."""
+        """Handle `message` once with `work`: commit its answers, then publish them."""
         async with self._slots:
             if not self._journal.begin():
                 return  # the delivery stays open; resuming publishes it again
@@ -87,7 +86,7 @@ class Actor(RoutedAgent):
             except _LeftOpenError:
                 pass
             except Exception as error:  # noqa: BLE001 - AutoGen would lose it
-                # The store failed, or the coordinator did: nothing can be recorded any more.
+                # The store or the coordinator failed, so the failure cannot be recorded.
                 self._journal.fail(error)
             finally:
                 self._journal.end()
@@ -106,15 +105,14 @@ class Actor(RoutedAgent):
         )
 
     def snapshot(self) -> str | None:
-        """Called once a message was worked on: the actor's state with it, to be kept in the same
-        transaction, or None."""
+        """The actor's state after a step, to be stored in the same transaction; None: no state."""
         return None
 
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
     ) -> Sequence[Message]:
         """Run `work` with retries. Returns its answers, or a StepFailed after the last attempt."""
-        earlier: dict[str, LlmUsage] = {}  # of answers to failed attempts, by request
+        earlier: dict[str, LlmUsage] = {}  # usage in failed attempts, by request
         number = 1
         while True:
             with caller_context(self._journal.run, self.name, message.round) as spender:
@@ -128,7 +126,7 @@ class Actor(RoutedAgent):
                 return self._last_failure(message, error, number, earlier, spender)
             if self._journal.draining:
                 raise _LeftOpenError from error
-            earlier |= spender.heard
+            earlier |= spender.answers
             await self._report_retry(message, error, number, spender.lost)
             await self._sleep(self._retry.wait_s(error, number))
             number += 1
@@ -141,7 +139,7 @@ class Actor(RoutedAgent):
         earlier: Mapping[str, LlmUsage],
         last: CallerContext,
     ) -> Sequence[Message]:
-        """The answers after the last attempt; their usage is that of the whole step."""
+        """The answers after the last attempt, with the usage of the whole step."""
         if not isinstance(error, BigpeError):
             trace = "".join(traceback.format_exception(error))
             log.error("step raised", actor=self.name, trace=trace)
@@ -151,7 +149,7 @@ class Actor(RoutedAgent):
         )
 
     def given_up(self, message: Message, failure: StepFailed) -> Sequence[Message]:
-        """What is answered once no attempt is left: the failure, and what was achieved anyway."""
+        """The answers after the last attempt: the failure, and results that do not depend on it."""
         return [failure]
 
     async def _sleep(self, seconds: float) -> None:
@@ -207,7 +205,7 @@ class Actor(RoutedAgent):
 
 
 def _with_usage(answers: Sequence[Message], usage: LlmUsage) -> Sequence[Message]:
-    """`answers`, with this usage of a language model added to that of the first one."""
+    """`answers`, with `usage` added to the usage of the first answer."""
     if not (usage.calls and answers and isinstance(answers[0], Answer)):
         return answers
     first = answers[0].model_copy(update={"usage": answers[0].usage + usage})

@@ -1,4 +1,4 @@
-"""The UCB coordinator: an actor around the campaign, which decides everything."""
+"""The coordinator: the actor that runs the campaign and thereby makes every decision."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ class Coordinator(Actor):
     """Consumes every result, emits every request, ArmPulled, PoolChanged and RunStopped."""
 
     def __init__(self, journal: Journal, campaign: Campaign | None = None) -> None:
-        """`campaign`: the fold of what the coordinator handled before."""
+        """`campaign`: the fold of the messages that earlier processes handled."""
         super().__init__("Chooses instructions and keeps the pool", journal)
         self.campaign = campaign or Campaign()
-        self._unkept = 0
-        """Messages handled since the last snapshot by this process."""
+        self._handled = 0
+        """Messages that this process has handled since the last snapshot."""
 
     async def fold(self, message: Message) -> None:
-        """Apply an open delivery before the run goes on, and commit what follows from it."""
-        said = self.campaign.apply(message)
-        await self._journal.commit(self.name, said, handled=message)
+        """Handle an open delivery before the run goes on. Its consequences become deliveries."""
+        await self._journal.commit(self.name, self.campaign.apply(message), handled=message)
 
     @message_handler
     async def on_result(
@@ -58,21 +57,21 @@ class Coordinator(Actor):
         | StepFailed,
         ctx: MessageContext,
     ) -> None:
-        """Fold the message in; say what follows from it."""
+        """Apply the message to the campaign and emit its consequences."""
         await self.perform(message, self._apply)
 
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
     ) -> Sequence[Message]:
-        """Never tried again: applying twice would count twice. A failure here ends the run."""
+        """Run `work` once: a second application would count twice. A failure ends the run."""
         return await work(message)
 
     def snapshot(self) -> str | None:
-        """The campaign, every SNAPSHOT_EVERY messages."""
-        self._unkept += 1
-        if self._unkept < SNAPSHOT_EVERY:
+        """The campaign's state after every SNAPSHOT_EVERY messages, else None."""
+        self._handled += 1
+        if self._handled < SNAPSHOT_EVERY:
             return None
-        self._unkept = 0
+        self._handled = 0
         return self.campaign.snapshot()
 
     async def _apply(self, message: Message) -> Sequence[Message]:

@@ -35,7 +35,7 @@ class _Done(NamedTuple):
 
 
 class _Try(NamedTuple):
-    """What became of a batch's prompts in the last attempt."""
+    """The results of the last attempt at a batch."""
 
     done: list[_Done]
     failed: dict[RewriteTask, BaseException]
@@ -62,7 +62,7 @@ class Generator(Actor):
         self._llm = llm
         self._constraints = constraints
         self._tries: dict[str, _Try] = {}
-        """By step; of those that have failed."""
+        """The last failed attempt of each step, by message id."""
 
     @message_handler
     async def on_request(self, message: RewriteRequested, ctx: MessageContext) -> None:
@@ -70,17 +70,17 @@ class Generator(Actor):
         await self.perform(message, self._rewrite_batch)
 
     async def _rewrite_batch(self, message: RewriteRequested) -> Sequence[Message]:
-        # All are waited for, so that no call goes on after the step has failed.
+        # gather waits for every call, so no call runs after the step has failed.
         done = await asyncio.gather(
             *(self._rewrite_one(message, message.instruction, task) for task in message.tasks),
             return_exceptions=True,
         )
         failed = {
-            task: outcome
-            for task, outcome in zip(message.tasks, done, strict=True)
-            if isinstance(outcome, BaseException)
+            task: result
+            for task, result in zip(message.tasks, done, strict=True)
+            if isinstance(result, BaseException)
         }
-        results = [outcome for outcome in done if not isinstance(outcome, BaseException)]
+        results = [result for result in done if not isinstance(result, BaseException)]
         if failed:
             self._tries[message.mid] = _Try(results, failed)
             raise min(failed.values(), key=_urgency)
@@ -107,7 +107,7 @@ class Generator(Actor):
                     usage=LlmUsage() if failures else usage,
                 )
             )
-        # First, so that the usage of the round is complete before an image can end the round.
+        # Failures come first: the round's usage must be complete before an image can end the round.
         return [*failures, answer, *turns]
 
     async def _rewrite_one(
@@ -132,14 +132,14 @@ def _answers(
     answer = PromptsRewritten.make(
         message,
         instruction=message.instruction.id,
-        rewrites=tuple(each.rewritten for each in done),
-        usage=sum((each.usage for each in done), LlmUsage()),
+        rewrites=tuple(item.rewritten for item in done),
+        usage=sum((item.usage for item in done), LlmUsage()),
     )
-    return answer, *(each.turn for each in done)
+    return answer, *(item.turn for item in done)
 
 
 def _urgency(error: BaseException) -> int:
-    """Sort key of failures, the deciding one first: fatal, transient, permanent."""
+    """Sort key of failures; the lowest decides about the step: stop, transient, lost, permanent."""
     if not isinstance(error, Exception) or isinstance(error, STOPS_RUN):
         return 0
     if isinstance(error, BigpeError) and error.transient:

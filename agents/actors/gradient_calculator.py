@@ -1,4 +1,4 @@
-"""The Gradient Calculator: words what the evidence says made the difference, and what to change."""
+"""The gradient calculator: writes textual gradients from the evidence table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from autogen_core import MessageContext, message_handler
 
 from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
-from bigpe.agents.evidence.mixed_model import EvidenceRow
 from bigpe.agents.messages.core import CritiqueRequested, Gradient, GradientsComputed, Message
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.llm_turns import llm_turn
@@ -29,7 +28,7 @@ class GradientCalculator(Actor):
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
-        """`sees`: whether the model takes pictures; it then gets the batch's best and worst."""
+        """`sees`: whether the model accepts images; it then gets the best and the worst image."""
         super().__init__(
             "Words what made the difference in a batch",
             journal,
@@ -41,15 +40,18 @@ class GradientCalculator(Actor):
 
     @message_handler
     async def on_request(self, message: CritiqueRequested, ctx: MessageContext) -> None:
-        """Word the batch's gradients."""
+        """Write the gradients of the batch."""
         await self.perform(message, self._compute)
 
     async def _compute(self, message: CritiqueRequested) -> Sequence[Message]:
         gradients: list[Gradient] = []
-        said: list[Message] = []
+        turns: list[Message] = []
         usage = LlmUsage()
-        shown = [image for image in (message.best_image, message.worst_image) if image]
-        for index, rows in enumerate(self._focuses(message)):
+        images = [image for image in (message.best_image, message.worst_image) if image]
+        samples = sample_evidence(
+            message.rows, message.instruction, count=message.improvements, seed=message.seed
+        )
+        for index, rows in enumerate(samples):
             seed = derive_seed(message.seed, index)
             worded = await word_gradient(
                 self._llm,
@@ -58,7 +60,7 @@ class GradientCalculator(Actor):
                 message.worst,
                 message.professional,
                 seed,
-                shown if self._sees else (),
+                images if self._sees else (),
             )
             usage += worded.usage
             gradients.append(
@@ -71,10 +73,5 @@ class GradientCalculator(Actor):
                 )
             )
             exchange = (worded.turns, worded.usage, worded.effect_keys)
-            said.append(llm_turn(message, self.name, str(index), *exchange))
-        return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *said]
-
-    def _focuses(self, message: CritiqueRequested) -> list[tuple[EvidenceRow, ...]]:
-        return sample_evidence(
-            message.rows, message.instruction, count=message.improvements, seed=message.seed
-        )
+            turns.append(llm_turn(message, self.name, str(index), *exchange))
+        return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *turns]

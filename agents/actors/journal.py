@@ -1,8 +1,8 @@
-"""Between the actors and the store: what was handled, what was said, what is still owed.
+"""The journal: actors commit and publish their messages through it.
 
-The mark that an actor handled a message is committed together with its own messages and the
-deliveries they owe (the outbox), and they are published only then. On resume the open deliveries
-are published again. Delivery is at least once, handling exactly once.
+One transaction stores the mark that a message was handled, the messages that the step emits, and
+their open deliveries. The messages are published after the commit. A resume publishes the open
+deliveries again. So delivery is at least once, and handling is exactly once.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Journal:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
-        """Set when no further message should be taken up; what is open stays open."""
+        """True when no further step may start. Open deliveries stay open."""
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Fails with the error that ended the run from inside."""
+        """Gets the exception that ends the run."""
 
     def attach(self, runtime: AgentRuntime, subscribers: dict[str, tuple[str, ...]]) -> None:
-        """Name the runtime, and for each message kind the actors that it is delivered to."""
+        """Set the runtime, and for each message kind the actors that receive it."""
         self._runtime = runtime
         self._subscribers = subscribers
         self._topics = {kind: TopicId(kind, self.run) for kind in subscribers}
@@ -54,7 +54,7 @@ class Journal:
     # -- an actor's step ----------------------------------------------------------------------
 
     def begin(self) -> bool:
-        """Whether a step may start; every True must be followed by `end`."""
+        """Whether a step may start. If it returns True, the caller must call `end`."""
         if self.draining:
             return False
         self._working += 1
@@ -62,17 +62,17 @@ class Journal:
         return True
 
     def end(self) -> None:
-        """A step has ended."""
+        """Record that a step has ended."""
         self._working -= 1
         if self._working == 0:
             self._idle.set()
 
     async def drained(self) -> None:
-        """Returns when no step is under way."""
+        """Wait until no step runs."""
         await self._idle.wait()
 
     def fail(self, error: BaseException) -> None:
-        """End the run from inside; the first error wins."""
+        """End the run with `error`, unless an earlier error ends it already."""
         self.draining = True
         if not self.broken.done():
             self.broken.set_exception(error)
@@ -80,12 +80,12 @@ class Journal:
     async def is_done(self, mid: str, actor: str) -> bool:
         """Whether `actor` has handled the message already.
 
-        Asked of the store only for messages that were said before: a new one is not done.
+        The store is read only for repeated messages: a new message cannot be handled yet.
         """
-        if mid not in self._outbox.said_again:
+        if mid not in self._outbox.repeated:
             return False
         await self.settled()
-        return await self._store.one("is_done", run=self.run, mid=mid, actor=actor) is not None
+        return await self._store.row("is_done", run=self.run, mid=mid, actor=actor) is not None
 
     async def conclude(
         self,
@@ -96,11 +96,17 @@ class Journal:
         ms: float,
         snapshot: str | None,
     ) -> None:
-        """The end of a step: store what it said and that `handled` was handled, then publish.
+        """End a step: queue its messages and the mark of `handled`; they are published once stored.
 
-        Returns before that is done; waits only while too much waits to be stored. Steps are
-        stored in the order in which they end here, and none after one that could not be: that
-        ends the run. `snapshot`: the sender's state after the step, in place of an earlier one.
+        Returns before the commit; waits only while the outbox is full. Steps are stored in the
+        order of these calls. A step that cannot be stored ends the run.
+
+        Args:
+            sender: The actor that made the step.
+            outgoing: The messages that the step emits.
+            handled: The message that the step handled.
+            ms: Duration of the step, milliseconds.
+            snapshot: The sender's state after the step; it replaces an earlier one.
         """
         also: list[Statement] = []
         if snapshot is not None:
@@ -117,38 +123,40 @@ class Journal:
         handled: Message | None = None,
         also: Sequence[Statement] = (),
     ) -> None:
-        """Store `outgoing` with the deliveries it owes, and the mark that `handled` was handled;
-        returns once that is committed. `also`: what must be stored in the same transaction."""
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(self._entry(sender, outgoing, handled, also, told=told))
-        await told
+        """Store `outgoing` with its deliveries and the mark of `handled`. Returns after the commit.
+
+        `also`: further statements of the same transaction.
+        """
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(self._entry(sender, outgoing, handled, also, committed=committed))
+        await committed
 
     async def settled(self) -> None:
-        """Returns once all that has been said until now is committed."""
+        """Wait until all queued messages are committed."""
         await self.commit("", [])
 
     def _entry(
         self,
         sender: str,
-        said: Sequence[Message],
+        messages: Sequence[Message],
         handled: Message | None,
         also: Sequence[Statement],
         *,
         ms: float = 0.0,
-        told: asyncio.Future[None] | None = None,
+        committed: asyncio.Future[None] | None = None,
     ) -> OutboxEntry:
         return OutboxEntry(
             sender,
-            said,
-            [self._row(sender, message, ms) for message in said],
+            messages,
+            [self._row(sender, message, ms) for message in messages],
             [
                 {"actor": actor, "mid": message.mid}
-                for message in said
+                for message in messages
                 for actor in self._subscribers.get(message.kind, ())
             ],
             [{"actor": sender, "mid": handled.mid}] if handled else [],
             also,
-            told,
+            committed,
         )
 
     def _put(self, entry: OutboxEntry) -> None:
@@ -157,20 +165,20 @@ class Journal:
         self._idle.clear()
 
     async def _committed(self, entry: OutboxEntry) -> None:
-        for message in entry.said:
+        for message in entry.outgoing:
             for listener in self._listeners:
                 listener(message)
-        if entry.told is None:
-            await self.publish(entry.sender, entry.said)
-        elif not entry.told.done():  # unless who waited was cancelled
-            entry.told.set_result(None)
+        if entry.committed is None:
+            await self.publish(entry.sender, entry.outgoing)
+        elif not entry.committed.done():  # it is done if the waiting task was cancelled
+            entry.committed.set_result(None)
         self.end()
 
     def _lost(self, entry: OutboxEntry, error: Exception) -> None:
-        if entry.told is None:
+        if entry.committed is None:
             self.fail(error)
-        elif not entry.told.done():
-            entry.told.set_exception(error)
+        elif not entry.committed.done():
+            entry.committed.set_exception(error)
         self.end()
 
     async def publish(self, sender: str, outgoing: Iterable[Message]) -> None:
@@ -193,26 +201,26 @@ class Journal:
         rows = await self._store.rows("open_deliveries", run=self.run)
         return [parse_message(body) for body in dict.fromkeys(row["body"] for row in rows)]
 
-    # -- what a role looks up -----------------------------------------------------------------
+    # -- reads of plugin actors ---------------------------------------------------------------
 
     async def next_for(self, actor: str) -> AnyMessage | None:
-        """The oldest open delivery of `actor`."""
-        row = await self._store.one("next_delivery", run=self.run, actor=actor)
+        """The message of the oldest open delivery to `actor`."""
+        row = await self._store.row("next_delivery", run=self.run, actor=actor)
         return parse_message(row["body"]) if row else None
 
     async def last_text(self, role: str) -> str:
-        """What a role said last; "" before it said anything."""
-        row = await self._store.one("last_text", run=self.run, sender=role)
+        """The newest text of a plugin actor; "" if there is none."""
+        row = await self._store.row("last_text", run=self.run, sender=role)
         return str(row["text"]) if row else ""
 
     async def spent_by(self, role: str, first: int, last: int) -> list[RoleSaid | StepFailed]:
-        """What a role said, or failed at, about messages of the rounds `first` to `last`."""
+        """A plugin actor's texts and failures about messages of the rounds `first` to `last`."""
         rows = await self._store.rows("spent_by", run=self.run, sender=role, first=first, last=last)
         found = [parse_message(row["body"]) for row in rows]
-        return [one for one in found if isinstance(one, RoleSaid | StepFailed)]
+        return [message for message in found if isinstance(message, RoleSaid | StepFailed)]
 
     async def requeue(self, actor: str, kinds: Sequence[str]) -> None:
-        """Owe `actor` every message of these kinds that it was never owed."""
+        """Open a delivery to `actor` for each earlier message of these kinds that had none."""
         await self._store.write(
             [("add_past_deliveries", {"run": self.run, "actor": actor, "type": k}) for k in kinds]
         )

@@ -1,4 +1,4 @@
-"""The Instruction Modifier: turns gradients into instructions, helped by professional prompts."""
+"""The instruction modifier: turns gradients into instructions, with professional prompts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first; the second argument is the largest number."""
 
 RETRIEVED = 20
-"""Two are shown to the model; all are looked through for clauses to try."""
+"""Professional prompts per request. The model sees two; clauses to try come from all."""
 
 
 class InstructionModifier(Actor):
@@ -57,7 +57,7 @@ class InstructionModifier(Actor):
     async def _propose(self, message: ProposalRequested) -> Sequence[Message]:
         proposals: list[ProposedInstruction] = []
         refused: list[RefusedProposal] = []
-        said: list[Message] = []
+        turns: list[Message] = []
         usage = LlmUsage()
         living = list(message.living)
         for index, gradient in enumerate(message.gradients):
@@ -92,7 +92,7 @@ class InstructionModifier(Actor):
                 )
             usage += outcome.usage
             exchange = (outcome.turns, outcome.usage, outcome.effect_keys)
-            said.append(llm_turn(message, self.name, str(index), *exchange))
+            turns.append(llm_turn(message, self.name, str(index), *exchange))
         answer = InstructionsProposed.make(
             message,
             parent_instruction=message.instruction.id,
@@ -100,4 +100,4 @@ class InstructionModifier(Actor):
             refused=tuple(refused),
             usage=usage,
         )
-        return [answer, *said]
+        return [answer, *turns]

@@ -1,8 +1,8 @@
-"""What waits to be committed: in order, and all that has come meanwhile in one transaction.
+"""The outbox: entries that wait for their commit, in order; one transaction takes many entries.
 
-A step is over when its end is put in here, so nothing that AutoGen holds for it has to wait for
-the commit. The entries of a transaction share three statements: one statement for each row would
-hand the interpreter's lock over twice a row, and wait for it as long as the event loop is busy.
+A step is over once its entry is in the outbox, so AutoGen need not wait for the commit. The
+entries of a transaction share three statements: a statement per row would pass the interpreter's
+lock twice per row, and wait for it while the event loop is busy.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from bigpe.services.core.errors import StoreError
 from bigpe.services.store.database import Params, Statement, Store, many
 
 MAX_GROUP = 1024
-"""Entries that may share a transaction."""
+"""Maximum number of entries in a transaction."""
 MAX_WAITING = 2048
-"""Entries that may wait before those who add more have to wait, too."""
+"""Waiting entries beyond which `Outbox.room` blocks."""
 
 
 class OutboxEntry(NamedTuple):
-    """What is stored together, and what follows from it."""
+    """What one step or commit stores in one transaction."""
 
     sender: str
-    said: Sequence[Message]
-    messages: Sequence[Params]
+    outgoing: Sequence[Message]
+    message_rows: Sequence[Params]
     deliveries: Sequence[Params]
-    """What `said` owes."""
+    """The deliveries of `outgoing`."""
     marks: Sequence[Params]
-    """Deliveries that are done with this."""
+    """The deliveries that this entry completes."""
     also: Sequence[Statement] = ()
-    """Run after all that."""
-    told: asyncio.Future[None] | None = None
-    """Resolved after the commit. If None, `said` is published after the commit."""
+    """Statements that run after the others."""
+    committed: asyncio.Future[None] | None = None
+    """Resolved on commit. If it is None, `outgoing` is published after the commit instead."""
 
 
 class Outbox:
-    """One run's entries on their way to the store, first in, first out."""
+    """The waiting entries of one run, first in, first out."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Outbox:
         committed: Callable[[OutboxEntry], Awaitable[None]],
         lost: Callable[[OutboxEntry, Exception], None],
     ) -> None:
-        """Each entry is passed to `committed` or, if it or one before it failed, to `lost`."""
+        """Each entry goes to `committed`, or to `lost` if it or an earlier entry failed."""
         self._store = store
         self._run = run
         self._committed = committed
@@ -57,11 +57,11 @@ class Outbox:
         self._room = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
-        self.said_again: set[str] = set()
-        """Messages that the transcript may have held already when this process said them."""
+        self.repeated: set[str] = set()
+        """Ids of messages that the transcript may have held before this process emitted them."""
 
     def put(self, entry: OutboxEntry) -> None:
-        """Add an entry. Raises the failure of an earlier one: after it nothing is stored."""
+        """Add an entry. Raises the failure of an earlier entry, after which nothing is stored."""
         if self._failure is not None:
             raise self._failure
         self._entries.append(entry)
@@ -69,7 +69,7 @@ class Outbox:
             self._work = asyncio.create_task(self._empty())
 
     async def room(self) -> None:
-        """Returns once no more than MAX_WAITING entries wait."""
+        """Wait until at most MAX_WAITING entries wait."""
         while len(self._entries) > MAX_WAITING:
             self._room.clear()
             await self._room.wait()
@@ -80,7 +80,7 @@ class Outbox:
                 await self._gather()
                 await self._commit(self._next())
                 self._room.set()
-        except Exception as error:  # noqa: BLE001 - it goes to all who wait
+        except Exception as error:  # noqa: BLE001 - every waiting entry gets it
             self._failure = error
             while self._entries:
                 self._lost(self._entries.popleft(), error)
@@ -88,16 +88,16 @@ class Outbox:
         self._work = None
 
     async def _gather(self) -> None:
-        """Wait for as long as every turn of the event loop brings more: larger transactions cost
-        less an entry, and a loop that is busy has no time for what follows a small one."""
+        """Wait while each turn of the event loop adds entries: a large transaction is cheaper per
+        entry."""
         before = 0
         while before < len(self._entries) < MAX_GROUP:
             before = len(self._entries)
             await asyncio.sleep(0)
 
     def _next(self) -> list[OutboxEntry]:
-        """The longest group that may be stored at once: what an entry runs after all else must
-        not see the entries behind it."""
+        """The longest group for one transaction. An entry with `also` ends it: those statements
+        must not see later entries."""
         group: list[OutboxEntry] = []
         for entry in self._entries:
             group.append(entry)
@@ -111,7 +111,7 @@ class Outbox:
         except StoreError:
             if len(group) == 1:
                 raise
-            for entry in group:  # those before the bad one are good
+            for entry in group:  # the entries before the bad entry can be stored
                 await self._commit([entry])
             return
         for entry in group:
@@ -120,7 +120,7 @@ class Outbox:
 
     async def _write(self, group: Sequence[OutboxEntry]) -> None:
         rows = {
-            "add_messages": [row for entry in group for row in entry.messages],
+            "add_messages": [row for entry in group for row in entry.message_rows],
             "add_deliveries": [row for entry in group for row in entry.deliveries],
             "mark_done": [row for entry in group for row in entry.marks],
         }
@@ -131,4 +131,4 @@ class Outbox:
         written = await self._store.write(statements)
         messages = rows["add_messages"]
         if messages and written[0] < len(messages):
-            self.said_again.update(row["mid"] for row in messages)
+            self.repeated.update(row["mid"] for row in messages)

@@ -1,4 +1,4 @@
-"""Thin actors in front of the render and score services."""
+"""The actors that call the render service and the score service."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
 
 IN_FLIGHT = 64
-"""Requests an actor hands to its service at a time; the service's queue bounds and batches them."""
+"""Requests of an actor in flight. The queue of the service bounds and batches them."""
 
 
 class RenderClient(Protocol):
     """A render service."""
 
     async def render(self, request: RenderRequest) -> Image:
-        """The picture, in the blob store; RenderError when there is none."""
+        """Render an image into the blob store. Raises RenderError."""
         ...
 
 
@@ -35,7 +35,7 @@ class ScoreClient(Protocol):
     """A scorer service."""
 
     async def score(self, request: ScoreRequest) -> Score:
-        """The preference score; ScoreError when there is none."""
+        """The preference score of an image. Raises ScoreError."""
         ...
 
 
@@ -45,12 +45,12 @@ class RenderActor(Actor):
     def __init__(
         self, journal: Journal, service: RenderClient, *, retry: RetryRule | None = None
     ) -> None:
-        super().__init__("Paints pictures", journal, concurrency=IN_FLIGHT, retry=retry)
+        super().__init__("Renders images", journal, concurrency=IN_FLIGHT, retry=retry)
         self._service = service
 
     @message_handler
     async def on_request(self, message: RenderRequested, ctx: MessageContext) -> None:
-        """Paint one picture."""
+        """Render one image."""
         await self.perform(message, self._render)
 
     async def _render(self, message: RenderRequested) -> Sequence[Message]:
@@ -83,12 +83,12 @@ class ScoreActor(Actor):
     def __init__(
         self, journal: Journal, service: ScoreClient, *, retry: RetryRule | None = None
     ) -> None:
-        super().__init__("Scores pictures", journal, concurrency=IN_FLIGHT, retry=retry)
+        super().__init__("Scores images", journal, concurrency=IN_FLIGHT, retry=retry)
         self._service = service
 
     @message_handler
     async def on_request(self, message: ScoreRequested, ctx: MessageContext) -> None:
-        """Score one picture against its naive prompt."""
+        """Score one image against its naive prompt."""
         await self.perform(message, self._score)
 
     async def _score(self, message: ScoreRequested) -> Sequence[Message]:

@@ -1,7 +1,7 @@
-"""What the pool knows of one instruction: what its gains come to, never the gains themselves.
+"""The pool's record of one instruction: sums of its gains, not the gains themselves.
 
-Sums are kept per prompt, so that neither a round nor a snapshot grows with the number of pulls.
-After retirement only the sums over all prompts stay.
+Sums are kept per prompt, so neither a round nor a snapshot grows with the number of pulls. A
+retired arm keeps only the sums over all prompts.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ State = Literal["living", "waiting", "retired"]
 
 
 class GainSummary(NamedTuple):
-    """What an arm's gains come to."""
+    """A summary of an arm's gains."""
 
     prompts: int
-    """Naive prompts with a gain; the figures below are of no use when it is 0."""
+    """Naive prompts with a gain. If it is 0, the other fields have no meaning."""
     mean: float
-    """Of the prompts' mean gains, score units."""
+    """Mean of the prompts' mean gains, score units."""
     between: SumOfSquares
-    """Of the prompts' means about their mean."""
+    """Squared deviations of the prompts' means from their mean."""
     within: SumOfSquares
-    """Of gains about their prompt's mean."""
+    """Squared deviations of gains from their prompt's mean."""
 
 
 @dataclass
 class ArmRecord:
-    """An instruction of the pool, living or not."""
+    """An instruction that is or was in the pool."""
 
     instruction: Instruction
     state: State
@@ -42,25 +42,26 @@ class ArmRecord:
     gradient_mid: str = ""
     author: str = ""
     improvement: str = ""
-    """What the gradient asked for."""
+    """The improvement of its gradient."""
     reason: str = ""
+    """Why it was retired."""
     gains: RunningMoments = RunningMoments()
-    """All finished ones."""
+    """Moments of all finished gains."""
     groups: dict[str, RunningMoments] = field(default_factory=dict[str, RunningMoments])
-    """By naive prompt; empty again once it has left."""
+    """Moments of the gains by naive prompt; emptied after retirement."""
     figures: GainSummary = GainSummary(0, 0.0, SumOfSquares(0.0, 0), SumOfSquares(0.0, 0))
     finished_pulls: int = 0
     empty_pulls: int = 0
     pending: dict[int, int] = field(default_factory=dict[int, int])
-    """Expected gains of the pulls in flight, by their index."""
+    """Number of expected gains of each pull in flight, by the index of the pull."""
 
     @property
     def count(self) -> int:
-        """Finished gains."""
+        """Number of finished gains."""
         return self.gains.n
 
     def arm(self) -> Arm:
-        """The record as a policy sees it; for the living."""
+        """The record as a policy sees it."""
         return Arm(
             id=self.instruction.id,
             gains=self.gains,
@@ -70,7 +71,7 @@ class ArmRecord:
         )
 
     def finish_pull(self, index: int, gains: Sequence[tuple[str, float]]) -> None:
-        """Take the (naive prompt, gain) of a pull in flight; KeyError when it is not."""
+        """Add the (naive prompt, gain) pairs of a pull. Raises KeyError if it is not in flight."""
         del self.pending[index]
         self.finished_pulls += 1
         self.empty_pulls += not gains
@@ -82,7 +83,7 @@ class ArmRecord:
         self._drop_groups()
 
     def retire(self, reason: str) -> None:
-        """It is pulled no more; pulls in flight may still end."""
+        """Exclude it from further pulls. Pulls in flight may still end."""
         self.state = "retired"
         self.reason = reason
         self._drop_groups()

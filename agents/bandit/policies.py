@@ -1,7 +1,7 @@
-"""Which instruction to pull next: pure functions of the pull history.
+"""The bandit policies: which instruction to pull next, as pure functions of the pull history.
 
-Rewards are gains divided by the noise of one gain, and n counts gains, not pulls; so neither the
-scorer's units nor the batch size changes how much a policy explores.
+Rewards are gains divided by the noise of one gain, and n counts gains, not pulls. So exploration
+depends neither on the scorer's units nor on the batch size.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bigpe.services.core.values import derive_seed
 POLICIES = {
     "ucb1": "mean + sqrt(2 ln t / n)",
     "ucb-tuned": "ucb1 with the arm's own variance where it is small",
-    "kl-ucb": "the highest chance of winning that the wins and losses allow",
+    "kl-ucb": "the highest probability of a win that the wins and losses allow",
     "thompson": "a draw from each arm's posterior (normal-inverse-gamma)",
     "epsilon-greedy": "the highest mean, or any arm with probability epsilon",
     "greedy": "the highest mean",
     "random": "any arm",
     "paper": "mean + 0.8 sqrt(ln t / n) on scores x 100, as in arXiv 2406.08713",
 }
-"""The built-in policies, each in a line."""
+"""The built-in policies with one-line descriptions."""
 DISPLAY = 100.0
-"""Scores are shown times 100; the paper's constants are on that scale."""
+"""Factor of displayed scores; the constants of the paper are on that scale."""
 PAPER_EXPLORATION = 0.8
 
 
@@ -47,7 +47,7 @@ class PolicyConfig(BaseModel):
     epsilon: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of random pulls of epsilon-greedy."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """`[policy.options]`: for a policy of another package."""
+    """`[policy.options]`: the options of a policy from another package."""
 
     @field_validator("name")
     @classmethod
@@ -113,12 +113,12 @@ class Policy(Protocol):
 
 
 def selection_rng(run_seed: int, index: int) -> random.Random:
-    """The randomness of the run's selection number `index`."""
+    """The random generator of selection number `index` of the run."""
     return random.Random(derive_seed(run_seed, "selection", index))
 
 
 def _best(arms: Sequence[Arm], value: Callable[[Arm], float], rng: random.Random) -> str:
-    """The arm of the highest value; equal ones are equally likely, whatever their order."""
+    """The arm with the highest value. Ties are broken at random, independent of the order."""
     top = max(value(arm) for arm in arms)
     return rng.choice(sorted(arm.id for arm in arms if value(arm) == top))
 
@@ -128,23 +128,23 @@ def _untried(arms: Sequence[Arm]) -> str | None:
 
 
 class _ByBound:
-    """Pulls the arm of the highest upper bound; untried arms first, in order."""
+    """Pulls the arm with the highest upper bound; untried arms first, in order."""
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
         """The highest bound; untried arms first, in order."""
         return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """The mean in units of the noise of one gain; of a pending first pull, 0."""
+        """The mean in units of the noise of one gain; 0 while the first pull is pending."""
         return arm.mean / scale if arm.count else math.inf
 
     def reward(self, arm: Arm, scale: float) -> float:
-        """The mean gain in units of the noise of one."""
+        """The mean gain in units of the noise of one gain."""
         return arm.mean / scale
 
 
 def _gains(arms: Sequence[Arm]) -> int:
-    """The t of the formulas: gains of all arms, expected ones included; at least 2."""
+    """The t of the formulas: finished and expected gains of all arms; at least 2."""
     return max(sum(arm.count for arm in arms), 2)
 
 
@@ -155,7 +155,7 @@ class Ucb1(_ByBound):
     exploration: float = 1.0
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
+        """The bound in units of the noise of one gain; the mean is 0 while no pull is finished."""
         if not arm.count:
             return math.inf
         bonus = math.sqrt(2 * math.log(_gains(arms)) / arm.count)
@@ -167,35 +167,35 @@ class UcbTuned(_ByBound):
     """Mean + c sqrt(ln t / n min(1, V)), V = variance + 4 sqrt(2 ln t / n), of rewards.
 
     UCB1-Tuned (Auer, Cesa-Bianchi & Fischer 2002, section 4) is for rewards in [0, 1], whose
-    variance is at most 1/4. Here the noise of one gain takes the place of that largest variance:
-    the formula is theirs on rewards / 2, times 2.
+    variance is at most 1/4. Here the noise of one gain replaces that maximum: the result is their
+    formula for rewards / 2, times 2.
     """
 
     exploration: float = 1.0
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """In units of the noise of one gain; the mean of a pending first pull counts as 0."""
+        """The bound in units of the noise of one gain; the mean is 0 while no pull is finished."""
         if not arm.count:
             return math.inf
         ease = math.log(_gains(arms)) / arm.count
-        known = arm.gains
-        variance = known.squares / scale**2 / known.n if known.n else 1.0
+        gains = arm.gains
+        variance = gains.squares / scale**2 / gains.n if gains.n else 1.0
         allowed = min(1.0, variance + 4 * math.sqrt(2 * ease))
         return arm.mean / scale + self.exploration * math.sqrt(ease * allowed)
 
 
 @dataclass(frozen=True)
 class KlUcb(_ByBound):
-    """The largest chance q of winning with n kl(share of wins, q) <= c ln t.
+    """The largest probability q of a win with n kl(share of wins, q) <= c ln t.
 
-    KL-UCB for Bernoulli rewards (Garivier & Cappe 2011, with their practical choice of no ln ln t
-    term): a gain above 0 is a win, one of 0 half of one. Blind to how much was won.
+    KL-UCB for Bernoulli rewards (Garivier & Cappe 2011, without the ln ln t term, as they advise in
+    practice). A gain above 0 is a win; a gain of 0 is half a win. The size of a gain has no effect.
     """
 
     exploration: float = 1.0
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """A probability, or infinite; of a pending first pull, 1."""
+        """A probability; infinite without gains, 1 while no pull is finished."""
         if not arm.count:
             return math.inf
         if not arm.gains.n:
@@ -212,49 +212,51 @@ class KlUcb(_ByBound):
         return high
 
     def reward(self, arm: Arm, scale: float) -> float:
-        """The share of gains that won; `scale` plays no part."""
+        """The share of wins; `scale` has no effect."""
         return arm.gains.wins / arm.gains.n
 
 
 def _divergence(p: float, q: float) -> float:
-    """Kullback-Leibler divergence of Bernoulli(q) from Bernoulli(p), nats; 0 < q < 1."""
+    """Kullback-Leibler divergence of Bernoulli(q) from Bernoulli(p) for 0 < q < 1, nats."""
     won = p * math.log(p / q) if p > 0 else 0.0
     return won + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
 
 
 @dataclass(frozen=True)
 class Thompson(_ByBound):
-    """The arm of the highest mean, each drawn from its posterior (Thompson 1933).
+    """The arm with the highest mean, each drawn from its posterior (Thompson 1933).
 
-    Rewards are normal with unknown mean and variance; the prior is normal-inverse-gamma (conjugate:
-    Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 6) and worth
-    one gain of 0 with the variance of the noise. Pending gains narrow the posterior, as if they
-    came out as expected.
+    Rewards are normal with unknown mean and variance. The conjugate prior is normal-inverse-gamma
+    (Murphy 2007, "Conjugate Bayesian analysis of the Gaussian distribution", section 6). It weighs
+    as much as one gain of 0 with the variance of the noise. Pending gains narrow the posterior as
+    if they equalled the mean.
     """
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
-        """The highest draw; untried arms first, in order, then those whose pulls were lost."""
+        """The highest draw; before it untried arms in order, then arms whose pulls were lost."""
         if untried := _untried(arms):
             return untried
         if unknown := sorted(arm.id for arm in arms if not arm.count):
             return rng.choice(unknown)
         drawn: dict[str, float] = {}
-        for arm in sorted(arms, key=lambda arm: arm.id):  # the order given must not matter
-            known = _posterior(arm, scale)
-            variance = known.rate / rng.gammavariate(known.shape, 1.0)
-            drawn[arm.id] = rng.gauss(known.mean, math.sqrt(variance / known.weight))
+        for arm in sorted(arms, key=lambda arm: arm.id):  # draws must not depend on the order
+            posterior = _posterior(arm, scale)
+            variance = posterior.rate / rng.gammavariate(posterior.shape, 1.0)
+            drawn[arm.id] = rng.gauss(posterior.mean, math.sqrt(variance / posterior.weight))
         return max(drawn, key=lambda id: drawn[id])
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """Posterior mean + 2 posterior standard deviations, in units of the noise of one gain."""
         if not arm.count:
             return math.inf
-        known = _posterior(arm, scale)
-        return known.mean + 2 * math.sqrt(known.rate / (known.shape - 1) / known.weight)
+        posterior = _posterior(arm, scale)
+        return posterior.mean + 2 * math.sqrt(
+            posterior.rate / (posterior.shape - 1) / posterior.weight
+        )
 
 
 class _Posterior(NamedTuple):
-    """Of an arm's mean: normal(mean, variance / weight), variance ~ inverse gamma(shape, rate)."""
+    """Posterior of the mean: normal(mean, variance / weight), variance ~ IG(shape, rate)."""
 
     mean: float
     weight: float
@@ -264,7 +266,7 @@ class _Posterior(NamedTuple):
 
 def _posterior(arm: Arm, scale: float) -> _Posterior:
     n, centre, spread = arm.gains.n, arm.gains.mean / scale, arm.gains.squares / scale**2
-    # Prior: mean 0, count 1, shape 2, rate 1, so that the expected variance is that of the noise.
+    # Prior: mean 0, count 1, shape 2, rate 1. Its expected variance equals that of the noise.
     return _Posterior(
         mean=n * centre / (1 + n),
         weight=1 + n + arm.pending_gains,
@@ -275,14 +277,15 @@ def _posterior(arm: Arm, scale: float) -> _Posterior:
 
 @dataclass(frozen=True)
 class Paper(_ByBound):
-    """Mean + c sqrt(ln t / n) on scores x 100, n and t counted in pulls at selection, as the
-    paper (arXiv 2406.08713) has it; without its slip of counting arms that were only considered.
+    """Mean + c sqrt(ln t / n) on scores x 100; n and t count pulls at selection (arXiv 2406.08713).
+
+    Unlike the paper's code, it does not count arms that were only considered.
     """
 
     exploration: float = PAPER_EXPLORATION
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """In score x 100; `scale` plays no part."""
+        """The bound in score x 100; `scale` has no effect."""
         n = arm.finished_pulls + arm.pending_pulls
         if not arm.count:
             return math.inf
@@ -322,9 +325,9 @@ class Random(_ByBound):
 
 
 def make_policy(config: PolicyConfig) -> Policy:
-    """The policy that the configuration names, built in or of an installed package.
+    """The policy of the configuration, built in or from an installed package.
 
-    ConfigError when the package's policy cannot be made.
+    Raises ConfigError if the policy of a package cannot be made.
     """
     exploration = 1.0 if config.exploration is None else config.exploration
     match config.name:
@@ -349,7 +352,7 @@ def make_policy(config: PolicyConfig) -> Policy:
 
 
 class _Foreign:
-    """A policy of another package, whose mistakes are told as its own."""
+    """A policy of another package; its exceptions and invalid results become PluginErrors."""
 
     def __init__(self, name: str, policy: Any) -> None:
         self._name = name
@@ -381,6 +384,6 @@ class _Foreign:
 
     def _error(self, cause: str) -> PluginError:
         return PluginError(
-            f"the policy {self._name!r} of another package failed: {cause}; mend it, then run "
+            f"the policy {self._name!r} of another package failed: {cause}; fix it, then run "
             "`bigpe resume`: nothing is lost"
         )

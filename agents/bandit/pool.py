@@ -1,15 +1,15 @@
 """The pool of instructions: active, waiting and retired ones. A fold, without a clock.
 
-A new instruction costs pulls before anything is known of it, so newcomers are let in only while
-arms ever admitted < ceil(growth sqrt(finished pulls + 1)): the rule for infinitely many arms
-(Wang, Audibert & Munos 2008, with beta = 1). The others wait.
+The pool admits an instruction only while the number of arms ever admitted is below
+ceil(pool_growth_factor sqrt(finished pulls + 1)), the rule for infinitely many arms (Wang,
+Audibert & Munos 2008, with beta = 1): each new arm costs pulls. Other instructions wait.
 
-In a full pool a newcomer takes the place of the arm with the lowest upper bound of those with a
-finished pull. One pull is enough, because instructions differ by more than the mean of a batch does
-by chance (docs/decisions/0020). After 2 `size` - 1 rounds in which a newcomer was blocked, an arm
+In a full pool a new instruction replaces the arm with the lowest upper bound among the arms with
+a finished pull. One pull is enough, because instructions differ by more than the mean of a batch
+does by chance (docs/decisions/0020). After 2 `size` - 1 rounds in which no arm could leave, an arm
 may leave while a pull of it is in flight. The result of that pull is still recorded.
 
-The records of retired instructions stay: one of them may still be the best, and none may return.
+Records of retired instructions are kept: one may be the best, and none may be proposed again.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from bigpe.agents.statistics.moments import SumOfSquares, summed
 from bigpe.services.core.values import Instruction
 
 Basis = Literal["lower bound", "mean", "nothing"]
-"""Why an instruction is called the best; "nothing": no result yet, it is the first seed."""
+"""The criterion that chose the best instruction; "nothing": no result yet, the first seed."""
 
-GROWTH = 5.0
-"""How fast newcomers come: a run of 20 rounds pulls another instruction in nearly each, and one of
-200 rounds pulls each three times."""
+POOL_GROWTH_FACTOR = 5.0
+"""Admission rate of new instructions: a run of 20 rounds pulls another instruction in nearly each
+round, and a run of 200 rounds pulls each instruction three times."""
 BACKLOG = 4
-"""Instructions that may wait, per place in the pool."""
+"""Maximum number of waiting instructions per place in the pool."""
 EMPTY_PULLS = 2
-"""Pulls without any result after which an arm is retired."""
+"""Pulls after which an arm without any result is retired."""
 PRIOR_DF = 4.0
-"""Degrees of freedom by which an arm's variance is shrunk to that of all arms."""
+"""Degrees of freedom of the prior that shrinks an arm's variance to that of all arms."""
 REPORTED_IMPROVEMENTS = 5
-"""Improvements whose result is part of a request for the next improvement."""
+"""Number of earlier improvements with results in a request for the next improvement."""
 
 
 class PoolRow(NamedTuple):
-    """An instruction's record, for people and decisions."""
+    """The results of an instruction, as tables and decisions use them."""
 
     instruction: Instruction
     pulls: int
     gains: int
-    """Finished paired gains."""
+    """Number of finished gains."""
     mean: float | None
     """Mean gain over naive prompts, score units."""
     lo: float | None
@@ -57,29 +57,26 @@ class PoolRow(NamedTuple):
     born_round: int
     state: str
     author: str = ""
-    """Whose gradient it came from; "" of a seed."""
+    """The author of its gradient; "" for a seed instruction."""
     improvement: str = ""
-    """What that gradient asked for."""
+    """The improvement of its gradient."""
 
 
 class PoolDelta(NamedTuple):
-    """What a settled round changed."""
+    """The changes of the pool in a settled round."""
 
     admitted: tuple[str, ...]
     retired: tuple[tuple[str, str], ...]
-    """(id, reason)."""
+    """Pairs (id, reason)."""
     waiting: int
 
 
 @dataclass(init=False)
 class Pool:
-    """The instructions of a run. Every change comes through its methods, in round order.
-
-    Its fields are its whole state, which a snapshot keeps.
-    """
+    """The instructions of a run. Its methods change it, in round order; a snapshot stores it."""
 
     _size: int
-    _growth: float
+    _pool_growth_factor: float
     _paper: bool
     _records: dict[str, ArmRecord]
     _finished: int
@@ -90,18 +87,24 @@ class Pool:
         seeds: Sequence[Instruction],
         *,
         size: int,
-        growth: float = GROWTH,
+        pool_growth_factor: float = POOL_GROWTH_FACTOR,
         paper: bool = False,
     ) -> None:
-        """`size`: instructions alive at a time, >= 2, but at first all seeds are alive.
+        """Make a pool in which all seeds are living.
 
-        `growth`: > 0, how fast newcomers come. `paper`: every proposal enters at once.
-        ValueError for no seeds or a pool too small to compare anything.
+        Args:
+            seeds: The first instructions, at least one.
+            size: Maximum number of living instructions after the start, >= 2.
+            pool_growth_factor: Admission rate of new instructions, > 0.
+            paper: Whether every proposal is admitted at once, as in arXiv 2406.08713.
+
+        Raises:
+            ValueError: There is no seed, or `size` is below 2.
         """
         if not seeds or size < 2:
             raise ValueError(f"a pool of {len(seeds)} seeds and {size} places compares nothing")
         self._size = size
-        self._growth = growth
+        self._pool_growth_factor = pool_growth_factor
         self._paper = paper
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
         self._finished = 0
@@ -110,7 +113,7 @@ class Pool:
     # -- reading ------------------------------------------------------------------------------
 
     def instruction(self, id: str) -> Instruction:
-        """The instruction of that id; KeyError when it was never here."""
+        """The instruction with that id. Raises KeyError if the pool never had it."""
         return self._records[id].instruction
 
     def living(self) -> list[Instruction]:
@@ -122,7 +125,7 @@ class Pool:
         return [record.arm() for record in self._in("living")]
 
     def noise(self) -> SumOfSquares:
-        """Of gains at a fixed instruction and naive prompt: what differs there is noise."""
+        """Squared deviations of gains at a fixed instruction and naive prompt."""
         return summed(record.figures.within for record in self._records.values())
 
     def rows(self) -> list[PoolRow]:
@@ -131,23 +134,23 @@ class Pool:
         return [self._row(r, prior) for r in self._records.values() if r.state != "waiting"]
 
     def best(self) -> PoolRow:
-        """The instruction, living or not, with the highest lower bound of those with two gains.
+        """The living or retired instruction with the highest lower bound and at least two gains.
 
-        Before there is one the highest mean, and before any result the first seed.
+        If there is none, the instruction with the highest mean; without any result, the first seed.
         """
         return _best(self.rows())[0]
 
     def best_basis(self) -> Basis:
-        """By what `best` is the best."""
+        """The criterion that chose `best`."""
         return _best(self.rows())[1]
 
     def has_room(self, finished: int) -> bool:
-        """Whether a newcomer may come in once `finished` pulls have ended."""
+        """Whether the pool may admit an instruction once `finished` pulls have ended."""
         ever = sum(record.state != "waiting" for record in self._records.values())
-        return self._paper or ever < math.ceil(self._growth * math.sqrt(finished + 1))
+        return self._paper or ever < math.ceil(self._pool_growth_factor * math.sqrt(finished + 1))
 
     def memory(self) -> tuple[str, ...]:
-        """What the latest improvements won, at most `REPORTED_IMPROVEMENTS`, newest last."""
+        """The latest `REPORTED_IMPROVEMENTS` improvements with their mean gains, newest last."""
         tried = [record for record in self._records.values() if record.improvement and record.count]
         return tuple(
             f"{record.improvement} (mean gain {record.figures.mean:+.4f}, n={record.count})"
@@ -157,13 +160,13 @@ class Pool:
     # -- changing -----------------------------------------------------------------------------
 
     def start_pull(self, id: str, index: int, expected_gains: int) -> None:
-        """Pull `index` of this instruction is in flight. KeyError when it was never here."""
+        """Record that pull `index` of this instruction is in flight. Raises KeyError."""
         self._records[id].pending[index] = expected_gains
 
     def finish_pull(self, id: str, index: int, gains: Sequence[tuple[str, float]]) -> None:
-        """Pull `index` ended with these (naive prompt, gain); none means that all were lost.
+        """Record the (naive prompt, gain) pairs of pull `index`; empty if all were lost.
 
-        An arm that left meanwhile takes them too. KeyError when no such pull is in flight.
+        The arm may have been retired meanwhile. Raises KeyError if no such pull is in flight.
         """
         self._records[id].finish_pull(index, gains)
         self._finished += 1
@@ -178,10 +181,7 @@ class Pool:
         author: str = "",
         improvement: str = "",
     ) -> bool:
-        """Put a new instruction on the waiting list; False when it was here (by its id).
-
-        `improvement`: what the gradient asked for, for the record.
-        """
+        """Add a new instruction to the waiting list. False if the pool ever had its id."""
         if instruction.id in self._records:
             return False
         self._records[instruction.id] = ArmRecord(
@@ -196,7 +196,7 @@ class Pool:
         return True
 
     def settle(self, policy: Policy, scale: float) -> PoolDelta:
-        """End a round: retire the hopeless, let newcomers in. `scale`: noise of one gain."""
+        """End a round: retire and admit instructions. `scale`: noise of one gain, score units."""
         admitted: list[str] = []
         retired = self._retire_empty()
         if self._paper:
@@ -240,7 +240,7 @@ class Pool:
     def _settle_paper(
         self, policy: Policy, scale: float, admitted: list[str], retired: list[tuple[str, str]]
     ) -> None:
-        """Every proposal replaces its parent; the arms of the highest bounds stay."""
+        """Replace the parent of each proposal, then keep the arms with the highest bounds."""
         for record in self._in("waiting"):
             admitted.append(self._admit(record))
             parent = self._records.get(record.parent or "")
@@ -253,7 +253,7 @@ class Pool:
             retired.append(self._retire(self._records[weakest.id], reason))
 
     def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
-        """The living arm to give way: with a finished pull, not in flight, not the leader."""
+        """The living arm to retire: it has a finished pull, none in flight, and is not the best."""
         prior = self._pooled_variance()
         living = self._in("living")
         leader = _best([self._row(record, prior) for record in living])[0].instruction.id
@@ -270,7 +270,7 @@ class Pool:
         return self._records[worst.id]
 
     def _ranked(self, waiting: Sequence[ArmRecord]) -> list[ArmRecord]:
-        """The children of the best parents first; of equal ones, the youngest."""
+        """Sorted by the parent's mean gain, best first; ties by age, youngest first."""
 
         def promise(record: ArmRecord) -> tuple[float, int]:
             parent = self._records.get(record.parent or "")
@@ -299,9 +299,9 @@ class Pool:
         return summed(record.figures.between for record in self._records.values()).variance
 
     def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
-        told, bounds = record.figures, (None, None, None)
+        figures, bounds = record.figures, (None, None, None)
         if record.count:
-            bounds = moderated_mean(told.mean, told.prompts, told.between, prior, PRIOR_DF)
+            bounds = moderated_mean(figures.mean, figures.prompts, figures.between, prior, PRIOR_DF)
         state = f"retired: {record.reason}" if record.state == "retired" else record.state
         return PoolRow(
             record.instruction,
@@ -317,11 +317,11 @@ class Pool:
 
 
 def _best(rows: Sequence[PoolRow]) -> tuple[PoolRow, Basis]:
-    """Of equal ones the earliest. `rows` must not be empty."""
+    """The best row and the criterion; the earliest of equal rows. `rows` must not be empty."""
     bounded = [(row.lo, row) for row in rows if row.lo is not None and row.gains > 1]
     if bounded:
-        return max(bounded, key=lambda known: known[0])[1], "lower bound"
+        return max(bounded, key=lambda pair: pair[0])[1], "lower bound"
     averaged = [(row.mean, row) for row in rows if row.mean is not None]
     if averaged:
-        return max(averaged, key=lambda known: known[0])[1], "mean"
+        return max(averaged, key=lambda pair: pair[0])[1], "mean"
     return rows[0], "nothing"

@@ -302,7 +302,7 @@ class Campaign(CampaignState):
 
     def _comparisons_for(self, current: Round) -> list[PairedComparison]:
         """The newest comparisons from before the choice of the pull, and those of the pull."""
-        return [*self.comparisons.known(current.history), *current.own_pairs]
+        return [*self.comparisons.first(current.history), *current.own_pairs]
 
     # -- from gradients to the pool -----------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""Which prompts and seeds a pull gets.
+"""The prompts and seeds of each pull.
 
-Every instruction meets the train prompts in one order, drawn by the run's seed. So instructions are
-compared on equal prompts and pictures, and their naive pictures are painted once for all: what
-a budget buys is rewrites.
+Every instruction gets the train prompts in the same order, which the run's seed determines. So
+instructions are compared on equal prompts and seeds, and all share the images of naive prompts.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from bigpe.services.core.values import Instruction, derive_seed
 
 
 def image_seed(plan: CampaignPlan, naive: str, draw: int) -> int:
-    """The `draw`-th seed of a fixed list per prompt: all arms share the naive pictures."""
+    """The image seed number `draw` of a naive prompt. It is the same for all arms."""
     return derive_seed(plan.seed, "image", naive, draw)
 
 
 def pilot_prompts(plan: CampaignPlan) -> list[str]:
-    """Those of the pilot: the first that every instruction meets."""
+    """The prompts of the pilot: the first prompts that every instruction gets."""
     return list(_order(plan.seed, plan.train)[: plan.pilot_prompts])
 
 
@@ -35,15 +34,15 @@ def _order(seed: int, train: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass
 class PromptSchedule:
-    """What each instruction met."""
+    """Counts of the prompts that each instruction got."""
 
     _met: dict[str, int] = field(default_factory=dict[str, int])
-    """How many prompts of the run's order."""
+    """Number of prompts in the run's order, by instruction."""
     _drawn: ByTuple[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
-    """How often each naive prompt."""
+    """Number of times, by instruction and naive prompt."""
 
     def tasks(self, plan: CampaignPlan, instruction: Instruction) -> list[RewriteTask]:
-        """The batch of its next pull, each prompt with seeds that no earlier pull of both had."""
+        """The batch of the next pull, with seeds that are new for the instruction and prompt."""
         return [
             self._task(plan, instruction, naive)
             for naive in self._batch(plan, instruction)
@@ -66,7 +65,7 @@ class PromptSchedule:
         )
 
     def forget(self, instructions: Collection[str]) -> None:
-        """Drop the counts of instructions, by id, that are pulled no more."""
+        """Drop the counts of retired instructions, given by id."""
         for id in instructions:
             self._met.pop(id, None)
         for key in [key for key in self._drawn if key[0] in instructions]:

@@ -69,25 +69,25 @@ class PendingImages:
         self.awaited.discard(picture)
         self.lost[picture] = image.rendered
 
-    def fresh(self, painted: Keys) -> set[int]:
-        """Keys (prompt and seed) of the images that are not in `painted`."""
-        # Not `self._keys() - painted.keys()`: that iterates over all of `painted`.
-        return {key for key in self._keys() if key not in painted}
+    def fresh(self, rendered: Keys) -> set[int]:
+        """Keys (prompt and seed) of the images that are not in `rendered`."""
+        # Not `self._keys() - rendered.keys()`: that iterates over all of `rendered`.
+        return {key for key in self._keys() if key not in rendered}
 
     def _keys(self) -> set[int]:
         return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
 
-    def settle(self, painted: Keys) -> Usage:
-        """Count renders and scores. Moves the keys of finished images to the end of `painted`.
+    def settle(self, rendered: Keys) -> Usage:
+        """Count renders and scores. Moves the keys of finished images to the end of `rendered`.
 
         The call cache keeps no failure, so a lost image counts again when it is requested again.
         """
-        fresh = self.fresh(painted)
-        lost = {key_of(self.prompts[p], p[2]): rendered for p, rendered in self.lost.items()}
+        fresh = self.fresh(rendered)
+        lost = {key_of(self.prompts[p], p[2]): was for p, was in self.lost.items()}
         for key in sorted(self._keys() - (fresh & lost.keys())):
-            painted.pop(key, None)
-            painted[key] = None
-        not_rendered = {key for key, rendered in lost.items() if not rendered}
+            rendered.pop(key, None)
+            rendered[key] = None
+        not_rendered = {key for key, was_rendered in lost.items() if not was_rendered}
         # A lost image counts even if another round in flight rendered it: the failure was paid for.
         counted = fresh | lost.keys()
         return Usage(renders=len(counted), scores=len(counted - not_rendered))
@@ -141,10 +141,10 @@ class Round:
             if (professional := plan.professional.get(t.naive))
         ]
 
-    def at_most(self, plan: CampaignPlan, painted: Keys, dearest: Usage) -> Usage:
+    def at_most(self, plan: CampaignPlan, rendered: Keys, dearest: Usage) -> Usage:
         """Upper bound of the usage without retries. `dearest`: the largest of a round so far."""
         tasks = len(self.request.tasks)
-        pictures = len(self.pictures.fresh(painted)) + tasks
+        pictures = len(self.pictures.fresh(rendered)) + tasks
         calls = {
             "generator": tasks * rewriting.ATTEMPTS,
             "gradient": plan.improvements * gradient.CANDIDATES,
@@ -277,7 +277,7 @@ class Round:
         )
 
     def _pair(self, gain: PairedGain) -> PairedComparison:
-        painted = self.scores.get(("rewrite", gain.naive, gain.seed))
+        rendered = self.scores.get(("rewrite", gain.naive, gain.seed))
         return PairedComparison(
             naive=gain.naive,
             rewrite=gain.rewrite,
@@ -285,20 +285,20 @@ class Round:
             gain=gain.gain,
             arm=self.request.instruction.id,
             fallback=gain.fallback is not None,
-            truncated=painted.truncated if painted else 0,
+            truncated=rendered.truncated if rendered else 0,
         )
 
     def _contrast(self, task: RewriteTask) -> PairedComparison | None:
         """The professional prompt of the subject against the naive prompt."""
         naive = self.scores.get(("naive", task.naive, task.image_seed))
-        painted = self.scores.get(("professional", task.naive, task.image_seed))
-        if naive is None or painted is None:
+        rendered = self.scores.get(("professional", task.naive, task.image_seed))
+        if naive is None or rendered is None:
             return None
         return PairedComparison(
             naive=task.naive,
-            rewrite=painted.prompt,
+            rewrite=rendered.prompt,
             seed=task.image_seed,
-            gain=painted.score - naive.score,
+            gain=rendered.score - naive.score,
             arm="professional",
-            truncated=painted.truncated,
+            truncated=rendered.truncated,
         )

@@ -46,8 +46,8 @@ FOLD_MODULES = (
     "bigpe.agents.reasoning.evidence_worded.gradient",
     "bigpe.services.core.values",
 )
-"""What the campaign imports, directly or not: the code of the fold and of the values in it. A test
-compares this list with the imports."""
+"""The modules that the campaign imports, directly or indirectly. A test compares this list with
+the imports."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -68,7 +68,7 @@ ByTuple = Annotated[dict[K, V], PlainSerializer(_as_rows), BeforeValidator(_as_t
 
 
 def source_of(module: str) -> bytes:
-    """The source of a module, by its full name; ModuleNotFoundError where there is none."""
+    """The source of a module, by its full name. Raises ModuleNotFoundError."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
@@ -81,7 +81,7 @@ def source_of(module: str) -> bytes:
 def fold_version() -> str:
     """A digest of the source of `FOLD_MODULES`.
 
-    Any change there makes older snapshots void: a full replay is always right, a guess is not.
+    Any change of the source invalidates older snapshots; a resume then replays the transcript.
     """
     version = hashlib.sha256()
     for module in FOLD_MODULES:

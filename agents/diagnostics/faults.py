@@ -135,25 +135,27 @@ def high_variance(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     """Gains scatter more than before, or so much that a pull says little."""
     squares, df = _within(history)
     steps = variance_steps(squares, df)
-    start, told = 0, ""
+    start, evidence = 0, ""
     spread = _pooled(history)
     if change_detection.cusum(steps)[0, -1] >= SPREAD_LIMIT:
         start = change_detection.change_at(steps)
         spread, before = _pooled(history[start:]), _pooled(history[:start])
-        told = f"gains within a batch deviate by {100 * spread:.2f}, before by {100 * before:.2f}"
+        evidence = (
+            f"gains within a batch deviate by {100 * spread:.2f}, before by {100 * before:.2f}"
+        )
     effect = _best_mean(history)
     batch = mean([len(facts.gains) for facts in history if facts.gains] or [1])
-    if not told and effect is not None and spread > DOMINANT_NOISE * effect * math.sqrt(batch):
-        told = (
+    if not evidence and effect is not None and spread > DOMINANT_NOISE * effect * math.sqrt(batch):
+        evidence = (
             f"a pull's mean deviates by {100 * spread / math.sqrt(batch):.2f}, the best "
             f"instruction gains {100 * effect:.2f}"
         )
-    if not told:
+    if not evidence:
         return None
     return RunFinding(
         fault="high variance",
         since=history[start].round,
-        evidence=f"{told} (score x 100)",
+        evidence=f"{evidence} (score x 100)",
         remedy=_batch_remedy(spread, effect),
     )
 
@@ -182,21 +184,21 @@ def diversity(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     row = _row([math.nan if f.novelty is None else f.novelty for f in history])
     steps = novelty_steps(row)
     start = len(history)
-    told = ""
+    evidence = ""
     limit = NOVELTY_LIMIT * early_factors(len(history))[-1]
     if change_detection.newest_sums(steps)[0, -1] >= limit:
         start = change_detection.change_at(steps - NOVELTY_DRIFT)
         late = [f.novelty for f in history[start:] if f.novelty is not None]
-        told = f"new instructions differ by {mean(late):.2f} from the nearest known one"
+        evidence = f"new instructions differ by {mean(late):.2f} from the nearest known one"
     copies = next((i for i in range(len(pool)) if all(_is_copy(d) for d in pool[i:])), len(pool))
     if len(pool) - copies >= FEWEST_PULLS:
-        start, told = copies, f"the living instructions differ by {pool[-1]:.2f} on average"
-    if not told:
+        start, evidence = copies, f"the living instructions differ by {pool[-1]:.2f} on average"
+    if not evidence:
         return None
     return RunFinding(
         fault="diversity",
         since=history[start].round,
-        evidence=f"{told} (0 to 1)",
+        evidence=f"{evidence} (0 to 1)",
         remedy="import other professional prompts, give [llm.modifier] a stronger model, or "
         "choose a policy that explores more",
     )
@@ -283,7 +285,7 @@ def _pulls(
 
 def _within(history: Sequence[RoundDiagnostics]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     squares = [pooled_squares([facts.gains]) for facts in history]
-    return _row([one.total for one in squares]), _row([one.df for one in squares])
+    return _row([item.total for item in squares]), _row([item.df for item in squares])
 
 
 def _pooled(history: Sequence[RoundDiagnostics]) -> float:

@@ -79,15 +79,17 @@ class RoundHistory:
 
     def know(self, message: RunStarted | InstructionsProposed) -> None:
         """Only know what was proposed, in a round before those that are looked at."""
-        said = message.plan.instructions if isinstance(message, RunStarted) else message.proposals
-        self._know([content(one.instruction) for one in said], message.round)
+        proposed = (
+            message.plan.instructions if isinstance(message, RunStarted) else message.proposals
+        )
+        self._know([content(item.instruction) for item in proposed], message.round)
 
     def _know(self, contents: Iterable[frozenset[str]], round: int) -> None:
-        for said in contents:
-            self._known.add(said, round)
+        for terms in contents:
+            self._known.add(terms, round)
 
     def _change_pool(self, admitted: Iterable[Instruction], retired: Iterable[str] = ()) -> None:
-        self._living |= {one.id: content(one) for one in admitted}
+        self._living |= {instruction.id: content(instruction) for instruction in admitted}
         for id in retired:
             self._living.pop(id, None)
         self._diversity = mean_distance([*self._living.values()])
@@ -95,16 +97,16 @@ class RoundHistory:
     def _propose(self, current: _Open, message: InstructionsProposed) -> None:
         self._known.forget(message.round - WINDOW)
         contents = [content(proposal.instruction) for proposal in message.proposals]
-        near = [self._nearest(said) for said in contents]
-        current.novelty += [one for one in near if one is not None]
+        near = [self._nearest(terms) for terms in contents]
+        current.novelty += [gap for gap in near if gap is not None]
         for refused in message.refused:
             current.novelty += [0.0] if refused.code == "near-copy" else []
         self._know(contents, message.round)
 
-    def _nearest(self, said: frozenset[str]) -> float | None:
+    def _nearest(self, terms: frozenset[str]) -> float | None:
         """Distance to the nearest that lives or was proposed lately; None when there is none."""
-        near = [distance(said, other) for other in self._living.values()]
-        proposed = self._known.nearest(said)
+        near = [distance(terms, other) for other in self._living.values()]
+        proposed = self._known.nearest(terms)
         return min([*near, *([] if proposed is None else [proposed])], default=None)
 
     def _settle(self, message: PoolChanged) -> None:
@@ -112,7 +114,7 @@ class RoundHistory:
         for late in [round for round in self._open if round <= message.round]:
             del self._open[late]
         if message.admitted or message.retired:
-            self._change_pool(message.admitted, [one.instruction for one in message.retired])
+            self._change_pool(message.admitted, [row.instruction for row in message.retired])
         pulled = current.pulled
         if pulled is None:
             return

@@ -12,18 +12,18 @@ from bigpe.agents.statistics.moments import mean
 from bigpe.services.core.values import Instruction
 
 
-def distance(one: Collection[str], other: Collection[str]) -> float:
+def distance(first: Collection[str], second: Collection[str]) -> float:
     """Jaccard distance of two sets: 0 for equal ones, 1 for those that share nothing."""
-    a, b = set(one), set(other)
+    a, b = set(first), set(second)
     return 1 - len(a & b) / len(a | b) if a | b else 0.0
 
 
 def content(instruction: Instruction) -> frozenset[str]:
     """What an instruction says: the content words of its text, the terms its exemplars add."""
-    said = {word for word in words(instruction.text) if word not in STOP_WORDS}
+    terms = {word for word in words(instruction.text) if word not in STOP_WORDS}
     for exemplar in instruction.exemplars:
-        said |= terms_of(exemplar.naive, exemplar.rewrite)
-    return frozenset(said)
+        terms |= terms_of(exemplar.naive, exemplar.rewrite)
+    return frozenset(terms)
 
 
 def pool_diversity(instructions: Iterable[Instruction]) -> float | None:
@@ -57,25 +57,25 @@ class ContentTermIndex:
         self._by_round: dict[int, list[frozenset[str]]] = defaultdict(list)
         self._having: dict[str, dict[frozenset[str], None]] = defaultdict(dict)
 
-    def add(self, said: frozenset[str], round: int) -> None:
+    def add(self, terms: frozenset[str], round: int) -> None:
         """Know this content of an instruction, which was said in `round`."""
-        self._by_round[round].append(said)
-        self._counts[said] += 1
-        for word in said:
-            self._having[word][said] = None
+        self._by_round[round].append(terms)
+        self._counts[terms] += 1
+        for word in terms:
+            self._having[word][terms] = None
 
     def forget(self, before: int) -> None:
         """Know no more what was said in the rounds before that one."""
         for round in [round for round in self._by_round if round < before]:
-            for said in self._by_round.pop(round):
-                self._counts[said] -= 1
-                if not self._counts[said]:
-                    self._drop(said)
+            for terms in self._by_round.pop(round):
+                self._counts[terms] -= 1
+                if not self._counts[terms]:
+                    self._drop(terms)
 
-    def _drop(self, said: frozenset[str]) -> None:
-        del self._counts[said]
-        for word in said:
-            del self._having[word][said]
+    def _drop(self, terms: frozenset[str]) -> None:
+        del self._counts[terms]
+        for word in terms:
+            del self._having[word][terms]
             if not self._having[word]:
                 del self._having[word]
 
@@ -89,12 +89,12 @@ class ContentTermIndex:
         # Those that share no word are at distance 1.
         apart = len(own)
         return min(
-            (1 - both / (apart + len(said) - both) for said, both in shared.items()),
+            (1 - both / (apart + len(terms) - both) for terms, both in shared.items()),
             default=1.0,
         )
 
 
 def mean_distance(sets: Sequence[frozenset[str]]) -> float | None:
     """Of all pairs of sets; None for fewer than two."""
-    found = [distance(one, other) for one, other in combinations(sets, 2)]
+    found = [distance(first, second) for first, second in combinations(sets, 2)]
     return mean(found) if found else None

@@ -25,7 +25,7 @@ class ComparisonWindow:
         """How many there ever were."""
         return self.forgotten + len(self.pairs)
 
-    def known(self, upto: int) -> Sequence[PairedComparison]:
+    def first(self, upto: int) -> Sequence[PairedComparison]:
         """The newest ones of the first `upto`."""
         end = upto - self.forgotten
         return self.pairs[max(0, end - WINDOW) : end]

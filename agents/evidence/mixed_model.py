@@ -109,8 +109,8 @@ def fit_evidence_table(
     several pulls) counts once. The order of the pairs does not matter. Empty with fewer than two
     pairs, and while all have the same terms.
     """
-    told = {_sort_key(pair): pair for pair in pairs if not pair.fallback}
-    usable = [told[place] for place in sorted(told)]
+    distinct = {_sort_key(pair): pair for pair in pairs if not pair.fallback}
+    usable = [distinct[place] for place in sorted(distinct)]
     columns = _columns(usable, min_count) if len(usable) > 1 else []
     if not columns:
         return ()

@@ -76,11 +76,11 @@ def terms_of(naive: str, rewrite: str) -> frozenset[str]:
     A word of the naive prompt is not new in the plural either. Stop words may stand inside a
     term, never at its ends. Terms never reach over a comma, "and", "with" or "in".
     """
-    known = frozenset(form for word in words(naive) for form in _forms(word))
+    naive_forms = frozenset(form for word in words(naive) for form in _forms(word))
     found: set[str] = set()
     for clause in _CLAUSE.split(_normal(rewrite)):
         part = _strip(_words(clause))
-        new = [known.isdisjoint(_forms(word)) for word in part]
+        new = [naive_forms.isdisjoint(_forms(word)) for word in part]
         if part and all(new) and len(part) <= MAX_CLAUSE_WORDS:
             found.add(" ".join(part))
         found |= _ngrams(part, new)

@@ -1,6 +1,4 @@
-"""What a run was asked to do: all inputs of its decisions, in one frozen value that its first
-message carries.
-"""
+"""The plan of a run: all inputs of its decisions in one frozen value, part of the first message."""
 
 from __future__ import annotations
 
@@ -11,15 +9,15 @@ from bigpe.agents.messages.usage import Limits, Prices
 from bigpe.services.core.values import Instruction, Json, Value
 
 RULES = 3
-"""Number of the decision rules of the loop. Raise it whenever the loop would decide otherwise:
-experiments compare cells of the same rules only. Rules 1 and 2 were never released
-(docs/decisions/0020, 0025)."""
+"""Version of the decision rules. Raise it with each change of the loop's decisions: experiments
+compare only cells of the same rules. Rules 1 and 2 were never released (docs/decisions/0020, 0025).
+"""
 BUILT_IN_AUTHOR = "gradient"
-"""The gradient calculator's name among the authors of gradients."""
+"""Author name of the gradient calculator."""
 
 
 class SeedInstruction(Value):
-    """An instruction that the pool starts with, and the name that people see."""
+    """A seed instruction with its displayed name."""
 
     name: str
     instruction: Instruction
@@ -30,35 +28,35 @@ class CampaignPlan(Value):
 
     rounds: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    """Naive prompts a pull."""
+    """Naive prompts per pull."""
     seeds_per_prompt: int = Field(ge=1)
-    """Pictures a prompt and pull."""
+    """Images per prompt and pull."""
     concurrency: int = Field(ge=1)
-    """Pulls in flight, at most."""
+    """Maximum number of pulls in flight."""
     seed: int
     policy: Json
     pool_size: int = Field(ge=2)
     pilot_prompts: int = Field(ge=2)
-    """Prompts painted twice before the first pull, to learn the noise of a gain."""
+    """Prompts rendered twice before the first pull, to estimate the noise of a gain."""
     patience: int = Field(ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
     limits: Limits = Limits()
     prices: Prices = Prices()
     improvements: int = Field(ge=1)
-    """Gradients a round."""
+    """Gradients per round and author."""
     train: tuple[str, ...] = Field(min_length=1)
     """Naive prompts that pulls draw from; never validation or test prompts."""
     professional: dict[str, str]
-    """For naive prompts that have one: the professional prompt of the same subject."""
+    """Professional prompts of the same subject, by naive prompt. Some naive prompts have none."""
     instructions: tuple[SeedInstruction, ...] = Field(min_length=2)
     gates: tuple[roles.GateRule, ...] = ()
     contributors: tuple[str, ...] = ()
-    """Further authors of gradients."""
+    """Plugin actors that write gradients, too."""
     observers: tuple[str, ...] = ()
     rules: int = Field(default=RULES, ge=RULES, le=RULES)
     """The decision rules that the run began with."""
 
     @property
     def authors(self) -> tuple[str, ...]:
-        """All who write gradients, the built-in one first, then by name."""
+        """The authors of gradients: the gradient calculator, then contributors by name."""
         return (BUILT_IN_AUTHOR, *sorted(self.contributors))

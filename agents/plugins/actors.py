@@ -1,4 +1,4 @@
-"""The actors around roles of other packages: contained, bounded, durable, counted."""
+"""The actors that run plugins: they bound the plugin's time and output and count its usage."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ P = TypeVar("P", bound=PluginRole)
 
 @dataclass(frozen=True)
 class RoleLimits:
-    """What a role may take for one message."""
+    """The limits of a plugin for one message."""
 
     timeout_s: float = 60.0
     max_texts: int = 8
     max_chars: int = 20_000
-    """Of all its texts together."""
+    """Maximum length of all texts together, characters."""
 
 
 class PluginActor(Actor):
-    """Base: calls the plugin in its thread, and keeps what its language model used."""
+    """Base class: calls the plugin in its thread and records its language model calls."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class PluginActor(Actor):
         self._llm.begin(clock)
         try:
             return await self._thread.call(wanted, clock)
-        except Exception:  # never kept: raised again, or its better cause is
+        except Exception:
             if self._llm.fatal is not None:
                 raise self._llm.fatal from None
             raise
@@ -87,7 +87,7 @@ class PluginActor(Actor):
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
     ) -> Sequence[Message]:
-        """As of every role; what a step that failed asked its language model is kept, too."""
+        """See Actor.attempt. The language model calls of a failed step are stored, too."""
         outgoing = await super().attempt(message, work)
         if outgoing and isinstance(outgoing[-1], StepFailed):
             return [*outgoing, *self._turns(message)]
@@ -110,7 +110,7 @@ class PluginActor(Actor):
         ]
 
     def _texts(self, found: object) -> list[str]:
-        """The texts that a plugin returned. RoleError for anything else, and for too much."""
+        """The texts that a plugin returned. Raises RoleError for other types and for excess."""
         texts = [found] if isinstance(found, str) else found
         if not isinstance(texts, list | tuple) or not all(isinstance(t, str) for t in texts):
             raise RoleError(f"it returned a {type(found).__name__}, not text or a list of texts")
@@ -118,7 +118,7 @@ class PluginActor(Actor):
         size = sum(map(len, kept))
         if len(kept) > self._limits.max_texts or size > self._limits.max_chars:
             raise RoleError(
-                f"it said {len(kept):,} texts of {size:,} characters about one message; allowed "
+                f"it returned {len(kept):,} texts of {size:,} characters for one message; allowed "
                 f"are {self._limits.max_texts:,} of {self._limits.max_chars:,}: see [roles."
                 f"{self.name}] max_texts and max_chars"
             )
@@ -126,10 +126,10 @@ class PluginActor(Actor):
 
 
 class ObserverActor(PluginActor):
-    """Consumes what the observer reads and PoolChanged; emits RoleSaid and RoleReported.
+    """Consumes the kinds that the observer reads, and PoolChanged; emits RoleSaid, RoleReported.
 
-    It takes its messages from the journal, in the order of the transcript; what is published to
-    it only wakes it. So it has read all of a round once it comes to the round's PoolChanged.
+    It reads its messages from the journal in transcript order. A published message only wakes it.
+    So it has read a whole round when it handles the round's PoolChanged.
     """
 
     def __init__(
@@ -146,15 +146,15 @@ class ObserverActor(PluginActor):
         self._turn = asyncio.Lock()
 
     async def on_message_impl(self, message: Any, ctx: MessageContext) -> None:
-        """Whatever it is, it is in the journal."""
+        """Read from the journal; the published message itself is not used."""
         await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Read all that is there, unless the run is pausing."""
+        """Read all open deliveries, unless the run is pausing."""
         async with self._turn:
             try:
                 await self._catch_up()
-            except BigpeError as error:  # of the store: nothing can be read any more
+            except BigpeError as error:  # the store failed
                 self._journal.fail(error)
 
     async def _catch_up(self) -> None:
@@ -163,14 +163,14 @@ class ObserverActor(PluginActor):
             await self._journal.settled()
             following = await self._journal.next_for(self.name)
             if following is None or following.mid == before:
-                return  # nothing more, or it was left open on purpose
+                return  # no open delivery, or the run is pausing
             before = following.mid
             await self.perform(following, self._read)
 
     async def attempt(
         self, message: M, work: Callable[[M], Awaitable[Sequence[Message]]]
     ) -> Sequence[Message]:
-        """As of every role; a round's end is reported however reading it went."""
+        """See Actor.attempt. The end of a round is reported even after a failure."""
         outgoing = await super().attempt(message, work)
         if isinstance(message, PoolChanged):
             return [*outgoing, await self._report(message, outgoing)]
@@ -191,11 +191,11 @@ class ObserverActor(PluginActor):
         return [self._said(message, texts), *self._turns(message)]
 
     async def _report(self, message: PoolChanged, outgoing: Sequence[Message]) -> RoleReported:
-        """All that was used for the round; for the first one, the pilot's messages, too."""
+        """The usage for a round. The report of round 1 includes the pilot."""
         first = 0 if message.round == 1 else message.round
-        spent = [one for one in outgoing if isinstance(one, RoleSaid | StepFailed)]
+        spent = [message for message in outgoing if isinstance(message, RoleSaid | StepFailed)]
         spent += await self._journal.spent_by(self.name, first, message.round)
-        usage = sum((one.usage for one in spent), LlmUsage())
+        usage = sum((message.usage for message in spent), LlmUsage())
         return RoleReported.make(message, self.name, role=self.name, usage=usage)
 
 
@@ -204,7 +204,7 @@ class GateActor(PluginActor):
 
     @message_handler
     async def on_request(self, message: ReviewRequested, ctx: MessageContext) -> None:
-        """Judge, if it is this gate that is asked."""
+        """Judge the answer if the request names this gate."""
         await self.perform(message, self._review)
 
     async def _review(self, message: ReviewRequested) -> Sequence[Message]:
@@ -239,7 +239,9 @@ class GateActor(PluginActor):
                 raise RoleError(f"it amends item {judgement.item} and gives no text")
             update = {"text": text, "reason": one_line(storable(judgement.reason))}
             checked.append(judgement.model_copy(update=update))
-        self._texts([part for one in checked for part in (one.text + one.reason,) if part])
+        self._texts(
+            [part for judgement in checked for part in (judgement.text + judgement.reason,) if part]
+        )
         return tuple(checked)
 
 
@@ -258,7 +260,7 @@ class ContributorActor(PluginActor):
         found = await self._call(contribute)
         if not isinstance(found, list | tuple):
             raise RoleError(f"it returned a {type(found).__name__}, not a list of gradients")
-        gradients = [self._checked(one, message) for one in found[: message.improvements]]
+        gradients = [self._checked(gradient, message) for gradient in found[: message.improvements]]
         self._texts([gradient.inference + gradient.improvement for gradient in gradients])
         computed = GradientsComputed.make(
             message,
@@ -270,7 +272,7 @@ class ContributorActor(PluginActor):
         return [computed, *self._turns(message)]
 
     def _checked(self, found: object, message: CritiqueRequested) -> Gradient:
-        """A citation counts only if the improvement names its row's term and agrees with it."""
+        """A valid gradient. Citations that `citation_holds` rejects are dropped."""
         if not isinstance(found, Gradient) or not found.improvement.strip():
             raise RoleError(f"{found!r} is no gradient with an improvement")
         improvement = one_line(storable(found.improvement))

@@ -1,7 +1,7 @@
-"""AgentChat agents as roles: bigpe writes their task as text and reads their answer.
+"""AgentChat agents as plugin actors: bigpe writes the task as text and parses the answer.
 
-An agent is made anew for each message: AgentChat's agents remember what they were asked, and a
-role's answer may depend on nothing but the message.
+Each message gets a new agent, because AgentChat agents keep their history and a plugin's answer
+may depend only on the message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bigpe.services.core.values import Json, derive_seed
 M = TypeVar("M", bound=BaseModel)
 
 TRUSTED_AGENTS = ("autogen_agentchat.agents.", "autogen_core.model_context.")
-"""Loading a component imports its provider, which runs code; others must be allowed by name."""
+"""Trusted provider prefixes. Loading a component imports code, so others need `allow`."""
 ASSISTANT = "autogen_agentchat.agents.AssistantAgent"
 CLIENT: Json = {
     "provider": PluginLlmClient.component_provider_override,
@@ -48,7 +48,7 @@ class AgentConfig(BaseModel):
 
 
 def check_agent(name: str, agent: AgentConfig, allow: Sequence[str]) -> None:
-    """ConfigError when the component, or one within it, may not be loaded."""
+    """Raise ConfigError if the component or a nested component is not trusted."""
     trusted = (*TRUSTED_AGENTS, *allow)
     for provider in _providers(agent.model_dump()):
         if not provider.startswith(trusted):
@@ -77,7 +77,7 @@ def _providers(value: Any) -> Iterator[str]:
 
 
 class _Agent(PluginRole):
-    """Base of the three shapes; `context.options` is the AgentConfig."""
+    """Base class of the three agents; `context.options` is the AgentConfig."""
 
     Options: ClassVar[type[BaseModel] | None] = AgentConfig
 
@@ -112,12 +112,12 @@ def _load(context: RoleContext) -> ChatAgent:
 
 
 class AgentObserver(_Agent, Observer):
-    """Is shown each message as JSON; what it answers is what it says."""
+    """Sends each message as JSON to the agent. The answer is the comment."""
 
     async def read(self, message: AnyMessage, last: str) -> str | Sequence[str] | None:
         """See Observer."""
-        said = f"You said last: {last}\n" if last else ""
-        return await self._ask(f"{said}{message.model_dump_json(exclude={'mid', 'parent'})}")
+        previous = f"You said last: {last}\n" if last else ""
+        return await self._ask(f"{previous}{message.model_dump_json(exclude={'mid', 'parent'})}")
 
 
 class _Vote(BaseModel):
@@ -136,7 +136,7 @@ class _Votes(BaseModel):
 
 
 class AgentGate(_Agent, Gate):
-    """Is shown the numbered items; answers with judgements as JSON."""
+    """Sends the numbered items to the agent, which answers with judgements as JSON."""
 
     async def judge(self, message: AnyMessage, items: Sequence[str]) -> Sequence[Judgement]:
         """See Gate."""
@@ -162,23 +162,23 @@ class _Answer(BaseModel):
 
 
 class AgentContributor(_Agent, Contributor):
-    """Is shown the batch's contrast and the evidence; answers with a gradient as JSON."""
+    """Sends the contrast and the evidence to the agent, which answers with a gradient as JSON."""
 
     async def contribute(self, request: CritiqueRequested) -> Sequence[Gradient]:
         """See Contributor."""
-        told = _parse(_Answer, await self._ask(critique_task(request)))
+        answer = _parse(_Answer, await self._ask(critique_task(request)))
         return [
             Gradient(
-                inference=told.inference,
-                improvement=told.improvement,
-                evidence=tuple(told.evidence),
+                inference=answer.inference,
+                improvement=answer.improvement,
+                evidence=tuple(answer.evidence),
                 composed=False,
             )
         ]
 
 
 def critique_task(request: CritiqueRequested) -> str:
-    """What made the difference, and what should change? As text for a language model."""
+    """The task of a contributor as text for a language model."""
     lines = [
         "These rewrites of image prompts were made under one instruction, and their pictures "
         "scored. Say what made the difference, and one improvement of the instruction.",
@@ -204,7 +204,7 @@ def critique_task(request: CritiqueRequested) -> str:
 
 
 def _parse(model: type[M], raw: str) -> M:
-    """The JSON object within an answer. RoleError when there is none of that shape."""
+    """The JSON object within an answer. Raises RoleError if there is none of that shape."""
     found = re.search(r"\{.*\}", raw, re.DOTALL)
     try:
         return model.model_validate(json.loads(found[0] if found else raw))

@@ -1,4 +1,4 @@
-"""`[roles.NAME]`: which roles join a run, and what they may take."""
+"""`[roles.NAME]`: the plugin actors of a run and their limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KINDS = frozenset(str(message.model_fields["kind"].default) for message in MESSA
 UNREADABLE = frozenset(
     {"RoleSaid", "RoleReported", "RolesChanged", "ReviewRequested", "GateDecided"}
 )
-"""Kinds by or for roles: two observers could answer each other for ever."""
+"""Kinds from or to plugin actors. Observers of these could answer each other forever."""
 
 
 class RoleConfig(BaseModel):
@@ -53,29 +53,29 @@ class RoleConfig(BaseModel):
     agent: Annotated[AgentConfig | None, AfterStart.NEEDS_FORK] = None
     """`[roles.NAME.agent]`: an AgentChat agent instead of a class."""
     shape: Annotated[Shape | None, AfterStart.NEEDS_FORK] = None
-    """Of an agent: observer, gate or contributor. A class has its own."""
+    """Shape of an agent: observer, gate or contributor. A class defines its own shape."""
     allow: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
     """Prefixes of modules and providers whose code may be loaded."""
     reads: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
-    """Kinds of messages that an observer reads; empty: those that its class names."""
+    """Kinds of messages that an observer reads; empty: the kinds that its class names."""
     replay: Annotated[bool, AfterStart.NEEDS_FORK] = False
-    """Whether an observer that joins later reads what was said before, too."""
+    """Whether an observer that joins later also reads the earlier messages."""
     before: Annotated[Gateable | None, AfterStart.NEEDS_FORK] = None
-    """Which answer a gate guards; None: the one that its class names."""
+    """The kind of answer that a gate judges; None: the kind that its class names."""
     required: Annotated[bool, AfterStart.NEEDS_FORK] = False
-    """Whether the run stops when a gate fails, instead of going on unjudged."""
+    """Whether the run stops if a gate fails. If not, the answer passes unjudged."""
     timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=60.0, gt=0)
-    """For one message, its language model's time not counted."""
+    """Time limit per message, seconds, without the time of its language model."""
     max_texts: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=8, ge=1)
-    """Texts about one message."""
+    """Maximum number of texts per message."""
     max_chars: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=20_000, ge=1)
-    """Of these texts together."""
+    """Maximum length of these texts together, characters."""
     max_llm_calls: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=8, ge=0)
-    """For one message."""
+    """Maximum number of language model calls per message."""
     options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
         default_factory=dict[str, Any]
     )
-    """`[roles.NAME.options]`: the role's own."""
+    """`[roles.NAME.options]`: settings of the plugin's class."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> RoleConfig:
@@ -88,15 +88,15 @@ class RoleConfig(BaseModel):
         unknown = sorted(set(self.reads) - (KINDS - UNREADABLE))
         if unknown:
             raise ValueError(
-                f"reads {', '.join(unknown)}: no such kind of message, or one that roles say "
-                f"themselves; there are {', '.join(sorted(KINDS - UNREADABLE))}"
+                f"reads {', '.join(unknown)}: no kind of message that an observer can read; "
+                f"there are {', '.join(sorted(KINDS - UNREADABLE))}"
             )
         return self
 
 
 @dataclass(frozen=True)
 class FoundRole:
-    """A role of the configuration, its class loaded."""
+    """A configured plugin actor with its loaded class."""
 
     name: str
     shape: Shape
@@ -112,13 +112,13 @@ class FoundRole:
 
     @property
     def before(self) -> Gateable:
-        """The answer that a gate guards."""
+        """The kind of answer that a gate judges."""
         own = self.cls.before if issubclass(self.cls, Gate) else "InstructionsProposed"
         return self.config.before or own
 
 
 def find_roles(roles: Mapping[str, RoleConfig]) -> list[FoundRole]:
-    """The roles by name, their code loaded. ConfigError says which cannot be had, and why."""
+    """Load the plugin actors, ordered by name. Raises ConfigError with the name and the cause."""
     return [_find(name, config) for name, config in sorted(roles.items())]
 
 
@@ -187,5 +187,5 @@ def _options(name: str, cls: type[PluginRole], options: dict[str, Any]) -> Any:
     try:
         return cls.Options.model_validate(options)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"[roles.{name}.options] {told}") from error
+        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"[roles.{name}.options] {errors}") from error

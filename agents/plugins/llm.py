@@ -1,4 +1,4 @@
-"""A role's language model: memoised and counted, from any thread, and as an AutoGen client."""
+"""The language model of a plugin actor: cached and counted, also as an AutoGen model client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, Self
 
 from autogen_core import CancellationToken, Component
 from autogen_core.models import (
@@ -34,14 +34,14 @@ class Exchange(NamedTuple):
     turns: tuple[Turn, ...]
     usage: LlmUsage
     effect_keys: tuple[str, ...] = ()
-    """Key of the stored call; none where the answer could not be used."""
+    """Key of the stored call; empty if the answer could not be used."""
 
 
 class PluginLlm:
-    """A language model service, asked from a role's thread. Counts what each message costs."""
+    """A language model service that is called from a plugin's thread. Counts usage per message."""
 
     def __init__(self, name: str, llm: LlmClient, *, max_calls: int) -> None:
-        """To be made in the thread of the run's event loop. `max_calls`: for one message."""
+        """Call it in the thread of the run's event loop. `max_calls`: calls per message."""
         self._name = name
         self._llm = llm
         self._max_calls = max_calls
@@ -50,34 +50,31 @@ class PluginLlm:
         self._clock: WorkClock | None = None
         self.exchanges: list[Exchange] = []
         self.usage = LlmUsage()
-        """Since `begin`."""
+        """Usage since `begin`."""
         self.calls = 0
         self.fatal: BigpeError | None = None
-        """What no role may hide: the store failed, say."""
+        """An error that the plugin must not hide, for example of the store."""
 
     def begin(self, clock: WorkClock | None = None) -> None:
-        """A message's work begins, to which calls are accounted now: forget the one before.
-
-        `clock` stands still while the model answers.
-        """
+        """Reset the counts at the begin of a message. `clock` pauses while the model answers."""
         self._clock = clock
         self._step = contextvars.copy_context()
         self.exchanges, self.usage, self.calls, self.fatal = [], LlmUsage(), 0, None
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `LlmClient.ask`. RoleError when it is asked too often for one message."""
+        """See `LlmClient.ask`. Raises RoleError after `max_calls` calls for one message."""
         self.calls += 1
         if self.calls > self._max_calls:
             raise RoleError(
                 f"it asked its language model more than {self._max_calls} times for one message; "
                 f"raise [roles.{self._name}] max_llm_calls if it may"
             )
-        asked = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
-        return await asyncio.wrap_future(asked)
+        call = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
+        return await asyncio.wrap_future(call)
 
     async def _in_step(self, request: LlmRequest) -> LlmAnswer:
-        """In the context of the actor's step, by which the call is accounted."""
-        with self._clock.standing_still() if self._clock else nullcontext():
+        """Call the model in the context of the actor's step, which the usage belongs to."""
+        with self._clock.paused() if self._clock else nullcontext():
             return await asyncio.create_task(self._ask(request), context=self._step)
 
     async def _ask(self, request: LlmRequest) -> LlmAnswer:
@@ -101,11 +98,11 @@ class PluginLlm:
 
 
 class PluginLlmClientConfig(BaseModel):
-    """Nothing: the client is the one of the role that is being loaded."""
+    """Empty: `LOADING` holds the client."""
 
 
 class PluginLlmClient(BaseLlmClient, Component[PluginLlmClientConfig]):
-    """The same as an AutoGen model client, for AgentChat agents. It takes text, and no tools."""
+    """A PluginLlm as an AutoGen model client for AgentChat agents: text only, no tools."""
 
     component_type = "model"
     component_config_schema = PluginLlmClientConfig
@@ -127,7 +124,7 @@ class PluginLlmClient(BaseLlmClient, Component[PluginLlmClientConfig]):
         extra_create_args: Mapping[str, Any] = {},
         cancellation_token: CancellationToken | None = None,
     ) -> CreateResult:
-        """One answer. RoleError for what bigpe's language models cannot take."""
+        """One answer. Raises RoleError for tools and for content that is not text."""
         if tools:
             raise RoleError("an agent in [roles] has no tools: its model's calls are memoised text")
         schema = json_output.model_json_schema() if isinstance(json_output, type) else None
@@ -145,7 +142,7 @@ class PluginLlmClient(BaseLlmClient, Component[PluginLlmClientConfig]):
         return CreateResult(finish_reason="stop", content=answer.text, usage=usage, cached=False)
 
     async def close(self) -> None:
-        """The service is its owner's to close."""
+        """Do nothing: the owner of the service closes it."""
 
     def _to_config(self) -> PluginLlmClientConfig:
         return PluginLlmClientConfig()
@@ -154,16 +151,12 @@ class PluginLlmClient(BaseLlmClient, Component[PluginLlmClientConfig]):
     def _from_config(cls, config: PluginLlmClientConfig) -> Self:
         client = LOADING.get()
         if not isinstance(client, cls):
-            _not_loading()
+            raise RoleError("this model client exists only while bigpe loads a role's agent")
         return client
 
 
 LOADING: ContextVar[PluginLlmClient | None] = ContextVar("bigpe_role_client", default=None)
-"""The client of the agent that is being loaded: a component's configuration cannot hold it."""
-
-
-def _not_loading() -> NoReturn:
-    raise RoleError("this model client exists only while bigpe loads a role's agent")
+"""The client of the agent that is being loaded; a component's configuration cannot hold it."""
 
 
 def _turn(message: LLMMessage) -> Turn:

@@ -1,7 +1,7 @@
-"""A thread with an event loop for code that is not ours, which may block, hang or die in it.
+"""A thread with an event loop for plugin code, which may block, hang or fail.
 
-Python cannot end a thread. One that does not come back is left behind (it ends with the process)
-and the next call gets a new thread and a new instance.
+Python cannot end a thread. A thread that hangs is abandoned until the process ends; the next call
+gets a new thread and a new instance.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 GRACE_S = 1.0
-"""For a cancelled call to end, and for the thread at the end."""
+"""Seconds for a cancelled call to end, and for the thread to end."""
 
 
 class WorkClock:
-    """A limit on a call's own time: it stands still while the call waits for a language model,
-    whose time is limited elsewhere. For use in the run's event loop."""
+    """A time limit of one call, paused while the call waits for a language model.
+
+    The time of language models has its own limit. Use it in the run's event loop.
+    """
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -34,13 +36,13 @@ class WorkClock:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """The call. TimeoutError when its time is up; for one use."""
+        """Wrap the call. Raises TimeoutError when the time is up. A clock is used once."""
         async with self._timeout:
             yield
 
     @contextmanager
-    def standing_still(self) -> Generator[None]:
-        """A wait that does not count; several may overlap."""
+    def paused(self) -> Generator[None]:
+        """Wrap a wait that does not count. Several waits may overlap."""
         now = asyncio.get_running_loop().time
         if not self._waiting:
             self._left = max(0.0, (self._timeout.when() or now()) - now())
@@ -54,18 +56,18 @@ class WorkClock:
                 self._set(now() + self._left)
 
     def _set(self, when: float | None) -> None:
-        with suppress(RuntimeError):  # the call is over, and has left this wait behind
+        with suppress(RuntimeError):  # the call has ended before this wait
             self._timeout.reschedule(when)
 
 
 class _LoopThread(Generic[T]):
-    """One thread, and the instance that lives in it."""
+    """One thread with the plugin instance that it made."""
 
     def __init__(self, name: str, make: Callable[[], T]) -> None:
         self._make = make
-        self._tenant: T | None = None
+        self._instance: T | None = None
         self.loop = asyncio.new_event_loop()
-        # A daemon: a thread that hangs must not keep the process alive.
+        # A daemon thread does not keep the process alive.
         self._thread = threading.Thread(target=self._live, name=f"role-{name}", daemon=True)
         self._thread.start()
 
@@ -78,59 +80,59 @@ class _LoopThread(Generic[T]):
             self.loop.close()
 
     async def work(self, wanted: Callable[[T], Awaitable[R]]) -> R:
-        """Runs in the thread. RoleError for whatever the foreign code raises."""
+        """Run `wanted` in the thread. Exceptions of the plugin become RoleErrors."""
         try:
-            if self._tenant is None:
-                self._tenant = self._make()
-            return await wanted(self._tenant)
+            if self._instance is None:
+                self._instance = self._make()
+            return await wanted(self._instance)
         except (RoleError, LlmError, asyncio.CancelledError):
             raise
         except BaseException as error:
             raise RoleError(f"{type(error).__name__}: {error}") from error
 
     def leave(self) -> None:
-        """Let the thread end as soon as it comes back to its loop."""
+        """Make the thread end when its current work returns."""
         self.loop.call_soon_threadsafe(self.loop.stop)
 
     async def ended(self) -> None:
-        """Returns once the thread has ended, or after GRACE_S."""
+        """Wait until the thread has ended, at most GRACE_S."""
         await asyncio.to_thread(self._thread.join, GRACE_S)
 
 
 class RoleThread(Generic[T]):
-    """Calls an instance that `make` makes, in its thread, one call at a time."""
+    """Calls an instance made by `make` in its thread, one call at a time."""
 
     def __init__(self, name: str, make: Callable[[], T]) -> None:
         self._name = name
         self._make = make
-        self._room: _LoopThread[T] | None = None
+        self._current: _LoopThread[T] | None = None
 
     async def call(self, wanted: Callable[[T], Awaitable[R]], clock: WorkClock) -> R:
-        """What `wanted` returns for the instance. RoleError when it fails or takes too long."""
-        room = self._room = self._room or _LoopThread(self._name, self._make)
-        running = asyncio.run_coroutine_threadsafe(room.work(wanted), room.loop)
+        """The result of `wanted` for the instance. Raises RoleError on failure or timeout."""
+        current = self._current = self._current or _LoopThread(self._name, self._make)
+        running = asyncio.run_coroutine_threadsafe(current.work(wanted), current.loop)
         try:
             async with clock.running():
                 return await asyncio.wrap_future(running)
         except TimeoutError:
-            if not await _answers(room.loop):
-                room.leave()
-                self._room = None
+            if not await _answers(current.loop):
+                current.leave()
+                self._current = None
             raise RoleError(
                 f"no answer in {clock.limit_s:g} s; raise [roles.{self._name}] timeout_s if it "
                 "needs more"
             ) from None
 
     async def close(self) -> None:
-        """End the thread; one that hangs is left behind."""
-        if self._room is not None:
-            self._room.leave()
-            await self._room.ended()
-            self._room = None
+        """End the thread; a thread that hangs is abandoned."""
+        if self._current is not None:
+            self._current.leave()
+            await self._current.ended()
+            self._current = None
 
 
 async def _answers(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the loop still turns, so that the cancelled call is over."""
+    """Whether the loop still runs, so the cancelled call has ended."""
     echo = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
     try:
         async with asyncio.timeout(GRACE_S):

@@ -84,7 +84,7 @@ class Constraints(BaseModel):
         before the other's."""
         limits = [limit for limit in (self.max_tokens, other.max_tokens) if limit]
         scripts = (self.script, other.script)
-        script = next((one for one in ("ascii", "latin") if one in scripts), "any")
+        script = next((script for script in ("ascii", "latin") if script in scripts), "any")
         return self.model_copy(
             update={
                 "max_tokens": min(limits, default=0),

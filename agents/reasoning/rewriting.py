@@ -49,8 +49,8 @@ def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRe
     None: what the model does when it is told nothing but its role.
     """
     system = template("generator").system_with(instruction=instruction.text if instruction else "")
-    shown = instruction.exemplars if instruction else ()
-    turns = few_shot(system, [(exemplar.naive, exemplar.rewrite) for exemplar in shown])
+    exemplars = instruction.exemplars if instruction else ()
+    turns = few_shot(system, [(exemplar.naive, exemplar.rewrite) for exemplar in exemplars])
     turns.append(Turn(role="user", text=naive))
     return LlmRequest(
         turns=tuple(turns),
@@ -88,8 +88,8 @@ async def rewrite(
         spent += answer.usage
         keys += (answer.effect_key,)
         raw = answer.text
-        text, judged = check_rewrite(naive, raw, instruction, constraints)
-        if judged is None:
+        text, violation = check_rewrite(naive, raw, instruction, constraints)
+        if violation is None:
             turns = (*request.turns, Turn(role="assistant", text=raw))
             return Rewrite(
                 naive=naive,
@@ -99,7 +99,7 @@ async def rewrite(
                 usage=spent,
                 effect_keys=keys,
             )
-        fault = judged
+        fault = violation
     return Rewrite(
         naive=naive,
         text=naive,

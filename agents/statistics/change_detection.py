@@ -33,9 +33,9 @@ def level_scores(values: Rows, *, floor: float = 0.0) -> Rows:
 
     `floor`: smallest standard deviation taken for real, units of the values.
     """
-    known = ~np.isnan(values)
-    count = np.cumsum(known, axis=1)
-    filled = np.where(known, values, 0.0)
+    present = ~np.isnan(values)
+    count = np.cumsum(present, axis=1)
+    filled = np.where(present, values, 0.0)
     total, squares = np.cumsum(filled, axis=1), np.cumsum(filled**2, axis=1)
     before = _shifted(count), _shifted(total), _shifted(squares)
     n = np.maximum(before[0], 1)
@@ -43,7 +43,7 @@ def level_scores(values: Rows, *, floor: float = 0.0) -> Rows:
     variance = np.maximum(before[2] - n * centre**2, 0.0) / np.maximum(n - 1, 1)
     spread = np.maximum(np.sqrt(variance), max(floor, 1e-12)) * np.sqrt(1 + 1 / n)
     scores = _normal_of_t((values - centre) / spread, np.maximum(n - 1, 1))
-    return np.where(known & (before[0] >= BASELINE), scores, np.nan)
+    return np.where(present & (before[0] >= BASELINE), scores, np.nan)
 
 
 def arm_scores(means: Rows, squares: Rows, arms: NDArray[np.int_], counts: Rows) -> Rows:

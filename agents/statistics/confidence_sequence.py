@@ -118,11 +118,11 @@ def sequence_bounds(
             below, above = _hall(radius, assumed, n)
             low, high = np.minimum(low, below), np.maximum(high, above)
     # Equal values show no spread, which is not to say that there is none.
-    said = (n >= FIRST_LOOK) & (variance > 0)
+    bounded = (n >= FIRST_LOOK) & (variance > 0)
     centre = ones + shift
     with np.errstate(invalid="ignore"):
-        lo = np.where(said, centre - s * high, -np.inf)
-        hi = np.where(said, centre - s * low, np.inf)
+        lo = np.where(bounded, centre - s * high, -np.inf)
+        hi = np.where(bounded, centre - s * low, np.inf)
     return lo, hi
 
 

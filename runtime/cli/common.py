@@ -85,7 +85,7 @@ async def reading(project: Path) -> AsyncGenerator[Store]:
 
 async def require_run(store: Store, run: str) -> None:
     """ConfigError with the names of all runs, if there is no such run."""
-    if await store.one("get_run", name=run) is None:
+    if await store.row("get_run", name=run) is None:
         raise await no_such_run(store, run)
 
 

@@ -126,7 +126,7 @@ class _StoredAnswers:
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. _NotStoredError if the answer is not stored."""
-        row = await self._store.one("get_effect", key=self._llm.effect_key(request))
+        row = await self._store.row("get_effect", key=self._llm.effect_key(request))
         if row is None:
             raise _NotStoredError
         return LlmAnswer.model_validate_json(row["result"])
@@ -181,7 +181,7 @@ class _Counter:
         self._images.add((text, seed))
         request = RenderRequest(prompt=text, seed=seed)
         _, key = call_key("render", self._renderer, request)
-        return await self._run.store.one("get_effect", key=key) is None
+        return await self._run.store.row("get_effect", key=key) is None
 
 
 class _Figures(NamedTuple):

@@ -25,7 +25,7 @@ from bigpe.services.core.values import Image, Json, RenderRequest, Score, ScoreR
 from bigpe.services.llm.base_client import BaseLlmClient
 from bigpe.services.llm.service import class_name, load_client
 from bigpe.services.models.fingerprints import Composed
-from bigpe.services.processes.batch_queue import Parallel, lanes_of
+from bigpe.services.processes.batch_queue import ParallelModel, parallelism_of
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.processes.model_service import Model
 from bigpe.services.render.service import Renderer
@@ -111,7 +111,7 @@ class _Shared(Generic[M]):
     """A renderer or scorer that its owner closes, not its user."""
 
     def __init__(self, model: M, watch: Stopwatch) -> None:
-        self.lanes = lanes_of(model)
+        self.parallelism = parallelism_of(model)
         self._model = model
         self._watch = watch
 
@@ -151,15 +151,15 @@ class _SharedImageScorer(_SharedScorer):
 class _SharedLlm(BaseLlmClient):
     """A model client that its owner closes, not its user. It has the fingerprint of the client."""
 
-    lanes: int
+    parallelism: int
     """Only present if the client has it."""
 
     def __init__(self, client: ChatCompletionClient, watch: Stopwatch) -> None:
         super().__init__()
         self.fingerprint: str | None = getattr(client, "fingerprint", None)
         self.fingerprint_class = class_name(client)
-        if isinstance(client, Parallel):
-            self.lanes = client.lanes
+        if isinstance(client, ParallelModel):
+            self.parallelism = client.parallelism
         self._client = client
         self._watch = watch
 

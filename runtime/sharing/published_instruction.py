@@ -134,7 +134,7 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
 
 
 async def _latest_report(store: Store, run: str) -> Evaluation | None:
-    row = await store.one("evaluation_report", run=run)
+    row = await store.row("evaluation_report", run=run)
     if row is None:
         return None
     try:

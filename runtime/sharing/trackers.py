@@ -57,7 +57,7 @@ async def tracked(store: Store, run: str) -> Tracked:
     files = {"instructions.json": _json([_arm(arm) for arm in facts.arms.values()])}
     if facts.best:
         files["best_instruction.json"] = _json(_arm(facts.arms[facts.best]))
-    report = await store.one("evaluation_report", run=run)
+    report = await store.row("evaluation_report", run=run)
     if report is not None:
         files["evaluation.json"] = report["body"]
     settings = flat_settings(config.model_dump(mode="json"))

@@ -34,7 +34,7 @@ async def paid_calls(store: Store, turn: LlmTurn) -> list[PaidCall]:
 
     The transcript does not hold requests. An answer from the call cache has the time of the call.
     """
-    rows = [await store.one("effect_by_key", key=key) for key in turn.effect_keys]
+    rows = [await store.row("effect_by_key", key=key) for key in turn.effect_keys]
     return [
         PaidCall(row["key"], row["request"], row["result"], row["ms"], row["ts"])
         for row in rows

@@ -114,7 +114,7 @@ async def last_message(store: Store, run: str, kind: type[M], upto: int | None =
 
 async def last_seq(store: Store, run: str) -> int:
     """The sequence number of the run's last message; 0 if there is none."""
-    row = await store.one("last_seq", run=run)
+    row = await store.row("last_seq", run=run)
     return row["seq"] if row else 0
 
 

@@ -34,7 +34,7 @@ def require_finished(campaign: Campaign, run: str) -> None:
 
 async def _snapshot(store: Store, run: str) -> tuple[Campaign, int]:
     """The stored campaign and the number of messages in it; empty if other code has stored it."""
-    row = await store.one("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
+    row = await store.row("get_snapshot", run=run, actor=COORDINATOR, version=fold_version())
     if row is None:
         return Campaign(), 0
     try:
@@ -49,7 +49,7 @@ async def config_of(store: Store, run: str) -> BigpeConfig | None:
 
     It can be read from a database of any schema version.
     """
-    row = await store.one("get_run_config", name=run)
+    row = await store.row("get_run_config", name=run)
     return None if row is None else BigpeConfig.model_validate_json(row["config"])
 
 

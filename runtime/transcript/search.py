@@ -150,7 +150,7 @@ async def find(
     until = None if seconds is None else time.monotonic() + seconds
     if wanted.sender == SESSION:
         wanted = wanted._replace(sender="")
-    ends = await store.one("ends_of_run", run=run)
+    ends = await store.row("ends_of_run", run=run)
     oldest, newest = (ends["first"] or 0, ends["last"] or 0) if ends else (0, 0)
     if cursor.backward:
         start = min(cursor.seq, newest + 1)
@@ -260,7 +260,7 @@ def as_row(row: Any) -> TranscriptRow:
 
 async def message_row(store: Store, run: str, mid: str) -> TranscriptRow | None:
     """The message with this id, or None."""
-    row = await store.one("message_by_mid", run=run, mid=mid)
+    row = await store.row("message_by_mid", run=run, mid=mid)
     return as_row(row) if row else None
 
 

@@ -83,7 +83,7 @@ class RunPages:
         """Read new messages after each commit of another process, and wake the event streams."""
         seen = -1
         while True:
-            row = await self.context.store.one("data_version")
+            row = await self.context.store.row("data_version")
             version = int(row[0]) if row else 0
             if version != seen:
                 seen = version

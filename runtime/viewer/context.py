@@ -22,7 +22,7 @@ class Context(NamedTuple):
 
 async def standing(context: Context) -> dict[str, Any]:
     """The present state of the run, for the header of all pages."""
-    row = await context.store.one("get_run", name=context.run)
+    row = await context.store.row("get_run", name=context.run)
     counts = await context.store.rows("count_messages", run=context.run)
     state, reason = (row["state"], row["reason"]) if row else ("open", "")
     lock = context.project.lock(context.run)

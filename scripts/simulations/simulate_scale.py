@@ -297,7 +297,7 @@ async def journal_seconds(messages: int) -> float:
 class Echo:
     """A pool whose workers need no time: what is left is the session's own work."""
 
-    lanes = 1
+    parallelism = 1
 
     def __init__(self, png: bytes) -> None:
         self._item = {"png": base64.b64encode(png).decode(), "truncated_tokens": {}}

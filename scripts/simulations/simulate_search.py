@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting, batch_size=3 say")
     told = parser.parse_args()
     if told.growth:
-        campaigns.Pool = partial(Pool, growth=told.growth)
+        campaigns.Pool = partial(Pool, pool_growth_factor=told.growth)
     raw = settings(told.set, max(told.renders))
     library = Library()
     runs: list[dict[int, Found]] = []

@@ -61,12 +61,12 @@ class EmbeddedLlmClient(BaseLlmClient, Component[EmbeddedLlmConfig]):
         path = smollm2_path() if self._config.path is None else _own_weights(self._config.path)
         self.fingerprint = SMOLLM2_SHA256 if self._config.path is None else file_fingerprint(path)
         settings = {"path": str(path), "threads": self._config.threads, "context": CONTEXT_TOKENS}
-        self.lanes = processes_for(self._config.threads, process_cores())
+        self.parallelism = processes_for(self._config.threads, process_cores())
         """Requests that are answered at the same time."""
         limit = self._config.timeout_s
         self._children = ProcessPool(
             lambda: SupervisedProcess(BACKEND, settings, name="embedded LLM", call_timeout_s=limit),
-            self.lanes,
+            self.parallelism,
         )
 
     async def create(

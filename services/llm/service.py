@@ -30,7 +30,7 @@ from bigpe.services.core.errors import (
 )
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 from bigpe.services.llm.priority_semaphore import PrioritySemaphore
-from bigpe.services.processes.batch_queue import lanes_of
+from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import (
     current_caller,
@@ -190,7 +190,7 @@ class LlmService:
         self._picture = picture
         given = config or LlmConfig()
         places = 1 if given.provider == EMBEDDED else given.concurrency
-        self._gate = PrioritySemaphore(lanes_of(client, places))
+        self._gate = PrioritySemaphore(parallelism_of(client, places))
         self._config = config or LlmConfig()
         self.fingerprint = client_fingerprint(client, self._config)
 

@@ -17,16 +17,16 @@ Res = TypeVar("Res")
 
 
 @runtime_checkable
-class Parallel(Protocol):
-    """A model that takes several calls at a time."""
+class ParallelModel(Protocol):
+    """A model that takes several calls at the same time."""
 
-    lanes: int
-    """How many."""
+    parallelism: int
+    """Calls that it takes at the same time."""
 
 
-def lanes_of(backend: object, otherwise: int = 1) -> int:
+def parallelism_of(backend: object, otherwise: int = 1) -> int:
     """How many calls a model takes at a time; `otherwise` when it does not say."""
-    return backend.lanes if isinstance(backend, Parallel) else otherwise
+    return backend.parallelism if isinstance(backend, ParallelModel) else otherwise
 
 
 @dataclass
@@ -60,11 +60,11 @@ class BatchQueue(Generic[Req, Res]):
         max_batch: int,
         max_wait_s: float = 0.0,
         capacity: int = 256,
-        lanes: int = 1,
+        max_parallel_batches: int = 1,
     ) -> None:
         """`process` answers each request of a batch, in order, with its result or its failure.
 
-        Requests are hashable. `lanes`: how many batches it may be at, at a time.
+        Requests must be hashable. `max_parallel_batches`: batches that `process` takes at a time.
         """
         self._process = process
         self._max_batch = max_batch
@@ -73,7 +73,7 @@ class BatchQueue(Generic[Req, Res]):
         self._places = asyncio.Semaphore(capacity)
         self._count = itertools.count()
         self._suspects: set[Req] = set()
-        self._lanes = lanes
+        self._max_parallel_batches = max_parallel_batches
         self._workers: list[asyncio.Task[None]] = []
         self._closed = False
         self.metrics = Metrics()
@@ -93,7 +93,9 @@ class BatchQueue(Generic[Req, Res]):
             if self._closed:
                 raise ServiceError("the queue is closed")
             if not self._workers:
-                self._workers = [asyncio.create_task(self._work()) for _ in range(self._lanes)]
+                self._workers = [
+                    asyncio.create_task(self._work()) for _ in range(self._max_parallel_batches)
+                ]
             result: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait(_Item(priority, next(self._count), request, result))
             return await result
@@ -148,9 +150,9 @@ class BatchQueue(Generic[Req, Res]):
             if suspect:
                 break
             if len(batch) == 1:
-                if self._lanes > 1:
+                if self._max_parallel_batches > 1:
                     # No more than a lane's share: else one works long while others have nothing.
-                    limit = min(limit, math.ceil((1 + self.depth) / self._lanes))
+                    limit = min(limit, math.ceil((1 + self.depth) / self._max_parallel_batches))
                 deadline = time.monotonic() + self._max_wait_s
 
     async def _settle(self, batch: list[_Item[Req, Res]]) -> None:

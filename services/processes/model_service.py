@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from bigpe.services.core.values import Json, ModelRequest, Value, digest
-from bigpe.services.processes.batch_queue import BatchQueue, lanes_of
+from bigpe.services.processes.batch_queue import BatchQueue, parallelism_of
 from bigpe.services.processes.cpu import MAX_WAIT_S
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import Timed, timed
@@ -62,7 +62,7 @@ class ModelService(Generic[M, Req, Res]):
             timed(compute),
             max_batch=max_batch,
             max_wait_s=MAX_WAIT_S,
-            lanes=lanes_of(backend),
+            max_parallel_batches=parallelism_of(backend),
         )
 
     async def call(self, request: Req) -> Res:

@@ -146,8 +146,8 @@ def _unsafe(char: str) -> bool:
 
 def _excerpt(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else repr(value)
-    shown = " ".join(text[: 4 * EXCERPT].split(" ")).strip()[:EXCERPT]
-    return "".join("\ufffd" if _unsafe(char) else char for char in shown)
+    excerpt = " ".join(text[: 4 * EXCERPT].split(" ")).strip()[:EXCERPT]
+    return "".join("\ufffd" if _unsafe(char) else char for char in excerpt)
 
 
 # -- kinds of files --------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from typing import Any
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.values import Json, RenderRequest
-from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, told_in
+from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
-TOLD = (
+IMAGE_OPTIONS = (
     "sd_model_checkpoint",
     "sd_checkpoint_hash",
     "sd_vae",
@@ -29,7 +29,7 @@ TOLD = (
 
 
 class A1111:
-    """See `PictureApi`."""
+    """See `ImageApi`."""
 
     uses = ("model", "steps", "guidance", "size", "negative_prompt")
 
@@ -43,21 +43,21 @@ class A1111:
     async def identity(self) -> Json:
         """The checkpoint and the options that change every picture."""
         options = await self._client.get_json("/sdapi/v1/options")
-        if told_in(options, "sd_model_checkpoint") is None:
+        if value_at(options, "sd_model_checkpoint") is None:
             raise ConfigError(
                 f"{self._client.url} does not answer as AUTOMATIC1111 does; start it with --api"
             )
-        told = {key: told_in(options, key) for key in TOLD}
+        options_used = {key: value_at(options, key) for key in IMAGE_OPTIONS}
         if self._checkpoint is not None:
-            told["sd_model_checkpoint"] = self._checkpoint
-            told["sd_checkpoint_hash"] = None
-        return told
+            options_used["sd_model_checkpoint"] = self._checkpoint
+            options_used["sd_checkpoint_hash"] = None
+        return options_used
 
-    async def paint(self, request: RenderRequest) -> bytes:
-        """See `PictureApi.paint`; ConfigError when somebody changed the server's checkpoint."""
+    async def render(self, request: RenderRequest) -> bytes:
+        """See `ImageApi.render`; ConfigError when somebody changed the server's checkpoint."""
         answer = await self._client.post_json("/sdapi/v1/txt2img", self._body(request))
         self._check(answer, request)
-        return from_base64(told_in(answer, "images", 0), self._client.url)
+        return from_base64(value_at(answer, "images", 0), self._client.url)
 
     def _body(self, request: RenderRequest) -> Json:
         config = self._config
@@ -75,8 +75,8 @@ class A1111:
         if config.size is not None:
             body |= {"width": config.size, "height": config.size}
         if self._checkpoint is not None:
-            asked = {"sd_model_checkpoint": self._checkpoint}
-            body["override_settings"] = config.http.extra.get("override_settings", {}) | asked
+            checkpoint = {"sd_model_checkpoint": self._checkpoint}
+            body["override_settings"] = config.http.extra.get("override_settings", {}) | checkpoint
             # Else the server would load its old checkpoint again after every picture.
             body["override_settings_restore_afterwards"] = False
         return body
@@ -84,13 +84,13 @@ class A1111:
     def _check(self, answer: Any, request: RenderRequest) -> None:
         """Anybody may use the web UI meanwhile; a picture of other weights must not be compared."""
         try:
-            info = json.loads(told_in(answer, "info") or "{}")
+            info = json.loads(value_at(answer, "info") or "{}")
         except (TypeError, ValueError) as error:
             raise RenderError(f"{self._client.url}: its info is no JSON") from error
-        seed = told_in(info, "seed")
+        seed = value_at(info, "seed")
         if seed is not None and seed != request.seed:
             raise RenderError(f"{self._client.url} took seed {seed} for {request.seed}")
-        weights = str(told_in(info, "sd_model_hash") or "")
+        weights = str(value_at(info, "sd_model_hash") or "")
         self._model_hash = self._model_hash or weights
         if weights != self._model_hash:
             raise ConfigError(

@@ -18,7 +18,7 @@ from typing import Any
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.values import Json, RenderRequest, digest
-from bigpe.services.render.http_base import HttpRenderer, one_url, told_in
+from bigpe.services.render.http_base import HttpRenderer, one_url, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -42,7 +42,7 @@ class Workflow:
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{where} cannot be read as JSON: {error}") from error
         nodes = list(graph.values()) if isinstance(graph, dict) else []
-        if not nodes or not all(isinstance(told_in(node, "class_type"), str) for node in nodes):
+        if not nodes or not all(isinstance(value_at(node, "class_type"), str) for node in nodes):
             raise ConfigError(
                 f'{where} is no workflow in API format; in ComfyUI choose "Export (API)"'
             )
@@ -74,7 +74,7 @@ def _fill(part: Any, values: Mapping[str, str | int | float]) -> Any:
 
 
 class ComfyUi:
-    """See `PictureApi`."""
+    """See `ImageApi`."""
 
     def __init__(self, client: HttpClient, config: RenderConfig, workflow: Workflow) -> None:
         self.uses = workflow.uses
@@ -85,22 +85,22 @@ class ComfyUi:
     async def identity(self) -> Json:
         """The workflow, the server's release, and its address for the files that are named."""
         stats = await self._client.get_json("/system_stats")
-        if told_in(stats, "system") is None:
+        if value_at(stats, "system") is None:
             raise ConfigError(f"{self._client.url} does not answer as ComfyUI does")
         return {
             "url": self._client.url,
             "workflow": digest(self._workflow.graph),
-            "comfyui": told_in(stats, "system", "comfyui_version"),
-            "pytorch": told_in(stats, "system", "pytorch_version"),
+            "comfyui": value_at(stats, "system", "comfyui_version"),
+            "pytorch": value_at(stats, "system", "pytorch_version"),
         }
 
-    async def paint(self, request: RenderRequest) -> bytes:
-        """See `PictureApi.paint`."""
+    async def render(self, request: RenderRequest) -> bytes:
+        """See `ImageApi.render`."""
         values: dict[str, str | int | float] = {"prompt": request.prompt, "seed": request.seed}
         for name in self.uses:
             values[name] = getattr(self._config, name) or ""
         answer = await self._client.post_json("/prompt", {"prompt": self._workflow.filled(values)})
-        job = told_in(answer, "prompt_id")
+        job = value_at(answer, "prompt_id")
         if not isinstance(job, str) or not re.fullmatch(r"[\w-]{1,100}", job):
             raise RenderError(f"{self._client.url} has taken the workflow but given no prompt_id")
         return await self._fetch(await self._wait(job))
@@ -122,7 +122,7 @@ class ComfyUi:
     async def _look(self, job: str) -> Json:
         pause, looks, queued = FIRST_LOOK_S, 0, True
         while True:
-            entry = told_in(await self._client.get_json(f"/history/{job}"), job)
+            entry = value_at(await self._client.get_json(f"/history/{job}"), job)
             if isinstance(entry, dict):
                 return entry
             if not queued:
@@ -142,31 +142,31 @@ class ComfyUi:
             await self._client.post("/queue", {"delete": [job]})
 
     async def _fetch(self, entry: Json) -> bytes:
-        if told_in(entry, "status", "status_str") == "error":
+        if value_at(entry, "status", "status_str") == "error":
             raise RenderError(f"{self._client.url}: {_cause(entry)}")
-        outputs = told_in(entry, "outputs")
+        outputs = value_at(entry, "outputs")
         nodes = outputs.values() if isinstance(outputs, dict) else ()
         images: list[Any] = []
         for node in nodes:
-            images += told_in(node, "images") or []
+            images += value_at(node, "images") or []
         # A preview node writes pictures of type "temp" beside the saved one.
-        saved = [image for image in images if told_in(image, "type") == "output"] or images
+        saved = [image for image in images if value_at(image, "type") == "output"] or images
         if len(saved) != 1:
             raise RenderError(
                 f"{self._client.url}: the workflow has made {len(saved)} pictures; it must make one"
             )
         names = ("filename", "subfolder", "type")
         return await self._client.get_bytes(
-            "/view", {name: str(told_in(saved[0], name) or "") for name in names}
+            "/view", {name: str(value_at(saved[0], name) or "") for name in names}
         )
 
 
 def _cause(entry: Json) -> str:
     """What a failed job's messages tell."""
-    for message in told_in(entry, "status", "messages") or []:
-        if told_in(message, 0) == "execution_error":
-            node = told_in(message, 1, "node_type")
-            return f"{node}: {str(told_in(message, 1, 'exception_message'))[:300].strip()}"
+    for message in value_at(entry, "status", "messages") or []:
+        if value_at(message, 0) == "execution_error":
+            node = value_at(message, 1, "node_type")
+            return f"{node}: {str(value_at(message, 1, 'exception_message'))[:300].strip()}"
     return "the workflow has failed"
 
 

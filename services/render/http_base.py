@@ -32,7 +32,7 @@ SETTINGS = (
 """Those that a picture depends on, so that one which a service has no place for is refused."""
 
 
-class PictureApi(Protocol):
+class ImageApi(Protocol):
     """How one kind of service is spoken to."""
 
     @property
@@ -44,7 +44,7 @@ class PictureApi(Protocol):
         """All that tells what a picture depends on; the address, where the service tells little."""
         ...
 
-    async def paint(self, request: RenderRequest) -> bytes:
+    async def render(self, request: RenderRequest) -> bytes:
         """The picture's file, unchecked. RenderError; TransientServiceError."""
         ...
 
@@ -53,11 +53,11 @@ class HttpRenderer:
     """A renderer behind a picture API. Its requests are independent: one fails alone."""
 
     def __init__(
-        self, api: PictureApi, client: HttpClient, config: RenderConfig, blobs: BlobStore
+        self, api: ImageApi, client: HttpClient, config: RenderConfig, blobs: BlobStore
     ) -> None:
         """ConfigError for a setting that the service has no place for."""
         refuse_unused(config, api.uses)
-        self.lanes = config.http.concurrency
+        self.parallelism = config.http.concurrency
         self._api = api
         self._client = client
         self._config = config
@@ -93,7 +93,7 @@ class HttpRenderer:
     async def _one(self, request: RenderRequest) -> Image | Exception:
         try:
             async with self._slots:
-                data = await self._api.paint(request)
+                data = await self._api.render(request)
             return await asyncio.to_thread(self._keep, data)
         except BigpeError as error:
             return error
@@ -134,7 +134,7 @@ def from_base64(text: Any, where: str) -> bytes:
         raise RenderError(f"{where} has answered with something else than base64") from error
 
 
-def told_in(answer: Any, *path: str | int) -> Any:
+def value_at(answer: Any, *path: str | int) -> Any:
     """What lies at `path` in a JSON answer; None when it has another shape."""
     found = answer
     for step in path:

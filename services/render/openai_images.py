@@ -10,7 +10,7 @@ from __future__ import annotations
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.values import Json, RenderRequest
-from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, told_in
+from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -18,7 +18,7 @@ OPENAI = "https://api.openai.com/v1"
 
 
 class OpenAiImages:
-    """See `PictureApi`."""
+    """See `ImageApi`."""
 
     uses = ("model", "size")
 
@@ -32,15 +32,15 @@ class OpenAiImages:
         """The address: the API does not tell what is behind a model's name."""
         return {"url": self._client.url}
 
-    async def paint(self, request: RenderRequest) -> bytes:
-        """See `PictureApi.paint`."""
+    async def render(self, request: RenderRequest) -> bytes:
+        """See `ImageApi.render`."""
         config = self._config
         size = {} if config.size is None else {"size": f"{config.size}x{config.size}"}
         seed = {"seed": request.seed} if config.http.send_seed else {}
         body = {"model": config.model, "prompt": request.prompt, "n": 1, **size, **seed}
         answer = await self._client.post_json("/images/generations", config.http.extra | body)
-        picture = told_in(answer, "data", 0, "b64_json")
-        if picture is None and told_in(answer, "data", 0, "url"):
+        picture = value_at(answer, "data", 0, "b64_json")
+        if picture is None and value_at(answer, "data", 0, "url"):
             # An address that a server chooses is not fetched: it could be any on our network.
             raise RenderError(
                 f"{self._client.url} has answered with an address in place of a picture; set "

@@ -133,7 +133,7 @@ class DiffusersRenderer:
         thread gains nothing, a second process doubles the images per second. Other pipelines are
         too large to load twice."""
         settings = config.model_dump(mode="json")
-        self.lanes = processes_for(config.threads, cores) if config.model == "embedded" else 1
+        self.parallelism = processes_for(config.threads, cores) if config.model == "embedded" else 1
         self._model = SameModel("renderer", "Pictures")
         env = thread_env(config.threads)
         self._children = ProcessPool(
@@ -145,7 +145,7 @@ class DiffusersRenderer:
                 call_timeout_s=config.call_timeout_s,
                 vet=self._model.vet,
             ),
-            self.lanes,
+            self.parallelism,
         )
 
     async def open(self) -> str:

@@ -53,13 +53,15 @@ class CheckReport(NamedTuple):
     @property
     def differences(self) -> list[float]:
         """The distances of all pairs that have both scores."""
-        return [one.difference for one in self.checked if one.difference is not None]
+        return [check.difference for check in self.checked if check.difference is not None]
 
     @property
     def outside(self) -> list[CheckedPair]:
         """Pairs that failed or differ by more than the tolerance."""
         return [
-            one for one in self.checked if one.difference is None or one.difference > self.tolerance
+            check
+            for check in self.checked
+            if check.difference is None or check.difference > self.tolerance
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -135,10 +137,10 @@ def record_pairs(path: Path, config: ScoreConfig, target: Path) -> list[CheckedP
     """Write the pairs of a file with the scores computed here to `target`. DataError."""
     checked = score_pairs(read_pairs(path), path.parent, config)
     lines = [
-        one.pair.model_copy(update={"score": one.value, "error": one.error}).model_dump_json(
+        check.pair.model_copy(update={"score": check.value, "error": check.error}).model_dump_json(
             exclude_none=True
         )
-        for one in checked
+        for check in checked
     ]
     target.write_text("\n".join(lines) + "\n", "utf-8")
     return checked

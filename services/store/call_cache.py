@@ -115,7 +115,7 @@ class CallCache:
         call: Callable[[], Awaitable[Json]],
         valid: Callable[[Json], bool] | None,
     ) -> Json:
-        row = await self._store.one(self._get, key=key)
+        row = await self._store.row(self._get, key=key)
         if row is not None:
             stored: Json = json.loads(row["result"])
             if valid is None or valid(stored):

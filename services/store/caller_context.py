@@ -25,7 +25,7 @@ class CallerContext:
     round: int
     answered: LlmUsage = LlmUsage()
     """Of usable answers: a step that is tried again asks for most of them again, and has them."""
-    heard: dict[str, LlmUsage] = field(default_factory=dict[str, LlmUsage])
+    answers: dict[str, LlmUsage] = field(default_factory=dict[str, LlmUsage])
     """The same, by request."""
     lost: LlmUsage = LlmUsage()
     """Of calls without a usable answer."""
@@ -54,13 +54,13 @@ def record_answered_usage(key: str, usage: LlmUsage) -> None:
     """The current spender was answered; `key`: of the request."""
     if spender := _SPENDER.get():
         spender.answered += usage
-        spender.heard[key] = usage
+        spender.answers[key] = usage
 
 
 def unreported_usage(earlier: Mapping[str, LlmUsage], last: CallerContext) -> LlmUsage:
     """Answers that earlier attempts of a step had, and the last did not ask for: a model that did
     better at something else led it another way."""
-    return sum((one for key, one in earlier.items() if key not in last.heard), LlmUsage())
+    return sum((usage for key, usage in earlier.items() if key not in last.answers), LlmUsage())
 
 
 def record_failed_usage(usage: LlmUsage) -> None:
@@ -113,6 +113,8 @@ def timed(
         start = time.monotonic()
         results = await work(requests)
         share = (time.monotonic() - start) / max(len(requests), 1)
-        return [one if isinstance(one, Exception) else Timed(one, share) for one in results]
+        return [
+            result if isinstance(result, Exception) else Timed(result, share) for result in results
+        ]
 
     return do

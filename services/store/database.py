@@ -126,7 +126,7 @@ class Store:
         except UNWRITABLE as error:
             raise self._explain(error) from error
 
-    async def one(self, query: str, /, **params: Any) -> sqlite3.Row | None:
+    async def row(self, query: str, /, **params: Any) -> sqlite3.Row | None:
         """The first row of the named query, or None."""
         found = await self.rows(query, **params)
         return found[0] if found else None

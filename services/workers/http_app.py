@@ -143,5 +143,5 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return payload
 
 
-def _refuse(status: int, told: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": told}, status, headers)
+def _refuse(status: int, cause: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": cause}, status, headers)

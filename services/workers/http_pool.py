@@ -57,7 +57,7 @@ class HttpPool:
                 f'[{kind}.http] urls: backend = "bigpe" needs the address of at least one worker; '
                 f"start one with `bigpe serve {kind}`"
             )
-        self.lanes = len(config.urls) * config.concurrency
+        self.parallelism = len(config.urls) * config.concurrency
         self._kind = kind
         self._error = error
         self._fingerprint = ""

@@ -106,7 +106,7 @@ class RayPool:
         call_timeout_s: float,
     ) -> None:
         """`make` is called in the actor's process with a folder for its pictures."""
-        self.lanes = config.max
+        self.parallelism = config.max
         self._kind = kind
         self._make = make
         self._config = config

@@ -21,7 +21,7 @@ B = TypeVar("B")
 class WorkerPool(Protocol):
     """Workers of one kind with one fingerprint."""
 
-    lanes: int
+    parallelism: int
     """Batches that all workers together take at the same time."""
 
     async def open(self) -> str:
@@ -41,7 +41,7 @@ class RemoteModel(Generic[Req, Res]):
     """A renderer or scorer on a pool of workers."""
 
     def __init__(self, pool: WorkerPool, items: ItemFormat[Req, Res]) -> None:
-        self.lanes = pool.lanes
+        self.parallelism = pool.parallelism
         self._pool = pool
         self._items = items
 

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from bigpe.agents.bandit.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.bandit.pool import GROWTH, Pool, PoolDelta
+from bigpe.agents.bandit.pool import POOL_GROWTH_FACTOR, Pool, PoolDelta
 from bigpe.services.core.values import Instruction
 
 SCALE = 0.01
@@ -80,7 +80,7 @@ def play(
         trace.deltas.append(delta)
         trace.sizes.append(len(pool.living()))
         trace.leaders_lost += leader in {gone for gone, why in delta.retired if "room" in why}
-        due = ever < math.ceil(GROWTH * math.sqrt(done + 1))
+        due = ever < math.ceil(POOL_GROWTH_FACTOR * math.sqrt(done + 1))
         blocked = blocked + 1 if due and not delta.admitted else 0
         trace.longest_block = max(trace.longest_block, blocked)
     return trace

@@ -68,22 +68,24 @@ def sample_evidence(
     Terms are drawn by Thompson sampling from their posteriors, so that a promising but uncertain
     term is tried now and then; terms that the instruction has already are left out.
     """
-    shown = " ".join([instruction.text, *(e.rewrite for e in instruction.exemplars)])
+    present = " ".join([instruction.text, *(e.rewrite for e in instruction.exemplars)])
     terms = [row for row in rows if row.kind == "term"]
     focuses: list[tuple[EvidenceRow, ...]] = []
     for index in range(count):
         rng = random.Random(derive_seed(seed, "focus", index))
         drawn = {row.id: rng.gauss(row.effect, (row.hi - row.lo) / (2 * Z95)) for row in terms}
         ranked = sorted(terms, key=lambda row: -drawn[row.id])
-        new = [r for r in ranked if r.effect > 0 < drawn[r.id] and not contains_term(shown, r.term)]
-        add = _apart(new)[:ADD_TERMS]
+        new = [
+            r for r in ranked if r.effect > 0 < drawn[r.id] and not contains_term(present, r.term)
+        ]
+        add = _without_shared_words(new)[:ADD_TERMS]
         bad = [r for r in reversed(ranked) if r.effect < 0 > drawn[r.id]]
         avoid = [r for r in bad if not any(contains_term(a.term, r.term) for a in add)][:1]
         focuses.append((*add, *avoid))
     return focuses
 
 
-def _apart(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
+def _without_shared_words(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
     """Rows that share no word with an earlier one: "golden" adds little to "golden hour"."""
     kept: list[EvidenceRow] = []
     for row in rows:
@@ -196,19 +198,19 @@ def _contradicts(worded: _Answer, rows: Sequence[EvidenceRow]) -> bool:
     if len(words(text)) > allowed or re.search(r"\b(better|worse)\b", text):
         return True
     for clause, verdict in re.findall(r"(.*?)\b(better|worse)\b", worded.inference):
-        told = [row for row in rows if contains_term(clause, row.term)]
-        if any((row.effect > 0) != (verdict == "better") for row in told):
+        named = [row for row in rows if contains_term(clause, row.term)]
+        if any((row.effect > 0) != (verdict == "better") for row in named):
             return True
     return False
 
 
 def _parse(raw: str) -> _Answer | None:
     try:
-        told = _Answer.model_validate(json.loads(raw))
+        answer = _Answer.model_validate(json.loads(raw))
     except (ValueError, RecursionError):  # no JSON, JSON of another shape, or too deep or long
         return None
-    update = {"inference": one_line(told.inference), "improvement": one_line(told.improvement)}
-    return told.model_copy(update=update)
+    update = {"inference": one_line(answer.inference), "improvement": one_line(answer.improvement)}
+    return answer.model_copy(update=update)
 
 
 def _request(

@@ -106,7 +106,7 @@ def inspect(
 
 
 async def _print_parent(store: Store, run: str, console: Console) -> None:
-    row = await store.one("get_run", name=run)
+    row = await store.row("get_run", name=run)
     if row is not None and row["parent"]:
         console.print(Text(f"{run} is a fork of {row['parent']}", style="cyan"))
 

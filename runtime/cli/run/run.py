@@ -220,7 +220,7 @@ async def earlier_rounds(
 ) -> AsyncGenerator[asyncio.Task[RoundHistory]]:
     """Read the rounds of earlier processes, after `going` is set and while the run works."""
     async with reading(session.project.folder) as store:
-        row = await store.one("last_seq", run=session.name)
+        row = await store.row("last_seq", run=session.name)
         upto = row["seq"] if row else 0
 
         async def read() -> RoundHistory:

@@ -14,9 +14,9 @@ from bigpe.services.store.database import Store
 
 async def require_forkable(store: Store, parent: str, name: str) -> None:
     """ConfigError if the parent does not exist, or a run with the fork's name does."""
-    if await store.one("get_run", name=parent) is None:
+    if await store.row("get_run", name=parent) is None:
         raise ConfigError(f"there is no run {parent!r} to fork; `bigpe status` lists the runs")
-    if await store.one("get_run", name=name) is not None:
+    if await store.row("get_run", name=name) is not None:
         raise ConfigError(
             f"there is a run {name!r} already; choose another name for the fork, or continue "
             f"that run: bigpe resume {name}"

@@ -52,7 +52,7 @@ def record_statement(run: str, records: Records) -> Statement:
 
 async def records_of(store: Store, run: str) -> Records:
     """The records that are stored with the run; empty if there are none."""
-    row = await store.one("get_run_models", name=run)
+    row = await store.row("get_run_models", name=run)
     return _RECORDS.validate_json(row["models"]) if row else {}
 
 

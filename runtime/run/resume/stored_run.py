@@ -34,7 +34,7 @@ class StoredRun:
 
 async def find_stored_run(store: Store, name: str) -> StoredRun | None:
     """Read the run; None if there is no run of that name."""
-    row = await store.one("get_run", name=name)
+    row = await store.row("get_run", name=name)
     if row is None:
         return None
     models = await records_of(store, name)

@@ -39,7 +39,7 @@ class PromptView(NamedTuple):
 
 async def show(context: Context, request: Request) -> tuple[str, Mapping[str, Any]]:
     """The page. `sort`: id of the treatment that orders the prompts; `from`: first prompt."""
-    stored = await context.store.one("evaluation_report", run=context.run)
+    stored = await context.store.row("evaluation_report", run=context.run)
     report = _report(stored["body"]) if stored else None
     reports = await reports_of(context.store, context.run)
     people = [rating_lines(votes, first, second) for first, second, votes in reports]

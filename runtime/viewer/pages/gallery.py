@@ -63,7 +63,7 @@ async def read_comparisons(context: Context, refs: Sequence[PairRef]) -> list[Co
     """Read the comparisons from their messages."""
     found: list[Comparison] = []
     for ref in refs:
-        stored = await context.store.one("message_by_seq", run=context.run, seq=ref.seq)
+        stored = await context.store.row("message_by_seq", run=context.run, seq=ref.seq)
         message = as_row(stored).message if stored else None
         if isinstance(message, ArmPulled):
             pair = message.gains[ref.place]

@@ -127,7 +127,7 @@ def _verified(row: PublishedScorer, source: Path) -> str:
         return found
     # The hub holds files whose name says one version and whose content is another's.
     other = next(
-        (known.name for known in PUBLISHED_SCORERS.values() if known.sha256 == found), None
+        (scorer.name for scorer in PUBLISHED_SCORERS.values() if scorer.sha256 == found), None
     )
     hint = f"it is that of {other}" if other else f"it is damaged or not {row.file}"
     raise ServiceError(f"{source} has sha256 {found}, not {row.sha256}: {hint}; it was not used")
@@ -173,12 +173,12 @@ def _note(row: PublishedScorer, source_sha256: str, sha256: str) -> Json:
 
 def _config(row: PublishedScorer, weights: State, source: Path) -> Json:
     try:
-        told = config_of(weights, text_head=row.text_head, vision_head=row.vision_head)
+        config = config_of(weights, text_head=row.text_head, vision_head=row.vision_head)
     except KeyError as error:
         raise ServiceError(f"{source} is not a CLIPModel: it has no {error}") from error
     for tower in ("text_config", "vision_config"):
-        told[tower]["hidden_act"] = row.activation
-    return told
+        config[tower]["hidden_act"] = row.activation
+    return config
 
 
 def _require_whole(config: Json, weights: State, source: Path) -> None:

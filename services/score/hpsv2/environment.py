@@ -72,10 +72,10 @@ def requirements() -> list[str]:
 def _is_ready() -> bool:
     folder = environment_folder()
     try:
-        told = json.loads((folder / READY).read_text("utf-8"))
+        marker = json.loads((folder / READY).read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return told["requirements"] == requirements() and _python(folder).exists()
+    return marker["requirements"] == requirements() and _python(folder).exists()
 
 
 def _install(python: Path, say: Callable[[str], None]) -> None:

@@ -78,7 +78,7 @@ async def stage(
 ) -> AsyncIterator[tuple[Journal, Callable[[Message], Awaitable[None]]]]:
     async with Store(folder / "p.db") as store:
         run = {"name": "r", "created": 0.0, "config": "{}", "version": "0"}
-        if await store.one("get_run", name="r") is None:
+        if await store.row("get_run", name="r") is None:
             await store.write([("add_run", run)])
         journal = Journal(store, "r")
         runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.pools import SCALE, play, seeds
 
 from bigpe.agents.bandit.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.bandit.pool import GROWTH, Pool, PoolDelta
+from bigpe.agents.bandit.pool import POOL_GROWTH_FACTOR, Pool, PoolDelta
 from bigpe.services.core.values import Instruction
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
@@ -50,7 +50,7 @@ def test_half_of_the_pulls_are_of_arms_tried_before_in_the_end(
     assert trace.repeats >= 60
     # and yet newcomers keep coming, as fast as the growth rule allows when nothing blocks them
     admitted = sum(len(delta.admitted) for delta in trace.deltas)
-    assert 4 <= admitted <= math.ceil(GROWTH * math.sqrt(121)) - 2
+    assert 4 <= admitted <= math.ceil(POOL_GROWTH_FACTOR * math.sqrt(121)) - 2
 
 
 @given(name=st.sampled_from(("ucb1", "random", "paper")), loss=st.sampled_from([0, 0.3]), **RUNS)
@@ -128,7 +128,7 @@ def propose(pool: Pool, text: str, parent: Instruction) -> Instruction:
 
 def test_the_growth_rule_counts_arms_ever_admitted_against_finished_pulls() -> None:
     a, b = seeds()
-    pool = Pool([a, b], size=4, growth=2)
+    pool = Pool([a, b], size=4, pool_growth_factor=2)
     child = propose(pool, "child", a)
     assert pool.settle(UCB1, SCALE) == PoolDelta((), (), 1)  # ceil(2 sqrt 1) = 2 are here
     assert settled(pool, (a, [0.01, 0.02])).admitted == (child.id,)  # ceil(2 sqrt 2) = 3

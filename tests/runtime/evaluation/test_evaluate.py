@@ -251,7 +251,7 @@ async def test_rows_and_report_are_stored_for_readers(project: Path) -> None:
     report, _ = await judged(project, EvaluationSettings(prompts=4))
     guards = {"second": FakeScorer(BlobStore(Project(project).images))}
     async with open_fake_evaluated(project, guards=guards) as run:
-        stored = await run.store.one("evaluation_report", run="main")
+        stored = await run.store.row("evaluation_report", run="main")
         rows = await run.store.rows("evaluation_rows", run="main", split="test")
     assert stored is not None and Evaluation.model_validate_json(stored["body"]) == report
     assert len(rows) == 4 * len(report.compared)

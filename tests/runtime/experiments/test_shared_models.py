@@ -7,7 +7,7 @@ from pathlib import Path
 from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, share_models
 from bigpe.services.core.values import Image, RenderRequest, ScoreRequest
 from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, client_fingerprint
-from bigpe.services.processes.batch_queue import lanes_of
+from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.score.service import SupportsImages
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import InMemoryCallCache
@@ -15,7 +15,7 @@ from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 
 class Parallel(FakeLlm):
-    lanes = 3
+    parallelism = 3
     fingerprint = "weights"
     closed = False
 
@@ -35,9 +35,9 @@ async def test_shared_models_are_the_same_models_to_a_run(tmp_path: Path) -> Non
     assert client_fingerprint(shared.llms["default"], LlmConfig()) == client_fingerprint(
         client, LlmConfig()
     )
-    assert lanes_of(shared.llms["default"], 16) == 3
+    assert parallelism_of(shared.llms["default"], 16) == 3
     serial = share_models(SharedModels(own.renderer, own.scorer, {"default": FakeLlm()}), watches)
-    assert lanes_of(serial.llms["default"], 16) == 16
+    assert parallelism_of(serial.llms["default"], 16) == 16
     assert await shared.renderer.open() == await own.renderer.open()
     assert isinstance(shared.scorer, SupportsImages) == isinstance(own.scorer, SupportsImages)
     await shared.llms["default"].close()

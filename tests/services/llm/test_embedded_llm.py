@@ -152,13 +152,15 @@ async def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_answered(
     assert await rewritten(model, "a fox", *EXEMPLARS)
 
 
-@pytest.mark.parametrize(("cores", "threads", "lanes"), [("2", 1, 2), ("2", 2, 1), ("1", 1, 1)])
+@pytest.mark.parametrize(
+    ("cores", "threads", "parallelism"), [("2", 1, 2), ("2", 2, 1), ("1", 1, 1)]
+)
 async def test_as_many_answers_at_a_time_as_there_are_cores(
-    monkeypatch: pytest.MonkeyPatch, cores: str, threads: int, lanes: int
+    monkeypatch: pytest.MonkeyPatch, cores: str, threads: int, parallelism: int
 ) -> None:
     monkeypatch.setenv("PYTHON_CPU_COUNT", cores)
     client = EmbeddedLlmClient(EmbeddedLlmConfig(threads=threads))
-    assert client.lanes == lanes
+    assert client.parallelism == parallelism
     await client.close()
 
 

@@ -56,7 +56,7 @@ async def test_equal_pictures_are_paid_once_and_others_are_another_request(
         for turn in body["turns"]:
             del turn["images"]
         key = digest({"op": "llm", "version": 1, "model": llm.fingerprint, "request": body})
-        assert await store.one("get_effect", key=key), "text alone has the key that it always had"
+        assert await store.row("get_effect", key=key), "text alone has the key that it always had"
         await llm.close()
     assert effects.paid["llm"] == 3
     assert [len(json.dumps(r)) > 300 for r in server.requests] == [True, True, False]

@@ -200,14 +200,14 @@ def test_everyone_gets_their_own_answer(numbers: list[tuple[int, int]], max_batc
     asyncio.run(run())
 
 
-async def test_lanes_take_batches_side_by_side() -> None:
+async def test_batches_run_in_parallel() -> None:
     double = Doubler()
     double.gate.clear()
-    queue: BatchQueue[int, int] = BatchQueue(double, max_batch=1, lanes=3)
+    queue: BatchQueue[int, int] = BatchQueue(double, max_batch=1, max_parallel_batches=3)
     tasks = [asyncio.create_task(queue.submit(2 * number)) for number in range(5)]
     while len(double.batches) < 3:
         await asyncio.sleep(0)
-    assert queue.depth == 2, "the others wait: three lanes are busy"
+    assert queue.depth == 2, "the others wait: three batches are under way"
     double.gate.set()
     assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16]
     await queue.close()
@@ -216,7 +216,7 @@ async def test_lanes_take_batches_side_by_side() -> None:
 async def test_a_lane_takes_its_share_and_leaves_the_rest_to_the_others() -> None:
     double = Doubler()
     double.gate.clear()
-    queue: BatchQueue[int, int] = BatchQueue(double, max_batch=8, lanes=2)
+    queue: BatchQueue[int, int] = BatchQueue(double, max_batch=8, max_parallel_batches=2)
     tasks = [asyncio.create_task(queue.submit(2 * number)) for number in range(6)]
     while len(double.batches) < 2:
         await asyncio.sleep(0)

@@ -287,7 +287,7 @@ async def test_the_service_paints_once_and_again_when_the_file_is_gone(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("settings", "cores", "lanes"),
+    ("settings", "cores", "parallelism"),
     [
         ({"threads": 1}, 2, 2),
         ({"threads": 2}, 2, 1),
@@ -296,10 +296,10 @@ async def test_the_service_paints_once_and_again_when_the_file_is_gone(tmp_path:
     ],
 )
 async def test_the_embedded_model_alone_has_a_process_a_core(
-    tmp_path: Path, settings: dict[str, Any], cores: int, lanes: int
+    tmp_path: Path, settings: dict[str, Any], cores: int, parallelism: int
 ) -> None:
     renderer = DiffusersRenderer(RenderConfig(**settings), BlobStore(tmp_path), cores=cores)
-    assert renderer.lanes == lanes
+    assert renderer.parallelism == parallelism
     await renderer.close()
 
 

@@ -107,7 +107,7 @@ async def test_named_queries_are_refused_and_the_message_says_why(judged: Path) 
             await session._store.write([("put_evaluation_report", REPORT)])
         assert await session._store.rows("list_runs")
     async with Store(judged / "bigpe.db", read_only=True) as store:
-        assert await store.one("evaluation_report", run="main")
+        assert await store.row("evaluation_report", run="main")
 
 
 async def test_no_held_out_prompt_is_ever_said_in_a_run(judged: Path) -> None:

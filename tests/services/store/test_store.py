@@ -121,7 +121,7 @@ async def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         try:
             async with Store(path, read_only=True) as reader:
-                assert await asyncio.wait_for(reader.one("get_run", name="r"), 60)
+                assert await asyncio.wait_for(reader.row("get_run", name="r"), 60)
         finally:
             other.close()
 

@@ -85,7 +85,7 @@ async def test_a_run_on_workers_is_the_run_on_local_models(tmp_path: Path, keep:
     assert seen > 40
     assert transcript(folder) == transcript(tmp_path / "local")
     # Only what the lost worker was at may be painted again, by the other one.
-    assert repeated_calls(folder) <= renderer.lanes * RenderConfig().max_batch  # pyright: ignore[reportAttributeAccessIssue]
+    assert repeated_calls(folder) <= renderer.parallelism * RenderConfig().max_batch  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def test_a_worker_that_comes_back_is_used_again(tmp_path: Path, keep: Keep) -> None:

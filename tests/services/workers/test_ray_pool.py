@@ -78,7 +78,7 @@ async def test_a_run_with_killed_workers_is_the_run_without(tmp_path: Path) -> N
     make = functools.partial(render_end, log=log)
     renderer = RemoteRenderer(pool_of("render", make, max=2), blobs)
     scorer = RemoteScorer(pool_of("score", score_end), blobs)
-    killed, lanes, scored = 0, 2, list[str]()
+    killed, parallelism, scored = 0, 2, list[str]()
     async with Session.open(
         "main", CONFIG, project=folder, llms={"default": FakeLlm()}, renderer=renderer,
         scorer=scorer, retry=RetryRule(attempts=4, first_wait_s=0.0, longest_wait_s=0.0),
@@ -95,7 +95,7 @@ async def test_a_run_with_killed_workers_is_the_run_without(tmp_path: Path) -> N
     assert transcript(folder) == transcript(tmp_path / "local")
     painted = [line for line in log.read_text().splitlines() if '"pid"' not in line]
     log.write_text("\n".join(painted))
-    assert repeated_calls(folder) <= killed * lanes * RenderConfig().max_batch
+    assert repeated_calls(folder) <= killed * parallelism * RenderConfig().max_batch
 
 
 async def test_workers_come_with_work_and_go_without(
