@@ -75,7 +75,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     ]
     packaged = (files("bigpe.prompts") / "seeds.toml").read_text("utf-8")
     (folder / "seeds.toml").write_text(packaged + "".join(own), "utf-8")
-    template = (files("bigpe.prompts") / "config_embedded.toml").read_text("utf-8")
+    template = (files("bigpe.prompts") / "project_templates" / "embedded.toml").read_text("utf-8")
     config = tomllib.loads(template)
     for section, values in CHANGES.items():
         config[section] |= values
