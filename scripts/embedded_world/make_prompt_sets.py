@@ -18,7 +18,7 @@ from pathlib import Path
 from embedded_world.embedded.world import FRAMINGS, HIGH, LIGHTS, LOW, PLACES, STYLES, SUBJECTS
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE.parents[1] / "prompts"
+OUT = HERE.parents[1] / "prompts" / "data"
 SEED = 20261124
 NAIVE_ROUNDS = 2
 """Prompts of every subject at every place; two more a subject name no place."""

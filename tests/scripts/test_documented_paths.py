@@ -27,11 +27,10 @@ SOURCES = (
 )
 NAME = re.compile(r"\bbigpe(?:\.(?:agents|runtime|services|prompts|integrations|testing))[.\w]*\w")
 PATH = re.compile(
-    r"(?<![\w/.<-])(?:[\w*-]+/)+[\w.*-]+\.(?:py|toml|html|sql|css|js|j2|txt|jsonl|md)(?![\w/])"
+    r"(?<![\w/.<*-])(?:\.\./)*(?:agents|runtime|services|prompts|scripts|tests|docs)/[\w*./-]*\w"
 )
+"""A file or folder of this repository. Other paths are a user's, or another program's."""
 PLACEHOLDER = re.compile(r"[A-Z]{3,}")
-FOLDERS = ("agents", "runtime", "services", "prompts", "scripts", "tests", "docs")
-"""Other paths are a user's, or another program's."""
 OF_EARLIER_RELEASES = {"scripts/check_official_scores.py"}
 """Files that CHANGELOG.md names although they are gone."""
 
@@ -55,10 +54,12 @@ def exists(name: str) -> bool:
 
 
 def missing_paths(source: Path) -> Iterator[str]:
-    """Paths below one of FOLDERS, and links of a page, without a file."""
+    """Paths of this repository, from its root or from the page, without a file."""
     for path in sorted(set(PATH.findall(source.read_text("utf-8"))) - OF_EARLIER_RELEASES):
-        ours = path.partition("/")[0] in FOLDERS and not PLACEHOLDER.search(path)
-        if ours and not any(next(place.glob(path), None) for place in (ROOT, source.parent)):
+        places = (ROOT, source.parent)
+        if not PLACEHOLDER.search(path) and not any(
+            next(place.glob(name), None) for place in places for name in (path, f"{path}-*")
+        ):
             yield path
 
 
