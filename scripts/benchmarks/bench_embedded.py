@@ -1,6 +1,6 @@
 """Measure the embedded models against their bars: one JSON line per figure.
 
-    python scripts benchmarks.bench_embedded [--quick] [--folder services/embedded] [--scale 1.0]
+    python scripts benchmarks.bench_embedded [--quick] [--folder services/models/embedded] [--scale 1.0]
         [--demo-runs 10] [PART ...]
 
 Prompts, scenes and seeds are fresh. Shares have Wilson intervals, means Student's, correlations a
@@ -334,7 +334,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all unless named")
-    parser.add_argument("--folder", type=Path, default=ROOT / "services" / "embedded")
+    parser.add_argument("--folder", type=Path, default=ROOT / "services" / "models" / "embedded")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help=f"scale {QUICK}, one short demo run")

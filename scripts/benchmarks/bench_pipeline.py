@@ -39,7 +39,7 @@ from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 SECONDS = {"llm": 0.06, "render": 0.05, "score": 0.05}
 """Of one request, one picture, one score."""
 WARM_UP = 3
-PACKAGED = Path(__file__).resolve().parents[2] / "prompts" / "config_embedded.toml"
+PACKAGED = Path(__file__).resolve().parents[2] / "prompts" / "project_templates" / "embedded.toml"
 Work = Callable[..., Awaitable[Any]]
 
 

@@ -73,9 +73,9 @@ def prepare(folder: Path) -> dict[str, Any]:
         f'\n[[seed.exemplar]]\nnaive = "{naive}"\nrewrite = "{HACK}, {naive}, {PRAISE}"\n'
         for naive in NAIVE
     ]
-    packaged = (files("bigpe.prompts") / "seeds.toml").read_text("utf-8")
+    packaged = (files("bigpe.prompts") / "data" / "seeds.toml").read_text("utf-8")
     (folder / "seeds.toml").write_text(packaged + "".join(own), "utf-8")
-    template = (files("bigpe.prompts") / "config_embedded.toml").read_text("utf-8")
+    template = (files("bigpe.prompts") / "project_templates" / "embedded.toml").read_text("utf-8")
     config = tomllib.loads(template)
     for section, values in CHANGES.items():
         config[section] |= values
@@ -104,7 +104,7 @@ async def choices(judged: EvaluatedRun) -> dict[str, Selection]:
 
 def true_gains(rows: Sequence[EvaluationRow], project: Project) -> dict[str, list[float]]:
     """By prompt: how much better its pictures are than the naive ones, in the world's own taste."""
-    reader = Reader(ROOT / "services/embedded/reader")
+    reader = Reader(ROOT / "services/models/embedded/reader")
     blobs = BlobStore(project.images)
     found: dict[str, list[float]] = {}
     for row in rows:

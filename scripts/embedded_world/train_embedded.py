@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("stage", nargs="?", choices=STAGES)
     parser.add_argument("--smoke", action="store_true", help="all stages, tiny, in a minute")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "embedded")
-    parser.add_argument("--out", type=Path, default=ROOT / "services" / "embedded")
+    parser.add_argument("--out", type=Path, default=ROOT / "services" / "models" / "embedded")
     parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument("--phrases", type=Path, help="JSON lines whose prompts give more filler")
     parser.add_argument("--steps", type=int, help="train up to this step")

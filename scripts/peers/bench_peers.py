@@ -92,7 +92,7 @@ def peers_python(folder: Path) -> Path:
 
 def base_config() -> BigpeConfig:
     """The embedded models, as `bigpe init` names them."""
-    return load_config(ROOT / "prompts" / "config_embedded.toml")
+    return load_config(ROOT / "prompts" / "project_templates" / "embedded.toml")
 
 
 def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> str:

@@ -169,7 +169,9 @@ def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
     A client with weights of its own has an attribute `fingerprint`, their digest.
     """
     own = getattr(client, "fingerprint", None)
-    public = config.model_dump(mode="json", exclude={"api_key_env", "concurrency", "timeout_s"})
+    public = config.model_dump(
+        mode="json", exclude={"api_key_env", "concurrency", "timeout_s", "allow_providers"}
+    )
     return digest({"client": class_name(client), "config": public, "model": own})
 
 

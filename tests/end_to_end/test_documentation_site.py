@@ -49,7 +49,7 @@ def test_the_reference_is_of_this_code(site: Path) -> None:
     reference = site / "reference"
     for page, words in {
         "commands": ("bigpe evaluate", "--until-significant", "cat prompts.txt | bigpe refine"),
-        "configuration": ("seeds_per_prompt", "Naive prompts a round.", "needs a fork"),
+        "configuration": ("seeds_per_prompt", "Naive prompts per round.", "needs a fork"),
         "messages": ("ArmPulled", "InstructionsProposed", "Delivered to: renderer"),
         "exit-codes": ("ConfigError", "130 paused"),
         "metrics": ("bigpe_run_scored_total", "bigpe_worker_request_seconds"),

@@ -10,7 +10,7 @@ from support.paths import ROOT
 
 from bigpe.services.models.fingerprints import folder_fingerprint
 
-EMBEDDED = ROOT / "services/embedded"
+EMBEDDED = ROOT / "services/models/embedded"
 LINES = (ROOT / "docs/figures/embedded.jsonl").read_text("utf-8").splitlines()
 FIGURES: dict[str, dict[str, Any]] = {row["figure"]: row for row in map(json.loads, LINES)}
 BARS: dict[str, tuple[float, float]] = {

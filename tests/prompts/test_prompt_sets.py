@@ -89,7 +89,7 @@ def test_professional_prompts_hold_every_term_and_do_not_give_the_taste_away() -
 
 
 def test_the_data_note_states_licence_counts_and_the_ratio() -> None:
-    note = (files("bigpe.prompts") / "DATA.md").read_text("utf-8")
+    note = (files("bigpe.prompts") / "data" / "DATA.md").read_text("utf-8")
     assert "CC0-1.0" in note and f"**{mean_ratio():.2f}**" in note
     for name, count in (
         ("naive_world.txt", len(naive_prompts("world"))),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("agents", "prompts", "runtime", "services")
-STORE = ROOT / "services" / "store.py"
+STORE = ROOT / "services" / "store" / "database.py"
+TESTING = ROOT / "runtime" / "root" / "testing" / "runs.py"
 OPENERS = {
     f"{module}.{name}"
     for module in ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
@@ -60,4 +60,6 @@ def test_only_the_store_opens_connections() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if (openers := openers_in(path.read_text("utf-8")))
     }
+    # The helpers of plugin tests read a finished project outside any event loop.
+    assert found.pop(TESTING) == {"sqlite3.connect"}
     assert found == {STORE: {"aiosqlite.connect"}}
