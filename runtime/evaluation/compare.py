@@ -21,7 +21,7 @@ from bigpe.services.prompt_data.splits import Split
 
 
 class Difference(Value):
-    """Paired differences over prompts; see `agents.intervals.PairedSummary`."""
+    """Paired differences over prompts; see `bigpe.agents.statistics.intervals.PairedSummary`."""
 
     n: int
     mean: float

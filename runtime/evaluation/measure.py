@@ -1,7 +1,7 @@
 """Measures treatments of naive prompts: rewrites, renders and scores each prompt at fixed seeds.
 
 All calls go through the call cache, so an interrupted measurement pays only for new calls. Results
-of held-out prompts stay hidden from runs (see `services.store.held_out`).
+of held-out prompts stay hidden from runs (see `bigpe.services.store.held_out`).
 """
 
 from __future__ import annotations

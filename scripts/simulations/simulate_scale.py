@@ -344,7 +344,7 @@ def measured(quick: bool) -> tuple[list[float], list[float]]:
 def tell(
     figure: str, value: float, unit: str, n: int, lo: float | None, hi: float | None, how: str
 ) -> None:
-    """One figure as shared/design/figures.md wants it."""
+    """Print one figure as a JSON line, with its interval and the command that makes it."""
     print(
         json.dumps(
             {"figure": figure, "value": value, "unit": unit, "n": n, "lo": lo, "hi": hi, "how": how}

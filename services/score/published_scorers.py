@@ -1,7 +1,7 @@
 """The published scorers that bigpe knows by name: what each is, and where it lies once converted.
 
 A converted scorer is a CLIPModel folder with a `scorer.json` that says how pictures and prompts
-become its input and what the score is; `clip_checkpoints` writes it, `clip_family` reads it.
+become its input and what the score is; `clip.checkpoints` writes it, `clip.model` reads it.
 """
 
 from __future__ import annotations

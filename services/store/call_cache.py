@@ -78,7 +78,7 @@ class CallCache:
     """The memo, kept in the project's database."""
 
     def __init__(self, store: Store, *, sealed: bool = False) -> None:
-        """`sealed`: kept in the table that a run's store is refused (see `store.SEALED`)."""
+        """`sealed`: kept in the table that a run's store is refused (see `database.SEALED`)."""
         self._store = store
         self._get, self._put = (
             ("get_sealed_effect", "put_sealed_effect") if sealed else ("get_effect", "put_effect")

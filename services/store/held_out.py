@@ -3,7 +3,7 @@
 A picture or a rewrite says nothing of a prompt until it is scored, and every score names its naive
 prompt. So scores are where the line is drawn: a run is given the scores of its own train prompts
 and no others, and what an evaluation pays for lies in a table that a run's database connections
-are refused (`store.SEALED`).
+are refused (`database.SEALED`).
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_the_reference_is_of_this_code(site: Path) -> None:
         "exit-codes": ("ConfigError", "130 paused"),
         "metrics": ("bigpe_run_scored_total", "bigpe_worker_request_seconds"),
         "figures": ("diverged_runs", "first_page_seconds_million"),
-        "python": ("Open a run for writing", "Judgements of the items"),
+        "python": ("for writing: a new run", "Judgements of the items"),
         "not-run": ("embedded-world", "training takes hours"),
     }.items():
         text = (reference / f"{page}.html").read_text("utf-8")

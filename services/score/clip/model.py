@@ -1,6 +1,6 @@
 """A CLIPModel folder and what makes a score of it: pixels, tokens, features, formula.
 
-A folder with a `scorer.json` (clip_checkpoints) is a published scorer and does as its authors do;
+A folder with a `scorer.json` (see `checkpoints`) is a published scorer and does as its authors do;
 any other one does as its preprocessor and tokenizer files say, with the cosine as the score.
 """
 
