@@ -16,13 +16,13 @@ Json = dict[str, Any]
 
 
 class Value(BaseModel):
-    """Base of every frozen value; unknown fields are refused."""
+    """Base of all frozen values. Unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of `value` (sorted keys, no spaces); NaN and infinity are refused."""
+    """The canonical JSON of `value`: sorted keys, no spaces, no NaN or infinity."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -39,26 +39,26 @@ def storable(text: str) -> str:
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed in [0, 2**31) that depends on nothing but `parts`."""
+    """A seed in [0, 2**31) that depends only on `parts`."""
     return int(digest(list(parts))[:8], 16) & 0x7FFFFFFF
 
 
 class Exemplar(Value):
-    """A rewrite made under an instruction, shown to models too small to obey its text alone."""
+    """A pair (naive prompt, rewrite) that shows a small model how to follow an instruction."""
 
     naive: str
     rewrite: str
 
 
 class Instruction(Value):
-    """What tells the Generator how to rewrite: a text, and up to three exemplars that show it."""
+    """How to rewrite naive prompts: a text and up to three exemplars."""
 
     text: str = Field(min_length=1)
     exemplars: tuple[Exemplar, ...] = Field(default=(), max_length=3)
 
     @property
     def id(self) -> str:
-        """Content address, 64 hex characters; people see the first 8."""
+        """Content address, 64 hex characters; tables show the first 8."""
         return digest({"instruction": self.model_dump(mode="json")})
 
 
@@ -77,18 +77,18 @@ class RenderRequest(ModelRequest):
 
 
 class Image(Value):
-    """A picture in the blob store."""
+    """An image in the blob store."""
 
     digest: str
     """sha256 of the PNG file."""
     width: int
     height: int
     truncated_tokens: dict[str, int] = Field(default_factory=dict)
-    """Prompt tokens that each of the renderer's tokenizers cut off; empty when none did."""
+    """Number of prompt tokens that each of the renderer's tokenizers cut off, by tokenizer."""
 
 
 class ScoreRequest(ModelRequest):
-    """How well does the image of digest `image` suit `prompt`, the naive prompt?"""
+    """Request to score the image with the digest `image` against the naive prompt `prompt`."""
 
     image: str
     prompt: str
@@ -114,7 +114,7 @@ class LlmUsage(Value):
 
     @property
     def tokens(self) -> int:
-        """Of prompts and answers together."""
+        """Number of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: LlmUsage) -> LlmUsage:
@@ -132,7 +132,7 @@ class LlmUsage(Value):
         )
 
     def or_more(self, other: LlmUsage) -> LlmUsage:
-        """The larger of each."""
+        """The larger value of each field."""
         return LlmUsage(
             calls=max(self.calls, other.calls),
             prompt_tokens=max(self.prompt_tokens, other.prompt_tokens),
@@ -141,7 +141,7 @@ class LlmUsage(Value):
 
 
 ONE_CALL = LlmUsage(calls=1)
-"""A call whose tokens nobody told."""
+"""A call with unknown tokens."""
 
 
 class LlmAnswer(Value):
@@ -151,7 +151,7 @@ class LlmAnswer(Value):
     usage: LlmUsage = LlmUsage()
     finish_reason: str = "stop"
     effect_key: str = ""
-    """Key of the stored call (see `services.effects`); empty: the answer is not stored."""
+    """Key of the stored call (see `services.store.call_cache`); empty: the answer is not stored."""
 
 
 def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures as files named by the digest of their content."""
+"""The blob store: images as files named by the digest of their content."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class BlobStore:
         self.folder = folder
 
     def path(self, digest: str) -> Path:
-        """Where the picture of that digest lies, or would; StoreError for what is no digest."""
+        """Path of the image with that digest. Raises StoreError if it is no digest."""
         if not _DIGEST.fullmatch(digest):
             raise StoreError(f"{digest[:80]!r} is not a picture's digest (64 hexadecimal digits)")
         return self.folder / digest[:2] / f"{digest}.png"
 
     def has(self, digest: str) -> bool:
-        """Whether the picture is there."""
+        """Whether the image exists."""
         return self.path(digest).is_file()
 
     def put(self, png: bytes) -> str:
-        """Store a PNG file's bytes; returns their sha256. Whole or not at all, whatever happens.
+        """Store the bytes of a PNG file atomically; returns their sha256.
 
-        Raises StoreError when the disk is full or the folder may not be written.
+        Raises StoreError if the disk is full or the folder is read-only.
         """
         digest = hashlib.sha256(png).hexdigest()
         path = self.path(digest)
@@ -52,7 +52,7 @@ class BlobStore:
         return digest
 
     def read(self, digest: str) -> bytes:
-        """The PNG file's bytes; StoreError when it is missing or its content is another's."""
+        """The bytes of the PNG file. Raises StoreError if it is missing or damaged."""
         path = self.path(digest)
         try:
             data = path.read_bytes()
@@ -63,20 +63,20 @@ class BlobStore:
         return data
 
     def digests(self) -> Iterator[str]:
-        """The digests of all pictures that are there."""
+        """The digests of all stored images."""
         return (path.stem for path in self.folder.glob("??/*.png") if _DIGEST.fullmatch(path.stem))
 
     def unfinished(self) -> Iterator[Path]:
-        """Files that a process was writing, or was killed while writing."""
+        """Partial files of processes that are writing or were killed."""
         return self.folder.glob(f"??/{_UNFINISHED}*")
 
 
 def _made_young(path: Path) -> bool:
-    """Whether the picture is there; if so it is as young as a new one, which `bigpe gc` spares."""
+    """Whether the image exists. Its file time is renewed, so `bigpe gc` keeps it."""
     try:
         os.utime(path)
     except PermissionError:
-        pass  # another user's: what counts is that it is there
+        pass  # the file belongs to another user
     except OSError:
         return False
     return path.is_file()
