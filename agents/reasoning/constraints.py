@@ -79,7 +79,7 @@ class Constraints(BaseModel):
         return self.model_copy(update={**lists, "banned_file": None, "artists_file": None})
 
     def and_also(self, other: Constraints) -> Constraints:
-        """Both sets of rules; for single values the stricter. `self`'s safety filter has priority."""
+        """Both sets of rules; for single values the stricter. `self.safety` has priority."""
         limits = [limit for limit in (self.max_tokens, other.max_tokens) if limit]
         scripts = (self.script, other.script)
         script = next((script for script in ("ascii", "latin") if script in scripts), "any")

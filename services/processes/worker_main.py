@@ -1,4 +1,4 @@
-"""The process of a model: JSON lines in, JSON lines out. `child.Child` starts it.
+"""The process of a model: JSON lines in, JSON lines out. `SupervisedProcess` starts it.
 
     python -m bigpe.services.processes.worker_main package.module:function
 
