@@ -1,6 +1,6 @@
 """Measure the embedded models against their bars: one JSON line per figure.
 
-    python scripts benchmarks.bench_embedded [--quick] [--folder services/models/embedded] [--scale 1.0]
+    python scripts benchmarks.bench_embedded [--quick] [--folder FOLDER] [--scale 1.0]
         [--demo-runs 10] [PART ...]
 
 Prompts, scenes and seeds are fresh. Shares have Wilson intervals, means Student's, correlations a
