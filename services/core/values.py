@@ -160,7 +160,7 @@ class LlmAnswer(Value):
     usage: LlmUsage = LlmUsage()
     finish_reason: str = "stop"
     effect_key: str = ""
-    """Key of the stored call (see `bigpe.services.store.call_cache`); empty: the answer is not stored."""
+    """Key of the stored call (see `services/store/call_cache.py`); empty: not stored."""
 
 
 def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
