@@ -1,6 +1,6 @@
 """Role templates and seed instructions, read from the TOML files of this package.
 
-Untrusted text never meets a format string: a slot is replaced as a whole, once.
+Untrusted text is never formatted: each slot is replaced once, as a whole.
 """
 
 from __future__ import annotations

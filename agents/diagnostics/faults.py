@@ -1,10 +1,9 @@
-"""What may be wrong with a run, from its history alone: faults with evidence and a remedy.
+"""Diagnosis of a run from its history: faults with evidence and a remedy.
 
-Each fault has a statistic that hardly any healthy run of 100 rounds pushes over its limit, at any
-time, while nine of ten notice a change of one standard deviation within 30 rounds. The limits below
-are as high as the second allows. scripts/simulations/simulate_diagnostics.py measured both, and
-that no more than one in twenty healthy runs raise any fault at all. What a fault cannot be told
-from is said in its evidence: these are hints to look, not verdicts.
+Each fault has a statistic and a limit. In nine of ten runs, a change of one standard deviation
+exceeds the limit within 30 rounds; the limits are as high as this allows. At most one in twenty
+healthy runs of 100 rounds raises any fault. scripts/simulations/simulate_diagnostics.py measures
+both. Faults are hints, not verdicts: their evidence names other possible causes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from bigpe.services.core.values import Value
 Fault = Literal["stagnation", "degradation", "high variance", "truncation", "diversity", "failures"]
 
 STALE_ROUNDS = 30
-"""Rounds without a better best; a search that finds one in every fifth rarely waits so long."""
+"""Rounds without a better best. A search that improves in every fifth round rarely waits longer."""
 NOVELTY_LIMIT, NOVELTY_DRIFT = 16.9, 0.25
 EARLY_ROUNDS, EARLY_FACTOR = 60, 1.4
 """In the first 60 rounds those two limits are multiplied by 1.4: the usual level is estimated from
@@ -32,28 +31,28 @@ the run itself, and few rounds estimate it badly."""
 ARM_DRIFT, ARM_LIMIT = 0.5, 11.5
 SPREAD_DRIFT, SPREAD_LIMIT = 0.5, 12.0
 USUAL_CUT, RAISED_CUT, CUT_LIMIT = 0.05, 0.08, 4.08
-"""Share of rewrites past the renderer's limit that is taken for usual, one that is not, and the
-log-likelihood ratio that tells them apart."""
+"""Usual and raised share of rewrites beyond the renderer's limit, and the log-likelihood ratio that
+separates them."""
 USUAL_FAILURES, RAISED_FAILURES, FAILURE_LIMIT = 0.10, 0.18, 6.45
 NOVELTY_FLOOR = 0.05
-"""Smallest deviation of a novelty taken for real."""
+"""Smallest assumed standard deviation of novelty."""
 NEAR_COPIES = 0.1
-"""Pool diversity below which the instructions are copies of one another."""
+"""Pool diversity below which the instructions count as copies."""
 WINDOW = 1000
-"""Rounds that are looked at, the newest; a rise that is older has become usual. Looking at all of
-a run each round would cost more than the round."""
+"""Number of newest rounds that are examined. All rounds of a long run would cost more time than a
+round."""
 DOMINANT_NOISE = 3.0
-"""A pull's noise over the best mean gain, from which single pulls say little."""
+"""Ratio of a pull's noise to the best mean gain beyond which a single pull is uninformative."""
 FEWEST_PULLS = 12
 
 
 class RoundDiagnostics(NamedTuple):
-    """What the history says of one finished round."""
+    """The values of one settled round that the diagnosis uses."""
 
     round: int
     arm: str
     gains: tuple[float, ...]
-    """Score units."""
+    """The gains of the pull, score units."""
     missing: int = 0
     """Comparisons lost to failing services."""
     fallbacks: int = 0
@@ -63,30 +62,30 @@ class RoundDiagnostics(NamedTuple):
     novelty: float | None = None
     """Mean distance of the proposals to the nearest instruction before them, in [0, 1]."""
     diversity: float | None = None
-    """Of the living instructions, in [0, 1]."""
+    """Mean distance of the living instructions, in [0, 1]."""
     stale: int = 0
     """Rounds since the best instruction's lower bound rose."""
     causes: tuple[str, ...] = ()
-    """Of what failed."""
+    """Causes of failed steps and fallbacks."""
 
 
 class RunFinding(Value):
-    """A fault that stands at the end of the history."""
+    """A fault at the end of the history."""
 
     fault: Fault
     since: int
-    """The round with which it seems to have begun."""
+    """The estimated first round of the fault."""
     evidence: str
     remedy: str
 
     @property
     def line(self) -> str:
-        """All of it on a line."""
+        """The finding as one line of text."""
         return f"{self.fault} since round {self.since}: {self.evidence}; {self.remedy}"
 
 
 def diagnose(history: Sequence[RoundDiagnostics]) -> list[RunFinding]:
-    """The faults that stand now, in a fixed order; none for an empty history."""
+    """The current faults in a fixed order; empty for an empty history."""
     looks: tuple[Callable[[Sequence[RoundDiagnostics]], RunFinding | None], ...] = (
         failures,
         truncation,
@@ -115,7 +114,7 @@ def stagnation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
 
 
 def degradation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
-    """Instructions earn less than the same ones did before."""
+    """Instructions gain less than the same instructions did before."""
     steps = degradation_steps(*_pulls(history))
     if change_detection.cusum(steps)[0, -1] < ARM_LIMIT:
         return None
@@ -132,7 +131,7 @@ def degradation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
 
 
 def high_variance(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
-    """Gains scatter more than before, or so much that a pull says little."""
+    """Gains scatter more than before, or too much for a single pull."""
     squares, df = _within(history)
     steps = variance_steps(squares, df)
     start, evidence = 0, ""
@@ -179,7 +178,7 @@ def truncation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
 
 
 def diversity(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
-    """Proposals repeat what is known, or the living instructions are near copies."""
+    """Proposals repeat earlier instructions, or the living instructions are near copies."""
     pool = [facts.diversity for facts in history]
     row = _row([math.nan if f.novelty is None else f.novelty for f in history])
     steps = novelty_steps(row)
@@ -189,7 +188,7 @@ def diversity(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
     if change_detection.newest_sums(steps)[0, -1] >= limit:
         start = change_detection.change_at(steps - NOVELTY_DRIFT)
         late = [f.novelty for f in history[start:] if f.novelty is not None]
-        evidence = f"new instructions differ by {mean(late):.2f} from the nearest known one"
+        evidence = f"new instructions differ by {mean(late):.2f} from the nearest earlier one"
     copies = next((i for i in range(len(pool)) if all(_is_copy(d) for d in pool[i:])), len(pool))
     if len(pool) - copies >= FEWEST_PULLS:
         start, evidence = copies, f"the living instructions differ by {pool[-1]:.2f} on average"
@@ -245,17 +244,17 @@ def degradation_steps(
     arms: NDArray[np.int_],
     counts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Falls within arms, for a cumulative sum."""
+    """Decreases of gains within arms, as steps of a cumulative sum."""
     return -change_detection.arm_scores(means, squares, arms, counts) - ARM_DRIFT
 
 
 def variance_steps(squares: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rises of the scatter within batches, for a cumulative sum."""
+    """Increases of the variance within batches, as steps of a cumulative sum."""
     return change_detection.spread_scores(squares, df) - SPREAD_DRIFT
 
 
 def novelty_steps(novelty: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Falls of novelty, for sums of the newest."""
+    """Decreases of novelty, as steps of sums of the newest rounds."""
     return -change_detection.level_scores(novelty, floor=NOVELTY_FLOOR)
 
 
@@ -289,12 +288,12 @@ def _within(history: Sequence[RoundDiagnostics]) -> tuple[NDArray[np.float64], N
 
 
 def _pooled(history: Sequence[RoundDiagnostics]) -> float:
-    """Deviation of a gain within a batch, score units."""
+    """Standard deviation of a gain within a batch, score units."""
     return math.sqrt(pooled_squares(facts.gains for facts in history).variance or 0.0)
 
 
 def _falls(history: Sequence[RoundDiagnostics], start: int) -> list[float]:
-    """For each pull from `start` on: its mean less that of the arm's pulls before."""
+    """For each pull from `start` on: its mean gain minus that of the arm's earlier pulls."""
     before: dict[str, list[float]] = {}
     for facts in history[:start]:
         before.setdefault(facts.arm, []).extend(facts.gains)
@@ -306,7 +305,7 @@ def _falls(history: Sequence[RoundDiagnostics], start: int) -> list[float]:
 
 
 def _best_mean(history: Sequence[RoundDiagnostics]) -> float | None:
-    """The largest mean gain of an arm that was pulled twice; None before there is one above 0."""
+    """The largest positive mean gain of an arm with two pulls; None if there is none."""
     if len(history) < FEWEST_PULLS:
         return None
     by_arm: dict[str, list[tuple[float, ...]]] = {}
@@ -329,6 +328,6 @@ def _is_copy(distance: float | None) -> bool:
 def _batch_remedy(spread: float, effect: float | None) -> str:
     if effect is None or effect <= 0:
         return "raise [run] batch_size or seeds_per_prompt"
-    # A pull that finds the effect four times out of five: 1.96 + 0.84 standard errors.
+    # A power of 80% at the 5% level needs 1.96 + 0.84 standard errors.
     size = math.ceil((2.8 * spread / effect) ** 2)
-    return f"a [run] batch_size of {size} would tell such a gain in one pull"
+    return f"a [run] batch_size of {size} would detect such a gain in one pull"

@@ -1,4 +1,4 @@
-"""From a run's messages to what diagnostics need: facts of each settled round. A fold."""
+"""The round history: a fold of a run's messages into the input of the diagnosis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bigpe.services.core.values import Instruction
 
 @dataclass
 class _Open:
-    """A round whose last message has not come."""
+    """A round that is not settled."""
 
     pulled: ArmPulled | None = None
     truncated: int = 0
@@ -37,7 +37,7 @@ class _Open:
 
 
 class RoundHistory:
-    """Feed it every message of a run, in transcript order, or those of its newest rounds.
+    """The newest settled rounds. Add every message of a run, or of its newest rounds, in order.
 
     It looks back `WINDOW` rounds, and of what was proposed another `WINDOW`: wherever it began,
     the newest rounds give the same result once it has read that many.
@@ -46,12 +46,12 @@ class RoundHistory:
     def __init__(
         self, messages: Iterable[Message] = (), living: Iterable[Instruction] = ()
     ) -> None:
-        """`living`: the instructions alive before the first of the messages."""
+        """`living`: the living instructions before the first message."""
         self.facts: list[RoundDiagnostics] = []
-        """Of the newest settled rounds, in order."""
+        """The newest settled rounds, in order."""
         self._open: dict[int, _Open] = defaultdict(_Open)
         self._living: dict[str, frozenset[str]] = {}
-        """What each of them says, by id."""
+        """Content of the living instructions, by id."""
         self._diversity: float | None = None
         self._known = ContentTermIndex()
         self._change_pool(living)
@@ -59,7 +59,7 @@ class RoundHistory:
             self.add(message)
 
     def add(self, message: Message) -> None:
-        """Take a message in."""
+        """Apply a message."""
         match message:
             case RunStarted():
                 self._change_pool([seed.instruction for seed in message.plan.instructions])
@@ -78,7 +78,7 @@ class RoundHistory:
                 pass
 
     def know(self, message: RunStarted | InstructionsProposed) -> None:
-        """Only know what was proposed, in a round before those that are looked at."""
+        """Add only the proposed instructions of a message from before the examined rounds."""
         proposed = (
             message.plan.instructions if isinstance(message, RunStarted) else message.proposals
         )
@@ -104,7 +104,7 @@ class RoundHistory:
         self._know(contents, message.round)
 
     def _nearest(self, terms: frozenset[str]) -> float | None:
-        """Distance to the nearest that lives or was proposed lately; None when there is none."""
+        """Distance to the nearest living or recently proposed instruction; None without any."""
         near = [distance(terms, other) for other in self._living.values()]
         proposed = self._known.nearest(terms)
         return min([*near, *([] if proposed is None else [proposed])], default=None)

@@ -1,4 +1,4 @@
-"""How different are texts from one another? Pure; distances in [0, 1]."""
+"""Diversity of texts: pure functions; distances are in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bigpe.services.core.values import Instruction
 
 
 def distance(first: Collection[str], second: Collection[str]) -> float:
-    """Jaccard distance of two sets: 0 for equal ones, 1 for those that share nothing."""
+    """Jaccard distance of two sets: 0 for equal sets, 1 for disjoint sets."""
     a, b = set(first), set(second)
     return 1 - len(a & b) / len(a | b) if a | b else 0.0
 
 
 def content(instruction: Instruction) -> frozenset[str]:
-    """What an instruction says: the content words of its text, the terms its exemplars add."""
+    """Content of an instruction: content words of its text, terms that its exemplars add."""
     terms = {word for word in words(instruction.text) if word not in STOP_WORDS}
     for exemplar in instruction.exemplars:
         terms |= terms_of(exemplar.naive, exemplar.rewrite)
@@ -32,14 +32,14 @@ def pool_diversity(instructions: Iterable[Instruction]) -> float | None:
 
 
 def rewrite_diversity(rewrites: Iterable[tuple[str, str]]) -> float | None:
-    """Mean distance of what (naive, rewrite) pairs add, over all pairs; None for fewer than two."""
+    """Mean distance of the terms that (naive, rewrite) pairs add; None for fewer than two."""
     return mean_distance([terms_of(naive, rewrite) for naive, rewrite in rewrites])
 
 
 def spread(vectors: Sequence[Sequence[float]]) -> float | None:
-    """Mean cosine distance of all pairs of vectors of length 1, in [0, 2]; None for fewer than two.
+    """Mean cosine distance of all pairs of unit vectors, in [0, 2]; None for fewer than two.
 
-    By the length of their sum: sum_ij v_i v_j = |sum v|^2, of which n are pairs of one with itself.
+    It uses sum_ij v_i v_j = |sum v|^2; n of these products are of a vector with itself.
     """
     n = len(vectors)
     if n < 2:
@@ -49,23 +49,23 @@ def spread(vectors: Sequence[Sequence[float]]) -> float | None:
 
 
 class ContentTermIndex:
-    """What instructions say, kept so that the nearest one to a new one is found quickly."""
+    """An index of instruction contents that finds the nearest content quickly."""
 
     def __init__(self) -> None:
         self._counts: Counter[frozenset[str]] = Counter()
-        """How often it was said in the rounds that are known."""
+        """Number of occurrences of each content."""
         self._by_round: dict[int, list[frozenset[str]]] = defaultdict(list)
         self._having: dict[str, dict[frozenset[str], None]] = defaultdict(dict)
 
     def add(self, terms: frozenset[str], round: int) -> None:
-        """Know this content of an instruction, which was said in `round`."""
+        """Add the content of an instruction that was proposed in `round`."""
         self._by_round[round].append(terms)
         self._counts[terms] += 1
         for word in terms:
             self._having[word][terms] = None
 
     def forget(self, before: int) -> None:
-        """Know no more what was said in the rounds before that one."""
+        """Remove the contents of rounds before `before`."""
         for round in [round for round in self._by_round if round < before]:
             for terms in self._by_round.pop(round):
                 self._counts[terms] -= 1
@@ -80,13 +80,13 @@ class ContentTermIndex:
                 del self._having[word]
 
     def nearest(self, own: frozenset[str]) -> float | None:
-        """Distance to the nearest content that is known; None when none is."""
+        """Distance to the nearest content; None if the index is empty."""
         if not self._counts or own in self._counts:
             return 0.0 if self._counts else None
         shared: Counter[frozenset[str]] = Counter()
         for word in own:
             shared.update(self._having.get(word, {}).keys())
-        # Those that share no word are at distance 1.
+        # Contents without a shared word have distance 1.
         apart = len(own)
         return min(
             (1 - both / (apart + len(terms) - both) for terms, both in shared.items()),
@@ -95,6 +95,6 @@ class ContentTermIndex:
 
 
 def mean_distance(sets: Sequence[frozenset[str]]) -> float | None:
-    """Of all pairs of sets; None for fewer than two."""
+    """Mean distance of all pairs of sets; None for fewer than two sets."""
     found = [distance(first, second) for first, second in combinations(sets, 2)]
     return mean(found) if found else None

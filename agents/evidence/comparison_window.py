@@ -1,4 +1,4 @@
-"""The run's paired comparisons, newest last: what evidence is drawn from."""
+"""The newest paired comparisons of a run, the input of the evidence table."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass, field
 from bigpe.agents.evidence.mixed_model import PairedComparison
 
 WINDOW = 4000
-"""Comparisons that a round looks back on, the newest: 800 rounds of five. More would hardly narrow
-an interval, and a run's time and memory would grow with the square of its length."""
+"""Number of newest comparisons that a round uses: 800 rounds of five. More would hardly narrow an
+interval, and the time of a run would grow with the square of its length."""
 
 
 @dataclass
 class ComparisonWindow:
-    """Those that a round in flight, or a later one, may look back on."""
+    """The comparisons that rounds in flight and later rounds may use, newest last."""
 
     pairs: list[PairedComparison] = field(default_factory=list[PairedComparison])
     forgotten: int = 0
-    """How many older ones there were."""
+    """Number of dropped older comparisons."""
 
     @property
     def total(self) -> int:
-        """How many there ever were."""
+        """Number of comparisons ever added."""
         return self.forgotten + len(self.pairs)
 
     def first(self, upto: int) -> Sequence[PairedComparison]:
-        """The newest ones of the first `upto`."""
+        """The newest WINDOW of the first `upto` comparisons."""
         end = upto - self.forgotten
         return self.pairs[max(0, end - WINDOW) : end]
 
     def add(self, pairs: Sequence[PairedComparison], oldest: int | None) -> None:
-        """Take in a round's pairs; `oldest`: the smallest `upto` that is still asked for."""
+        """Add the pairs of a round. `oldest`: the smallest `upto` that is still needed."""
         self.pairs += pairs
         least = self.total if oldest is None else oldest
         old = max(0, least - WINDOW - self.forgotten)

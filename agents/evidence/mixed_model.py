@@ -1,8 +1,8 @@
-"""What made the difference: effects of terms on gain, estimated from all comparisons of a run.
+"""The evidence table: effects of terms on gain, estimated from all comparisons of a run.
 
-A batch of five proves nothing, so the table is a fit over every finished pair. Henderson's
-mixed-model equations: the naive prompt as a (weakly ridged) fixed effect, the arm and each term as
-random effects. Shrinkage keeps a term that was seen twice from looking like a discovery.
+One batch is too small, so the fit uses every finished pair. Henderson's mixed-model equations have
+the naive prompt as a (weakly ridged) fixed effect, and the arm and each term as random effects.
+Shrinkage keeps the estimates of rare terms small.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Floats = NDArray[np.floating[Any]]
 
 MAX_TERMS = 150
 PROMPT_RATIOS = (0.1, 1.0, 10.0)
-"""Ridge on prompt effects: at 0.1 they act as fixed ones, where prompts differ that much."""
+"""Grid of the ridge on prompt effects; at 0.1 they act as fixed effects."""
 ARM_RATIOS = (1.0, 10.0, 100.0)
 TERM_RATIOS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Noise variance over effect variance; the likeliest point of the grid is used."""
+"""Grid of noise variance over effect variance; the likeliest value is used."""
 START = (10.0, 0.1, 10.0)
-"""Ratios of terms, prompts and arms that the search starts from."""
+"""Start of the search: ratios of terms, prompts and arms."""
 Z95 = 1.959964
-"""Half-width of an interval, in the deviations by which rows are ranked."""
+"""Half-width of a 95% interval in standard deviations."""
 FLOOR = 1e-12
-"""Least share of the gains' square that counts as noise: exact fits are accidents."""
+"""Smallest noise as a share of the squared gains: an exact fit is a coincidence."""
 TINY = 1e-24
 BLOCK = 32
 DIGITS = 8
-"""Significant digits of a figure: another linear algebra library must say the same."""
+"""Significant digits of a result: it must not depend on the linear algebra library."""
 LENGTH_UNIT = 10
 
 
@@ -50,12 +50,12 @@ class PairedComparison(Value):
     rewrite: str
     seed: int
     gain: float
-    """Score of the rewrite's picture less the naive one's, score units."""
+    """Score of the rewrite's image minus score of the naive image, score units."""
     arm: str
     """The instruction's id, or "professional"."""
     fallback: bool = False
     truncated: int = 0
-    """Tokens of the rewrite that the renderer cut off."""
+    """Number of tokens of the rewrite that the renderer cut off."""
 
 
 class EvidenceRow(Value):
@@ -66,20 +66,20 @@ class EvidenceRow(Value):
     kind: Kind
     term: str
     effect: float
-    """Change of gain when the term is there (for length: per 10 words), score units."""
+    """Change of gain with the term (for length: per 10 words), score units."""
     lo: float
     hi: float
-    """95% posterior interval."""
+    """Upper end of the 95% posterior interval; `lo` is the lower end."""
     n: int
-    """Pairs that have the term."""
+    """Number of pairs with the term."""
     arms: int
-    """Arms it was seen under; professional prompts count as one."""
+    """Number of arms with the term; professional prompts count as one arm."""
     confounded: bool
-    """Seen under one arm only: it may be that arm's doing."""
+    """Seen under one arm only, so the effect may belong to the arm."""
 
 
 class _TextFeatures(NamedTuple):
-    """What the words of a pair are, its gain apart."""
+    """The features of a pair that its texts determine."""
 
     terms: frozenset[str]
     words: int
@@ -102,19 +102,19 @@ class _Fit(NamedTuple):
 def fit_evidence_table(
     pairs: Sequence[PairedComparison], *, max_rows: int = 12, min_count: int = 2
 ) -> tuple[EvidenceRow, ...]:
-    """The effects that the pairs tell most about, at most `max_rows`, most certain first.
+    """At most `max_rows` estimated effects, the most certain first.
 
-    `min_count`: pairs that must have a term, >= 1. Pairs that fell back to the naive prompt
-    compare nothing and are left out; a pair told twice (a professional prompt's picture, shared by
-    several pulls) counts once. The order of the pairs does not matter. Empty with fewer than two
-    pairs, and while all have the same terms.
+    `min_count`: minimum number of pairs with a term, >= 1. Fallbacks compare nothing and are left
+    out. A repeated pair (of a professional prompt, shared by several pulls) counts once. The order
+    of the pairs does not matter. The result is empty for fewer than two pairs, and while all pairs
+    have the same terms.
     """
     distinct = {_sort_key(pair): pair for pair in pairs if not pair.fallback}
     usable = [distinct[place] for place in sorted(distinct)]
     columns = _columns(usable, min_count) if len(usable) > 1 else []
     if not columns:
         return ()
-    # More threads cost three times the processor time of one here, and the models need it.
+    # More threads take three times the processor time here, which the models need.
     with threadpool_limits(1, "blas"):
         fit = _best_fit(usable, columns)
     figures = [
@@ -154,7 +154,7 @@ def _row(rank: int, column: _Column, effect: float, deviation: float) -> Evidenc
 
 @lru_cache(maxsize=8192)
 def _text_features(naive: str, rewrite: str) -> _TextFeatures:
-    """Kept, because every round looks at the pairs of all earlier ones again."""
+    """The features of a pair; cached, because each round uses all earlier pairs again."""
     kept = subject_kept(naive, rewrite)
     return _TextFeatures(terms_of(naive, rewrite), len(words(rewrite)), kept)
 
@@ -169,7 +169,7 @@ def _columns(pairs: Sequence[PairedComparison], min_count: int) -> list[_Column]
     for term, where in present.items():
         if min_count <= len(where) < len(pairs):
             key = tuple(where)
-            # Terms that always stand together cannot be told apart: the longest speaks for all.
+            # Terms that always occur together are indistinguishable: the longest stands for all.
             merged[key] = max(merged.get(key, ""), term, key=lambda t: (len(t), t))
     chosen = sorted(merged.items(), key=lambda item: (-len(item[0]), item[1]))[:MAX_TERMS]
     columns = [_indicator("term", term, where, pairs) for where, term in chosen]
@@ -187,7 +187,7 @@ def _indicator(
 def _form_columns(
     pairs: Sequence[PairedComparison], forms: Sequence[_TextFeatures]
 ) -> list[_Column]:
-    """Length, truncation and a dropped subject, where they vary."""
+    """The columns of length, truncation and dropped subject, if they vary."""
     columns: list[_Column] = []
     lengths = np.array([form.words / LENGTH_UNIT for form in forms])
     if float(np.ptp(lengths)) > 0.1:
@@ -204,7 +204,7 @@ def _form_columns(
 
 
 def _best_fit(pairs: Sequence[PairedComparison], columns: Sequence[_Column]) -> _Fit:
-    """The fit at the likeliest variance ratios: one ratio after another until none improves."""
+    """The fit at the likeliest variance ratios, found by coordinate search."""
     model = _Model(pairs, columns)
     likelihood = cache(model.likelihood)
     best = START
@@ -229,7 +229,7 @@ class _Model:
     """
 
     def __init__(self, pairs: Sequence[PairedComparison], columns: Sequence[_Column]) -> None:
-        """`pairs` in the order of their naive prompts."""
+        """`pairs` must be sorted by naive prompt."""
         gains = np.array([pair.gain for pair in pairs])
         arms = _dummies([pair.arm for pair in pairs])
         terms = np.stack([column.values for column in columns], axis=1)
@@ -245,7 +245,7 @@ class _Model:
         self._absorbed: dict[float, tuple[Floats, Floats, float, float]] = {}
 
     def likelihood(self, term: float, prompt: float, arm: float) -> float:
-        """Restricted log-likelihood at these ratios, the noise variance profiled out."""
+        """Restricted log-likelihood at these ratios, with the noise variance profiled out."""
         system, moments, log_prompts = self._system(term, prompt, arm)
         factor, solved = _cholesky(system, moments[None, :])
         variance = self._variance(prompt, solved[0])
@@ -256,7 +256,7 @@ class _Model:
     def fit(self, term: float, prompt: float, arm: float) -> _Fit:
         """Effects of the terms and their standard deviations.
 
-        Widened by Student's t over the normal, because few pairs leave the noise uncertain.
+        The deviations are widened by Student's t, because few pairs leave the noise uncertain.
         """
         system, moments, _ = self._system(term, prompt, arm)
         identity = np.eye(len(system))
@@ -277,7 +277,7 @@ class _Model:
         return max(rest, FLOOR * self._square, TINY) / self._df
 
     def _absorb(self, ratio: float) -> tuple[Floats, Floats, float, float]:
-        """The system without its prompts, what they explain, and their log determinant."""
+        """The system without prompt effects, the part they explain, and their log determinant."""
         if ratio not in self._absorbed:
             weights = 1 / (self._counts + ratio)
             weighted = self._by_prompt * weights[:, None]
@@ -293,8 +293,8 @@ class _Model:
 def _cholesky(system: Floats, rows: Floats) -> tuple[Floats, Floats]:
     """L with L L' = `system`, and `rows` L'^-1, one block of columns after another.
 
-    LAPACK's own divides even so small a system among threads that wait for each other: on a busy
-    machine that took a hundred times longer.
+    LAPACK's routine splits even small systems among threads, which took a hundred times longer on a
+    busy machine.
     """
     n = len(system)
     rest = np.vstack([system, rows])

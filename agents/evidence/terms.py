@@ -1,7 +1,7 @@
-"""Words and terms of prompts: the units that evidence is about.
+"""Words and terms of prompts, the units of evidence.
 
 Two spellings of one word compare equal: texts are case-folded and NFKC-normalised, apostrophes
-and hyphens are unified, and characters without a look of their own are dropped.
+and hyphens are unified, and invisible characters are dropped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _IRREGULAR = {
     "oxen": "ox",
 }
 _JOINERS = "\u200c\u200d"
-# Han and kana are written without spaces: each character is taken for a word.
+# Han and kana are written without spaces, so each character counts as a word.
 _IDEOGRAPHS = (
     "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -55,12 +55,12 @@ _ONE_SPELLING = str.maketrans(
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in order, in the one spelling; hyphenated words stay whole."""
+    """The words of `text` in order, in unified spelling. Hyphenated words stay whole."""
     return _words(_normal(text))
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, without characters that cannot be seen, save those that join others."""
+    """`text` on one line, without invisible characters except joiners."""
     seen = (
         char
         if char.isprintable() or char in _JOINERS
@@ -71,10 +71,10 @@ def one_line(text: str) -> str:
 
 
 def terms_of(naive: str, rewrite: str) -> frozenset[str]:
-    """Terms that `rewrite` adds to `naive`: its short clauses, and runs of 1 to 3 new words.
+    """The terms that `rewrite` adds to `naive`: short clauses, and runs of 1 to 3 new words.
 
-    A word of the naive prompt is not new in the plural either. Stop words may stand inside a
-    term, never at its ends. Terms never reach over a comma, "and", "with" or "in".
+    The plural of a naive word is not new. Stop words occur inside terms, never at their ends. Terms
+    never contain a comma, "and", "with" or "in".
     """
     naive_forms = frozenset(form for word in words(naive) for form in _forms(word))
     found: set[str] = set()
@@ -88,7 +88,7 @@ def terms_of(naive: str, rewrite: str) -> frozenset[str]:
 
 
 def contains_term(text: str, term: str) -> bool:
-    """Whether the words of `term` stand side by side in `text`; False for a term of no words."""
+    """Whether `text` contains the words of `term` consecutively; False for an empty term."""
     wanted, have = words(term), words(text)
     size = len(wanted)
     return size > 0 and any(
@@ -97,10 +97,10 @@ def contains_term(text: str, term: str) -> bool:
 
 
 def subject_words(naive: str) -> frozenset[str]:
-    """What a naive prompt is of: its content words before the first preposition or comma.
+    """The subject of a naive prompt: its content words before the first preposition or comma.
 
-    In the singular; "a picture of" and the like is left out. Where nothing stands before the
-    preposition, all content words; empty only for a prompt of nothing but stop words.
+    Words are in the singular; phrases such as "a picture of" are left out. If the part before the
+    preposition is empty, the result is all content words.
     """
     return frozenset(_singular(word) for word in _subject(naive))
 
@@ -125,7 +125,7 @@ def _normal(text: str) -> str:
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKC", text.translate(_ONE_SPELLING)).casefold()
-    # Folding may undo the normal form and the form may bring back what was translated.
+    # Folding may undo the normal form, and normalising may undo the translation.
     return unicodedata.normalize("NFKC", folded).translate(_ONE_SPELLING)
 
 
@@ -135,7 +135,7 @@ def _words(normal: str) -> list[str]:
 
 @cache
 def _unicode_word() -> re.Pattern[str]:
-    """Letters with the marks that belong to them, of which `re` knows nothing; made when needed."""
+    """A pattern for letters with their marks, which `re` does not support; made on first use."""
     marks = "".join(
         char
         for char in map(chr, chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0)))
@@ -147,7 +147,7 @@ def _unicode_word() -> re.Pattern[str]:
 
 @lru_cache(maxsize=8192)
 def _forms(word: str) -> frozenset[str]:
-    """The word and every singular that it may be the plural of."""
+    """The word and all singulars that it may be the plural of."""
     forms = {word, _IRREGULAR.get(word, word)}
     if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
         forms.add(word[:-1])
@@ -161,7 +161,7 @@ def _forms(word: str) -> frozenset[str]:
 
 
 def _singular(word: str) -> str:
-    """The likeliest singular, for people to read; comparisons use `_forms`."""
+    """The likeliest singular, for display. Comparisons use `_forms`."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if len(word) > 4 and word.endswith("ies"):

@@ -1,9 +1,9 @@
-"""What a project does not want in its prompts, and what it insists on.
+"""Constraints of a project on the texts that bigpe writes.
 
-Held against what bigpe adds: rewrites (a run's, an evaluation's, `bigpe refine`'s) and proposed
-instructions. A rewrite that breaks a rule is asked for again, then the naive prompt stands, with
-the reason; a proposal is refused with the reason. What people wrote themselves, naive prompts and
-seed instructions, is not judged.
+They apply to rewrites (of runs, evaluations and `bigpe refine`) and to proposed instructions. A
+rewrite that violates a rule is requested again; after the last attempt it is a fallback with the
+reason. A proposal is refused with the reason. Texts of users, naive prompts and seed instructions,
+are not checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bigpe.services.core.values import Instruction
 from bigpe.services.score.clip.open_clip.tokenizer import encode
 
 Safety = Callable[[str], str | None]
-"""Judges a text: None, or why it may not be used. It must answer the same each time."""
+"""A safety filter: returns None, or why a text is refused. It must be deterministic."""
 _FOREIGN = {
     "latin": regex.compile(r"[^\p{Latin}\p{Common}\p{Inherited}]"),
     "ascii": regex.compile(r"[^\x00-\x7f]"),
@@ -36,22 +36,21 @@ class Constraints(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: int = Field(default=0, ge=0)
-    """Of a rewrite, as CLIP counts them (its encoders read 75); 0: any."""
+    """Maximum number of CLIP tokens of a rewrite (CLIP's encoders read 75); 0: no limit."""
     required: tuple[str, ...] = ()
     """Words or phrases that every rewrite must contain."""
     banned: tuple[str, ...] = ()
-    """Words or phrases that none may contain, whole words in any case."""
+    """Forbidden words or phrases; they match whole words in any case."""
     artists: tuple[str, ...] = ()
     """Artist names that no rewrite or instruction may contain."""
     banned_file: str | None = None
-    """A word or phrase a line, added to `banned` when bigpe.toml is read; "#" starts a comment."""
+    """File with one word or phrase per line, added to `banned`; "#" starts a comment."""
     artists_file: str | None = None
     """The same for `artists`."""
     script: Literal["any", "latin", "ascii"] = "any"
-    """Which letters: Latin ones with their marks, or ASCII characters alone."""
+    """Allowed script: Latin letters with their marks, or ASCII characters only."""
     safety: str | None = None
-    """A function that an installed package offers as one of `bigpe.safety`: text in, None or the
-    reason out."""
+    """Name of a safety filter that an installed package registers in `bigpe.safety`."""
 
     @field_validator("required", "banned", "artists")
     @classmethod
@@ -72,7 +71,7 @@ class Constraints(BaseModel):
         return name
 
     def with_files(self, folder: Path) -> Constraints:
-        """With the words of the files in the lists. ConfigError when one cannot be read."""
+        """The constraints with the words of the files. Raises ConfigError for unreadable files."""
         lists = {
             "banned": _joined(self.banned, _words_of(folder, "banned_file", self.banned_file)),
             "artists": _joined(self.artists, _words_of(folder, "artists_file", self.artists_file)),
@@ -80,8 +79,7 @@ class Constraints(BaseModel):
         return self.model_copy(update={**lists, "banned_file": None, "artists_file": None})
 
     def and_also(self, other: Constraints) -> Constraints:
-        """Both sets of rules, the stricter one where there can be but one; `self`'s safety filter
-        before the other's."""
+        """Both sets of rules; for single values the stricter. `self.safety` has priority."""
         limits = [limit for limit in (self.max_tokens, other.max_tokens) if limit]
         scripts = (self.script, other.script)
         script = next((script for script in ("ascii", "latin") if script in scripts), "any")
@@ -97,7 +95,7 @@ class Constraints(BaseModel):
         )
 
     def fault(self, text: str) -> str | None:
-        """Why no prompt or instruction may say this; None: it may."""
+        """Why no prompt or instruction may contain this text; None if it may."""
         for kind, terms in (("banned", self.banned), ("an artist's name", self.artists)):
             found = [term for term in terms if contains_term(text, term)]
             if found:
@@ -109,7 +107,7 @@ class Constraints(BaseModel):
         return None
 
     def rewrite_violation(self, text: str) -> str | None:
-        """Why a rewrite may not be used; None: it may."""
+        """Why a rewrite may not be used; None if it may."""
         missing = [term for term in self.required if not contains_term(text, term)]
         if missing:
             return f"it lacks what [constraints] requires ({', '.join(missing)})"
@@ -118,12 +116,12 @@ class Constraints(BaseModel):
         return self.fault(text)
 
     def fault_of_instruction(self, instruction: Instruction) -> str | None:
-        """Why an instruction may not be proposed; None: it may."""
+        """Why an instruction may not be proposed; None if it may."""
         texts = (instruction.text, *(exemplar.rewrite for exemplar in instruction.exemplars))
         return next((fault for text in texts if (fault := self.fault(text))), None)
 
     def allowed(self, terms: Sequence[str]) -> list[str]:
-        """Those of the terms that an instruction may name."""
+        """The terms that an instruction may contain."""
         return [term for term in terms if self.fault(term) is None]
 
 
@@ -136,7 +134,7 @@ def _filter(name: str) -> Safety:
 
 
 def _judged(name: str, text: str) -> str | None:
-    """The filter's reason against a text; ConfigError when it fails: it must not pass unjudged."""
+    """The filter's reason to refuse a text, or None. Raises ConfigError if the filter fails."""
     try:
         reason = _filter(name)(text)
     except ConfigError:

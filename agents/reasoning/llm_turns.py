@@ -1,7 +1,7 @@
-"""LLM exchanges in AgentChat's message form, so that a transcript replays in its Console.
+"""Language model exchanges as AgentChat messages, which AgentChat's Console can replay.
 
-Message ids are derived, and times are left out (the transcript row has its own), because the same
-exchange must be the same text when a run is resumed.
+Message ids are derived and times are left out (the transcript row has its own time), because a
+resumed run must produce the same text for the same exchange.
 """
 
 from __future__ import annotations

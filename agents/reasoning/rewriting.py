@@ -1,4 +1,4 @@
-"""Rewriting one naive prompt under an instruction, and telling a usable rewrite from the rest."""
+"""Rewrites a naive prompt under an instruction and checks the rewrite."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _REFUSAL = re.compile(
 
 
 class Rewrite(Value):
-    """What became of a naive prompt."""
+    """The rewrite of a naive prompt, or a fallback."""
 
     naive: str
     text: str
-    """The rewritten prompt; the naive one where `fallback` says why."""
+    """The rewritten prompt; the naive prompt if `fallback` gives a reason."""
     fallback: str | None = None
     attempts: int = 1
     turns: tuple[Turn, ...] = ()
     """The last request and its raw answer."""
     usage: LlmUsage = LlmUsage()
-    """Of all attempts."""
+    """Usage of all attempts."""
     effect_keys: tuple[str, ...] = ()
     """Keys of the stored calls of all attempts, oldest first."""
 
@@ -46,7 +46,7 @@ class _Checked(NamedTuple):
 def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRequest:
     """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt.
 
-    None: what the model does when it is told nothing but its role.
+    Without an instruction, the request only states the task.
     """
     system = template("generator").system_with(instruction=instruction.text if instruction else "")
     exemplars = instruction.exemplars if instruction else ()
@@ -68,10 +68,10 @@ async def rewrite(
     seed: int,
     constraints: Constraints = NONE,
 ) -> Rewrite:
-    """Ask until a rewrite is usable, with another seed each time, at most three times.
+    """Request rewrites until one is usable, at most three times, with a new seed each time.
 
-    A prompt that no attempt rewrote comes back as it was, with the reason as `fallback`: that is
-    the rewrite's own failure and counts. Failures of the service propagate: they do not.
+    If no rewrite is usable, the result is a fallback with the reason; it counts as a gain of 0.
+    Failures of the service propagate; they count as missing.
     """
     fault, raw = "", ""
     request = request_for(instruction, naive, seed)
@@ -114,7 +114,7 @@ async def rewrite(
 def check_rewrite(
     naive: str, raw: str, instruction: Instruction | None, constraints: Constraints = NONE
 ) -> _Checked:
-    """The cleaned rewrite, and why it cannot be used (None: it can)."""
+    """The cleaned rewrite, and why it is unusable (None if it is usable)."""
     text = clean(raw)
     if not text:
         return _Checked(text, "the rewrite was empty")
@@ -151,7 +151,7 @@ def clean(raw: str) -> str:
 
 
 def _without_repeats(line: str) -> str:
-    """Cut at the first clause that was said before: small models go round in circles."""
+    """Cut at the first repeated clause: small models repeat themselves."""
     kept: list[str] = []
     seen: set[str] = set()
     for clause in line.split(","):
@@ -164,5 +164,5 @@ def _without_repeats(line: str) -> str:
 
 
 def _symbols(clause: str) -> str:
-    """Its emoji and the like: a clause may be of nothing else."""
+    """The symbols of a clause, such as emoji: a clause may have no words."""
     return "".join(char for char in clause if unicodedata.category(char) == "So")

@@ -1,8 +1,8 @@
-"""When did a sequence change? Cumulative sums of scores that are standard normal while it did not.
+"""Change detection: cumulative sums of scores that are standard normal without a change.
 
-All functions take many sequences at once, one a row, so that thresholds can be calibrated by
-simulation (scripts/simulations/simulate_diagnostics.py). NaN stands for a round without a value;
-it leaves a sum as it is.
+All functions take many sequences, one per row, so that simulations can calibrate thresholds
+(scripts/simulations/simulate_diagnostics.py). NaN is a round without a value; it does not change
+a sum.
 
 Sources: cumulative sums, Page 1954; limited to the newest values, Lai 1995, Sequential changepoint
 detection in quality control and dynamical systems; their start without known mean and spread,
@@ -23,15 +23,15 @@ Rows = NDArray[Any]
 BASELINE = 5
 """Values of the first baseline; with fewer values there is no result."""
 NEWEST = 30
-"""Values in which a change is to show: older ones add false alarms, not sight."""
+"""Number of newest values that are summed: older values add false alarms only."""
 CLIP = 4.0
-"""Largest score of one value, in standard deviations: one outlier is no change."""
+"""Maximum score of a value, standard deviations: one outlier is no change."""
 
 
 def level_scores(values: Rows, *, floor: float = 0.0) -> Rows:
     """Each value against the mean and spread of those before it: (rows, n) to scores (rows, n).
 
-    `floor`: smallest standard deviation taken for real, units of the values.
+    `floor`: smallest assumed standard deviation, units of the values.
     """
     present = ~np.isnan(values)
     count = np.cumsum(present, axis=1)
@@ -50,7 +50,7 @@ def arm_scores(means: Rows, squares: Rows, arms: NDArray[np.int_], counts: Rows)
     """Each pull's mean gain against that of the same arm's earlier pulls: (rows, n) to (rows, n).
 
     `arms` number the arms from 0; `counts` are the gains of each pull (0: no result) and `squares`
-    their squared deviations from their mean. An arm's first pull says nothing.
+    their squared deviations from their mean. An arm's first pull has no score.
     """
     members = arms[:, :, None] == np.arange(int(arms.max(initial=0)) + 1)
     earlier = _own(members, counts, arms)

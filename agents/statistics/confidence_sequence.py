@@ -1,4 +1,4 @@
-"""Statements about a mean that stay true however often one looks: a confidence sequence.
+"""Confidence sequences: intervals of a mean that are valid at any number of looks.
 
 An interval for a fixed number of values is wrong more often than it says when somebody stops at
 the first one that excludes 0. A confidence sequence holds at all numbers of values at once, so
@@ -34,7 +34,7 @@ from bigpe.agents.statistics.significance import TIE
 Values = NDArray[Any]
 
 FIRST_LOOK = 12
-"""Values before which nothing is said: in fewer, a skewness may not show at all."""
+"""Minimum number of values for an interval: fewer values may not show a skewness."""
 PRIOR_VARIANCE = 1.0
 """Of the effect size, mean / standard deviation; decides where the sequence is tightest."""
 SKEW_FACTOR = 1.25
@@ -64,7 +64,7 @@ class SequenceState(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the mean is told from 0."""
+        """Whether the interval excludes 0."""
         return self.lo > 0 or self.hi < 0
 
     @property
@@ -117,7 +117,7 @@ def sequence_bounds(
         for assumed in (skewness - error, skewness + error):
             below, above = _hall(radius, assumed, n)
             low, high = np.minimum(low, below), np.maximum(high, above)
-    # Equal values show no spread, which is not to say that there is none.
+    # Equal values give no estimate of the spread.
     bounded = (n >= FIRST_LOOK) & (variance > 0)
     centre = ones + shift
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bigpe.services.core.errors import StoreError
 
 @contextmanager
 def partial_file(path: Path) -> Generator[Path]:
-    """Where to write; moved to `path` when it is whole. StoreError when it cannot be written."""
+    """A temporary path, moved to `path` after the block. Raises StoreError if writing fails."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,5 +21,5 @@ def partial_file(path: Path) -> Generator[Path]:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # where it was never made
+        with suppress(OSError):  # if it was never created
             partial.unlink()

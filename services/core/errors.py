@@ -1,4 +1,4 @@
-"""Every error that bigpe raises on purpose; a message says what was wrong, where, what to do."""
+"""All errors that bigpe raises on purpose. A message gives the cause, the place and the remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BigpeError(Exception):
     exit_code = 1
     """Exit code of the command line."""
     transient = False
-    """Whether the same call may succeed when it is tried again."""
+    """Whether a retry of the same call may succeed."""
 
 
 class ConfigError(BigpeError):
@@ -43,7 +43,7 @@ class ForeignDatabaseError(StoreError):
 
 
 class HeldOutError(BigpeError):
-    """A run asked for what is known of a prompt that is held out from it."""
+    """A run requested results on a held-out prompt."""
 
 
 class RunLockedError(StoreError):
@@ -55,11 +55,11 @@ class PluginError(BigpeError):
 
 
 class ServiceError(BigpeError):
-    """A call of a model failed in a way that another try will not mend."""
+    """A call of a model failed, and a retry does not help."""
 
 
 class TransientServiceError(ServiceError):
-    """A call of a model failed in a way that another try may mend (time-out, busy, lost worker)."""
+    """A call of a model failed, and a retry may help (time-out, busy, lost worker)."""
 
     transient = True
 
@@ -67,12 +67,12 @@ class TransientServiceError(ServiceError):
 class LostWorkerError(TransientServiceError):
     """A model's process died, hung or lost its device during a call.
 
-    The call may be to blame: it is tried once more, alone, and then given up.
+    The call may be the cause: it is retried once, alone.
     """
 
 
 class GivenUpError(ServiceError):
-    """A model's process died too often in a row: the run stops, and can be resumed."""
+    """A model's process died too often in a row. The run stops and can be resumed."""
 
 
 class LlmError(ServiceError):
@@ -83,14 +83,14 @@ class LlmError(ServiceError):
 
 
 class TransientLlmError(LlmError):
-    """A language model call failed and may succeed when tried again."""
+    """A language model call failed, and a retry may help."""
 
     transient = True
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-        """Seconds that the server asked to be left alone; None: it did not say."""
+        """Seconds until a retry, from the server's Retry-After; None without one."""
 
 
 class UnusableAnswerError(LlmError):
@@ -106,19 +106,19 @@ class UnusableAnswerError(LlmError):
 
 
 class RenderError(ServiceError):
-    """A picture could not be made."""
+    """An image could not be rendered."""
 
 
 class ScoreError(ServiceError):
-    """A picture could not be scored."""
+    """An image could not be scored."""
 
 
 STOPS_RUN = (StoreError, ConfigError, GivenUpError)
-"""The run cannot go on as it is: its open steps stay open, and resuming takes them up again."""
+"""Errors that stop the run. Open deliveries stay open, and a resume handles them."""
 
 
 def error_to_json(error: BigpeError) -> Json:
-    """The error as it travels between processes; `error_from_json` reads it."""
+    """The error as JSON for another process; `error_from_json` reads it."""
     return {"error": str(error), "kind": type(error).__name__}
 
 

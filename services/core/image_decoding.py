@@ -1,4 +1,4 @@
-"""Pictures from outside: decoded with limits, never trusted by their name or content type."""
+"""Decodes untrusted images with limits, whatever their name or content type."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import UnidentifiedImageError
 from bigpe.services.core.errors import RenderError, ScoreError, ServiceError
 
 LONGEST_RATIO = 20
-"""Of a picture's sides; a more extreme one is refused before it is resized."""
+"""Largest ratio of an image's sides."""
 MOST_PIXELS = 64_000_000
-"""Of a picture; a larger one is refused before it is decoded."""
+"""Largest number of pixels of an image; checked before it is decoded."""
 LEAST_SIDE = 8
-"""Pixels; what a service sends in place of a picture is often a single one."""
+"""Smallest side of an image, pixels. Services often send a single pixel instead of an image."""
 BEHIND = (255, 255, 255)
-"""What shows through a transparent picture, red, green and blue: viewers show white."""
+"""Background of transparent images (red, green, blue): white, as in viewers."""
 SERVED = ("PNG", "JPEG", "WEBP")
-"""Formats that a picture service may answer with."""
+"""Accepted formats of image services."""
 
 
 def decode(
@@ -29,7 +29,7 @@ def decode(
     formats: tuple[str, ...] | None = None,
     error: type[ServiceError] = ScoreError,
 ) -> Pictures.Image:
-    """The picture as RGB; `name` is what messages call it, `formats` are Pillow's names.
+    """The image as RGB. `name` is its name in messages; `formats` are Pillow's names.
 
     Transparent pictures (RGBA) are laid over white; other modes are converted by Pillow. A turned
     picture stays as it is stored (EXIF is not heeded), as in HPS. `error` for what cannot be
@@ -49,15 +49,15 @@ def decode(
     except (Pictures.DecompressionBombWarning, Pictures.DecompressionBombError) as bomb:
         raise error(f"{name} has more than {MOST_PIXELS:,} pixels") from bomb
     except UnidentifiedImageError as unknown:
-        # Its own message holds a memory address; equal failures must read equally.
+        # Pillow's message contains a memory address; equal failures need equal messages.
         raise error(f"{name} cannot be decoded: it is no picture of a known format") from unknown
-    # What Pillow raises for damaged files depends on the format and on where the damage is.
+    # Pillow's exceptions for damaged files depend on the format and the damage.
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error) as damage:
         raise error(f"{name} cannot be decoded: {damage}") from damage
 
 
 def served_png(data: bytes, name: str, *, size: int | None = None) -> tuple[bytes, int, int]:
-    """A picture that a service sent, as a new PNG without metadata, with its width and height.
+    """The image of a service as a new PNG without metadata, with its width and height.
 
     `size`: what was asked for, a side in pixels. RenderError for what is no PNG, JPEG or WebP, is
     smaller than `LEAST_SIDE`, all black (what safety filters and overflows leave) or of another
@@ -76,7 +76,7 @@ def served_png(data: bytes, name: str, *, size: int | None = None) -> tuple[byte
             f"{name} is all black; the likely cause is the service's safety filter, or a float16 "
             "VAE that overflowed"
         )
-    # Only the pixels: colour profiles and texts of the sender are not kept.
+    # Keep only the pixels, without colour profiles and texts.
     bare = Pictures.frombytes("RGB", picture.size, picture.tobytes())
     buffer = io.BytesIO()
     bare.save(buffer, "PNG")

@@ -16,13 +16,13 @@ Json = dict[str, Any]
 
 
 class Value(BaseModel):
-    """Base of every frozen value; unknown fields are refused."""
+    """Base of all frozen values. Unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of `value` (sorted keys, no spaces); NaN and infinity are refused."""
+    """The canonical JSON of `value`: sorted keys, no spaces, no NaN or infinity."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -39,12 +39,12 @@ def storable(text: str) -> str:
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed in [0, 2**31) that depends on nothing but `parts`."""
+    """A seed in [0, 2**31) that depends only on `parts`."""
     return int(digest(list(parts))[:8], 16) & 0x7FFFFFFF
 
 
 class Exemplar(Value):
-    """A rewrite made under an instruction, shown to models too small to obey its text alone."""
+    """A pair (naive prompt, rewrite) that shows a small model how to follow an instruction."""
 
     naive: str
     rewrite: str
@@ -90,7 +90,7 @@ class Image(Value):
     height: int
     """Pixels."""
     truncated_tokens: dict[str, int] = Field(default_factory=dict)
-    """Prompt tokens that each of the renderer's tokenizers cut off; empty when none did."""
+    """Number of prompt tokens that each of the renderer's tokenizers cut off, by tokenizer."""
 
 
 class ScoreRequest(ModelRequest):
@@ -123,7 +123,7 @@ class LlmUsage(Value):
 
     @property
     def tokens(self) -> int:
-        """Of prompts and answers together."""
+        """Number of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: LlmUsage) -> LlmUsage:
@@ -141,7 +141,7 @@ class LlmUsage(Value):
         )
 
     def or_more(self, other: LlmUsage) -> LlmUsage:
-        """The larger of each."""
+        """The larger value of each field."""
         return LlmUsage(
             calls=max(self.calls, other.calls),
             prompt_tokens=max(self.prompt_tokens, other.prompt_tokens),
@@ -150,7 +150,7 @@ class LlmUsage(Value):
 
 
 ONE_CALL = LlmUsage(calls=1)
-"""A call whose tokens nobody told."""
+"""A call with unknown tokens."""
 
 
 class LlmAnswer(Value):
@@ -160,7 +160,7 @@ class LlmAnswer(Value):
     usage: LlmUsage = LlmUsage()
     finish_reason: str = "stop"
     effect_key: str = ""
-    """Key of the stored call, see `bigpe.services.store.call_cache`; "": it is not stored."""
+    """Key of the stored call (see `services/store/call_cache.py`); empty: not stored."""
 
 
 def flat_settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

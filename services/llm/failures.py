@@ -26,13 +26,13 @@ NOT_A_COMPLETION = (
     IndexError,
     TypeError,
 )
-"""What the OpenAI client raises for an answer that is no chat completion."""
+"""Exceptions of the OpenAI client for an answer that is no chat completion."""
 
 
 def refusal(error: Exception) -> str | None:
     """Why a client refuses its configuration; None if the error has another cause."""
     if isinstance(error, ValidationError):
-        # What pydantic says shows its input, and the key is in it.
+        # pydantic's message contains its input, which contains the key.
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
     refusals = (ValueError, TypeError, KeyError, openai.OpenAIError)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 
 class PrioritySemaphore:
-    """At most `places` inside; lower priorities go first, equal ones in order."""
+    """A semaphore of `places`. Lower priorities go first, equal priorities in order."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -19,7 +19,7 @@ class PrioritySemaphore:
 
     @asynccontextmanager
     async def passage(self, priority: int) -> AsyncGenerator[None]:
-        """Wait for a place, and hold it inside the block."""
+        """Wait for a place and hold it inside the block."""
         if self._free:
             self._free -= 1
         else:
@@ -29,7 +29,7 @@ class PrioritySemaphore:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self._leave()  # the place was given in the same moment
+                    self._leave()  # the place was granted before the cancellation
                 raise
         try:
             yield

@@ -40,9 +40,9 @@ from bigpe.services.store.caller_context import (
 
 EMBEDDED = "bigpe.services.llm.embedded_client.EmbeddedLlmClient"
 TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
-"""Loading a component imports its provider, which runs code; others must be allowed by name."""
+"""Trusted provider prefixes. Loading a component imports code, so others need `allow_providers`."""
 LONGEST_ANSWER = 64 * 1024
-"""Characters; a longer answer is unusable."""
+"""Maximum length of a usable answer, characters."""
 
 
 class Turn(Value):
@@ -51,23 +51,23 @@ class Turn(Value):
     role: Literal["system", "user", "assistant"]
     text: str
     images: tuple[str, ...] = ()
-    """Digests of pictures that go with a user's text; for models that see."""
+    """Digests of images that belong to a user's text, for models that accept images."""
 
 
 class LlmRequest(Value):
-    """A whole request; equal requests to one model are paid once."""
+    """A request to a language model. Equal requests to one model are paid once."""
 
     turns: tuple[Turn, ...] = Field(min_length=1)
     seed: int
     temperature: float = Field(ge=0.0, le=2.0)
     max_tokens: int = Field(ge=1)
     answer_schema: Json | None = None
-    """JSON schema of the answer, for models that keep to one."""
+    """JSON schema of the answer, for models with structured output."""
     stop: tuple[str, ...] = ()
 
 
 def few_shot(system: str, examples: Iterable[tuple[str, str]]) -> list[Turn]:
-    """How a request begins: the system text, then each (user, assistant) example as two turns."""
+    """The first turns of a request: the system text, then each example as two turns."""
     turns = [Turn(role="system", text=system)]
     for user, assistant in examples:
         turns += [Turn(role="user", text=user), Turn(role="assistant", text=assistant)]
@@ -80,29 +80,29 @@ class LlmConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Annotated[str, AfterStart.NEEDS_FORK] = EMBEDDED
-    """The client's class, dotted."""
+    """Dotted path of the client's class."""
     config: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
-    """The component's own configuration."""
+    """The configuration of the component."""
     api_key_env: Annotated[str | None, AfterStart.CHANGES_NO_RESULT] = None
-    """Which environment variable holds the API key; keys are never written in files."""
+    """Name of the environment variable with the API key. Files never hold keys."""
     allow_providers: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
     """Further provider prefixes whose code may be loaded."""
     concurrency: Annotated[int, AfterStart.CHANGES_NO_RESULT] = Field(default=16, ge=1, le=1000)
-    """Requests at a time, of older rounds first; the embedded model takes one a process."""
+    """Requests in flight; older rounds go first. The embedded model takes one per process."""
     timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=120.0, gt=0)
-    """For one request."""
+    """Time limit of one request, seconds."""
 
 
 class LlmClient(Protocol):
-    """What roles need of a language model."""
+    """A language model, as actors use it."""
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """The answer. LlmError; TransientLlmError and UnusableAnswerError may be tried again."""
+        """The answer. Raises LlmError; TransientLlmError and UnusableAnswerError may be retried."""
         ...
 
 
 def load_client(config: LlmConfig) -> ChatCompletionClient:
-    """The model client that the configuration names. ConfigError says what is wrong with it."""
+    """The model client of the configuration. Raises ConfigError with cause and remedy."""
     allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
     if not config.provider.startswith(allowed):
         raise ConfigError(
@@ -137,7 +137,7 @@ def load_client(config: LlmConfig) -> ChatCompletionClient:
 
 def _secrets(config: LlmConfig) -> dict[str, str]:
     if config.api_key_env is None:
-        # Servers of one's own want some key, whatever it is.
+        # Local servers require a key, but ignore its value.
         local = "base_url" in config.config and "OPENAI_API_KEY" not in os.environ
         return {"api_key": "none"} if local else {}
     key = os.environ.get(config.api_key_env)
@@ -169,7 +169,9 @@ def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
     A client with weights of its own has an attribute `fingerprint`, their digest.
     """
     own = getattr(client, "fingerprint", None)
-    public = config.model_dump(mode="json", exclude={"api_key_env", "concurrency", "timeout_s"})
+    public = config.model_dump(
+        mode="json", exclude={"api_key_env", "concurrency", "timeout_s", "allow_providers"}
+    )
     return digest({"client": class_name(client), "config": public, "model": own})
 
 
@@ -184,7 +186,7 @@ class LlmService:
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
     ) -> None:
-        """`picture`: the PNG file of a digest, for requests with pictures."""
+        """`picture`: returns the PNG file of a digest, for requests with images."""
         self._client = client
         self._memo = memo
         self._picture = picture
@@ -195,7 +197,7 @@ class LlmService:
         self.fingerprint = client_fingerprint(client, self._config)
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
-        """See `LlmClient.ask`; an equal request that was answered before costs nothing."""
+        """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
         body, key = _body(request), self.effect_key(request)
         try:
             stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
@@ -216,7 +218,7 @@ class LlmService:
 
     @property
     def sees(self) -> bool:
-        """Whether the model takes pictures."""
+        """Whether the model accepts images."""
         return self._picture is not None and bool(self._client.model_info.get("vision"))
 
     async def close(self) -> None:
@@ -224,13 +226,13 @@ class LlmService:
         await self._client.close()
 
     async def _call_in_turn(self, request: LlmRequest) -> Json:
-        """The gradient of a round goes before the rewrites of the next: others wait for it."""
+        """Call the client when it is this request's turn; older rounds go first."""
         spender = current_caller()
         async with self._gate.passage(spender.round if spender else 0):
             return await self._call(request)
 
     async def _call(self, request: LlmRequest) -> Json:
-        # The client's own limit is on silence: a server that drips would hold a run for ever.
+        # The client's limit is per read, so a slow stream could block a run forever.
         own_limit = self._config.provider == EMBEDDED
         try:
             async with asyncio.timeout(None if own_limit else self._config.timeout_s):
@@ -274,7 +276,7 @@ class LlmService:
             arguments["stop"] = list(request.stop)
         info = self._client.model_info
         if request.answer_schema is not None and info.get("structured_output"):
-            # As a dict, and validated by the role: the raw text of a bad answer is not lost.
+            # As a dict that the actor validates: so the raw text of a bad answer is kept.
             arguments["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "strict": True, "schema": request.answer_schema},
@@ -284,7 +286,7 @@ class LlmService:
         return arguments
 
     def _explain(self, error: Exception) -> ServiceError:
-        # It knows the openai package, which takes as long to import as the rest of a command.
+        # This module imports openai, which takes as long as the rest of a command.
         from bigpe.services.llm.failures import to_bigpe_error
 
         where = str(self._config.config.get("base_url", self._config.provider))
@@ -292,13 +294,13 @@ class LlmService:
         return to_bigpe_error(error, where=where, text=text, limit_s=self._config.timeout_s)
 
     def _without_key(self, text: str) -> str:
-        """Some servers repeat the key in their answer, and failures are stored."""
+        """`text` without the key: some servers repeat it, and failures are stored."""
         key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
         return text.replace(key, "***") if key else text
 
 
 def _body(request: LlmRequest) -> Json:
-    """The request as it is stored."""
+    """The stored form of the request."""
     body = request.model_dump(mode="json")
     for turn in body["turns"]:
         if not turn["images"]:

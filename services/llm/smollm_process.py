@@ -1,9 +1,9 @@
-"""The embedded LLM, inside its own process: llama.cpp through xllamacpp.
+"""The process of the embedded LLM: llama.cpp through xllamacpp.
 
-Deterministic: one request at a time and a fixed number of threads, so an answer depends on nothing
-but the request. A role asks with the same turns again and again and only the last one differs;
-what comes before that, the request's *head*, is read once and kept. It is always read by itself
-and the rest by itself, whether the head was kept or not: the numbers are the same either way.
+An answer depends only on the request: one request at a time, and a fixed number of threads.
+Requests of an actor differ only in the last turn. The turns before it, the *head*, are evaluated
+once and kept. Head and rest are always evaluated separately, so the numbers do not depend on
+whether the head was kept.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bigpe.services.core.values import Json
 xllamacpp: Any = _xllamacpp  # an extension module without types
 CONTEXT_TOKENS = 2048
 HEADS = 4
-"""Heads kept at a time: of the gradients, of the proposals, of two instructions."""
+"""Number of kept heads: gradients, proposals and two instructions."""
 TURN, END = "<|im_start|>", "<|im_end|>"
-"""ChatML's marks, SmolLM2's and others'. They are tokens, so text may be cut at them."""
+"""ChatML's marks, which SmolLM2 uses. They are tokens, so text can be split at them."""
 
 
 class SmolLmBackend:
@@ -45,17 +45,17 @@ class SmolLmBackend:
         threads = int(config.get("threads", 2))
         for cpu in (params.cpuparams, params.cpuparams_batch):
             cpu.n_threads = threads
-            cpu.poll = 0  # a spinning thread would starve the picture model
+            cpu.poll = 0  # a spinning thread would slow down the renderer
         self._heads = _Heads(HEADS)
         self._keeps = True
-        """False once the model turned out to have other marks than ChatML's."""
+        """False if the model uses other marks than ChatML's."""
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:
             raise ConfigError(f"cannot load {config['path']}: {error}") from error
 
     def handle(self, method: str, payload: Json) -> Json:
-        """`chat`: an OpenAI-style request; its answer as it is."""
+        """Method `chat`: an OpenAI-style request; returns the answer unchanged."""
         if method != "chat":
             raise LlmError(f"the embedded LLM has no method {method!r}")
         head = _head(payload["messages"]) if self._keeps else ""
@@ -70,7 +70,7 @@ class SmolLmBackend:
         return answer
 
     def _read(self, head: str, slot: int, kept: bool) -> int:
-        """The head's tokens, read into the slot; 0 when it is too long.
+        """Evaluate the head in the slot; returns its number of tokens, 0 if it is too long.
 
         `END` after it, which no turn begins with: what the slot holds beyond the head is dropped,
         however the turns that followed it began.
@@ -86,15 +86,15 @@ class SmolLmBackend:
 
 
 class _Heads:
-    """Which slot holds which head. GreedyDual (Young 1994): what is dropped costs least to read
-    again, by its length, and was asked for longest ago."""
+    """Which slot holds which head. GreedyDual (Young 1994) drops a short head that was not used
+    recently."""
 
     def __init__(self, slots: int) -> None:
         self._head = [""] * slots
         self._credit = [0] * slots
 
     def place(self, head: str) -> tuple[int, bool]:
-        """The slot for the head, and whether it is there already."""
+        """The slot for the head, and whether it holds the head already."""
         kept = bool(head) and head in self._head
         slot = self._head.index(head) if kept else self._credit.index(min(self._credit))
         floor = min(self._credit)
@@ -103,7 +103,7 @@ class _Heads:
 
 
 def _head(messages: Sequence[Json]) -> str:
-    """All but the last turn, as ChatML writes them, up to the mark of the last; "" if alone."""
+    """All turns before the last in ChatML, with the last turn's mark; "" if there is only one."""
     turns = [f"{TURN}{m['role']}\n{m['content']}{END}\n" for m in messages[:-1]]
     return "".join([*turns, TURN]) if turns and messages[0]["role"] == "system" else ""
 

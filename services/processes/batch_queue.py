@@ -1,4 +1,4 @@
-"""A bounded queue in front of a batched call: priority, batching, failures item by item."""
+"""A bounded priority queue in front of a batched call. Items fail separately."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class ParallelModel(Protocol):
 
 
 def parallelism_of(backend: object, otherwise: int = 1) -> int:
-    """How many calls a model takes at a time; `otherwise` when it does not say."""
+    """Calls that a model takes at the same time; `otherwise` if it has no such attribute."""
     return backend.parallelism if isinstance(backend, ParallelModel) else otherwise
 
 
 @dataclass
 class Metrics:
-    """What a queue has done so far."""
+    """Counts of a queue."""
 
     batches: int = 0
     items: int = 0
@@ -47,7 +47,7 @@ class _Item(Generic[Req, Res]):
 
 
 class BatchQueue(Generic[Req, Res]):
-    """Callers wait for their own item; the process function sees batches.
+    """Collects items of callers into batches; each caller waits for its own item.
 
     A batch that fails is tried again item by item, so that only the faulty item fails.
     An item that was alone when the process was lost is sent alone until it has succeeded.
@@ -80,14 +80,14 @@ class BatchQueue(Generic[Req, Res]):
 
     @property
     def depth(self) -> int:
-        """Items that wait."""
+        """Number of waiting items."""
         return self._queue.qsize()
 
     async def submit(self, request: Req, priority: int = 0) -> Res:
-        """The result of one request; lower priorities go first, equal ones in order.
+        """The result of one request. Lower priorities go first, equal priorities in order.
 
-        Waits while the queue is full. A caller that is cancelled takes its item out. ServiceError
-        once the queue is closed.
+        Waits while the queue is full. The item of a cancelled caller is removed. Raises
+        ServiceError if the queue is closed.
         """
         async with self._places:
             if self._closed:
@@ -101,7 +101,7 @@ class BatchQueue(Generic[Req, Res]):
             return await result
 
     async def close(self) -> None:
-        """Stop; who still waits is cancelled."""
+        """Stop the queue and cancel the waiting callers."""
         self._closed = True
         for worker in self._workers:
             worker.cancel()
@@ -117,7 +117,7 @@ class BatchQueue(Generic[Req, Res]):
                 start = time.monotonic()
                 await self._settle(batch)
             except asyncio.CancelledError:
-                # Taken from the queue, so `close` cannot find them there.
+                # These items have left the queue, so `close` does not find them.
                 for item in batch:
                     item.result.cancel()
                 raise
@@ -126,7 +126,7 @@ class BatchQueue(Generic[Req, Res]):
             self.metrics.items += len(batch)
 
     async def _gather(self, batch: list[_Item[Req, Res]]) -> None:
-        """Fill the batch: what is there, and what comes within the wait, but no cancelled items."""
+        """Fill the batch with waiting items and items that arrive within the wait."""
         deadline = 0.0
         limit = self._max_batch
         while len(batch) < limit:
@@ -151,7 +151,7 @@ class BatchQueue(Generic[Req, Res]):
                 break
             if len(batch) == 1:
                 if self._max_parallel_batches > 1:
-                    # No more than a lane's share: else one works long while others have nothing.
+                    # At most this worker's share, so that all workers are busy.
                     limit = min(limit, math.ceil((1 + self.depth) / self._max_parallel_batches))
                 deadline = time.monotonic() + self._max_wait_s
 
@@ -160,7 +160,7 @@ class BatchQueue(Generic[Req, Res]):
             results = await self._process([item.request for item in batch])
             if len(results) != len(batch):
                 raise ServiceError(f"{len(results)} answers to {len(batch)} requests")
-        except Exception as error:  # noqa: BLE001 - it goes to who asked
+        except Exception as error:  # noqa: BLE001 - the callers get it
             if len(batch) > 1 and not isinstance(error, STOPS_RUN):
                 for item in batch:
                     await self._settle([item])

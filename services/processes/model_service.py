@@ -13,7 +13,7 @@ from bigpe.services.store.caller_context import Timed, timed
 
 
 class Model(Protocol):
-    """What every renderer and scorer has."""
+    """The common part of renderers and scorers."""
 
     async def open(self) -> str:
         """Load the model; returns its fingerprint."""
@@ -40,7 +40,7 @@ def call_key(
 class ModelService(Generic[M, Req, Res]):
     """A model behind a queue and the call cache: equal requests are computed once.
 
-    The model is opened by the first request. Who made the service closes it, and then the model.
+    The first request opens the model. The owner closes the service first, then the model.
     """
 
     kind: ClassVar[Literal["render", "score"]]

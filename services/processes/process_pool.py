@@ -1,4 +1,4 @@
-"""Equal worker processes: a call goes to one that is free, and there are as many as pay."""
+"""A pool of equal worker processes that grows under load."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ log = structlog.get_logger("bigpe.children")
 
 
 class ProcessPool:
-    """Workers that are started one after another.
+    """Sends each call to a free process; starts processes one after another.
 
-    A start takes seconds, which a short run never earns back. So the next worker is started once
-    calls have waited for a free one, all together, for as long as a start takes: at worst, a run
-    spends twice what it would have spent had it known how long it would be.
+    A start takes seconds, which does not pay in a short run. So the next process starts when calls
+    have waited, in total, as long as a start takes. The total cost is then at most twice the
+    optimum.
     """
 
     def __init__(self, make: Callable[[], SupervisedProcess], most: int) -> None:
-        """`make` gives a worker, not yet started; `most`: how many there may be."""
+        """`make` returns a process that is not started; `most`: maximum number of processes."""
         self._make = make
         self.most = most
         self._all: list[SupervisedProcess] = []
-        # Last in, first out: who has little to do does it all in one process.
+        # Last in, first out: under low load, one process does all the work.
         self._free: asyncio.LifoQueue[SupervisedProcess] = asyncio.LifoQueue()
         self._waited_s = 0.0
         self._starting: asyncio.Task[None] | None = None
         self._free.put_nowait(self._another())
 
     async def call(self, method: str, payload: Json) -> Json:
-        """One call of a free worker; raises what `SupervisedProcess.call` raises."""
+        """Call a free process; raises the errors of `SupervisedProcess.call`."""
         since = time.monotonic()
         child = await self._free.get()
         self._waited_s += time.monotonic() - since
@@ -46,7 +46,7 @@ class ProcessPool:
             self._free.put_nowait(child)
 
     async def close(self) -> None:
-        """End them all for good."""
+        """End all processes permanently."""
         self.most = 0
         if self._starting is not None:
             self._starting.cancel()
@@ -68,7 +68,7 @@ class ProcessPool:
         try:
             await child.open()
         except BigpeError as error:
-            self.most = 0  # those that are there go on
+            self.most = 0  # the running processes continue
             log.warning("no further process", cause=str(error))
             return
         self._free.put_nowait(child)

@@ -1,7 +1,7 @@
-"""Prompts from files: txt, csv, jsonl and parquet, each row taken or rejected with its reason.
+"""Reads prompts from txt, csv, jsonl and parquet files; each row is accepted or rejected.
 
-Whatever a file holds is text to be kept, never run, unpickled or fetched. Files are read as a
-stream; only what is accepted or rejected stays in memory.
+Content is never executed, unpickled or fetched. Files are read as a stream; only accepted and
+rejected rows stay in memory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pyarrow.parquet as parquet
 from bigpe.services.core.errors import DataError
 
 LONGEST = 2000
-"""Characters of a prompt."""
+"""Maximum length of a prompt, characters."""
 COLUMNS = ("prompt", "text", "caption", "naive", "query", "title", "description")
 """Names by which the column of prompts is found, in this order, in any case."""
 DELIMITERS = (",", ";", "\t")
-"""Of csv; the first one under which the header names the column."""
+"""Delimiters of csv; the first with which the header contains the column is used."""
 EXCERPT = 80
 """Characters of a rejected row that are kept."""
 _UNSAFE = ("Cc", "Cs")
@@ -49,7 +49,7 @@ class RejectedPrompt(NamedTuple):
 
 
 class PromptFile(NamedTuple):
-    """What a file held; at least one prompt was accepted."""
+    """The rows of a file, with at least one accepted prompt."""
 
     accepted: tuple[AcceptedPrompt, ...]
     rejected: tuple[RejectedPrompt, ...]

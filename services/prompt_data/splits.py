@@ -1,8 +1,8 @@
-"""Train, validation and test prompts, fixed by hash, near-duplicates kept together.
+"""Splits prompts by hash into train, validation and test; near-duplicates stay together.
 
-Each group of near-duplicates is placed by the hash of its smallest normal form alone. So adding
-unrelated prompts moves nobody; only a near-duplicate with a smaller normal form, or one that
-joins two groups, can move its own group.
+Each group of near-duplicates is placed by the hash of its smallest normal form alone. So
+unrelated new prompts move no group. A new near-duplicate moves its group only if it has a smaller
+normal form or joins two groups.
 
 Small sets are the exception, and `Splits.warning` says so. With fewer than `FEWEST_GROUPS` groups
 all prompts are train. With more, a split that the hash left empty borrows the group whose hash lies
@@ -25,7 +25,7 @@ from bigpe.services.core.values import digest
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, Split, Split] = ("train", "validation", "test")
 SHARES = (0.4, 0.2, 0.4)
-"""Of train, validation and test."""
+"""Shares of train, validation and test."""
 NEAR = 90.0
 """rapidfuzz token-sort ratio (0-100) of normal forms from which two prompts are one."""
 FEWEST_GROUPS = 5
@@ -38,12 +38,12 @@ _IGNORED = SMALL_WORDS | {"picture", "image", "photo"}
 
 
 class Splits(NamedTuple):
-    """The split of each prompt, and what to know about it."""
+    """The split of each prompt, with a warning for small sets."""
 
     places: dict[str, Split]
     """In the order of the prompts."""
     groups: int
-    """Prompts that are truly different."""
+    """Number of groups of near-duplicates."""
     warning: str | None
     """Why the splits are not the hash's own: the set is too small."""
 

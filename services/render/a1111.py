@@ -1,7 +1,8 @@
-"""`[render] backend = "a1111"`: AUTOMATIC1111's web UI (started with --api), and what imitates it.
+"""`[render] backend = "a1111"`: AUTOMATIC1111's web UI (started with --api), and compatible
+servers.
 
-Its prompts have a syntax of their own: (round) and [square] brackets weigh words, <lora:NAME> loads
-one. A rewrite is sent as it is.
+Its prompts have a syntax: (round) and [square] brackets weigh words, <lora:NAME> loads a LoRA.
+Rewrites are sent unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ IMAGE_OPTIONS = (
     "eta_noise_seed_delta",
     "randn_source",
 )
-"""Options of the server that change every picture."""
+"""Options of the server that affect every image."""
 
 
 class A1111:
@@ -41,7 +42,7 @@ class A1111:
         self._model_hash = ""
 
     async def identity(self) -> Json:
-        """The checkpoint and the options that change every picture."""
+        """The checkpoint and the options that affect every image."""
         options = await self._client.get_json("/sdapi/v1/options")
         if value_at(options, "sd_model_checkpoint") is None:
             raise ConfigError(
@@ -54,7 +55,7 @@ class A1111:
         return options_used
 
     async def render(self, request: RenderRequest) -> bytes:
-        """See `ImageApi.render`; ConfigError when somebody changed the server's checkpoint."""
+        """See `ImageApi.render`. Raises ConfigError if the server's checkpoint has changed."""
         answer = await self._client.post_json("/sdapi/v1/txt2img", self._body(request))
         self._check(answer, request)
         return from_base64(value_at(answer, "images", 0), self._client.url)
@@ -77,12 +78,12 @@ class A1111:
         if self._checkpoint is not None:
             checkpoint = {"sd_model_checkpoint": self._checkpoint}
             body["override_settings"] = config.http.extra.get("override_settings", {}) | checkpoint
-            # Else the server would load its old checkpoint again after every picture.
+            # Otherwise the server reloads its old checkpoint after every image.
             body["override_settings_restore_afterwards"] = False
         return body
 
     def _check(self, answer: Any, request: RenderRequest) -> None:
-        """Anybody may use the web UI meanwhile; a picture of other weights must not be compared."""
+        """Check seed and weights: another user of the web UI may have changed the checkpoint."""
         try:
             info = json.loads(value_at(answer, "info") or "{}")
         except (TypeError, ValueError) as error:
@@ -100,9 +101,9 @@ class A1111:
 
 
 def open_a1111(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
-    """The renderer; ConfigError says what is missing."""
+    """The renderer. Raises ConfigError with the missing setting."""
     key = read_key(config.http)
-    # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy in front wants a bearer token.
+    # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy needs a bearer token.
     basic = base64.b64encode((key or "").encode()).decode()
     headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else bearer(key)
     client = HttpClient(

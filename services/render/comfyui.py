@@ -1,8 +1,8 @@
-"""`[render] backend = "comfyui"`: a ComfyUI server and a workflow of the user's.
+"""`[render] backend = "comfyui"`: a ComfyUI server with the user's workflow.
 
-The workflow is what ComfyUI exports with "Export (API)", with placeholders where bigpe puts its
-values: "{prompt}" and "{seed}", and if wanted "{negative_prompt}", "{steps}", "{guidance}" and
-"{size}". A value that is nothing but a number's placeholder becomes a number.
+ComfyUI exports the workflow with "Export (API)". It must contain the placeholders "{prompt}" and
+"{seed}", and may contain "{negative_prompt}", "{steps}", "{guidance}" and "{size}". A value that
+consists of a number's placeholder becomes a number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETTINGS = ("negative_prompt", "steps", "guidance", "size")
 PLACEHOLDER = re.compile(r"\{(prompt|seed|negative_prompt|steps|guidance|size)\}")
 FIRST_LOOK_S = 0.1
 LONGEST_LOOK_S = 2.0
-"""How often a picture's state is asked for: soon at first, then more and more seldom."""
+"""Longest interval between two requests for an image's state, seconds; the first is shorter."""
 LOOKS_PER_QUEUE = 5
 """Number of vain look-ups between two checks that the server still has the picture queued."""
 
@@ -35,7 +35,7 @@ class Workflow:
     """A workflow with placeholders."""
 
     def __init__(self, path: Path) -> None:
-        """ConfigError for a file that is no workflow, or has no place for prompt or seed."""
+        """Raises ConfigError for a file that is no workflow or lacks a required placeholder."""
         where = f"[render.http] workflow = {str(path)!r}"
         try:
             graph = json.loads(path.read_text("utf-8"))
@@ -56,7 +56,7 @@ class Workflow:
         self.uses = tuple(name for name in SETTINGS if name in found)
 
     def filled(self, values: Mapping[str, str | int | float]) -> Json:
-        """The workflow with `values` in place of their placeholders; a value is never searched."""
+        """The workflow with `values` for their placeholders. Values are not searched again."""
         filled: Json = _fill(self.graph, values)
         return filled
 
@@ -83,7 +83,7 @@ class ComfyUi:
         self._workflow = workflow
 
     async def identity(self) -> Json:
-        """The workflow, the server's release, and its address for the files that are named."""
+        """The workflow, the server's release and its address, which identifies named files."""
         stats = await self._client.get_json("/system_stats")
         if value_at(stats, "system") is None:
             raise ConfigError(f"{self._client.url} does not answer as ComfyUI does")
@@ -106,7 +106,7 @@ class ComfyUi:
         return await self._fetch(await self._wait(job))
 
     async def _wait(self, job: str) -> Json:
-        """The job's history entry, once it is there."""
+        """Wait for the history entry of the job."""
         timeout_s = self._config.call_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -131,13 +131,13 @@ class ComfyUi:
                 )
             looks += 1
             if looks % LOOKS_PER_QUEUE == 0:
-                # Asked before the history: what leaves the queue in between is there already.
+                # Read before the history: a job that leaves the queue is in the history by then.
                 queued = job in json.dumps(await self._client.get_json("/queue"))
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, LONGEST_LOOK_S)
 
     async def _forget(self, job: str) -> None:
-        """Take the job out of the server's queue. One that it is at is left to end."""
+        """Remove the job from the server's queue. A running job is left to end."""
         with contextlib.suppress(BigpeError):
             await self._client.post("/queue", {"delete": [job]})
 
@@ -149,7 +149,7 @@ class ComfyUi:
         images: list[Any] = []
         for node in nodes:
             images += value_at(node, "images") or []
-        # A preview node writes pictures of type "temp" beside the saved one.
+        # A preview node writes additional images of type "temp".
         saved = [image for image in images if value_at(image, "type") == "output"] or images
         if len(saved) != 1:
             raise RenderError(
@@ -162,7 +162,7 @@ class ComfyUi:
 
 
 def _cause(entry: Json) -> str:
-    """What a failed job's messages tell."""
+    """The cause in the messages of a failed job."""
     for message in value_at(entry, "status", "messages") or []:
         if value_at(message, 0) == "execution_error":
             node = value_at(message, 1, "node_type")
@@ -171,7 +171,7 @@ def _cause(entry: Json) -> str:
 
 
 def open_comfyui(config: RenderConfig, blobs: BlobStore, folder: Path) -> HttpRenderer:
-    """The renderer; a relative workflow lies in `folder`. ConfigError says what is missing."""
+    """The renderer. A relative workflow path starts at `folder`. Raises ConfigError."""
     if not config.http.workflow:
         raise ConfigError('[render.http] workflow: backend = "comfyui" needs a workflow\'s file')
     workflow = Workflow(folder / config.http.workflow)

@@ -1,4 +1,4 @@
-"""The renderer's own process: any diffusers text-to-image pipeline, from a folder or the hub."""
+"""The process of the renderer: a diffusers text-to-image pipeline from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bigpe.services.processes.devices import pick_device, pick_dtype
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
-diffusers: Any = _diffusers  # its names are made at import time, which type checkers cannot see
+diffusers: Any = _diffusers  # type checkers do not see its names
 NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http"}
-"""Settings that a picture does not depend on."""
+"""Settings that do not affect images."""
 
 
 class DiffusersBackend:
@@ -48,7 +48,7 @@ class DiffusersBackend:
             unet.to(memory_format=torch.channels_last)
 
     def handle(self, method: str, payload: Json) -> Json:
-        """`fingerprint`, or `render` with "items" of prompt and seed."""
+        """Methods: `fingerprint`; `render` with "items" of prompt and seed."""
         if method == "fingerprint":
             return {
                 "fingerprint": self.fingerprint(),
@@ -58,16 +58,16 @@ class DiffusersBackend:
             raise RenderError(f"the renderer has no method {method!r}")
         items: list[Json] = payload["items"]
         if self._alone:
-            return {"items": [self._paint([item])[0] for item in items]}
-        return {"items": self._paint(items)}
+            return {"items": [self._render([item])[0] for item in items]}
+        return {"items": self._render(items)}
 
     def fingerprint(self) -> str:
-        """A digest of what a picture depends on."""
+        """A digest of everything that affects images."""
         return digest(self.fingerprint_inputs)
 
     @cached_property
     def fingerprint_inputs(self) -> Json:
-        """All that a picture depends on besides prompt and seed."""
+        """Everything that affects images besides prompt and seed."""
         settings = self._config.model_dump(mode="json", exclude=NO_PART)
         return {
             "weights": _identity(_place(self._config.model), self._config.revision),
@@ -77,8 +77,8 @@ class DiffusersBackend:
             "diffusers": diffusers.__version__,
         }
 
-    def _paint(self, items: Sequence[Json]) -> list[Json]:
-        """Paint a batch; one that does not fit in memory is halved, down to single pictures."""
+    def _render(self, items: Sequence[Json]) -> list[Json]:
+        """Render a batch. A batch that does not fit in memory is halved, down to one image."""
         try:
             pictures = self._forward(items)
             return [self._keep(*pair) for pair in zip(items, pictures, strict=True)]
@@ -86,23 +86,23 @@ class DiffusersBackend:
             if not _is_out_of_memory(error):
                 raise
             text = str(error) or type(error).__name__
-        # Out here, because the error holds the frames, and they hold the memory.
+        # Outside of the except block: the error's frames hold the memory.
         torch.cuda.empty_cache()
         if len(items) == 1:
             remedy = "lower [render] size, or use a smaller dtype"
             return [_failure(f"out of memory for one picture: {text}; {remedy}")]
         half = len(items) // 2
-        return self._paint(items[:half]) + self._paint(items[half:])
+        return self._render(items[:half]) + self._render(items[half:])
 
     @torch.inference_mode()
     def _forward(self, items: Sequence[Json]) -> np.ndarray:
-        """Pictures as float arrays, [n, height, width, 3] in 0..1 (or not finite)."""
+        """Images as floats in 0..1 (or not finite), [n, height, width, 3]."""
         config = self._config
         size = {} if config.size is None else {"width": config.size, "height": config.size}
         negative = {}
         if config.negative_prompt is not None:
             negative = {"negative_prompt": [config.negative_prompt] * len(items)}
-        # One generator a picture, on the CPU: noise depends on neither company nor device.
+        # One CPU generator per image: noise depends on neither the batch nor the device.
         generators = [torch.Generator("cpu").manual_seed(int(item["seed"])) for item in items]
         result = self._pipeline(
             prompt=[str(item["prompt"]) for item in items],
@@ -142,7 +142,7 @@ class DiffusersBackend:
         }
 
     def _truncated(self, prompt: str) -> dict[str, int]:
-        """Tokens that each of the pipeline's tokenizers cuts off; only those that cut any."""
+        """Number of tokens that each of the pipeline's tokenizers cuts off, if it cuts any."""
         cut: dict[str, int] = {}
         for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
             tokenizer = getattr(self._pipeline, name, None)
@@ -155,7 +155,7 @@ class DiffusersBackend:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Only CUDA has an exception class of its own for it."""
+    """Whether memory ran out. Only CUDA has an exception class for it."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "MPS backend out of memory" in text or "DefaultCPUAllocator: can't allocate" in text
@@ -183,7 +183,7 @@ def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
         try:
             return diffusers.AutoPipelineForText2Image.from_pretrained(place, **options)
         except ValueError:
-            # A class that the auto pipeline does not list: the one that model_index.json names.
+            # The auto pipeline lacks the class; model_index.json names it.
             return diffusers.DiffusionPipeline.from_pretrained(place, **options)
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(
@@ -194,7 +194,7 @@ def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
 
 
 def _load_vae(place: str, dtype: torch.dtype) -> Any:
-    """The VAE of the class that its config.json names, so that a tiny one can be used too."""
+    """The VAE of the class that its config.json names, for example a tiny VAE."""
     try:
         return diffusers.AutoModel.from_pretrained(place, torch_dtype=dtype)
     except (OSError, ValueError, AttributeError, KeyError) as error:
@@ -205,7 +205,7 @@ def _load_vae(place: str, dtype: torch.dtype) -> Any:
 
 
 def _adapt(pipeline: Any, config: RenderConfig) -> None:
-    """Replace the scheduler or its spacing, as the configuration says."""
+    """Set the scheduler and its spacing from the configuration."""
     kind = type(pipeline.scheduler)
     if config.scheduler:
         kind = getattr(diffusers, config.scheduler, None)
@@ -219,11 +219,11 @@ def _adapt(pipeline: Any, config: RenderConfig) -> None:
 
 
 def _identity(place: str, revision: str | None = None) -> str:
-    """The content of a folder, or the commit of a hub id that was just loaded."""
+    """The digest of a folder's content, or the commit of a loaded hub id."""
     if Path(place).is_dir():
         return folder_fingerprint(Path(place))
     for name in ("model_index.json", "config.json"):
-        # A branch moves; the folder of the local copy is named by the commit it was at.
+        # A branch moves; the name of the local copy's folder is its commit.
         copy = try_to_load_from_cache(place, name, revision=revision)
         if isinstance(copy, str):
             return f"{place}@{Path(copy).parent.name}"

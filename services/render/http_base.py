@@ -1,4 +1,4 @@
-"""Renderers that are HTTP services: what their APIs share."""
+"""The base of renderers that are HTTP services."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ SETTINGS = (
     "timestep_spacing",
     "vae",
 )
-"""Those that a picture depends on, so that one which a service has no place for is refused."""
+"""Settings that affect images. A changed setting that the service cannot use is refused."""
 
 
 class ImageApi(Protocol):
-    """How one kind of service is spoken to."""
+    """The API of one kind of service."""
 
     @property
     def uses(self) -> Collection[str]:
-        """Which of `SETTINGS` it heeds."""
+        """The `SETTINGS` that it uses."""
         ...
 
     async def identity(self) -> Json:
-        """All that tells what a picture depends on; the address, where the service tells little."""
+        """Everything that identifies the service's model, or the address if that is unknown."""
         ...
 
     async def render(self, request: RenderRequest) -> bytes:
-        """The picture's file, unchecked. RenderError; TransientServiceError."""
+        """The bytes of the image, unchecked. Raises RenderError or TransientServiceError."""
         ...
 
 
 class HttpRenderer:
-    """A renderer behind a picture API. Its requests are independent: one fails alone."""
+    """A renderer behind an ImageApi. Each request fails separately."""
 
     def __init__(
         self, api: ImageApi, client: HttpClient, config: RenderConfig, blobs: BlobStore
     ) -> None:
-        """ConfigError for a setting that the service has no place for."""
+        """Raises ConfigError for a changed setting that the service cannot use."""
         refuse_unused(config, api.uses)
         self.parallelism = config.http.concurrency
         self._api = api
@@ -67,7 +67,7 @@ class HttpRenderer:
         self._fingerprint = ""
 
     async def open(self) -> str:
-        """See `Renderer.open`: a digest of the settings and of what the service tells."""
+        """See `Renderer.open`: a digest of the settings and of the API's identity."""
         async with self._opening:
             if not self._fingerprint:
                 settings = {key: getattr(self._config, key) for key in self._api.uses}
@@ -105,7 +105,7 @@ class HttpRenderer:
 
 
 def refuse_unused(config: RenderConfig, uses: Collection[str]) -> None:
-    """ConfigError when a setting that would have no effect was changed from its default."""
+    """Raise ConfigError if a setting without effect differs from its default."""
     plain = RenderConfig()
     for key in SETTINGS:
         if key not in uses and getattr(config, key) != getattr(plain, key):
@@ -115,7 +115,7 @@ def refuse_unused(config: RenderConfig, uses: Collection[str]) -> None:
 
 
 def one_url(config: RenderConfig, default: str = "") -> str:
-    """The address of a service that has one; ConfigError without it."""
+    """The address of a service with one address. Raises ConfigError without one."""
     urls = config.http.urls or ((default,) if default else ())
     if len(urls) != 1:
         raise ConfigError(
@@ -125,7 +125,7 @@ def one_url(config: RenderConfig, default: str = "") -> str:
 
 
 def from_base64(text: Any, where: str) -> bytes:
-    """The bytes of a base64 text, which may be a data URL; RenderError for anything else."""
+    """The bytes of a base64 text or data URL. Raises RenderError for anything else."""
     if not isinstance(text, str):
         raise RenderError(f"{where} has answered with no picture")
     try:
@@ -135,7 +135,7 @@ def from_base64(text: Any, where: str) -> bytes:
 
 
 def value_at(answer: Any, *path: str | int) -> Any:
-    """What lies at `path` in a JSON answer; None when it has another shape."""
+    """The value at `path` in a JSON answer; None if there is none."""
     found = answer
     for step in path:
         try:

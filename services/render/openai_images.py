@@ -1,8 +1,7 @@
 """`[render] backend = "openai-images"`: any server with OpenAI's `POST /images/generations`.
 
-The API has no seed: two pictures of one prompt differ, and so a naive prompt and its rewrite do not
-share their noise. Gains are as right as ever, but noisier. Many compatible servers take a seed;
-`send_seed = true` sends it.
+The API has no seed, so a naive prompt and its rewrite do not share their noise: gains are unbiased,
+but noisier. Many compatible servers accept a seed; `send_seed = true` sends it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class OpenAiImages:
         self._config = config
 
     async def identity(self) -> Json:
-        """The address: the API does not tell what is behind a model's name."""
+        """The address: the API does not identify the model behind a name."""
         return {"url": self._client.url}
 
     async def render(self, request: RenderRequest) -> bytes:
@@ -41,7 +40,7 @@ class OpenAiImages:
         answer = await self._client.post_json("/images/generations", config.http.extra | body)
         picture = value_at(answer, "data", 0, "b64_json")
         if picture is None and value_at(answer, "data", 0, "url"):
-            # An address that a server chooses is not fetched: it could be any on our network.
+            # A URL that the server chooses is not fetched: it may be in the local network.
             raise RenderError(
                 f"{self._client.url} has answered with an address in place of a picture; set "
                 '[render.http.extra] response_format = "b64_json"'
@@ -50,7 +49,7 @@ class OpenAiImages:
 
 
 def open_openai_images(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
-    """The renderer; ConfigError says what is missing."""
+    """The renderer. Raises ConfigError with the missing setting."""
     client = HttpClient(
         one_url(config, OPENAI),
         config.http,

@@ -149,7 +149,7 @@ class DiffusersRenderer:
         )
 
     async def open(self) -> str:
-        """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
+        """Load the model; returns the fingerprint. Raises ConfigError if loading fails."""
         if not self._model.fingerprint:
             await self._children.call("fingerprint", {})
             if self.fingerprint_inputs.get("settings", {}).get("device", "cpu") != "cpu":
@@ -168,7 +168,7 @@ class DiffusersRenderer:
         return [_image(item) for item in answer["items"]]
 
     async def close(self) -> None:
-        """End its processes."""
+        """End the processes."""
         await self._children.close()
 
 
@@ -188,7 +188,7 @@ class RenderService(ModelService[Renderer, RenderRequest, Image]):
         self._blobs = blobs
 
     async def render(self, request: RenderRequest) -> Image:
-        """The image, in the blob store. RenderError; StoreError when it cannot be stored."""
+        """The image, in the blob store. Raises RenderError, or StoreError if storing fails."""
         return await self.call(request)
 
     def _is_valid(self, stored: Json) -> bool:

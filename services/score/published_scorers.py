@@ -1,4 +1,4 @@
-"""The published scorers that bigpe knows by name: what each is, and where it lies once converted.
+"""The table of published scorers, and the paths of their converted checkpoints.
 
 A converted scorer is a CLIPModel folder with a `scorer.json` that says how pictures and prompts
 become its input and what the score is; `clip.checkpoints` writes it, `clip.model` reads it.
@@ -25,29 +25,29 @@ Formula = Literal["cosine", "scaled-cosine", "clipscore"]
 
 
 class PublishedScorer(NamedTuple):
-    """A checkpoint of the Hugging Face hub, and what makes a score of it."""
+    """A checkpoint of the Hugging Face hub with its preprocessing and score formula."""
 
     name: str
     repository: str
     revision: str
-    """A commit; "main" where none is known here."""
+    """A commit, or "main" without a recorded commit."""
     file: str
     sha256: str | None
-    """None: not known here; what is found at conversion is recorded instead of verified."""
+    """None: not recorded here; the conversion records the digest instead of verifying it."""
     size: int
-    """Bytes of the file."""
+    """Size of the file, bytes."""
     licence: str
     layout: Literal["open_clip", "transformers"] = "open_clip"
-    """Whose names its tensors have."""
+    """The library whose names the tensors have."""
     text_head: int = 64
     vision_head: int = 80
-    """Widths of an attention head: of ViT-H-14 unless told otherwise."""
+    """Widths of an attention head; the defaults are those of ViT-H-14."""
     activation: Literal["gelu", "quick_gelu"] = "gelu"
     preprocess: Preprocessing = "longest-side-pad"
     tokenizer: Tokenizing = "open_clip"
     formula: Formula = "cosine"
     prefix: str = ""
-    """Goes before every prompt."""
+    """Prefix of every prompt."""
 
 
 _HPS = ("xswu/HPSv2", "697403c78157020a1ae59d23f111aa58ced35b0a")
@@ -85,12 +85,12 @@ PUBLISHED_SCORERS = {
 
 
 def official_folder(name: str) -> Path:
-    """Where the converted scorer lies, or would."""
+    """The folder of the converted scorer."""
     return cache_folder() / "models" / name
 
 
 def list_official() -> list[ModelRow]:
-    """The official scorers, here or not."""
+    """All published scorers, downloaded or not."""
     return [
         ModelRow(
             row.name,
@@ -104,7 +104,7 @@ def list_official() -> list[ModelRow]:
 
 
 def read_note(name: str) -> Json | None:
-    """What the converted scorer was made from; None when there is none, or one of another file."""
+    """The source of the converted scorer; None if there is none, or of another file."""
     try:
         note: Json = json.loads((official_folder(name) / NOTE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -115,9 +115,9 @@ def read_note(name: str) -> Json | None:
 
 
 def find_official(name: str) -> Path:
-    """The converted scorer's folder; ConfigError, saying how to get it, when it is not here.
+    """The folder of the converted scorer. Raises ConfigError with the command that downloads it.
 
-    Its weights are compared with what was written; ConfigError when they are damaged.
+    The weights are verified; damaged weights raise ConfigError, too.
     """
     folder = official_folder(name)
     note = read_note(name)
@@ -130,7 +130,7 @@ def find_official(name: str) -> Path:
 
 
 def how_to_place(name: str) -> str:
-    """What to do to have the scorer, with and without internet."""
+    """How to get the scorer, with and without internet access."""
     row = PUBLISHED_SCORERS[name]
     where = f"https://huggingface.co/{row.repository}/resolve/{row.revision}/{row.file}"
     return (
@@ -140,12 +140,12 @@ def how_to_place(name: str) -> str:
 
 
 def checkpoint_place(row: PublishedScorer) -> Path:
-    """Where the published file itself lies, or would; bigpe's own scorer does not need it."""
+    """Path of the published file, which only the hpsv2 package needs."""
     return cache_folder() / "models" / row.file
 
 
 def find_checkpoint(name: str) -> Path:
-    """The published .pt of an HPS, verified, for the official package; ConfigError without it."""
+    """The verified .pt file of an HPS for the hpsv2 package. Raises ConfigError without it."""
     row = PUBLISHED_SCORERS.get(name)
     if row is None or row.layout != "open_clip":
         raise ConfigError(

@@ -123,7 +123,7 @@ class SupportsImages(Protocol):
     """A scorer that also computes image features, which do not depend on the prompt."""
 
     async def features(self, image: str) -> list[float]:
-        """The features, a vector of length 1. ScoreError when there are none."""
+        """The features as a unit vector. Raises ScoreError."""
         ...
 
 
@@ -155,7 +155,7 @@ class ClipScorer:
         )
 
     async def open(self) -> str:
-        """Load the model; returns the fingerprint. ConfigError when it cannot be loaded."""
+        """Load the model; returns the fingerprint. Raises ConfigError if loading fails."""
         if not self._model.fingerprint:
             await self._child.open()
         return self._model.fingerprint
@@ -182,7 +182,7 @@ class ClipScorer:
         return [float(value) for value in answer["features"]]
 
     async def close(self) -> None:
-        """End the child."""
+        """End the process."""
         await self._child.close()
 
 
@@ -195,7 +195,7 @@ class ScoreService(ModelService[Scorer, ScoreRequest, Score]):
         super().__init__(scorer, scorer.score, Score, memo, config.max_batch)
 
     async def score(self, request: ScoreRequest) -> Score:
-        """The score of the image for the prompt. ScoreError when there is none."""
+        """The score of the image for the prompt. Raises ScoreError."""
         return await self.call(request)
 
     def _check(self, result: Score, fingerprint: str) -> None:
@@ -208,10 +208,10 @@ class ScoreService(ModelService[Scorer, ScoreRequest, Score]):
         return isinstance(self.backend, SupportsImages)
 
     async def features(self, request: ScoreRequest) -> list[float]:
-        """The image's features, a vector of length 1; each image is encoded once.
+        """The image's features as a unit vector; each image is encoded once.
 
-        The prompt decides only where the result is stored (see `held_out`). ScoreError when there
-        are none, or when the scorer computes none (`sees`).
+        The prompt only decides in which table the result is stored (see `held_out`). Raises
+        ScoreError, also if the scorer computes no features (`sees`).
         """
         scorer = self.backend
         if not isinstance(scorer, SupportsImages):

@@ -102,11 +102,11 @@ class BlobStore:
 
 
 def _made_young(path: Path) -> bool:
-    """Whether the picture is there; if so it is as young as a new one, which `bigpe gc` spares."""
+    """Whether the image exists. Its file time is renewed, so `bigpe gc` keeps it."""
     try:
         os.utime(path)
     except PermissionError:
-        pass  # another user's: what counts is that it is there
+        pass  # the file belongs to another user
     except OSError:
         return False
     return path.is_file()

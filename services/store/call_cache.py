@@ -1,8 +1,7 @@
-"""Paid calls are paid once: a durable memo with single flight.
+"""The call cache: a durable cache of paid calls; concurrent equal calls are made once.
 
-An effect is a call of a model. Its key is the digest of everything its result depends on, so a
-resumed run, another arm or a later evaluation that asks for the same thing gets the stored
-result. A failed call is never stored.
+The key of a call is the digest of everything that its result depends on. So a resumed run, another
+arm or a later evaluation gets the stored result. A failed call is never stored.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from bigpe.services.store.database import Statement, Store
 
 
 class CallCacheProtocol(Protocol):
-    """What services need of `CallCache`."""
+    """The interface of a call cache."""
 
     async def run(
         self,
@@ -35,10 +34,10 @@ class CallCacheProtocol(Protocol):
         *,
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
-        """The stored result of `key`, or that of `call`, which is stored first.
+        """The stored result of `key`. If there is none, the result of `call` is stored.
 
-        Concurrent callers of one key share one call. A stored result that `valid` refuses (its
-        picture is gone, say) is paid again. Exceptions of `call` propagate and store nothing.
+        Concurrent callers of a key share one call. If `valid` rejects a stored result (for example,
+        its image is missing), the call is repeated. Exceptions of `call` propagate.
         """
         ...
 
@@ -53,12 +52,12 @@ class _Flights:
         return key in self._going
 
     async def join(self, key: str, call: Callable[[], Coroutine[Any, Any, Json]]) -> Json:
-        """The result of the call under way, or of this one."""
+        """The result of the call in flight for this key, or of `call`."""
         flight = self._going.get(key)
         if flight is None:
             flight = self._going[key] = asyncio.create_task(call())
             flight.add_done_callback(lambda landed: self._land(key, landed))
-        # A waiter that is cancelled must not take the call from those who share it.
+        # A cancelled caller must not cancel the call that others wait for.
         return await asyncio.shield(flight)
 
     def _land(self, key: str, flight: asyncio.Task[Json]) -> None:
@@ -67,7 +66,7 @@ class _Flights:
             flight.exception()  # waiters get it; without waiters asyncio would log it
 
     async def close(self) -> None:
-        """End the calls under way; what they write already is written."""
+        """Cancel the calls in flight."""
         going = [*self._going.values()]
         for flight in going:
             flight.cancel()
@@ -75,7 +74,7 @@ class _Flights:
 
 
 class CallCache:
-    """The memo, kept in the project's database."""
+    """The call cache in the project's database."""
 
     def __init__(self, store: Store, *, sealed: bool = False) -> None:
         """`sealed`: kept in the table that a run's store is refused (see `database.SEALED`)."""
@@ -85,9 +84,9 @@ class CallCache:
         )
         self._flights = _Flights()
         self.paid: Counter[str] = Counter()
-        """Calls really made by this process, by kind."""
+        """Number of calls that this process made, by kind."""
         self.saved: Counter[str] = Counter()
-        """Calls answered from the memo or by joining one in flight, by kind."""
+        """Number of calls answered from the cache or by a call in flight, by kind."""
 
     async def run(
         self,
@@ -104,7 +103,7 @@ class CallCache:
         return await self._flights.join(key, lambda: self._obtain(key, kind, request, call, valid))
 
     async def close(self) -> None:
-        """End the calls under way, before the database is closed under them."""
+        """Cancel the calls in flight. Call it before the database is closed."""
         await self._flights.close()
 
     async def _obtain(
@@ -147,7 +146,7 @@ class CallCache:
         return result
 
     async def _open_payment(self, kind: str) -> str:
-        """Note the call before it is made: whatever happens to this process, it is known of."""
+        """Record the call before it is made, so that it is recorded even if the process dies."""
         spender = current_caller() or CallerContext("", "", 0)
         payment = uuid.uuid4().hex
         record = {
@@ -163,7 +162,7 @@ class CallCache:
 
 
 class InMemoryCallCache:
-    """A memo in memory: it goes with its owner, and results unused for longest go before."""
+    """A bounded call cache in memory; the least recently used result is dropped first."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._kept: LRUCache[str, Json] = LRUCache(limit)

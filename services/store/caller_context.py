@@ -1,5 +1,7 @@
-"""For whom a call of a model is made, and how long a model worked for it: known by context, so that
-no call has to be told."""
+"""The caller context: run, actor and round of a model call, and the time that a model spent on it.
+
+Context variables carry both, so calls need no further arguments.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,17 @@ Res = TypeVar("Res")
 
 @dataclass
 class CallerContext:
-    """A step of an actor, and what it has asked language models for so far."""
+    """A step of an actor with its language model usage so far."""
 
     run: str
     actor: str
     round: int
     answered: LlmUsage = LlmUsage()
-    """Of usable answers: a step that is tried again asks for most of them again, and has them."""
+    """Usage of calls with usable answers. A retried step finds most of them in the cache."""
     answers: dict[str, LlmUsage] = field(default_factory=dict[str, LlmUsage])
-    """The same, by request."""
+    """Usage of calls with usable answers, by key of the request."""
     lost: LlmUsage = LlmUsage()
-    """Of calls without a usable answer."""
+    """Usage of calls without a usable answer."""
 
 
 _SPENDER: ContextVar[CallerContext | None] = ContextVar("spender", default=None)
@@ -36,7 +38,7 @@ _SPENDER: ContextVar[CallerContext | None] = ContextVar("spender", default=None)
 
 @contextmanager
 def caller_context(run: str, actor: str, round: int) -> Generator[CallerContext]:
-    """Calls made inside, and in tasks that are started inside, are this spender's."""
+    """Assign the calls made inside, also by tasks started inside, to this step."""
     spender = CallerContext(run, actor, round)
     token = _SPENDER.set(spender)
     try:
@@ -46,32 +48,31 @@ def caller_context(run: str, actor: str, round: int) -> Generator[CallerContext]
 
 
 def current_caller() -> CallerContext | None:
-    """Whose calls are being made; None outside of a run."""
+    """The current context; None outside of a run."""
     return _SPENDER.get()
 
 
 def record_answered_usage(key: str, usage: LlmUsage) -> None:
-    """The current spender was answered; `key`: of the request."""
+    """Record the usage of a usable answer; `key` is the key of the request."""
     if spender := _SPENDER.get():
         spender.answered += usage
         spender.answers[key] = usage
 
 
 def unreported_usage(earlier: Mapping[str, LlmUsage], last: CallerContext) -> LlmUsage:
-    """Answers that earlier attempts of a step had, and the last did not ask for: a model that did
-    better at something else led it another way."""
+    """Usage of answers of earlier attempts that the last attempt did not request again."""
     return sum((usage for key, usage in earlier.items() if key not in last.answers), LlmUsage())
 
 
 def record_failed_usage(usage: LlmUsage) -> None:
-    """A call of the current spender brought nothing that can be used."""
+    """Record the usage of a call without a usable answer."""
     if spender := _SPENDER.get():
         spender.lost += usage
 
 
 @dataclass
 class Watch:
-    """How long a model worked for one call, seconds; None while nobody has told."""
+    """The time that a model spent on one call, seconds; None until it is recorded."""
 
     seconds: float | None = None
 
@@ -81,7 +82,7 @@ _WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 @contextmanager
 def watching() -> Generator[Watch]:
-    """Collect what `Timed.note` tells inside."""
+    """Collect the time that `Timed.note` records inside."""
     watch = Watch()
     token = _WATCH.set(watch)
     try:
@@ -92,7 +93,7 @@ def watching() -> Generator[Watch]:
 
 @dataclass(frozen=True)
 class Timed(Generic[Res]):
-    """A result out of a batch, with its share of the batch's time."""
+    """A result of a batch with its share of the batch's time."""
 
     result: Res
     seconds: float
@@ -107,7 +108,7 @@ class Timed(Generic[Res]):
 def timed(
     work: Callable[[Sequence[Req]], Awaitable[Sequence[Res | Exception]]],
 ) -> Callable[[Sequence[Req]], Awaitable[Sequence[Timed[Res] | Exception]]]:
-    """`work`, with the time that it took shared among the requests of the batch."""
+    """`work` with results that carry equal shares of its time."""
 
     async def do(requests: Sequence[Req]) -> Sequence[Timed[Res] | Exception]:
         start = time.monotonic()

@@ -1,8 +1,8 @@
-"""All state of a project in one SQLite file: transcript, outbox, memo of paid calls, prompts.
+"""All state of a project in one SQLite file: transcript, deliveries, call cache, prompts.
 
-The transcript is also the outbox. A message and the deliveries it owes commit in one transaction
-with the mark that its cause was handled; only then is it published. So whatever instant the
-process dies at, the file says which deliveries are still open, and nothing else has to be known.
+One transaction stores a message, its open deliveries and the mark that its cause was handled. The
+message is published after the commit. So the file alone determines how to resume, whenever the
+process dies.
 
 SQLite is reached through aiosqlite only. The writer connection commits the writes that wait as one
 group. When a group fails, each write of it runs again in a savepoint, so that a bad write fails
@@ -34,19 +34,19 @@ Durability = Literal["normal", "full"]
 
 BUSY_TIMEOUT_MS = 10_000
 WAL_KEPT_BYTES = 16 * 1024 * 1024
-"""To which the write-ahead log shrinks again after a reader stayed long and let it grow."""
+"""Size to which the write-ahead log is truncated after a long read let it grow."""
 MAX_GROUP = 256
-"""Transactions that may share one commit."""
+"""Maximum number of transactions per commit."""
 MESSAGE_COLUMNS = "seq, mid, type, sender, parent, round, body, ts, tokens, ms"
 PAGE_WAYS = {
     "after": {"beyond": "> :after", "direction": "ASC"},
     "before": {"beyond": "< :before", "direction": "DESC"},
 }
-"""How a query whose name has a `*` pages forward and backward through a transcript."""
+"""The two variants of a query with `*` in its name: pages forward and backward."""
 SEALED = frozenset({"evaluation", "evaluation_report", "sealed_effect", "vote"})
 """Tables of results on held-out prompts. A run may not even read them."""
 UNWRITABLE = (sqlite3.Error, UnicodeError, OverflowError)
-"""Failures of one statement: the database's, or a value that SQLite cannot hold."""
+"""Exceptions of one statement: errors of the database, and values that SQLite cannot hold."""
 
 
 def load_queries(text: str) -> dict[str, str]:
@@ -68,8 +68,8 @@ QUERIES = load_queries((files("bigpe.services.store") / "queries.sql").read_text
 
 
 def many(query: str, rows: Sequence[Params], **shared: object) -> Statement:
-    """One statement for all rows, which the query takes as JSON; `shared` is the same of all."""
-    # Not ASCII: what SQLite cannot hold is to be refused, not to come in as an escape.
+    """One statement for all rows, passed as JSON; `shared` parameters are equal for all rows."""
+    # No ASCII escapes: SQLite must refuse text that it cannot hold.
     return (query, {"rows": json.dumps(rows, ensure_ascii=False), **shared})
 
 
@@ -84,7 +84,7 @@ class Store:
         durability: Durability = "normal",
         sealed: bool = False,
     ) -> None:
-        """`sealed`: SQLite itself refuses this store's connections the tables of `SEALED`."""
+        """`sealed`: SQLite denies this store access to the tables of `SEALED`."""
         self.path = path
         self._read_only = read_only
         self._sealed = sealed
@@ -134,10 +134,10 @@ class Store:
     # -- writing ------------------------------------------------------------------------------
 
     async def write(self, statements: Iterable[Statement]) -> list[int]:
-        """Run (query name, parameters) pairs in one transaction; returns once it is committed,
-        how many rows each changed.
+        """Run (query name, parameters) pairs in one transaction.
 
-        Raises StoreError when it could not be committed; then none of it was.
+        Returns the number of changed rows of each, after the commit. Raises StoreError if nothing
+        was committed.
         """
         if self._writes is None:
             why = "open for reading only" if self._read_only else "not open"
@@ -152,7 +152,7 @@ class Store:
             try:
                 await writer.execute("BEGIN IMMEDIATE")
             except UNWRITABLE as error:
-                # No job is to blame, and a retry would wait for the lock twice.
+                # No single job is the cause, and a retry would wait for the lock again.
                 return [self._explain(error) for _ in jobs]
             try:
                 answers = await run_jobs(writer, jobs)
@@ -251,7 +251,7 @@ class Store:
                 await self._prepare(await self._connect(opened, writable=True))
 
     async def _back_up(self, version: int) -> None:
-        """Copy what is committed, the write-ahead log included; the copy is whole or absent."""
+        """Copy all committed data, including the write-ahead log. The copy is atomic."""
         copy = self.path.with_name(f"{self.path.name}.v{version}.bak")
         unfinished = copy.with_suffix(".tmp")
         try:
@@ -310,7 +310,7 @@ class Store:
             "database disk image is malformed": "restore the file from a backup",
         }.get(text, "nothing of this write was kept")
         if self._sealed and ("prohibited" in text or "not authorized" in text):
-            remedy = "what is known of held-out prompts is not for a run to see"
+            remedy = "a run cannot read results on held-out prompts"
         return StoreError(f"{self.path}: {text}; {remedy}")
 
 
@@ -335,7 +335,7 @@ async def _connection(
 
 
 def _refuse_sealed(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """SQLite's authorizer: no statement may name a sealed table, nor open a second way in."""
+    """SQLite's authorizer: deny sealed tables and statements that could circumvent the denial."""
     refused = {first, second} & SEALED or action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
     return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 

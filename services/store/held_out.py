@@ -1,4 +1,4 @@
-"""What separates a run from the prompts that it will be judged by.
+"""Access control of scores: a run gets scores of its train prompts only.
 
 A picture or a rewrite says nothing of a prompt until it is scored, and every score names its naive
 prompt. So scores are where the line is drawn: a run is given the scores of its own train prompts
@@ -16,14 +16,14 @@ from bigpe.services.store.call_cache import CallCacheProtocol
 
 
 class TrainOnlyCallCache:
-    """A score memo for a run: refuses prompts that are not its own to learn from."""
+    """The score cache of a run. It refuses all prompts except train prompts."""
 
     def __init__(self, memo: CallCacheProtocol) -> None:
         self._memo = memo
         self._train: frozenset[str] = frozenset()
 
     def admit(self, train: Iterable[str]) -> None:
-        """Allow these prompts; until this is called, none is."""
+        """Allow these prompts. Before the first call, no prompt is allowed."""
         self._train = frozenset(train)
 
     async def run(
@@ -35,7 +35,7 @@ class TrainOnlyCallCache:
         *,
         valid: Callable[[Json], bool] | None = None,
     ) -> Json:
-        """See `CallCacheProtocol.run`. HeldOutError for a prompt that is not in train."""
+        """See `CallCacheProtocol.run`. Raises HeldOutError for a prompt that is not allowed."""
         if request["prompt"] not in self._train:
             raise HeldOutError(
                 f"a run may not score {request['prompt']!r}: it is not one of its train prompts; "
@@ -45,7 +45,7 @@ class TrainOnlyCallCache:
 
 
 class SplitCallCache:
-    """A score memo for evaluations: train prompts in the open table, all others in the sealed."""
+    """The score cache of evaluations. Only train prompts are stored in the open table."""
 
     def __init__(
         self, open_: CallCacheProtocol, sealed: CallCacheProtocol, train: Iterable[str]

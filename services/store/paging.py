@@ -1,8 +1,8 @@
-"""Pages of a transcript, both ways, in a time that does not depend on its length.
+"""Pages of a transcript in both directions; the time does not depend on its length.
 
-A page begins at a message's `seq`, not at a count of rows to skip, so it stays where it is while
-the run goes on. A filter by round, type or sender goes along an index of its own; with several,
-along the one that leaves least, and the others are checked row by row.
+A page begins at the `seq` of a message, so it does not move while the run continues. Filters by
+round, type and sender have one index each. With several filters, the most selective index is used
+and the other filters are checked row by row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlite3
 from bigpe.services.store.database import Store
 
 NEWEST = 2**63 - 1
-"""As `before`: the last page."""
+"""Value of `before` for the last page."""
 PAGE = 500
 
 
@@ -27,8 +27,9 @@ async def page(
     sender: str | None = None,
     limit: int = PAGE,
 ) -> list[sqlite3.Row]:
-    """At most `limit` messages in transcript order: the first ones after `after`, or with `before`
-    the last ones before it (both are a `seq`, and not in the page themselves).
+    """At most `limit` messages in transcript order, after `after` or directly before `before`.
+
+    Both are a `seq`; the page does not include the message with that `seq`.
 
     Columns: seq, mid, type, sender, parent, round, body (JSON), ts (Unix seconds), tokens, ms.
     """

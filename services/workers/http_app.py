@@ -4,8 +4,8 @@
     GET  /v1/health                kind, fingerprint, version and queue
     GET  /metrics                  for Prometheus
 
-Every request needs the bearer token. The server is meant for a trusted network: it bounds what it
-takes, but it does not encrypt; put it behind TLS where others can listen.
+Every request needs the bearer token. The server limits request sizes, but does not encrypt: use it
+in a trusted network or behind TLS.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from bigpe.services.workers.endpoint import MOST_ITEMS, WorkerEndpoint
 Handler = Callable[[Request], Awaitable[Response]]
 
 MOST_BYTES = 256 * 1024 * 1024
-"""Of one request."""
+"""Maximum size of a request, bytes."""
 MOST_WAITING = 4 * MOST_ITEMS
-"""Items in the queue; beyond that the worker says that it is busy."""
+"""Maximum number of queued items; beyond it, the worker answers that it is busy."""
 BUSY_S = 2
-"""When a busy worker asks to be asked again."""
+"""Retry-After of a busy worker, seconds."""
 KEY_BYTES = 16
-"""The shortest token."""
+"""Minimum length of the token, bytes."""
 
 
 class Meter:
-    """What the worker has done, for Prometheus."""
+    """The worker's metrics for Prometheus."""
 
     def __init__(self, endpoint: WorkerEndpoint[Any, Any]) -> None:
         self.registry = CollectorRegistry()
@@ -54,7 +54,7 @@ class Meter:
         waiting.labels(endpoint.kind).set_function(lambda: endpoint.waiting)
 
     def count(self, kind: str, answer: dict[str, Any], start: float) -> None:
-        """Note one answered request."""
+        """Count an answered request."""
         self.seconds.labels(kind).observe(time.monotonic() - start)
         for item in answer["items"]:
             self.items.labels(kind, "failed" if "error" in item else "done").inc()

@@ -19,9 +19,9 @@ log = structlog.get_logger("bigpe.workers")
 
 FIRST_REST_S = 0.5
 LONGEST_REST_S = 30.0
-"""How long a worker that failed is left alone, doubled each time."""
+"""Longest pause of a failed worker, seconds. The pause doubles with each failure."""
 PATIENCE_S = 60.0
-"""How long a call waits for any worker to be well again."""
+"""Longest wait of a call for a healthy worker, seconds."""
 HEALTH_TIMEOUT_S = 10.0
 
 
@@ -34,24 +34,24 @@ class _Member:
     """The same address with a short time limit."""
     in_flight: int = 0
     failures: int = 0
-    """In a row."""
+    """Consecutive failures."""
     rests_until: float = 0.0
-    """Clock time."""
+    """Clock time at which the pause ends."""
 
     def rest(self) -> None:
-        """Leave it alone for a while."""
+        """Pause the worker."""
         self.failures += 1
         pause_s = backoff_s(self.failures, first_s=FIRST_REST_S, longest_s=LONGEST_REST_S)
         self.rests_until = time.monotonic() + pause_s
 
 
 class HttpPool:
-    """See `remote.Pool`. A call goes to the well worker with the fewest calls in flight."""
+    """A WorkerPool over HTTP. A call goes to the healthy worker with the fewest calls in flight."""
 
     def __init__(
         self, kind: str, config: HttpConfig, *, timeout_s: float, error: type[ServiceError]
     ) -> None:
-        """`kind`: "render" or "score". ConfigError without an address or a key."""
+        """`kind`: "render" or "score". Raises ConfigError without an address or a key."""
         if not config.urls:
             raise ConfigError(
                 f'[{kind}.http] urls: backend = "bigpe" needs the address of at least one worker; '
@@ -73,14 +73,14 @@ class HttpPool:
         ]
 
     async def open(self) -> str:
-        """See `Pool.open`. Workers that cannot be reached are left for later, if one can be."""
+        """See `WorkerPool.open`. At least one worker must be reachable."""
         async with self._opening:
             if not self._fingerprint:
                 await self._meet()
         return self._fingerprint
 
     async def call(self, payload: Json) -> Json:
-        """See `Pool.call`. A worker that fails is left alone, and another one is asked."""
+        """See `WorkerPool.call`. After a failure, another worker is called."""
         await self.open()
         deadline = time.monotonic() + PATIENCE_S
         tried: list[_Member] = []
@@ -99,7 +99,7 @@ class HttpPool:
                 member.in_flight -= 1
 
     async def close(self) -> None:
-        """Close the connections; the workers live on."""
+        """Close the connections. The workers keep running."""
         for member in self._members:
             await member.client.close()
             await member.probe.close()
@@ -127,7 +127,7 @@ class HttpPool:
         self._fingerprint = next(iter(prints.values()))
 
     async def _health(self, member: _Member) -> str:
-        """The worker's fingerprint; ConfigError when it is no worker of this kind."""
+        """The worker's fingerprint. Raises ConfigError if it is no worker of this kind."""
         health = await member.probe.get_json("/v1/health")
         kind = health.get("kind") if isinstance(health, dict) else None
         if kind != self._kind:
@@ -138,7 +138,7 @@ class HttpPool:
         return str(health["fingerprint"])
 
     async def _choose(self, tried: Sequence[_Member], deadline: float) -> _Member:
-        """A worker that is well, or the first that is well again before the deadline."""
+        """A healthy worker, or the first that becomes healthy before the deadline."""
         while True:
             now = time.monotonic()
             left = [member for member in self._members if member not in tried]
@@ -152,7 +152,7 @@ class HttpPool:
             await asyncio.sleep(max(soonest - time.monotonic(), 0.0))
 
     async def _is_well_again(self, member: _Member) -> bool:
-        """Whether a worker that had failed answers again, as the one it was."""
+        """Whether a failed worker answers again with the same fingerprint."""
         try:
             self._require_same(member, await self._health(member))
         except TransientServiceError:

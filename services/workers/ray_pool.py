@@ -1,7 +1,7 @@
 """Workers as Ray actors: started while there is work, ended when idle, replaced when lost.
 
-Ray places the actors and moves bytes. Requests and answers have the form of `serving`, as over
-HTTP. Only the run's process writes the journal, so an actor may die at any time.
+Ray places the actors and moves bytes. Requests and answers have the form of `wire_format`, as
+over HTTP. Only the run's process writes the journal, so an actor may die at any time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CLOSE_S = 5.0
 
 
 class _RayActor:
-    """What runs in an actor's process: a worker endpoint with its own folder."""
+    """The object in an actor's process: a worker endpoint with its own folder."""
 
     def __init__(self, make: Callable[[Path], WorkerEndpoint[Any, Any]]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bigpe-worker-"))
@@ -94,7 +94,7 @@ class _Worker:
 
 
 class RayPool:
-    """See `remote.Pool`."""
+    """A WorkerPool of Ray actors."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class RayPool:
         address: str | None,
         call_timeout_s: float,
     ) -> None:
-        """`make` is called in the actor's process with a folder for its pictures."""
+        """`make` is called in the actor's process with a folder for its images."""
         self.parallelism = config.max
         self._kind = kind
         self._make = make
@@ -114,14 +114,14 @@ class RayPool:
         self._timeout_s = call_timeout_s
         self._ray: Any = None
         self._connected = False
-        """Whether a connection of our own has to be ended."""
+        """Whether this pool must end the connection."""
         self._fingerprint = ""
         self._opening = asyncio.Lock()
         self._workers: set[_Worker] = set()
-        """All that are there, busy or idle."""
+        """All workers, busy and idle."""
         self._starting = 0
         self._idle: deque[_Worker] = deque()
-        """The last used last: the first ones may be ended."""
+        """Idle workers, the most recently used last."""
         self._waiting: deque[asyncio.Future[_Worker]] = deque()
         self._losses = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,11 +129,11 @@ class RayPool:
 
     @property
     def size(self) -> int:
-        """Workers that are there now."""
+        """Number of running workers."""
         return len(self._workers)
 
     async def open(self) -> str:
-        """See `Pool.open`: starts Ray and the first `min` workers."""
+        """See `WorkerPool.open`: starts Ray and the first `min` workers."""
         async with self._opening:
             if not self._fingerprint:
                 self._ray, self._connected = await asyncio.to_thread(_connect, self._address)
@@ -144,7 +144,7 @@ class RayPool:
         return self._fingerprint
 
     async def call(self, payload: Json) -> Json:
-        """See `Pool.call`. A call whose worker is lost goes to another one."""
+        """See `WorkerPool.call`. A call whose worker is lost goes to another worker."""
         await self.open()
         lost = ""
         for _ in range(LOSSES_PER_CALL):
@@ -156,7 +156,7 @@ class RayPool:
                 lost = str(error)
                 continue
             except BaseException:
-                # Its answer would come while it is taken to be idle.
+                # The worker must not count as idle before it has answered.
                 self._lose(worker, "the call was given up")
                 raise
             self._losses = 0
@@ -177,10 +177,10 @@ class RayPool:
         if self._connected:
             await asyncio.to_thread(_disconnect)
 
-    # -- workers come and go ----------------------------------------------------------------------
+    # -- starting and ending workers --------------------------------------------------------------
 
     async def _start(self) -> None:
-        """Start one worker, counted in `_starting` already. ConfigError when it cannot be one."""
+        """Start one worker, which `_starting` counts already. Raises ConfigError."""
         options = {"num_cpus": self._config.cpus, "num_gpus": self._config.gpus, "max_restarts": 0}
         worker = _Worker(self._ray.remote(**options)(_RayActor).remote(self._make))
         try:
@@ -195,7 +195,7 @@ class RayPool:
         self._give_back(worker)
 
     async def _start_later(self) -> None:
-        """Start one in the background; what waits hears of it when none is left to wait for."""
+        """Start a worker in the background. Waiting calls fail if no other start is left."""
         try:
             await self._start()
         except BigpeError as error:
@@ -204,7 +204,7 @@ class RayPool:
                 self._fail_waiting(error)
 
     def _lose(self, worker: _Worker, why: str) -> None:
-        """Count a worker out, and have another one started when too few are left."""
+        """Remove a worker, and start another worker if too few are left."""
         if worker not in self._workers:
             return
         log.warning("a worker is lost", kind=self._kind, cause=why)
@@ -216,7 +216,7 @@ class RayPool:
         self._fill()
 
     def _fill(self) -> None:
-        """Start workers: up to `min`, and one more for each that waits, up to `max`."""
+        """Start workers: at least `min`, and one for each waiting call, at most `max`."""
         if self._closed:
             return
         waiting = sum(not future.done() for future in self._waiting)
@@ -226,7 +226,7 @@ class RayPool:
             self._spawn(self._start_later())
 
     async def _take(self) -> _Worker:
-        """An idle worker, once there is one."""
+        """Wait for an idle worker."""
         if self._losses > MOST_LOSSES:
             raise GivenUpError(
                 f"{self._losses} {self._kind} workers were lost in a row; see Ray's logs, then run "
@@ -263,7 +263,7 @@ class RayPool:
                 future.set_exception(error)
 
     async def _tend(self) -> None:
-        """Look after idle workers: end those that are too many, and replace those that are ill."""
+        """End superfluous idle workers and replace unhealthy idle workers."""
         while True:
             await asyncio.sleep(min(HEALTH_S, self._config.idle_s / 2))
             now = time.monotonic()
@@ -293,7 +293,7 @@ class RayPool:
     async def _answer(
         self, worker: _Worker, method: str, payload: Json | None, timeout_s: float
     ) -> Json:
-        """What the actor's method returns; LostWorkerError when it died or is silent."""
+        """The result of the actor's method. Raises LostWorkerError if it died or hangs."""
         arguments = () if payload is None else (payload,)
         try:
             async with asyncio.timeout(timeout_s):
@@ -304,7 +304,7 @@ class RayPool:
                 f"a {self._kind} worker gave no answer in {timeout_s:g} s"
             ) from error
         except self._ray.exceptions.RayError as error:
-            # The first line says what happened, the last one what the actor raised.
+            # The first line is the event, the last line the exception of the actor.
             lines = str(error).strip().splitlines() or [type(error).__name__]
             text = lines[0][:200] + (f" ... {lines[-1][:200]}" if len(lines) > 1 else "")
             raise LostWorkerError(f"a {self._kind} worker is lost: {text}") from error
@@ -324,7 +324,7 @@ class RayPool:
             )
 
     def _require_room(self) -> None:
-        """ConfigError when a Ray of our own can never hold the first workers."""
+        """Raise ConfigError if a local Ray has too few resources for `min` workers."""
         if self._address is not None:
             return  # a cluster may grow
         there = self._ray.cluster_resources()
@@ -337,19 +337,19 @@ class RayPool:
 
 
 def _result(answer: Json) -> Json:
-    """The answer of a whole call; a failure is raised as the class it had in the actor."""
+    """The answer of a call. A failure is raised with the class that it had in the actor."""
     if "error" in answer:
         raise error_from_json(answer, ServiceError)
     return answer
 
 
 _users = 0
-"""Pools that use the Ray which this process has started."""
+"""Number of pools that use the Ray of this process."""
 _connecting = threading.Lock()
 
 
 def _connect(address: str | None) -> tuple[Any, bool]:
-    """The ray module, connected, and whether by us. ConfigError without it or its cluster."""
+    """The connected ray module, and whether this call connected it. Raises ConfigError."""
     with _connecting:
         return _connect_once(address)
 
@@ -364,7 +364,7 @@ def _connect_once(address: str | None) -> tuple[Any, bool]:
             "[workers] backend = \"ray\" needs Ray: pip install 'bigpe[ray]'"
         ) from error
     if _users == 0 and ray.is_initialized():
-        return ray, False  # the caller's own connection, and the caller's to end
+        return ray, False  # the connection belongs to the caller
     if _users == 0:
         own: Json = {"include_dashboard": False} if address is None else {}
         try:

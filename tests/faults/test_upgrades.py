@@ -42,12 +42,12 @@ asyncio.run(main())
 MIGRATION = """
 import asyncio, sys
 from pathlib import Path
-from bigpe.services import store
+from bigpe.services.store.database import Store
 from chaos.next_release import next_release
 
 async def main():
     print("opening", flush=True)
-    async with store.Store(Path(sys.argv[1])):
+    async with Store(Path(sys.argv[1])):
         print("open", flush=True)
 
 with next_release():

@@ -1,8 +1,7 @@
-"""Textual gradients: the evidence decides what they say, the language model how they say it.
+"""Textual gradients: the evidence determines their content, the language model words it.
 
-A small model cannot compare prompts, so nothing here asks it to. It is given a few rows of the
-evidence table and words them; what it cites is checked, and a sentence composed from the same
-rows stands in when no wording of it is true.
+A small model cannot compare prompts. It gets a few rows of the evidence table and words them. Its
+citations are checked; if no wording is valid, a sentence composed from the rows is used.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SCHEMA: Json = {
 
 
 class WordedGradient(Value):
-    """A gradient and the exchange that it came from."""
+    """A gradient with the language model exchange that produced it."""
 
     inference: str
     improvement: str
@@ -63,10 +62,10 @@ class _Answer(BaseModel):
 def sample_evidence(
     rows: Sequence[EvidenceRow], instruction: Instruction, *, count: int, seed: int
 ) -> list[tuple[EvidenceRow, ...]]:
-    """`count` small sets of rows to write gradients about: up to two terms to add, one to avoid.
+    """`count` sets of rows, one per gradient: up to two terms to add and one to avoid.
 
-    Terms are drawn by Thompson sampling from their posteriors, so that a promising but uncertain
-    term is tried now and then; terms that the instruction has already are left out.
+    Terms are drawn by Thompson sampling from their posteriors, so uncertain terms are tried, too.
+    Terms that the instruction already has are left out.
     """
     present = " ".join([instruction.text, *(e.rewrite for e in instruction.exemplars)])
     terms = [row for row in rows if row.kind == "term"]
@@ -86,7 +85,7 @@ def sample_evidence(
 
 
 def _without_shared_words(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
-    """Rows that share no word with an earlier one: "golden" adds little to "golden hour"."""
+    """The rows without words of earlier rows: "golden" adds little to "golden hour"."""
     kept: list[EvidenceRow] = []
     for row in rows:
         if not any(set(words(row.term)) & set(words(other.term)) for other in kept):
@@ -95,7 +94,7 @@ def _without_shared_words(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
 
 
 def compose(rows: Sequence[EvidenceRow]) -> WordedGradient:
-    """The sentences that the rows themselves make."""
+    """The gradient in fixed sentences, without a language model."""
     add = [row for row in rows if row.effect > 0]
     avoid = [row for row in rows if row.effect <= 0]
     if not rows:
@@ -130,9 +129,9 @@ async def word_gradient(
     seed: int,
     pictures: Sequence[str] = (),
 ) -> WordedGradient:
-    """The model's wording of the rows, checked; else the composed one.
+    """The model's wording of the rows if it is valid, else the composed sentences.
 
-    `pictures`: digests of those of `best` and `worst`, for a model that sees.
+    `pictures`: digests of the images of `best` and `worst`, for a model that accepts images.
     """
     composed = compose(rows)
     if not rows:
@@ -181,7 +180,7 @@ def citation_holds(improvement: str, row: EvidenceRow) -> bool:
 
 
 def _avoided(text: str, term: str) -> bool:
-    """Whether `text` asks to leave `term` out: an avoiding word since the last adding one."""
+    """Whether `text` asks to avoid `term`: an avoiding word follows the last adding word."""
     whole = rf"(?<!\S){re.escape(' '.join(words(term)))}(?!\S)"
     before = re.split(whole, " ".join(words(text)), maxsplit=1)[0]
     pattern = rf"\b({'|'.join(AVOID_WORDS)})\b(?!.*\b(add|use|include|keep|more)\b)"
@@ -189,7 +188,7 @@ def _avoided(text: str, term: str) -> bool:
 
 
 def _contradicts(worded: _Answer, rows: Sequence[EvidenceRow]) -> bool:
-    """Whether it says the opposite of a row, or rambles: is far longer than its terms."""
+    """Whether the wording contradicts a row or is far longer than its terms."""
     text = worded.improvement
     named = [row for row in rows if contains_term(text, row.term)]
     if any(not citation_holds(text, row) for row in named):
@@ -226,7 +225,7 @@ def _request(
     sides = (("best", best), ("worst", worst), ("professional", professional))
     lines = [f"{side}: {one_line(pair.rewrite)[:240]}" for side, pair in sides if pair is not None]
     lines += [f'{row.id} "{row.term}": {100 * row.effect:+.2f}' for row in rows]
-    # The same once more: a small model compares no numbers, and goes by what it read last.
+    # Repeated in words: a small model does not compare numbers and follows the last lines.
     for side, wanted in (("better", True), ("worse", False)):
         named = [row.term for row in rows if (row.effect > 0) == wanted]
         lines += [f"{side}: {' and '.join(named)}"] if named else []

@@ -1,7 +1,7 @@
-"""From a published checkpoint to a CLIPModel folder: verified, and converted once.
+"""Verifies a published checkpoint and converts it once into a CLIPModel folder.
 
-A .pt or .bin file is a pickle: it is compared with its digest, read with weights_only=True and left
-alone afterwards. Every tensor must have its place in the model, and every place its tensor.
+A .pt or .bin file is a pickle: its digest is verified and it is read with weights_only=True. Each
+tensor of the file must belong to the model, and each tensor of the model must be in the file.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from bigpe.services.score.published_scorers import (
 )
 
 CONSTANTS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
-"""Of older transformers files; the model makes them itself."""
+"""Tensors in older transformers files that the model computes itself."""
 TRANSPORT: type[Exception] = vars(hub_errors)["HTTPError"]
-"""Of whichever HTTP library the hub's client is made with; it changed with its releases."""
+"""HTTP error class of the hub's client; its releases use different HTTP libraries."""
 
 
 def pull_official(
@@ -52,11 +52,11 @@ def pull_official(
     endpoint: str | None = None,
     keep: bool = False,
 ) -> Path:
-    """Fetch (or take `file`), verify and convert a checkpoint; returns the folder.
+    """Download a checkpoint (or use `file`), verify and convert it; returns the folder.
 
-    A fetch that was interrupted goes on where it stopped; `endpoint` is another hub's address.
-    With `keep` the published file is kept, too, where the hpsv2 package's backend looks for it.
-    ServiceError when the file cannot be fetched, is another one, or has other weights.
+    An interrupted download is resumed. `endpoint` is the address of another hub. `keep` also keeps
+    the published file for the hpsv2 package. Raises ServiceError if the file cannot be downloaded,
+    or if its digest or its weights are wrong.
     """
     row, folder = PUBLISHED_SCORERS[name], official_folder(name)
     kept = not keep or checkpoint_place(row).is_file()
@@ -73,7 +73,7 @@ def pull_official(
         convert_checkpoint(row, source, folder, found)
     if keep:
         _keep(source, checkpoint_place(row))
-    # Only now: the service reads the converted folder alone.
+    # Last, because the service reads only the converted folder.
     shutil.rmtree(fetched, ignore_errors=True)
     return folder
 
@@ -81,9 +81,9 @@ def pull_official(
 def convert_checkpoint(
     row: PublishedScorer, source: Path, folder: Path, source_sha256: str
 ) -> None:
-    """Write the CLIPModel folder of a checkpoint, whole or not at all.
+    """Write the CLIPModel folder of a checkpoint atomically.
 
-    ServiceError when a tensor is missing, unknown or of another shape, or the disk is full.
+    Raises ServiceError for a missing, unknown or misshapen tensor, and if the disk is full.
     """
     held = _read(source)
     weights = convert(held) if row.layout == "open_clip" else _without_constants(held)
@@ -97,7 +97,7 @@ def convert_checkpoint(
         note = _note(row, source_sha256, file_sha256(partial / WEIGHTS))
         (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
         _sync(partial)
-        partial.chmod(0o755)  # mkdtemp's is the user's alone; a cache may be shared
+        partial.chmod(0o755)  # mkdtemp's mode is private; a cache may be shared
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except (OSError, SafetensorError) as error:
@@ -107,7 +107,7 @@ def convert_checkpoint(
 
 
 def _keep(source: Path, place: Path) -> None:
-    """A copy under its own name, whole or not at all."""
+    """Copy the file atomically."""
     if place.exists() and source.samefile(place):
         return
     partial = place.with_name(f".{place.name}.part")
@@ -121,11 +121,11 @@ def _keep(source: Path, place: Path) -> None:
 
 
 def _verified(row: PublishedScorer, source: Path) -> str:
-    """The file's sha256; ServiceError when it is known and another."""
+    """The file's sha256. Raises ServiceError if it differs from the recorded digest."""
     found = file_sha256(source)
     if row.sha256 is None or found == row.sha256:
         return found
-    # The hub holds files whose name says one version and whose content is another's.
+    # Some files on the hub have the name of one version and the content of another.
     other = next(
         (scorer.name for scorer in PUBLISHED_SCORERS.values() if scorer.sha256 == found), None
     )
@@ -155,7 +155,7 @@ def _download(
 
 
 def _note(row: PublishedScorer, source_sha256: str, sha256: str) -> Json:
-    """What the folder is, and how its input and score are made."""
+    """The content of scorer.json."""
     return {
         "name": row.name,
         "source": row.file,
@@ -182,7 +182,7 @@ def _config(row: PublishedScorer, weights: State, source: Path) -> Json:
 
 
 def _require_whole(config: Json, weights: State, source: Path) -> None:
-    """A weight that silently stays random gives scores that look like scores."""
+    """Raise ServiceError for missing weights, which would silently stay random."""
     with torch.device("meta"):
         wanted = transformers.CLIPModel(transformers.CLIPConfig.from_dict(config)).state_dict()
     if missing := sorted(wanted.keys() - weights.keys()):
@@ -202,7 +202,7 @@ def _without_constants(held: State) -> State:
 
 
 def _unshared(weights: State) -> State:
-    """Copies: safetensors refuses tensors that share memory, as query, key and value do."""
+    """Copies without shared memory, which safetensors refuses."""
     return {
         name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()
     }
@@ -224,7 +224,7 @@ def _read(source: Path) -> State:
 
 
 def _sync(folder: Path) -> None:
-    """To the disk before the rename: a power cut must leave no half model under a good name."""
+    """Sync to the disk before the rename, so that a power cut leaves no partial model."""
     for file in folder.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())

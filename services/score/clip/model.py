@@ -1,4 +1,4 @@
-"""A CLIPModel folder and what makes a score of it: pixels, tokens, features, formula.
+"""Scoring with a CLIPModel folder: pixels, tokens, features, formula.
 
 A folder with a `scorer.json` (see `checkpoints`) is a published scorer and does as its authors do;
 any other one does as its preprocessor and tokenizer files say, with the cosine as the score.
@@ -29,7 +29,7 @@ from bigpe.services.score.clip.preprocessing import (
 from bigpe.services.score.published_scorers import NOTE, PUBLISHED_SCORERS, Formula, find_official
 
 SHOWN = 100
-"""People see every score x 100, and PickScore then as its authors give it (its model card)."""
+"""Factor of displayed scores. PickScore then equals the values on its model card."""
 CLIPSCORE_WEIGHT = 2.5
 """w of Hessel et al. 2021 (arXiv 2104.08718), equation 1."""
 
@@ -41,21 +41,21 @@ class ClipScoring(NamedTuple):
     model: Any
     preprocess: Preprocess
     encode: Callable[[str], list[int]]
-    """A prompt's token ids, start and end included, uncut."""
+    """Returns a prompt's token ids with start and end, not truncated."""
     tokenizer_name: str
-    """Names all that the ids depend on, but for the folder's files."""
+    """Identifies everything that affects the ids, except the folder's files."""
     formula: Formula = "cosine"
     prefix: str = ""
-    """Goes before every prompt."""
+    """Prefix of every prompt."""
 
     @property
     def side(self) -> int:
-        """Of the square picture that the model takes, in pixels."""
+        """Side of the model's square input, pixels."""
         return int(self.model.config.vision_config.image_size)
 
     @property
     def fingerprint_inputs(self) -> Json:
-        """What a score depends on besides weights, device and releases."""
+        """Everything that affects scores besides weights, device and releases."""
         return {
             "preprocess": self.preprocess.description,
             "tokens": self.tokenizer_name,
@@ -64,7 +64,7 @@ class ClipScoring(NamedTuple):
         }
 
     def tokens(self, prompt: str) -> Tokens:
-        """What the model sees of a prompt."""
+        """The tokens of a prompt that the model reads."""
         limit = int(self.model.config.text_config.max_position_embeddings)
         return seen_tokens(self.encode(self.prefix + prompt), limit)
 
@@ -89,7 +89,7 @@ class ClipScoring(NamedTuple):
 
 
 def load_scoring(name: str) -> ClipScoring:
-    """The scorer that `[score] model` names, on the CPU in float32; ConfigError without it."""
+    """The scorer of `[score] model` on the CPU in float32. Raises ConfigError if it is missing."""
     folder = _folder(name)
     try:
         clip: Any = transformers.CLIPModel  # its stub forgets what output_loading_info returns
@@ -97,7 +97,7 @@ def load_scoring(name: str) -> ClipScoring:
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         for weight in model.parameters():
-            # As loaded they lie in the mapped file, unaligned: forwards were 10% slower.
+            # The loaded weights are in an unaligned mapped file, which slows forwards by 10%.
             weight.data = weight.data.clone()
         scoring = _scoring(folder, model.eval())
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -105,7 +105,7 @@ def load_scoring(name: str) -> ClipScoring:
             f"[score] model = {name!r} is not a usable CLIPModel folder: {str(error)[:400]}"
         ) from error
     if missing := sorted(report["missing_keys"]):
-        # transformers would fill them with random numbers: every score would be noise.
+        # transformers would fill them with random numbers.
         raise ConfigError(
             f"[score] model = {name!r} is not a whole CLIPModel: {len(missing)} weights are not in "
             f"model.safetensors, the first is {missing[0]}"

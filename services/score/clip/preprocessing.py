@@ -1,4 +1,4 @@
-"""What a picture is to a CLIP image encoder: each scorer's own preprocessing.
+"""Image preprocessing of each CLIP scorer.
 
 Resizing differs between scorers, and scores follow it: HPS resizes floats with antialiasing and
 pads, PickScore and CLIPScore resize whole colour levels and crop. None of it needs torchvision.
@@ -22,14 +22,14 @@ from bigpe.services.score.clip.open_clip.transform import MEAN, STD, LongestSide
 from bigpe.services.score.published_scorers import Preprocessing
 
 RESAMPLING = {2: "bilinear", 3: "bicubic"}
-"""PIL's numbers, which preprocessor files use, and torch's names."""
+"""Resampling methods: PIL's numbers, which preprocessor files use, and torch's names."""
 
 
 class Preprocess(Protocol):
-    """Makes the model's input of a picture."""
+    """Converts an image into the model's input."""
 
     description: str
-    """Names all that the input depends on, but for the folder's files."""
+    """Identifies everything that affects the input, except the folder's files."""
 
     def __call__(self, picture: Pictures.Image) -> torch.Tensor:
         """The normalised pixels, float32 [1, 3, height, width]; `picture` is RGB."""
@@ -92,7 +92,7 @@ class ShortestSideCrop:
 
 
 class FolderPreprocess(NamedTuple):
-    """What a model folder's preprocessor_config.json says.
+    """The settings of a model folder's preprocessor_config.json.
 
     The steps are those of transformers' CLIPImageProcessor, on floats: it rounds to whole colour
     levels after resizing, this does not.
@@ -152,7 +152,7 @@ def official_preprocess(kind: Preprocessing, side: int) -> Preprocess:
 
 
 def folder_preprocess(folder: Path) -> Preprocess:
-    """What a model folder says; OSError, KeyError or ValueError when that is not usable."""
+    """The preprocessing of a model folder. Raises OSError, KeyError or ValueError."""
     processor: Any = transformers.CLIPImageProcessor
     settings, _ = processor.get_image_processor_dict(str(folder))
     return OnFloats(FolderPreprocess.read(settings), "as the folder says, on floats, antialias")

@@ -1,7 +1,7 @@
-"""The scorer's own process: preference models of CLIP's shape, named ones and any CLIPModel folder.
+"""The process of a CLIP scorer: published scorers and any CLIPModel folder.
 
-A score is the scorer's formula of the cosine of image and text features, the text being the naive
-prompt. HPS's is the plain cosine (hpsv2/img_score.py); people are shown it x 100.
+A score is the scorer's formula of the cosine of image features and features of the naive prompt.
+The score of HPS is the cosine itself (hpsv2/img_score.py).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from bigpe.services.score.service import ScoreConfig
 from bigpe.services.store.blobs import BlobStore
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Of text features, and as many of image features: 16 000 prompts of HPS."""
+"""Size of each feature cache, text and image: 16 000 prompts of HPS."""
 ENTRY_BYTES = 512
-"""What a cached feature takes beside its numbers and its key, about."""
+"""Approximate overhead of a cached feature."""
 PREPARING = 2
 """Threads that decode and resize the next pictures during a forward."""
 
@@ -50,7 +50,7 @@ class ClipBackend:
         self._model = self._scoring.model.to(self._device, self._dtype)
         packed = self._device == "cpu" and pack_linears(self._model)
         self._products = packed_linear.TOLD if packed else "torch"
-        # On a CPU company gains nothing (2-5%), and alone a score never depends on it.
+        # On a CPU, batches gain only 2-5%, and a single image's score never depends on a batch.
         self._rows = config.max_batch if self._device == "cuda" else 1
         self._see: Callable[[torch.Tensor], torch.Tensor] = self._scoring.image_features
         if config.compile:
@@ -91,7 +91,7 @@ class ClipBackend:
 
     @torch.inference_mode()
     def _score(self, items: Sequence[Json]) -> list[Json]:
-        """Every picture is looked at once and every prompt read once."""
+        """Score items; each distinct image and prompt is encoded once."""
         images = list(dict.fromkeys(str(item["image"]) for item in items))
         features = self._features(images)
         return [
@@ -116,7 +116,7 @@ class ClipBackend:
         return {"value": value, "fingerprint": self.fingerprint, "truncated_tokens": cut}
 
     def _features(self, images: Sequence[str]) -> dict[str, torch.Tensor | BigpeError]:
-        """L2-normalised features [1, width] on the CPU, or why there are none."""
+        """L2-normalised features [1, width] on the CPU, or the error, by image."""
         # Copied out of the cache: it may drop them before the batch is done.
         found: dict[str, torch.Tensor | BigpeError] = {
             image: self._pictures[image] for image in images if image in self._pictures
@@ -147,7 +147,7 @@ class ClipBackend:
         return made
 
     def _prepared(self, images: Iterable[str]) -> Iterator[tuple[str, torch.Tensor | BigpeError]]:
-        """In order; a few pictures are prepared ahead, in other threads."""
+        """The pixels of the images in order; other threads prepare the next images."""
         rest = iter(images)
         ahead: deque[tuple[str, Future[torch.Tensor | BigpeError]]] = deque()
         for image in islice(rest, self._rows + PREPARING):

@@ -1,7 +1,7 @@
-"""The environment of the official hpsv2 package: its pins cannot be installed beside bigpe's.
+"""The separate environment of the hpsv2 package, whose pins conflict with those of bigpe.
 
-hpsv2 1.2.0 wants protobuf < 4 and pytest 7.2.0, and its wheel lacks CLIP's vocabulary file, without
-which it cannot be imported; bigpe has that file and puts it there.
+hpsv2 1.2.0 requires protobuf < 4 and pytest 7.2.0. Its wheel lacks CLIP's vocabulary file, so bigpe
+adds its own copy.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from bigpe.services.models.downloads import cache_folder
 PACKAGE = "hpsv2==1.2.0"
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 READY = "bigpe-ready.json"
-"""Written last; says what was asked for."""
+"""Marker file with the requirements, written last."""
 PIP_TIMEOUT_S = 3600.0
 WHERE = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 def environment_folder() -> Path:
-    """Where the environment is, or would be."""
+    """The folder of the environment."""
     return cache_folder() / "environments" / "hpsv2"
 
 
 def find_python() -> Path:
-    """The environment's interpreter; ConfigError, saying how to make it, when there is none."""
+    """The environment's interpreter. Raises ConfigError with the command that makes it."""
     python = _python(environment_folder())
     if not _is_ready():
         raise ConfigError(

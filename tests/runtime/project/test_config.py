@@ -21,11 +21,11 @@ from bigpe.runtime.run.resume.setting_changes import Change, compare, marked_ver
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 
-PACKAGED = ("project_templates/embedded.toml", "project_templates/sdxl_turbo.toml")
+PACKAGED = ("embedded.toml", "sdxl_turbo.toml")
 
 
 def packaged(name: str) -> str:
-    return (files("bigpe.prompts") / name).read_text("utf-8")
+    return (files("bigpe.prompts") / "project_templates" / name).read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -37,11 +37,11 @@ def test_the_packaged_files_are_valid(name: str) -> None:
 
 def test_the_readme_shows_the_sdxl_turbo_file_whole() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert blocks == [packaged("project_templates/sdxl_turbo.toml")]
+    assert blocks == [packaged("sdxl_turbo.toml")]
 
 
 def test_the_demo_is_what_the_readme_promises() -> None:
-    name = "project_templates/embedded.toml"
+    name = "embedded.toml"
     config = check_config(tomllib.loads(packaged(name)), where=name)
     assert (config.run.batch_size, config.run.pool_size, config.policy.name) == (5, 4, "ucb1")
     assert config.run.rounds >= 8

@@ -21,14 +21,21 @@ def test_each_kind_of_message_has_a_description(kind: type[Message]) -> None:
 
 
 def failed(**fields: object) -> StepFailed:
-    step = {"step": "x", "step_kind": "RenderRequested", "actor": "renderer", "error": "OSError"}
+    step: dict[str, object] = {
+        "step": "x",
+        "step_kind": "RenderRequested",
+        "actor": "renderer",
+        "error": "OSError",
+    }
+    image = {"purpose": "rewrite", "naive": "a cat", "seed": 1, "rendered": False}
+    step["scope"] = {"lost": "image", **image}
     return StepFailed.model_validate(
         {**HEAD, **step, "cause": "no\nmemory", "attempt": 2, "will_retry": True, **fields}
     )
 
 
 def test_a_summary_holds_what_the_details_of_a_failure_say() -> None:
-    description = describe(failed(naive="a cat"))
+    description = describe(failed())
     headline, *details = terminal_lines(description)
     assert '"no memory"' in summary(description) and '"no memory"' not in headline
     assert details == ['  "no memory"']

@@ -205,11 +205,12 @@ async def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> Non
 def test_the_child_dies_with_its_parent() -> None:
     program = """
         import asyncio
-        from bigpe.services.processes.supervised_process import Child
+        from bigpe.services.processes.supervised_process import SupervisedProcess
         from support.tiny_models import TEST_ENV
 
         async def main():
-            child = Child("support.tiny_models:scripted", {"env": TEST_ENV}, name="test")
+            factory = "support.tiny_models:scripted"
+            child = SupervisedProcess(factory, {"env": TEST_ENV}, name="test")
             print((await child.call("pid", {}))["pid"], flush=True)
             await child.call("sleep", {"seconds": 60})
 

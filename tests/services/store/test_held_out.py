@@ -101,7 +101,7 @@ async def test_named_queries_are_refused_and_the_message_says_why(judged: Path) 
             ("evaluation_report", {"run": "main"}),
             ("get_sealed_effect", {"key": "k"}),
         ):
-            with pytest.raises(StoreError, match="held-out prompts is not for a run to see"):
+            with pytest.raises(StoreError, match="held-out prompts"):
                 await session._store.rows(query, **params)
         with pytest.raises(StoreError, match="held-out"):
             await session._store.write([("put_evaluation_report", REPORT)])

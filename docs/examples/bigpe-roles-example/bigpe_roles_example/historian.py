@@ -16,7 +16,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     remember: int = Field(default=5, ge=1, le=100)
-    """Rounds told in the summary; older ones are counted only."""
+    """Rounds that the summary lists; older rounds are counted only."""
 
 
 class Historian(Observer):
@@ -36,8 +36,8 @@ class Historian(Observer):
             state["events"] = state["events"][-self.context.options.remember :]
         elif isinstance(message, RunStopped):
             state["events"].append(f"The run ended: {message.reason}.")
-        told = f"{state['rounds']} rounds; the best is {state.get('best', 'not known')}."
-        return "\n".join([json.dumps(state), told, *state["events"]])
+        lines = f"{state['rounds']} rounds; the best is {state.get('best', 'not known')}."
+        return "\n".join([json.dumps(state), lines, *state["events"]])
 
     def _events(self, message: PoolChanged) -> list[str]:
         came = [f'"{i.text}" entered' for i in message.admitted]
