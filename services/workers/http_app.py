@@ -137,9 +137,9 @@ def _parsed(data: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DataError("the request is no JSON") from error
+        raise DataError("the request is not JSON") from error
     if not isinstance(payload, dict):
-        raise DataError("the request is no JSON object")
+        raise DataError("the request is not JSON object")
     return payload
 
 

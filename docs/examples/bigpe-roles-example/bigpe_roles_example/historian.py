@@ -36,8 +36,8 @@ class Historian(Observer):
             state["events"] = state["events"][-self.context.options.remember :]
         elif isinstance(message, RunStopped):
             state["events"].append(f"The run ended: {message.reason}.")
-        lines = f"{state['rounds']} rounds; the best is {state.get('best', 'not known')}."
-        return "\n".join([json.dumps(state), lines, *state["events"]])
+        summary = f"{state['rounds']} rounds; the best is {state.get('best', 'not known')}."
+        return "\n".join([json.dumps(state), summary, *state["events"]])
 
     def _events(self, message: PoolChanged) -> list[str]:
         came = [f'"{i.text}" entered' for i in message.admitted]
