@@ -139,7 +139,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError("the request is not JSON") from error
     if not isinstance(payload, dict):
-        raise DataError("the request is not JSON object")
+        raise DataError("the request is not a JSON object")
     return payload
 
 
