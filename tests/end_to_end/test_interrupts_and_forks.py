@@ -167,7 +167,7 @@ def test_an_interrupted_evaluation_goes_on_and_paints_nothing_again(
     wait_until(folder, before + 8)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LATEST_S)
-    assert process.returncode == 130 and "the same command goes on" in err
+    assert process.returncode == 130 and "the same command continues" in err
     assert "Traceback" not in err
     kept, asked = stored_renders(folder), len(calls(folder))
     assert len(stored_renders(free)) < len(kept) < len(stored_renders(whole))
