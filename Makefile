@@ -44,8 +44,9 @@ models: setup
 demo: models
 	$(PY) -m bigpe demo demo
 
+# Compiled modules are kept, whatever the shell says: the tests start hundreds of processes.
 test: models browser check
-	$(PY) -m pytest -q -n 2 --dist worksteal --ignore tests/figures
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -q -n 2 --dist worksteal --ignore tests/figures
 
 # Committed figures and tables against their scripts and their bars.
 figures-check: setup

@@ -17,7 +17,7 @@ from bigpe.testing.runs import transcript
 
 LATEST_S = 240.0
 SMALL = (
-    *("--set", "run.rounds=2", "--set", "run.batch_size=2", "--set", "run.pilot_prompts=2"),
+    *("--set", "run.rounds=1", "--set", "run.batch_size=2", "--set", "run.pilot_prompts=2"),
     *("--set", "run.concurrency=1", "--set", "render.steps=2"),
 )
 pytestmark = pytest.mark.timeout(900)

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -39,11 +40,13 @@ def calls(folder: Path) -> list[Any]:
     return [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]
 
 
-def wait_until(folder: Path, count: int) -> None:
+def wait_until(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Until the fakes were asked so often by this process, which must not have ended before."""
     deadline = time.monotonic() + LATEST_S
     while time.monotonic() < deadline:
         if (folder / "calls.jsonl").exists() and len(calls(folder)) >= count:
             return
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     raise TimeoutError(f"no {count} calls in {LATEST_S} s")
 
@@ -135,7 +138,7 @@ def test_a_signal_pauses_a_second_one_stops_and_resume_needs_no_flags(
 ) -> None:
     folder = tmp_path / "p"
     process = start(folder, "run", delay_s=0.05 if len(signals) == 1 else 0.5)
-    wait_until(folder, 8)
+    wait_until(folder, 8, process)
     *earlier, last = signals
     for number in earlier:
         process.send_signal(number)
@@ -164,7 +167,7 @@ def test_an_interrupted_evaluation_goes_on_and_paints_nothing_again(
     assert code == 0
     before = len(calls(folder))
     process = start(folder, *wanted, delay_s=0.25)
-    wait_until(folder, before + 8)
+    wait_until(folder, before + 8, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LATEST_S)
     assert process.returncode == 130 and "the same command continues" in err

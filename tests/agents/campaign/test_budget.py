@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from bigpe.agents.campaign.budget import forecast
 from bigpe.agents.messages.core import (
@@ -114,7 +115,7 @@ PRICED = Prices.model_validate(PRICES)
     order=st.integers(0, 2**16),
     fail_share=st.sampled_from([0.0, 0.2]),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_budget_is_never_passed(
     resource: Resource, share: float, concurrency: int, order: int, fail_share: float
 ) -> None:
@@ -139,7 +140,7 @@ def test_a_budget_is_never_passed(
 
 
 @given(order=st.integers(0, 2**16), concurrency=st.integers(1, 4))
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_what_is_counted_is_what_the_models_did(order: int, concurrency: int) -> None:
     models = Models()
     wanted = plan(rounds=9, concurrency=concurrency, prices=PRICES)
@@ -157,7 +158,7 @@ def test_what_is_counted_is_what_the_models_did(order: int, concurrency: int) ->
     concurrency=st.integers(1, 4),
     orders=st.tuples(st.integers(0, 2**16), st.integers(0, 2**16), st.integers(0, 2**16)),
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_raising_a_limit_gives_the_run_that_had_it_from_the_start(
     resource: str, share: float, concurrency: int, orders: tuple[int, int, int]
 ) -> None:
@@ -182,7 +183,7 @@ def test_raising_a_limit_gives_the_run_that_had_it_from_the_start(
 
 
 @given(concurrency=st.integers(1, 4), orders=st.tuples(st.integers(), st.integers()))
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_a_budget_ends_a_run_at_the_same_round_in_any_order(
     concurrency: int, orders: tuple[int, int]
 ) -> None:

@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.messages.core import (
@@ -27,7 +28,7 @@ from bigpe.agents.messages.core import (
 from bigpe.testing.campaigns import answer, answer_anew, bodies, drive, plan
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(order=st.integers(0, 10**6), concurrency=st.integers(1, 4))
 def test_a_run_does_not_depend_on_the_order_of_arrival(order: int, concurrency: int) -> None:
     wanted = plan(concurrency=concurrency)
@@ -37,7 +38,7 @@ def test_a_run_does_not_depend_on_the_order_of_arrival(order: int, concurrency: 
     assert len(bodies(said)) == len(said), "no message id is used twice"
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(seed=st.integers(0, 10**6), batch=st.integers(1, 5), each=st.integers(1, 2))
 def test_every_instruction_meets_the_prompts_in_one_order(seed: int, batch: int, each: int) -> None:
     wanted = plan(seed=seed, batch_size=batch, seeds_per_prompt=each, rounds=20)
@@ -72,7 +73,7 @@ def test_the_papers_policy_asks_for_gradients_in_every_round() -> None:
     assert sum(isinstance(m, CritiqueRequested) for m in said) == 60
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(order=st.integers(0, 10**6), cut=st.floats(0, 1))
 def test_replaying_what_was_heard_rebuilds_the_state(order: int, cut: float) -> None:
     wanted = plan(concurrency=2)
@@ -88,7 +89,7 @@ def test_replaying_what_was_heard_rebuilds_the_state(order: int, cut: float) -> 
     assert bodies(resumed) == bodies(said)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(order=st.integers(0, 10**6), cut=st.floats(0, 1), concurrency=st.integers(1, 4))
 def test_a_run_goes_on_from_a_snapshot_as_from_a_replay(
     order: int, cut: float, concurrency: int

@@ -7,8 +7,9 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.campaign.plugin_state import items_of
@@ -40,7 +41,7 @@ from bigpe.testing.campaigns import answer, bodies, drive, plan
 
 ONE_CALL = LlmUsage(calls=1, prompt_tokens=10, completion_tokens=5)
 Reply = Callable[[Message], list[Message]]
-quick = settings(max_examples=25, deadline=None, derandomize=True)
+quick = examples(25, derandomize=True)
 
 
 def failed(cause: Message, actor: str) -> StepFailed:
