@@ -317,7 +317,7 @@ class Session:
     async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
         await clock.reach(minutes)
         await self.request_stop(
-            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to continue"
+            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
         )
 
     async def _ended(self) -> None:

@@ -98,7 +98,7 @@ def test_a_budget_that_ends_a_run_before_its_first_result_is_a_normal_end(
     process = start(tmp_path, *words, delay_s=0.5)  # of each model: a round takes seconds
     out, err = process.communicate(timeout=LATEST_S)
     assert process.returncode == 0, err
-    assert "raise [budget] minutes to continue" in out
+    assert "raise [budget] minutes to go on" in out
     assert "nothing is known of any instruction yet" in err
     assert f"bigpe resume main -p {tmp_path}" in err
     if as_json:
