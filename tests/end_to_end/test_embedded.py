@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.examples import EVERYTHING
 
 from bigpe.runtime.project.paths import Project
 from bigpe.testing.runs import transcript
 
 LATEST_S = 240.0
+ROUNDS = 2 if EVERYTHING else 1
+"""A second round follows a gradient and a proposal of the embedded language model."""
 SMALL = (
-    *("--set", "run.rounds=1", "--set", "run.batch_size=2", "--set", "run.pilot_prompts=2"),
+    *("--set", f"run.rounds={ROUNDS}", "--set", "run.batch_size=2"),
+    *("--set", "run.pilot_prompts=2"),
     *("--set", "run.concurrency=1", "--set", "render.steps=2"),
 )
 pytestmark = pytest.mark.timeout(900)

@@ -146,7 +146,10 @@ async def test_a_lock_that_stays_stops_the_run_which_goes_on_later(
             async for _ in session.run():
                 count += 1
                 if count == 20:
-                    holder = start(HOLDS, str(folder / "bigpe.db"), "BEGIN IMMEDIATE")
+                    # In a thread: the event loop has to end a transaction that is open.
+                    holder = await asyncio.to_thread(
+                        start, HOLDS, str(folder / "bigpe.db"), "BEGIN IMMEDIATE"
+                    )
     assert holder is not None
     assert transcript(folder) < transcript(tmp_path / "alone")
     end(holder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 from rich.table import Table
@@ -58,15 +57,14 @@ def costs(run: str, project: Path, by: By, as_json: bool) -> None:
         print_json({"run": run, **ledger.as_json()})
         return
     console = stdout()
-    console.print(_table(ledger, "asked"))
-    console.print(_table(ledger, "paid"))
+    console.print(_table(ledger, paid=False))
+    console.print(_table(ledger, paid=True))
     if count := ledger.total.paid.unsettled:
         note = f"{count} calls are in flight, or were when a process died: they may be billed"
         console.print(Text(note, style="yellow"))
 
 
-def _table(ledger: Ledger, side: Literal["asked", "paid"]) -> Table:
-    paid = side == "paid"
+def _table(ledger: Ledger, *, paid: bool) -> Table:
     title = "Really paid" if paid else "Asked for (what budgets count)"
     table = Table(title=title, title_justify="left")
     table.add_column(ledger.by)
@@ -78,7 +76,7 @@ def _table(ledger: Ledger, side: Literal["asked", "paid"]) -> Table:
     for key, line in ledger.lines.items():
         text = ledger.texts.get(key)
         label = f"{key[:8]} {text}" if text else key or "-"
-        table.add_row(Text(label), *_cells(getattr(line, side), paid))
+        table.add_row(Text(label), *_cells(line.paid if paid else line.requested, paid))
     total = ledger.total
     table.add_section()
     table.add_row("all", *_cells(total.paid if paid else total.requested, paid), style="bold")
