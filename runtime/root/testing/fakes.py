@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autogen_core import CancellationToken
-from autogen_core.models import (
-    ChatCompletionClient,
-    CreateResult,
-    LLMMessage,
-    ModelFamily,
-    ModelInfo,
-    RequestUsage,
-)
+from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 
+from bigpe.services.llm.base_client import BaseLlmClient
 from bigpe.testing.fake_images import (
     BAD_WORDS,
     GOOD_WORDS,
@@ -30,7 +24,7 @@ from bigpe.testing.fake_images import (
 __all__ = ["BAD_WORDS", "GOOD_WORDS", "LIMIT", "FakeLlm", "FakeRenderer", "FakeScorer", "rng_of"]
 
 
-class FakeLlm(ChatCompletionClient):
+class FakeLlm(BaseLlmClient):
     """A language model that rewrites by the exemplars of the request.
 
     A request with a schema gets an object that matches no schema of bigpe, so gradients and
@@ -41,10 +35,12 @@ class FakeLlm(ChatCompletionClient):
         log: A file that gets one JSON line for each call; None: no log.
     """
 
+    context_tokens = 2000
+
     def __init__(self, *, delay_s: float = 0.0, log: Path | None = None) -> None:
+        super().__init__()
         self._delay_s = delay_s
         self._log = log
-        self._usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
 
     async def create(
         self,
@@ -80,42 +76,5 @@ class FakeLlm(ChatCompletionClient):
     def _schema_answer(self) -> str:
         return json.dumps({"note": "this model words nothing well"})
 
-    async def create_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """The answer of `create` as one piece."""
-        yield await self.create(*args, **kwargs)
-
     async def close(self) -> None:
         """Nothing to close."""
-
-    def actual_usage(self) -> RequestUsage:
-        """Always 0."""
-        return self._usage
-
-    def total_usage(self) -> RequestUsage:
-        """Always 0."""
-        return self._usage
-
-    def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
-        """Number of words."""
-        return sum(len(str(m.content).split()) for m in messages)
-
-    def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
-        """Always 2000."""
-        return 2000
-
-    @property
-    def capabilities(self) -> Any:
-        """See `model_info`."""
-        return self.model_info
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """A model with JSON and schemas, without images and tools."""
-        return ModelInfo(
-            vision=False,
-            function_calling=False,
-            json_output=True,
-            structured_output=True,
-            family=ModelFamily.UNKNOWN,
-            multiple_system_messages=True,
-        )
