@@ -63,6 +63,11 @@ class TransientServiceError(ServiceError):
 
     transient = True
 
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """Seconds until a retry, as the server asks for; None if it does not."""
+
 
 class LostWorkerError(TransientServiceError):
     """A model's process died, hung or lost its device during a call.
@@ -73,6 +78,10 @@ class LostWorkerError(TransientServiceError):
 
 class GivenUpError(ServiceError):
     """A model's process died too often in a row. The run stops and can be resumed."""
+
+
+class QuotaError(ServiceError):
+    """The account of a paid service has no quota left. The run pauses and can be resumed."""
 
 
 class LlmError(ServiceError):
@@ -90,7 +99,7 @@ class TransientLlmError(LlmError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-        """Seconds until a retry, from the server's Retry-After; None without one."""
+        """Seconds until a retry, as the server asks for; None if it does not."""
 
 
 class UnusableAnswerError(LlmError):

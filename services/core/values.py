@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -120,6 +121,10 @@ class LlmUsage(Value):
     """Calls made, answered or not."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Thoughts: a part of `completion_tokens`, where the server counts them."""
+    cached_tokens: int = 0
+    """A part of `prompt_tokens` that the server had cached and bills at a lower price."""
 
     @property
     def tokens(self) -> int:
@@ -127,26 +132,18 @@ class LlmUsage(Value):
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: LlmUsage) -> LlmUsage:
-        return LlmUsage(
-            calls=self.calls + other.calls,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-        )
+        return self._by_field(other, operator.add)
 
     def __sub__(self, other: LlmUsage) -> LlmUsage:
-        return LlmUsage(
-            calls=self.calls - other.calls,
-            prompt_tokens=self.prompt_tokens - other.prompt_tokens,
-            completion_tokens=self.completion_tokens - other.completion_tokens,
-        )
+        return self._by_field(other, operator.sub)
 
     def or_more(self, other: LlmUsage) -> LlmUsage:
         """The larger value of each field."""
-        return LlmUsage(
-            calls=max(self.calls, other.calls),
-            prompt_tokens=max(self.prompt_tokens, other.prompt_tokens),
-            completion_tokens=max(self.completion_tokens, other.completion_tokens),
-        )
+        return self._by_field(other, max)
+
+    def _by_field(self, other: LlmUsage, combine: Callable[[int, int], int]) -> LlmUsage:
+        names = LlmUsage.model_fields
+        return LlmUsage(**{n: combine(getattr(self, n), getattr(other, n)) for n in names})
 
 
 ONE_CALL = LlmUsage(calls=1)
@@ -157,8 +154,14 @@ class LlmAnswer(Value):
     """One answer of a language model."""
 
     text: str
+    """What the model wrote for its reader; empty if it wrote nothing."""
     usage: LlmUsage = LlmUsage()
     finish_reason: str = "stop"
+    """Why the model stopped: "stop", "length" or "content_filter"."""
+    refusal: str | None = None
+    """The text of a refusal that the server marks as one."""
+    reasoning: str = ""
+    """What the model thought, where the server gives it apart from the text."""
     effect_key: str = ""
     """Key of the stored call (see `services/store/call_cache.py`); empty: not stored."""
 
