@@ -174,6 +174,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX payment_by_run ON payment(run, actor, round)",
     ),
     (
+        # Parts of the two counts above that have prices of their own.
         "ALTER TABLE payment ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE payment ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
     ),

@@ -158,8 +158,8 @@ INSERT INTO payment(id, run, actor, round, kind, ts) VALUES (:id, :run, :actor, 
 
 -- name: settle_payment
 UPDATE payment SET outcome = :outcome, prompt_tokens = :prompt_tokens,
-  reasoning_tokens = :reasoning_tokens, cached_tokens = :cached_tokens,
-  completion_tokens = :completion_tokens, ms = :ms
+  completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
+  cached_tokens = :cached_tokens, ms = :ms
 WHERE id = :id;
 
 -- name: payments
@@ -175,8 +175,8 @@ SELECT coalesce(
   sum(json_extract(body, '$.usage.calls')) AS calls,
   sum(json_extract(body, '$.usage.prompt_tokens')) AS prompt_tokens,
   sum(json_extract(body, '$.usage.completion_tokens')) AS completion_tokens,
-  sum(coalesce(json_extract(body, '$.usage.reasoning_tokens'), 0)) AS reasoning_tokens,
-  sum(coalesce(json_extract(body, '$.usage.cached_tokens'), 0)) AS cached_tokens
+  coalesce(sum(json_extract(body, '$.usage.reasoning_tokens')), 0) AS reasoning_tokens,
+  coalesce(sum(json_extract(body, '$.usage.cached_tokens')), 0) AS cached_tokens
 FROM message INDEXED BY message_by_type
 WHERE run = :run AND json_extract(body, '$.usage.calls') > 0 AND type IN (
   'PromptsRewritten', 'GradientsComputed', 'InstructionsProposed', 'StepFailed', 'GateDecided',
