@@ -70,7 +70,7 @@ class PriceTable:
     def llm(self, role: str) -> LlmPrice | None:
         """The price of the model that serves `role`; None if it is not known."""
         price = self.llm_row(role).price
-        assert not isinstance(price, float)
+        assert price is None or isinstance(price, LlmPrice)
         return price
 
     def llm_row(self, role: str) -> PricedModel:
