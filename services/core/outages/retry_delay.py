@@ -58,8 +58,8 @@ def retry_delay_s(headers: Mapping[str, str], body: str, now: datetime) -> float
     plain = {name.lower(): value for name, value in headers.items()}
     if (milliseconds := _number(plain.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
-    asked = retry_after_s(plain.get("retry-after", ""), now)
-    return asked if asked is not None else _in_body(body) or _at_reset(plain, now)
+    seconds = retry_after_s(plain.get("retry-after", ""), now)
+    return seconds if seconds is not None else _in_body(body) or _at_reset(plain, now)
 
 
 def is_quota_spent(status: int, body: str, delay_s: float | None) -> bool:
