@@ -156,6 +156,11 @@ class BigpeConfig(Section):
         """
         return self.model_copy(update={"constraints": self.constraints.with_files(folder)})
 
+    @property
+    def roles_with_llm(self) -> tuple[str, ...]:
+        """The built-in roles that ask a language model, and plugin actors with one of their own."""
+        return (*ROLES_WITH_LLM, *(name for name in self.roles if name in self.llm))
+
     def llm_for(self, role: str) -> LlmConfig:
         """The model of `role`: its own, else the default."""
         return self.llm.get(role) or self.llm.get("default") or LlmConfig()

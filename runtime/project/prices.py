@@ -33,6 +33,11 @@ class PricedModel(NamedTuple):
     """Where the price comes from; empty if there is none."""
 
     @property
+    def costs(self) -> bool:
+        """Whether a call is known to cost money."""
+        return self.price not in (None, FREE, 0.0)
+
+    @property
     def text(self) -> str:
         """The price in words."""
         if self.price is None:
@@ -57,7 +62,7 @@ class PricedModel(NamedTuple):
 
 def _tokens_text(price: LlmPrice) -> str:
     cached = "" if price.cached is None else f", {price.cached:g} cached"
-    return f"{price.prompt:g} in{cached}, {price.completion:g} out"
+    return f"{price.prompt:g} in{cached}, {price.completion:g} out (USD per million tokens)"
 
 
 class PriceTable:

@@ -31,8 +31,9 @@ from bigpe.runtime.project.config import BigpeConfig, check_config
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.clock import RunClock
+from bigpe.runtime.run.first_question import BeforeStart
 from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
-from bigpe.runtime.run.resume.fork import best_of, require_forkable
+from bigpe.runtime.run.resume.fork import NewRun, best_of, require_forkable
 from bigpe.runtime.run.resume.model_identity import (
     Records,
     record_statement,
@@ -108,6 +109,7 @@ class Session:
         retry: RetryRule | None = None,
         parent: str = "",
         from_best: bool = False,
+        before_start: BeforeStart | None = None,
     ) -> AsyncGenerator[Session]:
         """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
 
@@ -123,6 +125,7 @@ class Session:
             retry: How often and how soon a failed step is retried.
             parent: The run that a new run is a fork of; "" for no fork.
             from_best: Whether the parent's best instruction is one of the fork's seed instructions.
+            before_start: Called before a new run is stored; its error leaves no run behind.
 
         Yields:
             The session. Its actors are wired; `run` starts them.
@@ -153,7 +156,8 @@ class Session:
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
-            await session._prepare(retry or RetryRule(), parent, from_best)
+            new = NewRun(parent, from_best, before_start)
+            await session._prepare(retry or RetryRule(), new)
             stack.push_async_callback(session._close)
             yield session
 
@@ -250,7 +254,7 @@ class Session:
         now = await records_now(self.services)
         await require_same_models(self._store, self.name, self._models, now)
 
-    async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
+    async def _prepare(self, retry: RetryRule, new: NewRun) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = quiet_runtime()
@@ -274,13 +278,13 @@ class Session:
                 self._store, self._journal, self._coordinator, pending, names_of(roles, "observer")
             )
         else:
-            plan = await self._start(library, roles, parent, from_best)
+            plan = await self._start(library, roles, new)
         self._first = start_run(self.name, plan)
         self._scores.admit(plan.train)
         self._journal.listen(self._events.put_nowait)
 
     async def _start(
-        self, library: SearchedPrompts, roles: Sequence[FoundRole], parent: str, from_best: bool
+        self, library: SearchedPrompts, roles: Sequence[FoundRole], new: NewRun
     ) -> CampaignPlan:
         """Store the run's first message, with its plan; returns the plan."""
         await PromptLibrary(self._store).add_packaged()
@@ -288,10 +292,12 @@ class Session:
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
-        if from_best:
-            best = await best_of(self._store, parent)
+        if new.from_best:
+            best = await best_of(self._store, new.parent)
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
         plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
+        if new.before_start is not None:
+            await new.before_start(self.name, self.services, self.config.roles_with_llm)
         # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
         config = {"name": self.name, "config": self.config.model_dump_json()}
@@ -300,7 +306,7 @@ class Session:
             [
                 ("add_run", record),
                 ("set_run_config", config),  # `add_run` keeps the row of a process that died here
-                ("set_run_parent", {"name": self.name, "parent": parent}),
+                ("set_run_parent", {"name": self.name, "parent": new.parent}),
                 record_statement(self.name, self._models),
             ]
         )

@@ -217,6 +217,16 @@ class LlmService:
         return digest(parts)
 
     @property
+    def is_local(self) -> bool:
+        """Whether the client has weights of its own on this machine, see `client_fingerprint`."""
+        return hasattr(self._client, "fingerprint")
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+        return str(self._config.config.get("model") or class_name(self._client))
+
+    @property
     def sees(self) -> bool:
         """Whether the model accepts images."""
         return self._picture is not None and bool(self._client.model_info.get("vision"))

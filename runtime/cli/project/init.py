@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bigpe.runtime.cli.project.probe import run_probe
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
 from bigpe.services.models.downloads import pull_smollm2, smollm2_path
@@ -32,13 +33,22 @@ Examples:
     help="Which models the file names: the embedded ones, or SDXL-Turbo and an OpenAI-style LLM.",
 )
 @click.option("--pull/--no-pull", default=None, help="Fetch the embedded LLM without asking.")
-def init(folder: Path, template: str, pull: bool | None) -> None:
+@click.option(
+    "--probe/--no-probe",
+    "wants_probe",
+    default=None,
+    help="Ask the models whether they work (`bigpe doctor --probe`) without asking you.",
+)
+def init(folder: Path, template: str, pull: bool | None, wants_probe: bool | None) -> None:
     """Write a commented bigpe.toml into FOLDER; an existing file is not changed."""
     path = write_config(folder, template)
     click.echo(f"wrote {path}")
     if template == "embedded":
         offer_models(pull)
+    code = offer_probe(folder, wants_probe)
     click.echo(f"next: bigpe config check -p {folder}, then bigpe run -p {folder}")
+    if code:
+        raise SystemExit(code)
 
 
 def write_config(folder: Path, template: str) -> Path:
@@ -56,6 +66,16 @@ def write_config(folder: Path, template: str) -> Path:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def offer_probe(folder: Path, wanted: bool | None) -> int:
+    """Probe the models if the user wants it; returns the exit code."""
+    if wanted is None and sys.stdin.isatty():
+        question = "Ask the models now whether they work? It takes a few calls and two pictures."
+        wanted = click.confirm(question, default=True, err=True)
+    if not wanted:
+        return 0
+    return run_probe(folder).report.exit_code
 
 
 def offer_models(pull: bool | None) -> None:
