@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -27,6 +27,7 @@ from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.services.core.errors import DataError
 from bigpe.services.core.values import Instruction, Json, LlmUsage
 from bigpe.services.llm.service import LlmService
+from bigpe.services.store.call_cache import CachedCall, CallCacheProtocol
 
 RoleName = Literal["generator", "gradient", "modifier"]
 _PAIRS = TypeAdapter(tuple[PairedComparison, ...])
@@ -43,19 +44,11 @@ class ChatRoleConfig(BaseModel):
     constraints: Constraints = NONE
 
 
-class _NoCallCache:
+class _NoCallCache(CallCacheProtocol):
     """A call cache that stores nothing, because a chat agent has no project."""
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
-        return await call()
+    async def answer(self, wanted: CachedCall) -> Json:
+        return await wanted.make()
 
 
 class ModifierInput(BaseModel):
