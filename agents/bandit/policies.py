@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bigpe.agents.statistics.moments import RunningMoments
 from bigpe.services.core import plugins
 from bigpe.services.core.errors import PluginError
-from bigpe.services.core.values import derive_seed
+from bigpe.services.core.values import Value, derive_seed
 
 POLICIES = {
     "ucb1": "mean + sqrt(2 ln t / n)",
@@ -35,10 +35,8 @@ DISPLAY = 100.0
 PAPER_EXPLORATION = 0.8
 
 
-class PolicyConfig(BaseModel):
+class PolicyConfig(Value):
     """`[policy]`: how the next instruction is chosen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "ucb1"
     """One of `bigpe policies list`."""

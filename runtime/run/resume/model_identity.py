@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Value
 from bigpe.services.models.fingerprints import Composed, differences
 from bigpe.services.store.database import Statement, Store
 
 KINDS = ("renderer", "scorer")
 
 
-class ModelRecord(BaseModel):
+class ModelRecord(Value):
     """The identity of a renderer or scorer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fingerprint: str
     fingerprint_inputs: dict[str, Any] = {}
