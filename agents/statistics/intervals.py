@@ -50,19 +50,6 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def moderated_interval(
-    values: Sequence[float], prior_variance: float | None, prior_df: float, *, level: float = LEVEL
-) -> Interval:
-    """Student's t interval with a variance shrunk to `prior_variance`, worth `prior_df` values.
-
-    s^2 = (d0 s0^2 + SS) / (d0 + n - 1), t with d0 + n - 1 degrees of freedom (Smyth 2004, the
-    moderated t). A plain variance of few values is unreliable: an arm with similar gains by chance
-    would seem certain. No bounds without a prior; ValueError for no values.
-    """
-    squares = pooled_squares([values])
-    return moderated_mean(mean(values), len(values), squares, prior_variance, prior_df, level=level)
-
-
 def moderated_mean(
     centre: float,
     n: int,
@@ -72,7 +59,12 @@ def moderated_mean(
     *,
     level: float = LEVEL,
 ) -> Interval:
-    """`moderated_interval` from the count, mean and squares of the values."""
+    """Student's t interval with a variance shrunk to `prior_variance`, worth `prior_df` values.
+
+    s^2 = (d0 s0^2 + SS) / (d0 + n - 1), t with d0 + n - 1 degrees of freedom (Smyth 2004, the
+    moderated t). A plain variance of few values is unreliable: an arm with similar gains by chance
+    would seem certain. No bounds without a prior. `n` and `squares` are those of the values.
+    """
     if prior_variance is None:
         return Interval(centre, None, None)
     df = prior_df + squares.df
