@@ -114,14 +114,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
     async def on_messages(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> Response:
-        """Answer the last message.
-
-        Args:
-            messages: New messages; all but the last are ignored.
-            cancellation_token: Not used.
-
-        Returns:
-            The answer, with the tokens that it used.
+        """Answer the last message; all others are ignored.
 
         Raises:
             DataError: The message is not of the form that the role takes, or there is none.
@@ -219,19 +212,7 @@ def as_chat_agent(
     seed: int = 0,
     constraints: Constraints = NONE,
 ) -> ChatRole:
-    """Make an actor of bigpe an AgentChat agent.
-
-    Args:
-        role: "generator", "gradient" or "modifier".
-        model_client: The language model.
-        instruction: The instruction to rewrite under, or to improve.
-        name: Name of the agent in its team; None: `role`.
-        seed: Equal seeds give equal answers, if the model obeys seeds.
-        constraints: Rules for rewrites and proposals.
-
-    Returns:
-        The agent.
-    """
+    """A `ChatRole`, whose arguments these are. Without `name` it is called as its role."""
     return ChatRole(
         name or role, role, model_client, instruction, seed=seed, constraints=constraints
     )
