@@ -56,8 +56,6 @@ def moderated_mean(
     squares: SumOfSquares,
     prior_variance: float | None,
     prior_df: float,
-    *,
-    level: float = LEVEL,
 ) -> Interval:
     """Student's t interval with a variance shrunk to `prior_variance`, worth `prior_df` values.
 
@@ -69,7 +67,7 @@ def moderated_mean(
         return Interval(centre, None, None)
     df = prior_df + squares.df
     variance = (prior_df * prior_variance + squares.total) / df
-    half = student_quantile(level, df) * math.sqrt(variance / n)
+    half = student_quantile(LEVEL, df) * math.sqrt(variance / n)
     return Interval(centre, centre - half, centre + half)
 
 
@@ -96,9 +94,7 @@ class PairedSummary(NamedTuple):
         return (self.wins + self.ties / 2) / self.n
 
 
-def paired_summary(
-    differences: Mapping[str, Sequence[float]], *, level: float = LEVEL, seed: int = 0
-) -> PairedSummary:
+def paired_summary(differences: Mapping[str, Sequence[float]], *, seed: int = 0) -> PairedSummary:
     """Summarise paired differences, by naive prompt, over seeds; ValueError for none at all.
 
     Interval: bias-corrected and accelerated bootstrap of the mean over prompts (Efron 1987).
@@ -106,7 +102,7 @@ def paired_summary(
     """
     means = [mean(values) for _, values in sorted(differences.items()) if values]
     centre = mean(means)
-    lo, hi = bca_interval(means, level=level, seed=seed)
+    lo, hi = bca_interval(means, seed=seed)
     return PairedSummary(
         n=len(means),
         mean=centre,

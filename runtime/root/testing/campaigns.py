@@ -73,13 +73,8 @@ def answer(message: Message) -> Message | None:
                 message, instruction=message.instruction.id, rewrites=tuple(rewrites)
             )
         case RenderRequested():
-            return ImageScored.make(
-                message,
-                f"{message.purpose}/{message.seed}/{message.naive}",
-                purpose=message.purpose,
-                naive=message.naive,
-                prompt=message.prompt,
-                seed=message.seed,
+            return message.followed_by(
+                ImageScored,
                 image=digest([message.prompt, message.seed]),
                 score=score_of(message.prompt, message.seed),
                 scorer="s",
