@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from bigpe.services.core.values import ONE_CALL, Json, LlmUsage
+
+Trouble = Literal["call", "service", "overload"]
+"""What a transient failure says: the call itself may be its cause, the service does not answer, or
+the service takes no more calls now."""
 
 
 class BigpeError(Exception):
@@ -63,10 +67,14 @@ class TransientServiceError(ServiceError):
 
     transient = True
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, trouble: Trouble = "call"
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         """Seconds until a retry, as the server asks for; None if it does not."""
+        self.trouble: Trouble = trouble
+        """See `trouble_of` for the one of an HTTP status."""
 
 
 class LostWorkerError(TransientServiceError):
@@ -83,6 +91,14 @@ class GivenUpError(ServiceError):
 class QuotaError(ServiceError):
     """The account of a paid service has no quota left. The run pauses and can be resumed."""
 
+    exit_code = 130
+
+
+class OutageError(ServiceError):
+    """A service has not answered for too long. The run pauses and can be resumed."""
+
+    exit_code = 130
+
 
 class LlmError(ServiceError):
     """A language model call failed."""
@@ -96,10 +112,14 @@ class TransientLlmError(LlmError):
 
     transient = True
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, trouble: Trouble = "call"
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         """Seconds until a retry, as the server asks for; None if it does not."""
+        self.trouble: Trouble = trouble
+        """See `trouble_of` for the one of an HTTP status."""
 
 
 class UnusableAnswerError(LlmError):
@@ -122,8 +142,17 @@ class ScoreError(ServiceError):
     """An image could not be scored."""
 
 
-STOPS_RUN = (StoreError, ConfigError, GivenUpError)
-"""Errors that stop the run. Open deliveries stay open, and a resume handles them."""
+PAUSES_RUN = (OutageError, QuotaError)
+"""Errors that pause the run: what it waits for may come back."""
+STOPS_RUN = (StoreError, ConfigError, GivenUpError, *PAUSES_RUN)
+"""Errors that stop or pause the run. Open deliveries stay open, and a resume handles them."""
+
+
+def trouble_of(status: int) -> Trouble:
+    """What the HTTP status of a transient failure says of the service."""
+    if status in (429, 529):
+        return "overload"
+    return "service" if status in (502, 503, 504) else "call"
 
 
 def error_to_json(error: BigpeError) -> Json:

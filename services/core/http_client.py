@@ -1,19 +1,16 @@
 """An HTTP client for model services with limits on time, size and redirects.
 
-It raises every failure as a ServiceError and never retries: the caller decides. After a Retry-After
-header, later requests wait as long as the server asks.
+It raises every failure as a ServiceError and never waits or retries: see `outages.access`. A
+transient failure has the seconds that the server asks to wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -21,12 +18,17 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bigpe.services.core.after_start import AfterStart
-from bigpe.services.core.errors import ConfigError, ServiceError, TransientServiceError
+from bigpe.services.core.errors import (
+    ConfigError,
+    QuotaError,
+    ServiceError,
+    TransientServiceError,
+    trouble_of,
+)
+from bigpe.services.core.outages.retry_delay import is_quota_spent, retry_delay_s
 
 CONNECT_S = 10.0
 MOST_REDIRECTS = 3
-LONGEST_PAUSE_S = 120.0
-"""Longest wait for one Retry-After header."""
 BUSY = frozenset({408, 425, 429})
 """Statuses after which a retry may succeed, besides every 5xx."""
 REMEDIES = {
@@ -109,8 +111,6 @@ class HttpClient:
         self._error = error
         self._most_bytes = int(config.max_mb * 1_000_000)
         self._secret = os.environ.get(config.api_key_env) if config.api_key_env else None
-        self._not_before = 0.0
-        """Monotonic time before which no request is sent, by Retry-After."""
         self._client = httpx2.AsyncClient(
             # Compressed answers could be small on the line and huge in memory.
             headers={"Accept-Encoding": "identity", **(headers or {})},
@@ -141,15 +141,14 @@ class HttpClient:
         await self._client.aclose()
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
-        await self._heed_pause()
         url = httpx2.URL(f"{self.url}{path}")
         try:
             async with asyncio.timeout(self._timeout_s):
                 for _ in range(MOST_REDIRECTS + 1):
-                    status, target, data = await self._exchange(method, url, body)
-                    if target is None:
+                    status, headers, data = await self._exchange(method, url, body)
+                    if data is not None:
                         break
-                    url = self._same_host(url, target, method, status)
+                    url = self._same_host(url, headers["Location"], method, status)
                 else:
                     raise self._error(f"{self.url}: more than {MOST_REDIRECTS} redirects")
         except (TimeoutError, httpx2.TimeoutException) as error:
@@ -158,25 +157,22 @@ class HttpClient:
         except httpx2.HTTPError as error:
             text = self._without_key(str(error) or type(error).__name__)
             raise TransientServiceError(
-                f"{self.url}: no connection ({text}); is the server running?"
+                f"{self.url}: no connection ({text}); is the server running?",
+                trouble="service" if isinstance(error, httpx2.ConnectError) else "call",
             ) from error
         if not 200 <= status < 300:
-            raise self._refusal(status, data)
+            raise self._refusal(status, headers, data)
         return data
 
     async def _exchange(
         self, method: str, url: httpx2.URL, body: Mapping[str, Any] | None
-    ) -> tuple[int, str | None, bytes]:
-        """Status, the target of a redirect, and the body of one request."""
+    ) -> tuple[int, Mapping[str, str], bytes | None]:
+        """Status, headers and body of one request; no body for a redirect."""
         async with self._client.stream(method, url, json=body) as response:
             if response.has_redirect_location:
-                return response.status_code, response.headers["Location"], b""
+                return response.status_code, response.headers, None
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._error(f"{self.url}: compressed answers are refused")
-            if "Retry-After" in response.headers and response.status_code in (429, 503):
-                wait = retry_after_s(response.headers["Retry-After"], datetime.now(UTC)) or 0.0
-                pause = min(wait, LONGEST_PAUSE_S)
-                self._not_before = max(self._not_before, time.monotonic() + pause)
             data = bytearray()
             async for chunk in response.aiter_raw():
                 data += chunk
@@ -185,7 +181,7 @@ class HttpClient:
                         f"{self.url}: the answer is larger than {self._most_bytes / 1e6:g} MB; "
                         "raise max_mb if that is right"
                     )
-            return response.status_code, None, bytes(data)
+            return response.status_code, response.headers, bytes(data)
 
     def _same_host(self, url: httpx2.URL, target: str, method: str, status: int) -> httpx2.URL:
         """The target of a redirect. Key and prompt must not go to another host than the set one."""
@@ -202,16 +198,15 @@ class HttpClient:
             raise self._error(f"{self.url} redirects a {method} to {there}; check urls")
         return there
 
-    async def _heed_pause(self) -> None:
-        left = self._not_before - time.monotonic()
-        if left > 0:
-            await asyncio.sleep(left)
-
-    def _refusal(self, status: int, data: bytes) -> ServiceError:
-        words = self._without_key(data.decode("utf-8", "replace"))[:SHOWN]
-        description = f"{self.url}: HTTP {status}: {words}"
+    def _refusal(self, status: int, headers: Mapping[str, str], data: bytes) -> ServiceError:
+        words = self._without_key(data.decode("utf-8", "replace"))
+        description = f"{self.url}: HTTP {status}: {words[:SHOWN]}"
+        delay_s = retry_delay_s(headers, words, datetime.now(UTC))
+        if is_quota_spent(status, words, delay_s):
+            return QuotaError(f"{description}; add to the account, then go on")
         if status in BUSY or status >= 500:
-            return TransientServiceError(description)
+            trouble = trouble_of(status)
+            return TransientServiceError(description, retry_after_s=delay_s, trouble=trouble)
         return self._error(f"{description}; {REMEDIES.get(status, 'check the settings')}")
 
     def _parse(self, path: str, data: bytes) -> Any:
@@ -226,19 +221,6 @@ class HttpClient:
     def _without_key(self, text: str) -> str:
         """Some servers repeat the key in their answer, and failures are stored."""
         return text.replace(self._secret, "***") if self._secret else text
-
-
-def retry_after_s(header: str, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3); None if unreadable."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _origin(url: httpx2.URL) -> str:

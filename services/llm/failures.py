@@ -14,10 +14,12 @@ from bigpe.services.core.errors import (
     GivenUpError,
     LlmError,
     LostWorkerError,
+    QuotaError,
     ServiceError,
     TransientLlmError,
+    trouble_of,
 )
-from bigpe.services.core.http_client import retry_after_s
+from bigpe.services.core.outages.retry_delay import is_quota_spent, retry_delay_s
 
 NOT_A_COMPLETION = (
     openai.APIResponseValidationError,
@@ -45,7 +47,7 @@ def to_bigpe_error(error: Exception, *, where: str, text: str, limit_s: float) -
     `where`: the server or the client; `text`: the error's message, without the key; `limit_s`: the
     seconds that the call had.
     """
-    if isinstance(error, LlmError | GivenUpError | LostWorkerError):
+    if isinstance(error, LlmError | GivenUpError | LostWorkerError | QuotaError):
         return error
     if isinstance(error, openai.APITimeoutError | TimeoutError):
         return TransientLlmError(
@@ -59,20 +61,28 @@ def to_bigpe_error(error: Exception, *, where: str, text: str, limit_s: float) -
             f"{text[:300]}); check base_url"
         )
     if isinstance(error, openai.APIConnectionError):
-        return TransientLlmError(f"{where}: no connection ({text}); is the server running?")
+        refused = type(error.__cause__).__name__ == "ConnectError"  # of the client's own httpx
+        return TransientLlmError(
+            f"{where}: no connection ({text}); is the server running?",
+            trouble="service" if refused else "call",
+        )
     if isinstance(error, BigpeError):
         kind = TransientLlmError if error.transient else LlmError
         return kind(text)
     return LlmError(f"{where}: {type(error).__name__}: {text}")
 
 
-def _explain_status(where: str, code: int, text: str, headers: Mapping[str, str]) -> LlmError:
+def _explain_status(where: str, code: int, text: str, headers: Mapping[str, str]) -> ServiceError:
     description = f"{where}: HTTP {code}: {text[:300]}"
+    delay_s = retry_delay_s(headers, text, datetime.now(UTC))
+    if is_quota_spent(code, text, delay_s):
+        return QuotaError(f"{description}; add to the account, then go on")
     if code == 429 or code >= 500:
         remedy = "lower [run] concurrency" if code == 429 else "look at the server's log"
         return TransientLlmError(
             f"{description}; if it stays so, {remedy}",
-            retry_after_s=retry_after_s(headers.get("retry-after", ""), datetime.now(UTC)),
+            retry_after_s=delay_s,
+            trouble=trouble_of(code),
         )
     remedy = {401: "check the key", 403: "check the key", 404: "check base_url and model"}
     return LlmError(f"{description}; {remedy.get(code, 'check the model and its settings')}")

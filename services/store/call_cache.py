@@ -193,8 +193,7 @@ def _settled(payment: str, outcome: str, usage: LlmUsage, seconds: float) -> Sta
     record = {
         "id": payment,
         "outcome": outcome,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
+        **usage.model_dump(exclude={"calls"}),
         "ms": 1000 * seconds,
     }
     return ("settle_payment", record)

@@ -173,6 +173,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX payment_by_run ON payment(run, actor, round)",
     ),
+    (
+        # Parts of the two counts above that have prices of their own.
+        "ALTER TABLE payment ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE payment ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 VERSION = len(STEPS)

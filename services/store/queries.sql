@@ -158,12 +158,14 @@ INSERT INTO payment(id, run, actor, round, kind, ts) VALUES (:id, :run, :actor, 
 
 -- name: settle_payment
 UPDATE payment SET outcome = :outcome, prompt_tokens = :prompt_tokens,
-  completion_tokens = :completion_tokens, ms = :ms
+  completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
+  cached_tokens = :cached_tokens, ms = :ms
 WHERE id = :id;
 
 -- name: payments
 SELECT actor, round, kind, outcome, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens,
-  sum(completion_tokens) AS completion_tokens, sum(ms) AS ms
+  sum(completion_tokens) AS completion_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+  sum(cached_tokens) AS cached_tokens, sum(ms) AS ms
 FROM payment WHERE run = :run GROUP BY actor, round, kind, outcome ORDER BY actor, round, kind;
 
 -- name: asked_of_llms
@@ -172,7 +174,9 @@ SELECT coalesce(
   ) AS role, round,
   sum(json_extract(body, '$.usage.calls')) AS calls,
   sum(json_extract(body, '$.usage.prompt_tokens')) AS prompt_tokens,
-  sum(json_extract(body, '$.usage.completion_tokens')) AS completion_tokens
+  sum(json_extract(body, '$.usage.completion_tokens')) AS completion_tokens,
+  coalesce(sum(json_extract(body, '$.usage.reasoning_tokens')), 0) AS reasoning_tokens,
+  coalesce(sum(json_extract(body, '$.usage.cached_tokens')), 0) AS cached_tokens
 FROM message INDEXED BY message_by_type
 WHERE run = :run AND json_extract(body, '$.usage.calls') > 0 AND type IN (
   'PromptsRewritten', 'GradientsComputed', 'InstructionsProposed', 'StepFailed', 'GateDecided',

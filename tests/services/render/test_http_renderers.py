@@ -6,18 +6,14 @@ import asyncio
 import base64
 import io
 import json
-import math
 import struct
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image as Pictures
 from support.http_pictures import (
     WORKFLOW,
@@ -31,9 +27,12 @@ from support.http_pictures import (
 )
 
 from bigpe.services.backends import ServiceContext, open_renderer
-from bigpe.services.core import http_client
-from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
-from bigpe.services.core.http_client import LONGEST_PAUSE_S, retry_after_s
+from bigpe.services.core.errors import (
+    ConfigError,
+    QuotaError,
+    RenderError,
+    TransientServiceError,
+)
 from bigpe.services.core.values import Image, RenderRequest
 from bigpe.services.render.comfyui import Workflow
 from bigpe.services.render.service import RenderConfig, Renderer
@@ -359,46 +358,20 @@ async def test_one_failure_leaves_its_company_alone(bench: Bench, server: OpenAi
     assert sorted(type(one).__name__ for one in made) == ["Image", "Image", "RenderError"]
 
 
-# -- Retry-After -----------------------------------------------------------------------------------
+# -- what a refusal says of the next request -------------------------------------------------------
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("30", 30), ("999999", LONGEST_PAUSE_S)])
-async def test_retry_after_holds_later_requests_back(
-    bench: Bench,
-    server: OpenAiServer,
-    monkeypatch: pytest.MonkeyPatch,
-    header: str,
-    seconds: float,
-) -> None:
-    """No longer than `LONGEST_PAUSE_S`, whatever the server asks for."""
-    pauses: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-
-    monkeypatch.setattr(http_client.asyncio, "sleep", pause)
-    server.first = [told({}, 429, Retry_After=header)]
+async def test_a_refusal_says_when_to_come_back(bench: Bench, server: OpenAiServer) -> None:
+    """Whatever the server asks for: who calls decides whether to wait."""
+    server.first = [told({}, 429, Retry_After="999999"), told({"retry_after": 7}, 503)]
     renderer = bench.openai(server)
-    with pytest.raises(BigpeError):
-        await paint(renderer)
-    assert pauses == []
-    await paint(renderer)
-    assert len(pauses) == 1
-    assert seconds - 5 < pauses[0] <= seconds
+    for seconds, trouble in ((999999, "overload"), (7, "service")):
+        with pytest.raises(TransientServiceError) as caught:
+            await paint(renderer)
+        assert (caught.value.retry_after_s, caught.value.trouble) == (seconds, trouble)
 
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def test_retry_after_is_read_as_the_standard_says() -> None:
-    later = NOW + timedelta(seconds=40)
-    assert retry_after_s("7", NOW) == 7
-    assert retry_after_s(f"{later:%a, %d %b %Y %H:%M:%S} GMT", NOW) == 40
-    assert retry_after_s("Thu, 01 Jan 1970 00:00:00 GMT", NOW) == 0
-    assert retry_after_s("soon", NOW) is None
-
-
-@given(st.text())
-def test_any_retry_after_is_a_finite_wait_or_none(header: str) -> None:
-    seconds = retry_after_s(header, NOW)
-    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
+async def test_a_spent_quota_is_its_own_error(bench: Bench, server: OpenAiServer) -> None:
+    server.first = [told({"error": {"code": "insufficient_quota"}}, 429)]
+    with pytest.raises(QuotaError, match="insufficient_quota"):
+        await paint(bench.openai(server))
