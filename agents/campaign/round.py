@@ -271,6 +271,7 @@ class Round:
             score=rewrite.score,
             gain=rewrite.score - naive.score,
             fallback=rewritten.fallback,
+            fault=rewritten.fault,
             naive_image=naive.image,
             image=rewrite.image,
         )
