@@ -156,8 +156,7 @@ class Session:
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
-            new = NewRun(parent, from_best, before_start)
-            await session._prepare(retry or RetryRule(), new)
+            await session._prepare(retry or RetryRule(), NewRun(parent, from_best, before_start))
             stack.push_async_callback(session._close)
             yield session
 
