@@ -35,9 +35,9 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     if as_json:
-        shown = {"config": settings.model_dump(mode="json"), "prompts": counts}
+        content = {"config": settings.model_dump(mode="json"), "prompts": counts}
         done = run_probe(project, as_json=True) if wants_probe else None
-        print_json(shown | ({"probe": probe_json(done)} if done else {}))
+        print_json(content | ({"probe": probe_json(done)} if done else {}))
         raise SystemExit(done.report.exit_code if done else 0)
     console = stdout()
     console.print(_table(settings))

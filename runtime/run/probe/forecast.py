@@ -120,11 +120,11 @@ def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int)
     painted = seconds["render"] / parallel + seconds["score"]
     batch = run.batch_size * run.seeds_per_prompt
     in_turn = math.ceil(batch / config.llm_for("generator").concurrency)
-    asked = in_turn * seconds["generator"] + run.improvements * (
+    asking = in_turn * seconds["generator"] + run.improvements * (
         seconds["gradient"] + seconds["modifier"]
     )
     in_rounds = (pictures - pilot) * painted
-    one_after_other = in_rounds + run.rounds * asked
+    one_after_other = in_rounds + run.rounds * asking
     return (pilot * painted + max(in_rounds, one_after_other / run.concurrency)) / 60
 
 

@@ -47,7 +47,7 @@ class Colours(Value):
     colours: list[str]
 
 
-class _Asked(NamedTuple):
+class _Reply(NamedTuple):
     answer: LlmAnswer
     seconds: float
 
@@ -119,7 +119,7 @@ class _LlmProbe:
             )
         )
 
-    async def _ask(self, *turns: Turn, schema: Json | None = None) -> _Asked:
+    async def _ask(self, *turns: Turn, schema: Json | None = None) -> _Reply:
         """The answer. One that its limit cut is asked for again with room for thoughts."""
         request = LlmRequest(
             turns=turns,
@@ -132,28 +132,28 @@ class _LlmProbe:
         answer = await self._llm.ask(request)
         if answer.finish_reason == "length":
             answer = await self._llm.ask(request.model_copy(update={"max_tokens": WITH_THOUGHTS}))
-        return _Asked(answer, time.monotonic() - start)
+        return _Reply(answer, time.monotonic() - start)
 
-    def _measure(self, roles: Iterable[str], asked: _Asked) -> None:
+    def _measure(self, roles: Iterable[str], reply: _Reply) -> None:
         for role in roles:
-            self._report.measured.seconds[role] = asked.seconds
-            self._report.measured.answer[role] = asked.answer.usage
+            self._report.measured.seconds[role] = reply.seconds
+            self._report.measured.answer[role] = reply.answer.usage
 
     # -- checks -------------------------------------------------------------------------------
 
     async def short_answer(self) -> None:
         """Whether the model answers, how fast, and whether it thinks first."""
-        asked = await self._ask(Turn(role="user", text=QUESTION))
-        self._measure(self._task.roles, asked)
-        answer, used = asked.answer, asked.answer.usage
+        reply = await self._ask(Turn(role="user", text=QUESTION))
+        self._measure(self._task.roles, reply)
+        answer, used = reply.answer, reply.answer.usage
         visible = without_thoughts(answer.text)
         self._add(
             "answers",
             "ok" if visible.text else "note",
-            f"in {asked.seconds:.1f} s, {used.prompt_tokens} + {used.completion_tokens} tokens: "
+            f"in {reply.seconds:.1f} s, {used.prompt_tokens} + {used.completion_tokens} tokens: "
             f"{quote(visible.text, 40) if visible.text else 'no text'}",
             {
-                "seconds": round(asked.seconds, 3),
+                "seconds": round(reply.seconds, 3),
                 "prompt_tokens": used.prompt_tokens,
                 "completion_tokens": used.completion_tokens,
                 "finish_reason": answer.finish_reason,
@@ -211,15 +211,15 @@ class _LlmProbe:
         """Whether an answer keeps to a JSON schema."""
         text = "Name the subject and the colours of this prompt as JSON: a red fox in the snow"
         form = Colours.model_json_schema() | {"additionalProperties": False}
-        asked = await self._ask(Turn(role="user", text=text), schema=form)
-        self._measure({"gradient", "modifier"} & set(self._task.roles), asked)
-        self.kept = find_object(asked.answer.text, Colours) is not None
-        wrote = quote(asked.answer.text, 80) if asked.answer.text else "nothing"
+        reply = await self._ask(Turn(role="user", text=text), schema=form)
+        self._measure({"gradient", "modifier"} & set(self._task.roles), reply)
+        self.kept = find_object(reply.answer.text, Colours) is not None
+        wrote = quote(reply.answer.text, 80) if reply.answer.text else "nothing"
         self._add(
             "schema",
             "ok" if self.kept else "note",
             "keeps to a JSON schema" if self.kept else f"keeps to no JSON schema: it wrote {wrote}",
-            {"kept": self.kept, "seconds": round(asked.seconds, 3)},
+            {"kept": self.kept, "seconds": round(reply.seconds, 3)},
         )
 
     async def vision(self) -> None:
@@ -229,10 +229,10 @@ class _LlmProbe:
             return
         buffer = io.BytesIO()
         Pictures.new("RGB", (SIDE, SIDE), RED).save(buffer, "PNG")
-        shown = self._blobs.put(buffer.getvalue())
+        stored = self._blobs.put(buffer.getvalue())
         text = "Which colour is this picture? Answer with one word."
-        asked = await self._ask(Turn(role="user", text=text, images=(shown,)))
-        wrote = without_thoughts(asked.answer.text).text
+        reply = await self._ask(Turn(role="user", text=text, images=(stored,)))
+        wrote = without_thoughts(reply.answer.text).text
         self.saw = "red" in wrote.lower()
         self._add(
             "vision",
