@@ -88,6 +88,11 @@ class CallCache:
         self.saved: Counter[str] = Counter()
         """Number of calls answered from the cache or by a call in flight, by kind."""
 
+    @property
+    def store(self) -> Store:
+        """The database that keeps the results."""
+        return self._store
+
     async def run(
         self,
         key: str,
