@@ -38,7 +38,7 @@ class Workflow:
         """Raises ConfigError for a file that is no workflow or lacks a required placeholder."""
         where = f"[render.http] workflow = {str(path)!r}"
         try:
-            graph = json.loads(path.read_text("utf-8"))
+            graph = json.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{where} cannot be read as JSON: {error}") from error
         nodes = list(graph.values()) if isinstance(graph, dict) else []
