@@ -242,6 +242,13 @@ class LlmService:
         """What is learned of the model; None if its client does not learn."""
         return self._client.learned if isinstance(self._client, LearningClient) else None
 
+    @property
+    def may_learn_to_see(self) -> bool:
+        """Whether neither the user nor an earlier probe says that the model sees no images."""
+        learned, stated = self.learned, self._config.vision
+        stated = self._config.config.get("model_info", {}).get("vision", stated)
+        return learned is not None and None is stated is learned.vision
+
     async def learn(self, news: Learned) -> None:
         """Keep what a probe found, if the client learns."""
         if isinstance(self._client, LearningClient):

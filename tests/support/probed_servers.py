@@ -39,7 +39,7 @@ def answers(server: FakeServer, quirk: Quirk | None = None) -> Reply:
 def _text(request: dict[str, Any]) -> str:
     asked = request["messages"][-1]["content"]
     if isinstance(asked, list):
-        return "red"
+        return "orange"
     if "the word: ready" in asked:
         return "ready"
     # A server that takes no schema is sent it as text.

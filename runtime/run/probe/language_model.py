@@ -16,8 +16,9 @@ from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.runtime.formatting import quote
 from bigpe.runtime.run.probe.rows import ProbeReport, ProbeRow, Verdict, fault
-from bigpe.services.core.errors import BigpeError
+from bigpe.services.core.errors import BigpeError, LlmError
 from bigpe.services.core.values import Instruction, Json, LlmAnswer, Value
+from bigpe.services.llm.learned import Learned
 from bigpe.services.llm.service import LlmRequest, LlmService, Turn
 from bigpe.services.store.blobs import BlobStore
 
@@ -26,7 +27,8 @@ SHORT = 64
 """Output limit of a short answer; enough for a model that does not think, tokens."""
 WITH_THOUGHTS = 4096
 """Output limit of the second try of an answer that the first limit cut, tokens."""
-RED = (220, 20, 20)
+ORANGE = (255, 140, 0)
+"""A colour that few models guess."""
 SIDE = 64
 """Side of the shown picture, pixels."""
 CALLS = {"answers": 1, "rewrites": 2, "schema": 1, "vision": 1}
@@ -92,7 +94,7 @@ async def probe_llm(llm: LlmService, task: Task, blobs: BlobStore, report: Probe
                 await work()
             except BigpeError as error:
                 report.add(fault(task.part, check, error))
-    probe.parameters()
+    await probe.parameters()
 
 
 class _LlmProbe:
@@ -224,25 +226,41 @@ class _LlmProbe:
 
     async def vision(self) -> None:
         """Whether the model sees a picture in a request."""
-        if not self._llm.sees:
+        expected = self._llm.sees
+        if not (expected or self._llm.may_learn_to_see):
             self._add("vision", "ok", "is shown no pictures", {"sees": False})
             return
         buffer = io.BytesIO()
-        Pictures.new("RGB", (SIDE, SIDE), RED).save(buffer, "PNG")
+        Pictures.new("RGB", (SIDE, SIDE), ORANGE).save(buffer, "PNG")
         stored = self._blobs.put(buffer.getvalue())
         text = "Which colour is this picture? Answer with one word."
-        reply = await self._ask(Turn(role="user", text=text, images=(stored,)))
-        wrote = without_thoughts(reply.answer.text).text
-        self.saw = "red" in wrote.lower()
-        self._add(
-            "vision",
-            "ok" if self.saw else "note",
-            "sees pictures" if self.saw else f"called a red picture {quote(wrote, 40)}",
-            {"sees": self.saw},
-        )
+        try:
+            reply = await self._ask(Turn(role="user", text=text, images=(stored,)))
+            wrote = without_thoughts(reply.answer.text).text
+        except LlmError as error:
+            if error.transient:
+                raise
+            wrote = str(error)
+        self.saw = "orange" in wrote.lower()
+        verdict = "note" if expected and not self.saw else "ok"
+        finding = f"sees no pictures: it called an orange picture {quote(wrote, 80)}"
+        self._add("vision", verdict, "sees pictures" if self.saw else finding, {"sees": self.saw})
 
-    def parameters(self) -> None:
-        """Which parameters the server did not take."""
+    async def parameters(self) -> None:
+        """Which parameters the server did not take. Keeps all that was learned of the model."""
+        await self._llm.learn(
+            Learned(vision=self.saw, schema_kept=self.kept, thinks=self.thinks or None)
+        )
+        learned = self._llm.learned
+        if learned is None:
+            return
+        refused = learned.model_copy(update={"vision": None}).differences(Learned())
+        self._add(
+            "parameters",
+            "note" if refused else "ok",
+            "; ".join(refused) or "all are taken",
+            {"refused": refused, "learned": learned.model_dump(mode="json")},
+        )
 
 
 def planned_calls(tasks: Sequence[Task]) -> int:
