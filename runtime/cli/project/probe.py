@@ -32,9 +32,11 @@ def run_probe(folder: Path, *, as_json: bool = False) -> Probed:
     ConfigError if the configuration or the prompts cannot be used.
     """
     # The services import as much as all other commands together.
-    from bigpe.runtime.run.probe.probe import plan_probe, probe
+    from bigpe.runtime.run.monitoring.logging import configure_logging
+    from bigpe.runtime.run.probe.probe import NAME, plan_probe, probe
 
     project = Project(folder)
+    configure_logging(project.log(NAME), verbose=False)
     plan = plan_probe(load_config(project.config), project)
     stderr().print(Text(plan.text), soft_wrap=True)
     console = stderr() if as_json else stdout()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def plan_probe(config: BigpeConfig, project: Project) -> ProbePlan:
     prices = price_table(config)
     tasks = [
         Task(
-            part=f"{prices.llm_row(roles[0]).model} ({', '.join(roles)})",
+            part=_part(prices.llm_row(roles[0]).model, roles, alone=len(served) == 1),
             roles=tuple(roles),
             instruction=instruction,
             naive=train[0],
@@ -80,6 +80,10 @@ def plan_probe(config: BigpeConfig, project: Project) -> ProbePlan:
     ]
     prompts = (train[0], train[1])
     return ProbePlan(config, project, tuple(tasks), prompts, len(train), prices)
+
+
+def _part(model: str, roles: Sequence[str], *, alone: bool) -> str:
+    return model if alone else f"{model} ({', '.join(roles)})"
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,8 @@ async def _ask_all(plan: ProbePlan, services: Services, report: ProbeReport) -> 
         await probe_llm(llm, task, services.blobs, report)
 
     config = plan.config
-    renderer = f"{plan.prices.row('render').model} (renderer, {config.render.backend})"
-    scorer = f"{plan.prices.row('score').model} (scorer, {config.score.backend})"
+    renderer = f"{plan.prices.row('render').model} renderer ({config.render.backend})"
+    scorer = f"{plan.prices.row('score').model} scorer ({config.score.backend})"
     await asyncio.gather(
         *(ask(task) for task in plan.tasks),
         probe_pictures(services, renderer, scorer, plan.prompts, report),
