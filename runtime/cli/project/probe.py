@@ -36,7 +36,8 @@ def run_probe(folder: Path, *, as_json: bool = False) -> Probed:
     from bigpe.runtime.run.probe.probe import NAME, plan_probe, probe
 
     project = Project(folder)
-    configure_logging(project.log(NAME), verbose=False)
+    # What servers refuse is a row of the probe.
+    configure_logging(project.log(NAME), quiet=True)
     plan = plan_probe(load_config(project.config), project)
     stderr().print(Text(plan.text), soft_wrap=True)
     console = stderr() if as_json else stdout()
