@@ -1,4 +1,4 @@
-"""A run whose language model cannot be reached says so, and knows of no best instruction."""
+"""A run whose language model cannot be reached says so, and renders nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def test_a_refused_endpoint_is_named_and_nothing_is_called_best(tmp_path: Path) -> None:
+def test_a_refused_endpoint_is_named_before_a_picture(tmp_path: Path) -> None:
     settings = (
         "run.rounds=1",
         "run.batch_size=1",
@@ -23,5 +23,5 @@ def test_a_refused_endpoint_is_named_and_nothing_is_called_best(tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 1, done.stderr
     assert "http://127.0.0.1:9/v1: no connection" in done.stderr
-    assert "no round gave a result" in done.stderr
-    assert "best:" not in done.stdout
+    assert "asking gpt-4o-mini one question" in done.stderr
+    assert "best:" not in done.stdout and not list((tmp_path / "images").rglob("*.png"))
