@@ -270,8 +270,7 @@ async def report(session: Session, *, as_json: bool) -> int:
         return PAUSED
     await _show_result(session, campaign.stopped, as_json=as_json)
     if campaign.prompt_effect.fault is not None:
-        stderr().print(Text(campaign.prompt_effect.fault), soft_wrap=True)
-        return FAILED
+        return FAILED  # the reason of the end says why
     if session.pool.best().mean is not None:
         return 0
     if campaign.applied or campaign.failed:
@@ -297,5 +296,5 @@ async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) 
     console = stdout()
     console.print(result_table(rows, best=stopped.best))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None:
+    if best.mean is not None and campaign.prompt_effect.fault is None:
         console.print(Text(f"best: {best.instruction.text}"))

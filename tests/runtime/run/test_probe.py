@@ -22,13 +22,16 @@ from support.probed_servers import (
 )
 
 from bigpe.runtime.cli import cli
+from bigpe.runtime.cli.run.run import report
 from bigpe.runtime.project.config import check_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.prices import PriceTable
 from bigpe.runtime.run.probe.probe import Probed, plan_probe, probe
-from bigpe.runtime.run.probe.rows import ProbeRow
+from bigpe.runtime.run.probe.rows import ProbeReport, ProbeRow
 from bigpe.services.core.values import Image, RenderRequest
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeRenderer, FakeScorer
+from bigpe.testing.runs import open_fake
 
 
 async def probed(
@@ -62,23 +65,23 @@ GOOD: dict[str, str] = dict.fromkeys(ALL, "ok") | PICTURES
 
 
 @pytest.mark.parametrize(
-    ("quirk", "different", "code"),
+    ("quirk", "different"),
     [
-        (None, {}, 0),
-        (like_gpt5, {"parameters": "note"}, 0),
-        (without_schema, {"parameters": "note"}, 0),
-        (thinking, {}, 0),
+        (None, {}),
+        (like_gpt5, {"parameters": "note"}),
+        (without_schema, {"parameters": "note"}),
+        (thinking, {}),
     ],
 )
 async def test_a_server_that_bigpe_can_use_gets_no_fault(
-    server: FakeServer, tmp_path: Path, quirk: Quirk | None, different: dict[str, str], code: int
+    server: FakeServer, tmp_path: Path, quirk: Quirk | None, different: dict[str, str]
 ) -> None:
     server.replies = [answers(server, quirk)]
     done = await probed(tmp_path, llm_section(server.url, vision=True))
     found = verdicts(done)
     found.pop("scores")  # the fake scorer's noise decides which picture is better
     assert found == GOOD | different, [row.finding for row in done.report.rows]
-    assert done.report.exit_code == code
+    assert done.report.exit_code == 0
     assert row(done, "rewrites").figures["text"].endswith("wild roses")
     assert row(done, "thinking").figures["thinks"] == (quirk is thinking)
     assert row(done, "vision").figures["sees"] and row(done, "schema").figures["kept"]
@@ -140,6 +143,45 @@ async def test_two_prompts_with_one_picture_are_a_fault(server: FakeServer, tmp_
     renderer = Grid(BlobStore(Project(tmp_path).images))
     done = await probed(tmp_path, llm_section(server.url), renderer)
     assert row(done, "prompts").verdict == "fault" and done.report.exit_code == 2
+
+
+class BySeed(FakeRenderer):
+    """Paints by the seed alone, as a workflow without its placeholder does."""
+
+    def _one(self, request: RenderRequest) -> Image | Exception:
+        return super()._one(RenderRequest(prompt="grid", seed=request.seed))
+
+
+@pytest.mark.parametrize(("renderer", "rounds"), [(Grid, 0), (BySeed, 3)])
+async def test_a_run_of_such_a_renderer_ends_with_its_cause(
+    tmp_path: Path, renderer: type[FakeRenderer], rounds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    painter = renderer(BlobStore(Project(tmp_path).images))
+    async with open_fake(tmp_path, renderer=painter) as session:
+        async for _ in session.run():
+            pass
+        assert await report(session, as_json=False) == 1
+        assert session.coordinator.campaign.applied <= rounds  # rounds in flight end
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "does not reach the renderer" in printed and "best:" not in printed
+
+
+@pytest.mark.parametrize(("answer", "probes"), [("n\n", 0), ("y\n", 1)])
+def test_init_offers_the_probe_at_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, probes: int
+) -> None:
+    folders: list[Path] = []
+
+    def fake_probe(folder: Path) -> Probed:
+        folders.append(folder)
+        return Probed(ProbeReport(lambda _: None), None, {}, PriceTable([]))
+
+    monkeypatch.setattr("bigpe.runtime.cli.project.init.run_probe", fake_probe)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    command = ["init", str(tmp_path / "p"), "--template", "sdxl-turbo"]
+    assert CliRunner().invoke(cli, command, input=answer).exit_code == 0
+    assert len(folders) == probes
+    assert CliRunner().invoke(cli, [*command[:1], str(tmp_path / "q"), "--no-probe"]).exit_code == 0
 
 
 async def test_the_forecast_counts_settings_prices_and_budgets(
