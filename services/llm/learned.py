@@ -63,7 +63,7 @@ class Learned(Value):
         found += [
             f"{name} is sent as {new}"
             for name, new in sorted(self.renamed.items())
-            if earlier.renamed.get(name) != new and name not in self.dropped
+            if earlier.renamed.get(name) != new and not {name, new} & self.dropped
         ]
         found += [
             f"{word} is left out of schemas"

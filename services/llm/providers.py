@@ -21,8 +21,8 @@ STRICT_REFUSES = frozenset(
         "maxProperties", "unevaluatedProperties", "unevaluatedItems", "default",
     }
 )  # fmt: skip
-"""Keywords that OpenAI's strict mode has refused, or still does. They bound values: an answer
-without the bound is checked all the same."""
+"""Keywords that OpenAI's strict mode has refused, or still does. They bound values, and
+actors check each answer themselves."""
 
 
 class Provider(NamedTuple):

@@ -106,7 +106,7 @@ class LlmClient(Protocol):
 def load_client(config: LlmConfig) -> ChatCompletionClient:
     """The model client of the configuration. Raises ConfigError with cause and remedy."""
     allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
-    if not (config.is_short or config.provider.startswith(allowed)):
+    if not config.is_short and not config.provider.startswith(allowed):
         raise ConfigError(
             f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
             f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"

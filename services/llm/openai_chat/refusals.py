@@ -37,7 +37,7 @@ INSTEAD = re.compile(
 )
 STREAM_ONLY = re.compile(
     r"only\s+(?:be\s+)?support\w*\s+(?:the\s+)?stream|stream(?:ing)?\s+(?:mode|is|must|only)[^.]*"
-    r"(?:requir|only|true|enabled)|enable\s+(?:the\s+)?stream|requires?\s+(?:the\s+)?[`'\"]?stream"
+    r"(?:required|only|true|enabled)|enable\s+(?:the\s+)?stream|requires?\s+(?:the\s+)?[`'\"]?stream"
     r"|non-?stream\w*[^.]*(?:not|un)\s*-?(?:support|allow|available)|set\s+[`'\"]?stream[`'\"]?"
     r"\s*(?:=|to|:)\s*[`'\"]?true|for non-?stream"
     r"|stream[`'\"]?\s*(?:=|must be|should be)\s*(?:set to )?true",

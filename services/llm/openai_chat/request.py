@@ -118,8 +118,10 @@ class RequestRules:
             return
         if kind != "text":
             body["response_format"] = {"type": "json_object"}
-        shown = json.dumps(schema, ensure_ascii=False)
-        _add_to_system(turns, BY_SCHEMA.format(schema=shown) if schema is not None else JSON_ONLY)
+        if schema is None:
+            _add_to_system(turns, JSON_ONLY)
+        else:
+            _add_to_system(turns, BY_SCHEMA.format(schema=json.dumps(schema, ensure_ascii=False)))
 
 
 def without_keywords(schema: Any, keywords: frozenset[str]) -> Any:
