@@ -174,7 +174,7 @@ def test_init_offers_the_probe_at_a_terminal(
 
     def fake_probe(folder: Path) -> Probed:
         folders.append(folder)
-        return Probed(ProbeReport(lambda _: None), None, {}, PriceTable([]))
+        return Probed(ProbeReport(list[ProbeRow]().append), None, {}, PriceTable([]))
 
     monkeypatch.setattr("bigpe.runtime.cli.project.init.run_probe", fake_probe)
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
