@@ -1,4 +1,7 @@
-"""Retries of transient failures: one rule for actors, evaluations and `bigpe refine`."""
+"""Retries of transient failures: one rule for actors, evaluations and `bigpe refine`.
+
+It is for failures of a call. An outage of a service is waited for below it, see `outages.access`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bigpe.services.core.errors import BigpeError, LostWorkerError, TransientLlmError
+from bigpe.services.core.errors import (
+    BigpeError,
+    LostWorkerError,
+    TransientLlmError,
+    TransientServiceError,
+)
 
 T = TypeVar("T")
 
@@ -37,7 +45,8 @@ class RetryRule:
 
     def wait_s(self, error: BaseException, attempt: int) -> float:
         """Return the wait before the next attempt: Retry-After plus a backoff with full jitter."""
-        retry_after = error.retry_after_s if isinstance(error, TransientLlmError) else None
+        transient = isinstance(error, TransientLlmError | TransientServiceError)
+        retry_after = error.retry_after_s if transient else None
         longest = backoff_s(attempt, first_s=self.first_wait_s, longest_s=self.longest_wait_s)
         return min(retry_after or 0.0, self.longest_retry_after_s) + random.uniform(0.0, longest)
 

@@ -28,8 +28,9 @@ from bigpe.services.core.errors import (
     ServiceError,
     UnusableAnswerError,
 )
+from bigpe.services.core.outages.access import ServiceAccess
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
-from bigpe.services.llm.priority_semaphore import PrioritySemaphore
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import (
@@ -185,15 +186,24 @@ class LlmService:
         *,
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
+        watch: OutageWatch | None = None,
     ) -> None:
-        """`picture`: returns the PNG file of a digest, for requests with images."""
+        """`picture`: returns the PNG file of a digest, for requests with images.
+
+        `watch`: how outages are waited for; None: not at all. The embedded model has none.
+        """
         self._client = client
         self._memo = memo
         self._picture = picture
         given = config or LlmConfig()
         places = 1 if given.provider == EMBEDDED else given.concurrency
-        self._gate = PrioritySemaphore(parallelism_of(client, places))
-        self._config = config or LlmConfig()
+        remote = given.provider != EMBEDDED
+        self._access = ServiceAccess(
+            f"the language model {self._where(given)}",
+            parallelism_of(client, places),
+            watch if remote else None,
+        )
+        self._config = given
         self.fingerprint = client_fingerprint(client, self._config)
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
@@ -228,8 +238,7 @@ class LlmService:
     async def _call_in_turn(self, request: LlmRequest) -> Json:
         """Call the client when it is this request's turn; older rounds go first."""
         spender = current_caller()
-        async with self._gate.passage(spender.round if spender else 0):
-            return await self._call(request)
+        return await self._access.call(lambda: self._call(request), spender.round if spender else 0)
 
     async def _call(self, request: LlmRequest) -> Json:
         # The client's limit is per read, so a slow stream could block a run forever.
@@ -289,9 +298,13 @@ class LlmService:
         # This module imports openai, which takes as long as the rest of a command.
         from bigpe.services.llm.failures import to_bigpe_error
 
-        where = str(self._config.config.get("base_url", self._config.provider))
+        where = self._where(self._config)
         text = self._without_key(storable(str(error)))
         return to_bigpe_error(error, where=where, text=text, limit_s=self._config.timeout_s)
+
+    @staticmethod
+    def _where(config: LlmConfig) -> str:
+        return str(config.config.get("base_url", config.provider))
 
     def _without_key(self, text: str) -> str:
         """`text` without the key: some servers repeat it, and failures are stored."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest
 from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, value_at
 from bigpe.services.render.service import RenderConfig
@@ -100,7 +101,9 @@ class A1111:
             )
 
 
-def open_a1111(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
+def open_a1111(
+    config: RenderConfig, blobs: BlobStore, watch: OutageWatch | None = None
+) -> HttpRenderer:
     """The renderer. Raises ConfigError with the missing setting."""
     key = read_key(config.http)
     # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy needs a bearer token.
@@ -113,4 +116,4 @@ def open_a1111(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
         error=RenderError,
         headers=headers,
     )
-    return HttpRenderer(A1111(client, config), client, config, blobs)
+    return HttpRenderer(A1111(client, config), client, config, blobs, watch)

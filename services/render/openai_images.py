@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest
 from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, value_at
 from bigpe.services.render.service import RenderConfig
@@ -48,7 +49,9 @@ class OpenAiImages:
         return from_base64(picture, self._client.url)
 
 
-def open_openai_images(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
+def open_openai_images(
+    config: RenderConfig, blobs: BlobStore, watch: OutageWatch | None = None
+) -> HttpRenderer:
     """The renderer. Raises ConfigError with the missing setting."""
     client = HttpClient(
         one_url(config, OPENAI),
@@ -57,4 +60,4 @@ def open_openai_images(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
         error=RenderError,
         headers=bearer(read_key(config.http)),
     )
-    return HttpRenderer(OpenAiImages(client, config), client, config, blobs)
+    return HttpRenderer(OpenAiImages(client, config), client, config, blobs, watch)
