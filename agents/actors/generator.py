@@ -120,6 +120,7 @@ class Generator(Actor):
             image_seed=task.image_seed,
             text=done.text,
             fallback=done.fallback,
+            fault=done.fault,
             attempts=done.attempts,
         )
         turn = llm_turn(message, self.name, place, done.turns, done.usage, done.effect_keys)

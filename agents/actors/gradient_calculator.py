@@ -69,6 +69,7 @@ class GradientCalculator(Actor):
                     improvement=worded.improvement,
                     evidence=worded.evidence,
                     composed=worded.composed,
+                    fault=worded.fault,
                     dropped_citations=worded.dropped_citations,
                 )
             )

@@ -81,6 +81,7 @@ class InstructionModifier(Actor):
                         instruction=outcome.instruction,
                         improvement=gradient.improvement,
                         composed=outcome.composed,
+                        fault=outcome.fault,
                         author=gradient.author,
                     )
                 )

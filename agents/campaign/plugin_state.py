@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import (
     Gradient,
     GradientsComputed,
@@ -142,7 +143,8 @@ def _rewrite(rewrite: Rewritten, gate: str, judgement: Judgement | None) -> Rewr
     if judgement.verdict == "amend":
         return rewrite.model_copy(update={"text": judgement.text})
     reason = f"vetoed by {gate}: {judgement.reason}"
-    return rewrite.model_copy(update={"text": rewrite.naive, "fallback": reason})
+    fallback = {"text": rewrite.naive, "fallback": reason, "fault": AnswerFault.GATE}
+    return rewrite.model_copy(update=fallback)
 
 
 def _gradient(gradient: Gradient, judgement: Judgement | None) -> Gradient | None:

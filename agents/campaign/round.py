@@ -272,6 +272,7 @@ class Round:
             score=rewrite.score,
             gain=rewrite.score - naive.score,
             fallback=rewritten.fallback,
+            fault=rewritten.fault,
             naive_image=naive.image,
             image=rewrite.image,
         )

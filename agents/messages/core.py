@@ -21,85 +21,18 @@ from bigpe.agents.messages.failure_scope import (
     PromptLost,
     Purpose,
 )
+from bigpe.agents.messages.parts import (
+    Gradient,
+    PairedGain,
+    ProposedInstruction,
+    RefusedProposal,
+    RetiredArm,
+    RewriteTask,
+    Rewritten,
+)
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, CampaignPlan
 from bigpe.agents.messages.usage import Limits, Prices, Usage
-from bigpe.services.core.values import Image, Instruction, Json, LlmUsage, Value, digest
-
-RefusalCode = Literal["near-copy", "invalid", "vetoed"]
-"""Why a proposal is refused: it resembles a living instruction, breaks a rule, or has a veto."""
-
-
-class RewriteTask(Value):
-    """A naive prompt to rewrite, with its seeds."""
-
-    naive: str
-    image_seed: int
-    llm_seed: int
-
-
-class Rewritten(Value):
-    """The result of a RewriteTask."""
-
-    naive: str
-    image_seed: int
-    text: str
-    """The rewritten prompt; the naive prompt if `fallback` gives a reason."""
-    fallback: str | None = None
-    attempts: int = 1
-
-
-class PairedGain(Value):
-    """A paired comparison: one naive prompt and seed, rendered with and without the rewrite."""
-
-    naive: str
-    rewrite: str
-    seed: int
-    naive_score: float
-    score: float
-    gain: float
-    """score - naive_score; exactly 0 for a fallback."""
-    fallback: str | None = None
-    naive_image: str
-    image: str
-
-
-class Gradient(Value):
-    """A textual gradient: what made the difference, what to change, and the evidence for it."""
-
-    inference: str
-    improvement: str
-    evidence: tuple[str, ...]
-    """Ids of the evidence rows that the improvement cites validly."""
-    composed: bool
-    """True if no wording of the LLM was valid and the computed sentence is used."""
-    dropped_citations: int = 0
-    author: str = BUILT_IN_AUTHOR
-
-
-class ProposedInstruction(Value):
-    """An instruction that follows a gradient."""
-
-    instruction: Instruction
-    improvement: str
-    composed: bool
-    author: str = BUILT_IN_AUTHOR
-    """The author of the gradient."""
-
-
-class RefusedProposal(Value):
-    """A gradient without a valid instruction, and the reasons."""
-
-    improvement: str
-    code: RefusalCode
-    reasons: tuple[str, ...]
-    """The reasons for people, one for each candidate."""
-
-
-class RetiredArm(Value):
-    """An arm that left the pool, and the reason."""
-
-    instruction: str
-    reason: str
+from bigpe.services.core.values import Image, Instruction, Json, LlmUsage, digest
 
 
 class RunStarted(Message):

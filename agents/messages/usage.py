@@ -71,11 +71,23 @@ class LlmPrice(Value):
     prompt: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """USD per million prompt tokens."""
     completion: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """USD per million completion tokens."""
+    """USD per million completion tokens; thoughts are completion tokens."""
+    cached: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """USD per million prompt tokens that the server had cached; None: as `prompt`."""
+
+    def usd(self, used: LlmUsage) -> float:
+        """The price of the tokens, USD."""
+        cached = min(used.cached_tokens, used.prompt_tokens)
+        rate = self.prompt if self.cached is None else self.cached
+        tokens = (used.prompt_tokens - cached) * self.prompt + cached * rate
+        return (tokens + used.completion_tokens * self.completion) / 1e6
+
+
+FREE = LlmPrice()
 
 
 class Prices(Value):
-    """`[prices]`: the prices of the models; 0 for a model on your own machine."""
+    """The prices that a run's plan counts with; 0 for a model on your own machine."""
 
     llm: dict[str, LlmPrice] = Field(default_factory=dict[str, LlmPrice])
     """By role; "default" for all other roles."""
@@ -91,8 +103,7 @@ class Prices(Value):
 
     def of_llm(self, role: str, used: LlmUsage) -> float:
         """The price of the tokens of a role, USD."""
-        price = self.llm.get(role) or self.llm.get("default") or LlmPrice()
-        return (used.prompt_tokens * price.prompt + used.completion_tokens * price.completion) / 1e6
+        return (self.llm.get(role) or self.llm.get("default") or FREE).usd(used)
 
 
 class Limits(Value):

@@ -7,6 +7,7 @@ import unicodedata
 from typing import NamedTuple
 
 from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words, words
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.prompts.templates import template
 from bigpe.services.core.errors import UnusableAnswerError
@@ -29,6 +30,8 @@ class Rewrite(Value):
     text: str
     """The rewritten prompt; the naive prompt if `fallback` gives a reason."""
     fallback: str | None = None
+    fault: AnswerFault | None = None
+    """The class of `fallback`."""
     attempts: int = 1
     turns: tuple[Turn, ...] = ()
     """The last request and its raw answer."""
@@ -41,6 +44,7 @@ class Rewrite(Value):
 class _Checked(NamedTuple):
     text: str
     fault: str | None
+    code: AnswerFault | None = None
 
 
 def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRequest:
@@ -73,7 +77,7 @@ async def rewrite(
     If no rewrite is usable, the result is a fallback with the reason; it counts as a gain of 0.
     Failures of the service propagate; they count as missing.
     """
-    fault, raw = "", ""
+    fault, code, raw = "", AnswerFault.EMPTY, ""
     request = request_for(instruction, naive, seed)
     spent = LlmUsage()
     keys: tuple[str, ...] = ()
@@ -82,14 +86,14 @@ async def rewrite(
         try:
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
-            fault, raw = str(error), error.raw
+            fault, code, raw = str(error), AnswerFault.EMPTY, error.raw
             spent += error.usage
             continue
         spent += answer.usage
         keys += (answer.effect_key,)
         raw = answer.text
-        text, violation = check_rewrite(naive, raw, instruction, constraints)
-        if violation is None:
+        text, violation, kind = check_rewrite(naive, raw, instruction, constraints)
+        if violation is None or kind is None:
             turns = (*request.turns, Turn(role="assistant", text=raw))
             return Rewrite(
                 naive=naive,
@@ -99,11 +103,12 @@ async def rewrite(
                 usage=spent,
                 effect_keys=keys,
             )
-        fault = violation
+        fault, code = violation, kind
     return Rewrite(
         naive=naive,
         text=naive,
         fallback=fault,
+        fault=code,
         attempts=ATTEMPTS,
         turns=(*request.turns, Turn(role="assistant", text=raw)),
         usage=spent,
@@ -117,20 +122,24 @@ def check_rewrite(
     """The cleaned rewrite, and why it is unusable (None if it is usable)."""
     text = clean(raw)
     if not text:
-        return _Checked(text, "the rewrite was empty")
+        return _Checked(text, "the rewrite was empty", AnswerFault.EMPTY)
     if _REFUSAL.match(text) and not _REFUSAL.match(naive):
-        return _Checked(text, "the model refused")
+        return _Checked(text, "the model refused", AnswerFault.REFUSED)
     if len(words(text)) > MAX_WORDS:
-        return _Checked(text, f"the rewrite was longer than {MAX_WORDS} words")
+        reason = f"the rewrite was longer than {MAX_WORDS} words"
+        return _Checked(text, reason, AnswerFault.TOO_LONG)
     if not subject_kept(naive, text):
         missing = ", ".join(sorted(subject_words(naive) - set(words(text))))
-        return _Checked(text, f"the rewrite dropped the subject ({missing})")
+        reason = f"the rewrite dropped the subject ({missing})"
+        return _Checked(text, reason, AnswerFault.SUBJECT)
     if words(text) == words(naive):
-        return _Checked(text, "the rewrite changed nothing")
+        return _Checked(text, "the rewrite changed nothing", AnswerFault.UNCHANGED)
     copied = _copied_subject(naive, text, instruction) if instruction else None
     if copied:
-        return _Checked(text, f"the rewrite took over an exemplar's subject ({copied})")
-    return _Checked(text, constraints.rewrite_violation(text))
+        reason = f"the rewrite took over an exemplar's subject ({copied})"
+        return _Checked(text, reason, AnswerFault.SUBJECT)
+    broken = constraints.rewrite_violation(text)
+    return _Checked(text, broken, AnswerFault.CONSTRAINT if broken else None)
 
 
 def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | None:

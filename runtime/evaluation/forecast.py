@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bigpe.agents.messages.usage import Prices, Usage, of_role
+from bigpe.agents.messages.usage import FREE
 from bigpe.runtime.evaluation.measure import (
     DISTRACTORS,
     NAIVE,
@@ -26,6 +26,7 @@ from bigpe.runtime.evaluation.pipeline import (
     target_of,
 )
 from bigpe.runtime.evaluation.selection import shortlist, unmeasured
+from bigpe.runtime.project.prices import PriceTable, price_table
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.transcript.costs import usage_of
 from bigpe.services.core.errors import BigpeError
@@ -67,7 +68,9 @@ class Forecast(Value):
     minutes: float | None
     """Working time of sequential calls; None if the run has not measured it."""
     usd: float | None
-    """None if no prices are set or the run has not measured the tokens of a call."""
+    """None if a price is not known, or the run has not measured the tokens of a call."""
+    unpriced: tuple[str, ...] = ()
+    """Models that will be called and have no price."""
 
     @property
     def total(self) -> Calls:
@@ -97,13 +100,14 @@ async def forecast(run: EvaluatedRun, settings: EvaluationSettings) -> Forecast:
         treatments = [NAIVE, target_of(settings, first)]
     test = await counter.calls(treatments, prompts, scores + DISTRACTORS)
     figures = await _figures(run.store, run.name)
-    prices = run.campaign.plan.prices
+    prices = price_table(run.config)
     total = selection + test
     return Forecast(
         selection=selection,
         test=test,
         minutes=_minutes(total, figures),
         usd=_usd(total, figures, prices),
+        unpriced=_unpriced(total, prices),
     )
 
 
@@ -215,13 +219,24 @@ def _minutes(calls: Calls, figures: _Figures) -> float | None:
     return sum(figures.seconds[kind] * count for kind, count in counts.items() if count) / 60
 
 
-def _usd(calls: Calls, figures: _Figures, prices: Prices) -> float | None:
-    if prices == Prices():
-        return None
-    images = prices.usd(Usage(renders=calls.renders, scores=calls.scores))
+def _unpriced(calls: Calls, prices: PriceTable) -> tuple[str, ...]:
+    counts = {
+        prices.llm_row("generator"): calls.llm,
+        prices.row("render"): calls.renders,
+        prices.row("score"): calls.scores,
+    }
+    return tuple(row.model for row, count in counts.items() if count and row.price is None)
+
+
+def _usd(calls: Calls, figures: _Figures, prices: PriceTable) -> float | None:
+    llm, render, score = prices.llm("generator"), prices.each("render"), prices.each("score")
     measured = figures.llm
-    if not measured.calls:
-        return None if calls.llm and prices.llm else images
+    if (calls.renders and render is None) or (calls.scores and score is None):
+        return None
+    pictures = calls.renders * (render or 0) + calls.scores * (score or 0)
+    if not calls.llm or llm == FREE:
+        return pictures
+    if llm is None or not measured.calls:
+        return None
     # Scale the price of the sum, because mean tokens per call would have to be rounded.
-    llm = prices.usd(of_role("generator", measured))
-    return images + llm * calls.llm / measured.calls
+    return pictures + llm.usd(measured) * calls.llm / measured.calls

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bigpe.agents.bandit.policies import PolicyConfig
-from bigpe.agents.messages.usage import Limits, Prices
+from bigpe.agents.messages.usage import Limits, LlmPrice
 from bigpe.agents.plugins.config import RoleConfig
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.services.core.after_start import AfterStart
@@ -80,7 +80,7 @@ class BudgetConfig(Section):
     tokens: int = Field(default=0, ge=0)
     """Language model tokens, prompts and answers together."""
     usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Cost by the prices of `[prices]`."""
+    """Cost by the prices that `bigpe costs` shows. Every model needs one."""
     minutes: float = Field(default=0.0, ge=0.0)
     """Wall time of all processes that wrote the run; no new round starts after it."""
 
@@ -88,6 +88,27 @@ class BudgetConfig(Section):
     def limits(self) -> Limits:
         """All limits except `minutes`, which depends on the machine."""
         return Limits.model_validate(self.model_dump(exclude={"minutes"}))
+
+
+class PriceConfig(Section):
+    """`[prices]`: your own prices. Without them the list of genai-prices holds for language models.
+
+    `bigpe costs` shows the price of each model, and where it comes from.
+    """
+
+    llm: dict[str, LlmPrice] = Field(default_factory=dict[str, LlmPrice])
+    """By role; "default" is the price of `[llm.default]`."""
+    render: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """USD per image; None: free if the renderer is your own, else not known."""
+    score: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """USD per score; None: free if the scorer is your own, else not known."""
+
+    @model_validator(mode="after")
+    def _check_complete(self) -> PriceConfig:
+        for name, price in self.llm.items():
+            if not {"prompt", "completion"} <= price.model_fields_set:
+                raise ValueError(f"[prices.llm.{name}]: set both prompt and completion; 0 if free")
+        return self
 
 
 class DataConfig(Section):
@@ -109,7 +130,7 @@ class BigpeConfig(Section):
     run: RunConfig = RunConfig()
     policy: Annotated[PolicyConfig, AfterStart.NEEDS_FORK] = PolicyConfig()
     budget: Annotated[BudgetConfig, AfterStart.TAKES_EFFECT] = BudgetConfig()
-    prices: Annotated[Prices, AfterStart.TAKES_EFFECT] = Prices()
+    prices: Annotated[PriceConfig, AfterStart.TAKES_EFFECT] = PriceConfig()
     data: Annotated[DataConfig, AfterStart.NEEDS_FORK] = DataConfig()
     llm: dict[str, LlmConfig] = Field(default_factory=lambda: {"default": LlmConfig()})
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` that differ."""
@@ -132,6 +153,11 @@ class BigpeConfig(Section):
         for name in self.llm:
             if name not in names:
                 raise ValueError(f"[llm.{name}]: no such role; use one of {', '.join(names)}")
+        for name in self.prices.llm:
+            if name not in names:
+                raise ValueError(
+                    f"[prices.llm.{name}]: no such role; use one of {', '.join(names)}"
+                )
         return self
 
     def with_word_files(self, folder: Path) -> BigpeConfig:

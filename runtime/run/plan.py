@@ -13,6 +13,7 @@ from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
 from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.prices import run_prices
 from bigpe.runtime.run.wiring.plugins import gate_rules, names_of
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Exemplar, Instruction
@@ -122,7 +123,7 @@ async def make_plan(
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
         limits=config.budget.limits,
-        prices=config.prices,
+        prices=run_prices(config),
         improvements=run.improvements,
         train=tuple(train),
         professional=await professional_matches(train, library),

@@ -1,7 +1,7 @@
 """Requested and paid calls of a run, per actor, instruction or round.
 
 Requested calls come from the transcript, and budgets count them. They do not depend on kills or on
-the project's call cache. Paid calls are those that were made.
+the project's call cache. Paid calls are those that were made. USD are by the present prices.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bigpe.agents.messages.usage import Prices
+from bigpe.runtime.project.prices import PriceTable
 from bigpe.services.core.values import Instruction, LlmUsage
 from bigpe.services.store.database import Store
 
@@ -26,6 +26,11 @@ class Spent:
 
     llm_calls: int = 0
     tokens: int = 0
+    """Prompt and completion tokens, with the two kinds that follow."""
+    reasoning_tokens: int = 0
+    """Thoughts, a part of the completion tokens."""
+    cached_tokens: int = 0
+    """A part of the prompt tokens that the server had cached."""
     renders: int = 0
     scores: int = 0
     failed: int = 0
@@ -35,6 +40,9 @@ class Spent:
     seconds: float = 0.0
     """Working time of the models; only for paid calls."""
     usd: float = 0.0
+    """Cost of the calls whose price is known."""
+    unpriced: int = 0
+    """Calls whose price is not known."""
 
     def add(self, other: Spent) -> None:
         """Add another sum."""
@@ -58,6 +66,7 @@ class Ledger:
     lines: dict[str, Line]
     texts: dict[str, str]
     """Texts of the instructions by id; empty unless `by` is "instruction"."""
+    prices: PriceTable
 
     @property
     def total(self) -> Line:
@@ -78,6 +87,7 @@ class Ledger:
                 for name, line in self.lines.items()
             ],
             "total": _line_json(self.total),
+            "prices": [row.as_json() for row in self.prices.rows],
         }
 
 
@@ -87,7 +97,7 @@ def _line_json(line: Line) -> dict[str, Any]:
     return {"asked": requested, "paid": vars(line.paid)}
 
 
-async def read_ledger(store: Store, run: str, prices: Prices, by: By) -> Ledger:
+async def read_ledger(store: Store, run: str, prices: PriceTable, by: By) -> Ledger:
     """Read the run's ledger, at the present prices."""
     pulls = {
         row["round"]: Instruction.model_validate_json(row["instruction"])
@@ -106,7 +116,7 @@ async def read_ledger(store: Store, run: str, prices: Prices, by: By) -> Ledger:
     await _add_paid(store, run, prices, lambda role, round: lines[name(role, round)].paid)
     order = _in_order(lines, [pulls[round].id for round in sorted(pulls)])
     texts = {pull.id: pull.text for pull in pulls.values()} if by == "instruction" else {}
-    return Ledger(by, {key: lines[key] for key in order}, texts)
+    return Ledger(by, {key: lines[key] for key in order}, texts, prices)
 
 
 def _in_order(lines: dict[str, Line], pulled: list[str]) -> list[str]:
@@ -129,36 +139,54 @@ def usage_of(row: sqlite3.Row) -> LlmUsage:
     return LlmUsage.model_validate({name: row[name] for name in LlmUsage.model_fields})
 
 
-async def _add_requested(store: Store, run: str, prices: Prices, find: Find) -> None:
+def _of_llm(prices: PriceTable, role: str, used: LlmUsage) -> Spent:
+    """The calls of a role, with their cost."""
+    price = prices.llm(role)
+    return Spent(
+        llm_calls=used.calls,
+        tokens=used.tokens,
+        reasoning_tokens=used.reasoning_tokens,
+        cached_tokens=used.cached_tokens,
+        usd=price.usd(used) if price else 0.0,
+        unpriced=0 if price else used.calls,
+    )
+
+
+def _cost(count: int, price: float | None) -> Spent:
+    """The cost of `count` images or scores."""
+    return Spent(unpriced=count) if price is None else Spent(usd=count * price)
+
+
+async def _add_requested(store: Store, run: str, prices: PriceTable, find: Find) -> None:
     for row in await store.rows("asked_of_llms", run=run):
-        used = usage_of(row)
-        usd = prices.of_llm(row["role"], used)
-        find(row["role"], row["round"]).add(
-            Spent(llm_calls=used.calls, tokens=used.tokens, usd=usd)
-        )
+        find(row["role"], row["round"]).add(_of_llm(prices, row["role"], usage_of(row)))
     for row in await store.rows("asked_pictures", run=run, type="RenderRequested"):
-        count = row["pictures"]
-        find("renderer", row["round"]).add(Spent(renders=count, usd=count * prices.render))
+        spent, count = find("renderer", row["round"]), row["pictures"]
+        spent.add(Spent(renders=count))
+        spent.add(_cost(count, prices.each("render")))
     for row in await store.rows("asked_pictures", run=run, type="ScoreRequested"):
-        count = row["pictures"]
-        find("scorer", row["round"]).add(Spent(scores=count, usd=count * prices.score))
+        spent, count = find("scorer", row["round"]), row["pictures"]
+        spent.add(Spent(scores=count))
+        spent.add(_cost(count, prices.each("score")))
 
 
-async def _add_paid(store: Store, run: str, prices: Prices, find: Find) -> None:
+async def _add_paid(store: Store, run: str, prices: PriceTable, find: Find) -> None:
     for row in await store.rows("payments", run=run):
-        calls, used = row["calls"], usage_of(row)
+        calls, spent = row["calls"], find(row["actor"], row["round"])
         answered = calls if row["outcome"] == "answered" else 0
-        spent = Spent(
-            tokens=used.tokens,
-            failed=calls if row["outcome"] == "failed" else 0,
-            unsettled=calls if row["outcome"] == "open" else 0,
-            seconds=row["ms"] / 1000,
+        spent.add(
+            Spent(
+                failed=calls if row["outcome"] == "failed" else 0,
+                unsettled=calls if row["outcome"] == "open" else 0,
+                seconds=row["ms"] / 1000,
+            )
         )
         match row["kind"]:
             case "llm":
-                spent.llm_calls, spent.usd = calls, prices.of_llm(row["actor"], used)
+                spent.add(_of_llm(prices, row["actor"], usage_of(row)))
             case "render":
-                spent.renders, spent.usd = calls, answered * prices.render
+                spent.add(Spent(renders=calls))
+                spent.add(_cost(answered, prices.each("render")))
             case _:
-                spent.scores, spent.usd = calls, answered * prices.score
-        find(row["actor"], row["round"]).add(spent)
+                spent.add(Spent(scores=calls))
+                spent.add(_cost(answered, prices.each("score")))

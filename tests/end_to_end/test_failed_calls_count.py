@@ -9,7 +9,8 @@ from typing import Any
 from autogen_core import CancellationToken
 from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 
-from bigpe.agents.messages.usage import Prices
+from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.prices import price_table
 from bigpe.runtime.transcript.costs import read_ledger
 from bigpe.services.core.errors import TransientLlmError
 from bigpe.services.store.database import Store
@@ -57,7 +58,7 @@ async def test_what_is_asked_and_what_is_paid_are_the_models_own_bill(tmp_path: 
         used = session.coordinator.campaign.used
     assert llm.failed > 5
     async with Store(tmp_path / "bigpe.db", read_only=True) as store:
-        paid = (await read_ledger(store, "main", Prices(), "role")).total.paid
+        paid = (await read_ledger(store, "main", price_table(BigpeConfig()), "role")).total.paid
     assert (paid.llm_calls, paid.tokens, paid.failed) == (llm.calls, llm.tokens, llm.failed)
     assert paid.unsettled == 0
     # Nothing was in the memo before, and no request repeats but those that failed.

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bigpe.agents.evidence.mixed_model import Z95, EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, words
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.prompts.templates import template
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Instruction, Json, LlmUsage, Value, derive_seed
@@ -44,6 +45,8 @@ class WordedGradient(Value):
     improvement: str
     evidence: tuple[str, ...]
     composed: bool
+    fault: AnswerFault | None = None
+    """Why the last wording was not valid, if `composed`; None if none was requested."""
     dropped_citations: int = 0
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
@@ -137,20 +140,21 @@ async def word_gradient(
     if not rows:
         return composed
     request = _request(rows, best, worst, professional, seed, pictures)
-    raw, dropped, usage = "", 0, LlmUsage()
+    raw, dropped, usage, fault = "", 0, LlmUsage(), AnswerFault.EMPTY
     keys: tuple[str, ...] = ()
     for index in range(CANDIDATES):
         request = request.model_copy(update={"seed": derive_seed(seed, "wording", index)})
         try:
             answer = await llm.ask(request)
         except UnusableAnswerError as error:
-            raw = error.raw
+            raw, fault = error.raw, AnswerFault.EMPTY
             usage += error.usage
             continue
         raw = answer.text
         usage += answer.usage
         keys += (answer.effect_key,)
         worded = _parse(raw)
+        fault = AnswerFault.SHAPE if worded is None else AnswerFault.INVALID
         if worded is None:
             continue
         cited = [row for row in rows if row.id in worded.evidence]
@@ -169,7 +173,7 @@ async def word_gradient(
             )
     turns = (*request.turns, Turn(role="assistant", text=raw))
     update = {"dropped_citations": dropped, "turns": turns, "usage": usage, "effect_keys": keys}
-    return composed.model_copy(update=update)
+    return composed.model_copy(update={**update, "fault": fault})
 
 
 def citation_holds(improvement: str, row: EvidenceRow) -> bool:

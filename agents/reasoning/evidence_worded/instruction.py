@@ -15,7 +15,8 @@ from rapidfuzz import fuzz
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, subject_words, words
-from bigpe.agents.messages.core import Gradient, RefusalCode
+from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.messages.parts import Gradient, RefusalCode
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.clause_plan import (
     ClausePlan,
@@ -54,6 +55,8 @@ class Proposal(Value):
     instruction: Instruction
     composed: bool
     """True if the text is the computed one, not the wording of the model."""
+    fault: AnswerFault | None = None
+    """Why the last wording was not valid, if `composed`."""
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
     effect_keys: tuple[str, ...] = ()
@@ -146,20 +149,23 @@ async def propose(
     faults = [composed_fault] if composed_fault else []
     if composed_fault and composed_fault.code == "near-copy":
         return _rejection(faults, {})  # another wording has the same clauses
-    exchange = _Exchange()
+    exchange, code = _Exchange(), AnswerFault.EMPTY
     for index in range(CANDIDATES):
         request = _request(gradient, plan, professional, derive_seed(seed, "proposal", index))
         if (raw := await exchange.ask(llm, request)) is None:
+            code = AnswerFault.EMPTY
             continue
         if (text := _parse(raw)) is None:
+            code = AnswerFault.SHAPE
             faults.append(_Fault("invalid", "the model's answer was no instruction"))
             continue
         worded = Instruction(text=text, exemplars=exemplars)
         if (fault := check.fault(worded)) is None:
             return Proposal(instruction=worded, composed=False, **exchange.fields())
         faults.append(fault)
+        code = AnswerFault.INVALID
     if composed_fault is None:
-        return Proposal(instruction=composed, composed=True, **exchange.fields())
+        return Proposal(instruction=composed, composed=True, fault=code, **exchange.fields())
     return _rejection(faults, exchange.fields())
 
 

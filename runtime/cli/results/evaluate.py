@@ -196,6 +196,8 @@ def _sentence(expected: Forecast) -> str:
     calls = expected.total
     minutes = "unknown" if expected.minutes is None else f"{expected.minutes:.1f}"
     usd = "unknown" if expected.usd is None else f"{expected.usd:.2f}"
+    if expected.unpriced:
+        usd += f" (no price of {', '.join(expected.unpriced)} is known; set [prices])"
     return (
         f"this evaluation asks for about {calls.llm:,} LLM calls, {calls.renders:,} pictures and "
         f"{calls.scores:,} scores that are not stored yet; model minutes: {minutes}, USD: {usd}"

@@ -17,6 +17,7 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
+from bigpe.runtime.project.prices import PriceTable, price_table
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.transcript.costs import By, Ledger, Spent, read_ledger
 
@@ -44,13 +45,14 @@ def costs(run: str, project: Path, by: By, as_json: bool) -> None:
     """Show the requested and the paid calls of a run; works while it runs.
 
     Budgets count requested calls: distinct pictures, scores, calls and tokens, also those that the
-    project had paid for before. USD are by the run's [prices].
+    project had paid for before. USD are by your [prices], else by the public list of genai-prices.
+    Thoughts are part of the answers' tokens, and cached tokens part of the requests'.
     """
 
     async def work() -> Ledger:
         async with reading(project) as store:
             stored = await require_stored_run(store, run)
-            return await read_ledger(store, run, stored.config.prices, by)
+            return await read_ledger(store, run, price_table(stored.config), by)
 
     ledger = perform(work())
     if as_json:
@@ -59,6 +61,10 @@ def costs(run: str, project: Path, by: By, as_json: bool) -> None:
     console = stdout()
     console.print(_table(ledger, paid=False))
     console.print(_table(ledger, paid=True))
+    console.print(price_rows(ledger.prices))
+    if missing := ledger.prices.missing:
+        note = "; ".join(f"{row.model}: {row.remedy}" for row in missing)
+        console.print(Text(f"the costs are incomplete. {note}", style="yellow"))
     if count := ledger.total.paid.unsettled:
         note = f"{count} calls are in flight, or were when a process died: they may be billed"
         console.print(Text(note, style="yellow"))
@@ -68,7 +74,7 @@ def _table(ledger: Ledger, *, paid: bool) -> Table:
     title = "Really paid" if paid else "Asked for (what budgets count)"
     table = Table(title=title, title_justify="left")
     table.add_column(ledger.by)
-    for heading in ("LLM calls", "tokens", "renders", "scores"):
+    for heading in ("LLM calls", "tokens", "thoughts", "cached", "renders", "scores"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("failed", "seconds") if paid else ():
         table.add_column(heading, justify="right", no_wrap=True)
@@ -84,6 +90,24 @@ def _table(ledger: Ledger, *, paid: bool) -> Table:
 
 
 def _cells(spent: Spent, paid: bool) -> list[str]:
-    cells = [f"{n:,}" for n in (spent.llm_calls, spent.tokens, spent.renders, spent.scores)]
+    llm = (spent.llm_calls, spent.tokens, spent.reasoning_tokens, spent.cached_tokens)
+    cells = [f"{n:,}" for n in (*llm, spent.renders, spent.scores)]
     cells += [f"{spent.failed:,}", f"{spent.seconds:,.1f}"] if paid else []
-    return [*cells, f"{spent.usd:,.4f}"]
+    return [*cells, _usd(spent)]
+
+
+def _usd(spent: Spent) -> str:
+    """The cost; it is a lower bound if the price of some calls is not known."""
+    if not spent.unpriced:
+        return f"{spent.usd:,.4f}"
+    return f"> {spent.usd:,.4f}" if spent.usd else "unknown"
+
+
+def price_rows(prices: PriceTable) -> Table:
+    """The table of prices with their sources."""
+    table = Table(title="Prices (USD; language models: per million tokens)", title_justify="left")
+    for heading in ("for", "model", "price", "from"):
+        table.add_column(heading)
+    for row in prices.rows:
+        table.add_row(*(Text(cell) for cell in (row.name, row.model, row.text, row.source or "-")))
+    return table

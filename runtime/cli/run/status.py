@@ -28,6 +28,7 @@ from bigpe.runtime.formatting import duration
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.lock import lock_holder
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.prices import price_table
 from bigpe.runtime.run.monitoring.forecast_text import (
     amounts,
     forecast_text,
@@ -113,7 +114,8 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
     message = await last_message(store, row["name"], PoolChanged)
     if message is None:
         return nothing
-    applied, prices, budget = message.round, config.prices, config.budget
+    applied, budget = message.round, config.budget
+    prices = price_table(config).plan_prices
     used = amounts(message.used, prices)
     pilot = 2 * config.run.pilot_prompts
     expected = forecast(message.used, applied, config.run.rounds, budget.limits, prices, pilot)

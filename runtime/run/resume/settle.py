@@ -15,6 +15,7 @@ from bigpe.agents.messages.core import Message, PlanChanged, RunStarted, start_r
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.plugin import RolesChanged
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.prices import run_prices
 from bigpe.runtime.run.resume.setting_changes import Change, compare, require_allowed
 from bigpe.runtime.run.resume.stored_run import StoredRun
 from bigpe.runtime.run.wiring.plugins import with_observers_of
@@ -113,5 +114,5 @@ class RunResumer:
             concurrency=run.concurrency,
             patience=run.patience,
             limits=self.config.budget.limits,
-            prices=self.config.prices,
+            prices=run_prices(self.config),
         )

@@ -34,7 +34,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {
         "run": {**CONFIG["run"], "rounds": 3},
         "data": {"naive": "naive.txt"},
-        "prices": {"render": 0.5, "score": 0.001, "llm": {"default": {"prompt": 1.0}}},
+        "prices": {
+            "render": 0.5,
+            "score": 0.001,
+            "llm": {"default": {"prompt": 1.0, "completion": 0.0}},
+        },
     }
     asyncio.run(run_fake(folder, config))
     return folder
