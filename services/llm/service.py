@@ -210,7 +210,9 @@ class LlmService:
         """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
         body, key = _body(request), self.effect_key(request)
         try:
-            stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
+            stored = await self._memo.run(
+                key, "llm", body, lambda: self._call_in_turn(request, key)
+            )
         except LlmError as error:
             record_failed_usage(error.usage)
             raise
@@ -235,10 +237,12 @@ class LlmService:
         """Close the client."""
         await self._client.close()
 
-    async def _call_in_turn(self, request: LlmRequest) -> Json:
+    async def _call_in_turn(self, request: LlmRequest, key: str) -> Json:
         """Call the client when it is this request's turn; older rounds go first."""
         spender = current_caller()
-        return await self._access.call(lambda: self._call(request), spender.round if spender else 0)
+        return await self._access.call(
+            lambda: self._call(request), spender.round if spender else 0, key
+        )
 
     async def _call(self, request: LlmRequest) -> Json:
         # The client's limit is per read, so a slow stream could block a run forever.

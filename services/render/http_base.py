@@ -102,7 +102,8 @@ class HttpRenderer:
 
     async def _one(self, request: RenderRequest) -> Image | Exception:
         try:
-            data = await self._access.call(lambda: self._api.render(request), request.priority)
+            key = f"{request.seed}/{request.prompt}"
+            data = await self._access.call(lambda: self._api.render(request), request.priority, key)
             return await asyncio.to_thread(self._keep, data)
         except BigpeError as error:
             return error
