@@ -156,7 +156,7 @@ def _words_of(folder: Path, key: str, name: str | None) -> list[str]:
         return []
     path = folder / name
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"[constraints] {key} = {name!r} cannot be read: {error}; it is a word or phrase a "

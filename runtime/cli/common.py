@@ -33,7 +33,7 @@ project_option = click.option(
     "--project",
     default=".",
     show_default="this folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="The project folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")

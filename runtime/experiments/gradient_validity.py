@@ -51,7 +51,7 @@ class Claim(NamedTuple):
 def read_truth(path: Path) -> dict[str, float]:
     """Term -> true effect, from the "terms" of a JSON file. ConfigError if it has none."""
     try:
-        raw = json.loads(path.read_text("utf-8"))["terms"]
+        raw = json.loads(path.read_text("utf-8-sig"))["terms"]
         found = {str(term): float(effect) for term, effect in raw.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(

@@ -115,9 +115,9 @@ class DataConfig(Section):
     """`[data]`: the prompts."""
 
     naive: str = "world"
-    """"world" or "general" (packaged), or a file: txt, csv, jsonl or parquet."""
+    """"world" or "general" (packaged), or a file or folder of prompts (docs/prompt-files.md)."""
     column: str | None = None
-    """The column of the file with the prompts; default: found by its name."""
+    """The column with the prompts, for formats with columns; default: found by its name."""
     seeds: str | None = None
     """A TOML file of your own seed instructions, in the form of `prompts/data/seeds.toml`."""
     professional: bool = True
@@ -175,11 +175,17 @@ class BigpeConfig(Section):
 def load_config(path: Path) -> BigpeConfig:
     """Read and check the file. ConfigError names the line and the key of each fault."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # editors of Windows write a byte order mark
     except FileNotFoundError as error:
         raise ConfigError(f"there is no {path}; make it with `bigpe init`") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise ConfigError(
+            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

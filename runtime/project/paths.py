@@ -32,6 +32,10 @@ class Project:
         """The images, named by the digest of their files."""
         return self.folder / "images"
 
+    def exists(self) -> bool:
+        """Whether the folder is a project: it has a configuration or a database."""
+        return self.config.exists() or self.database.exists()
+
     def lock(self, run: str) -> Path:
         """The lock file of the run."""
         return self.folder / "runs" / f"{run}.lock"

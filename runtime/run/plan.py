@@ -73,7 +73,7 @@ def seeds_for(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
         return seed_instructions()
     path = project / config.data.seeds
     try:
-        seeds = _seeds(seeds_of(tomllib.loads(path.read_text("utf-8"))))
+        seeds = _seeds(seeds_of(tomllib.loads(path.read_text("utf-8-sig"))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"[data] seeds: {path} is not a file of seed instructions: {error!r:.300}; write one "

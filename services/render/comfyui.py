@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
+<<<<<<< HEAD
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.outages.watch import OutageWatch
+=======
+from bigpe.services.core.http_client import HttpClient
+>>>>>>> main
 from bigpe.services.core.values import Json, RenderRequest, digest
-from bigpe.services.render.http_base import HttpRenderer, one_url, value_at
+from bigpe.services.render.http_base import HttpRenderer, client_for, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -39,7 +43,7 @@ class Workflow:
         """Raises ConfigError for a file that is no workflow or lacks a required placeholder."""
         where = f"[render.http] workflow = {str(path)!r}"
         try:
-            graph = json.loads(path.read_text("utf-8"))
+            graph = json.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{where} cannot be read as JSON: {error}") from error
         nodes = list(graph.values()) if isinstance(graph, dict) else []
@@ -182,6 +186,7 @@ def open_comfyui(
     if not config.http.workflow:
         raise ConfigError('[render.http] workflow: backend = "comfyui" needs a workflow\'s file')
     workflow = Workflow(folder / config.http.workflow)
+<<<<<<< HEAD
     client = HttpClient(
         one_url(config),
         config.http,
@@ -190,3 +195,7 @@ def open_comfyui(
         headers=bearer(read_key(config.http)),
     )
     return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs, watch)
+=======
+    client = client_for(config)
+    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs)
+>>>>>>> main

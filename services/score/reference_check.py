@@ -80,7 +80,7 @@ class CheckReport(NamedTuple):
 def read_pairs(path: Path) -> list[ReferencePair]:
     """The pairs of a JSON Lines file. DataError names the line of a mistake."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     pairs: list[ReferencePair] = []

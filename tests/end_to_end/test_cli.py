@@ -183,6 +183,12 @@ def test_import_shows_what_is_taken_and_what_is_not(bigpe: Run, project: Path) -
     found = bigpe("prompts", "search", "tower", "-p", project, "--json")
     assert json.loads(found.out) == [rows[0]]
     assert bigpe("prompts", "search", '"* OR NEAR(', "-p", project).code == 0
+    typo = project.parent / "typo"
+    assert bigpe("prompts", "import", file, "-p", typo).code == 2
+    assert not typo.exists()
+    typo.mkdir()
+    assert bigpe("prompts", "import", file, "-p", typo).code == 2
+    assert [*typo.iterdir()] == []
 
 
 async def test_a_finished_run_can_be_read(bigpe: Run, tmp_path: Path) -> None:

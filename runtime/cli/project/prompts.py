@@ -18,6 +18,7 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.formatting import quote
 from bigpe.runtime.project.paths import Project
+from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.files import PromptFile, read_prompts
 from bigpe.services.prompt_data.library import PromptLibrary
 from bigpe.services.store.database import Store
@@ -41,14 +42,22 @@ Examples:
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @project_option
-@click.option("--column", help="The column with the prompts, for csv, jsonl and parquet.")
+@click.option("--column", help="The column with the prompts; default: found by its name.")
 @click.option("--license", "license_", default="unknown", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Only print what would be added.")
 @json_option
 def import_(
     file: Path, project: Path, column: str | None, license_: str, dry_run: bool, as_json: bool
 ) -> None:
-    """Add prompts from FILE (txt, csv, jsonl, parquet); shows what is taken and what is not."""
+    """Add prompts from FILE (txt, csv, json, parquet, xlsx, a folder of captions and more).
+
+    Shows which rows are taken and which are not, and why.
+    """
+    if not (dry_run or Project(project).exists()):
+        raise ConfigError(
+            f"{project.resolve()} is no project: it has no bigpe.toml; name the project with -p, "
+            "or make one with `bigpe init`"
+        )
     taken = read_prompts(file, column=column)
     if as_json:
         rejected = [{"line": r.line, "reason": r.reason} for r in taken.rejected]

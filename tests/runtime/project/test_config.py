@@ -47,6 +47,16 @@ def test_the_demo_is_what_the_readme_promises() -> None:
     assert config.run.rounds >= 8
 
 
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "bigpe.toml"
+    file.write_text('[constraints]\nbanned_file = "words.txt"\n', encoding="utf-8-sig")
+    (tmp_path / "words.txt").write_text("neon\n", encoding="utf-8-sig")
+    assert load_config(file).constraints.banned == ("neon",)
+    file.write_bytes("[run]\n# für\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="line 2: byte 0xfc is not UTF-8"):
+        load_config(file)
+
+
 def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "bigpe.toml"
     file.write_text("[run]\nround = 3\n\n[render]\nsteps = 0\n\n[budget]\nrenders = -1\n")
@@ -61,7 +71,7 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bigpe.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="line 1: byte 0xff is not UTF-8"):
         load_config(tmp_path / "bigpe.toml")
 
 

@@ -68,11 +68,6 @@ def test_another_encoding_names_the_byte_and_the_line(tmp_path: Path, name: str)
         read_prompts(path)
 
 
-def test_utf_16_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"line 1: byte 0xff is not UTF-8"):
-        read_prompts(made(tmp_path, "a.txt", "a cat".encode("utf-16")))
-
-
 def test_csv_finds_its_column_and_counts_lines(tmp_path: Path) -> None:
     content = (
         'id, Caption ,by\r\n1,"a cat,\r\nasleep",me\r\n\r\n2,,me\r\n3\r\n4,"an ""old"" owl",me\r\n'
@@ -201,12 +196,12 @@ def test_a_file_of_blank_lines_holds_no_prompt(tmp_path: Path) -> None:
 
 def test_folders_pipes_and_unknown_kinds_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.txt").mkdir()
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="is a folder without caption files"):
         read_prompts(tmp_path / "b.txt")
     os.mkfifo(tmp_path / "c.txt")
     with pytest.raises(DataError, match="no ordinary file"):
         read_prompts(tmp_path / "c.txt")
-    with pytest.raises(DataError, match=r"unknown kind of file; use \.txt, \.csv"):
+    with pytest.raises(DataError, match=r"unknown kind of file; use \.txt, "):
         read_prompts(made(tmp_path, "a.pkl", b"\x80\x04K\x01."))
 
 

@@ -1,0 +1,1 @@
+"""Readers of prompt files: one module for each family of formats."""
