@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,6 +54,18 @@ class RetryRule:
 def backoff_s(failures: int, *, first_s: float, longest_s: float) -> float:
     """Return the wait in seconds after `failures` failures in a row (from 1), doubled each time."""
     return min(first_s * 2.0 ** min(failures - 1, MAX_DOUBLINGS), longest_s)
+
+
+async def all_results(works: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of `works`, in order.
+
+    The first error is raised only after all works have ended, so that what they pay for is stored.
+    """
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 async def retry(work: Callable[[], Awaitable[T]], rule: RetryRule) -> T:

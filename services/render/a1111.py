@@ -12,12 +12,8 @@ import json
 from typing import Any
 
 from bigpe.services.core.errors import ConfigError, RenderError
-<<<<<<< HEAD
-from bigpe.services.core.http_client import HttpClient, bearer, read_key
-from bigpe.services.core.outages.watch import OutageWatch
-=======
 from bigpe.services.core.http_client import HttpClient, read_key
->>>>>>> main
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest
 from bigpe.services.render.http_base import HttpRenderer, client_for, from_base64, value_at
 from bigpe.services.render.service import RenderConfig
@@ -112,18 +108,6 @@ def open_a1111(
     key = read_key(config.http)
     # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy needs a bearer token.
     basic = base64.b64encode((key or "").encode()).decode()
-<<<<<<< HEAD
-    headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else bearer(key)
-    client = HttpClient(
-        one_url(config),
-        config.http,
-        timeout_s=config.call_timeout_s,
-        error=RenderError,
-        headers=headers,
-    )
-    return HttpRenderer(A1111(client, config), client, config, blobs, watch)
-=======
     headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else None
     client = client_for(config, headers=headers)
-    return HttpRenderer(A1111(client, config), client, config, blobs)
->>>>>>> main
+    return HttpRenderer(A1111(client, config), client, config, blobs, watch)

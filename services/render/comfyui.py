@@ -16,12 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
-<<<<<<< HEAD
-from bigpe.services.core.http_client import HttpClient, bearer, read_key
-from bigpe.services.core.outages.watch import OutageWatch
-=======
 from bigpe.services.core.http_client import HttpClient
->>>>>>> main
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest, digest
 from bigpe.services.render.http_base import HttpRenderer, client_for, value_at
 from bigpe.services.render.service import RenderConfig
@@ -186,16 +182,5 @@ def open_comfyui(
     if not config.http.workflow:
         raise ConfigError('[render.http] workflow: backend = "comfyui" needs a workflow\'s file')
     workflow = Workflow(folder / config.http.workflow)
-<<<<<<< HEAD
-    client = HttpClient(
-        one_url(config),
-        config.http,
-        timeout_s=config.call_timeout_s,
-        error=RenderError,
-        headers=bearer(read_key(config.http)),
-    )
-    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs, watch)
-=======
     client = client_for(config)
-    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs)
->>>>>>> main
+    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs, watch)

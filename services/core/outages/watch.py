@@ -62,6 +62,12 @@ class OutageReport(NamedTuple):
     """Whether the service answers again, or is no longer waited for."""
 
     @property
+    def notable(self) -> bool:
+        """Whether it is worth a permanent line: the begin, the end, each doubling of the tries."""
+        tries = self.outage.tries
+        return self.over or tries & (tries - 1) == 0
+
+    @property
     def line(self) -> str:
         """The news as one line of text."""
         if self.over:
