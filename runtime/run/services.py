@@ -14,6 +14,7 @@ from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.core.outages.watch import OutageWatch
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.service import Renderer, RenderService
@@ -92,7 +93,8 @@ async def open_services(
             stack.push_async_callback(guard_model.close)
             guard_services[guard.name] = ScoreService(guard_model, scores, guard)
             stack.push_async_callback(guard_services[guard.name].close)
-        llm = _llm_services(config, effects, blobs, stack, llms or {}, watch)
+        learned = await LearnedServers(effects.store).load()
+        llm = _llm_services(config, effects, blobs, stack, llms or {}, learned, watch)
         yield Services(
             llm=llm,
             render=render,
@@ -111,6 +113,7 @@ def _llm_services(
     blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
+    learned: LearnedServers,
     watch: OutageWatch,
 ) -> Callable[[str], LlmService]:
     """Returns one service per distinct model configuration, shared by its actors."""
@@ -126,6 +129,7 @@ def _llm_services(
                 effects,
                 config=wanted,
                 picture=blobs.read,
+                learned=learned,
                 watch=watch,
             )
             stack.push_async_callback(made[key].close)

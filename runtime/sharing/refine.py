@@ -14,6 +14,7 @@ from bigpe.runtime.project.config import BigpeConfig
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmService, load_client
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
 from bigpe.services.store.database import Store
@@ -156,11 +157,16 @@ class Refiner:
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
+            learned = LearnedServers()
             if database is not None:
-                cache = CallCache(await stack.enter_async_context(Store(database)))
+                store = await stack.enter_async_context(Store(database))
+                cache = CallCache(store)
                 stack.push_async_callback(cache.close)
+                learned = await LearnedServers(store).load()
             watch = watch or OutageWatch(config.run.outages)
-            llm = LlmService(client or load_client(wanted), cache, config=wanted, watch=watch)
+            llm = LlmService(
+                client or load_client(wanted), cache, config=wanted, learned=learned, watch=watch
+            )
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)
