@@ -10,7 +10,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from bigpe.runtime.run.services import Services
-from bigpe.services.core.errors import ConfigError, LlmError, UnusableAnswerError
+from bigpe.services.core.errors import (
+    PAUSES_RUN,
+    ConfigError,
+    LlmError,
+    ServiceError,
+    UnusableAnswerError,
+)
+from bigpe.services.core.outages.watch import OutageReport
 from bigpe.services.llm.service import LlmRequest, LlmService, Turn
 from bigpe.services.store.caller_context import caller_context
 
@@ -29,12 +36,20 @@ def first_question(tell: Callable[[str], None]) -> BeforeStart:
     """
 
     async def ask_all(run: str, services: Services, roles: Iterable[str]) -> None:
+        asking = True
+
+        def report(news: OutageReport) -> None:
+            if asking and news.notable:
+                tell(news.line)
+
+        services.watch.listen(report)
         models: dict[LlmService, str] = {}
         for role in roles:
             models.setdefault(services.llm(role), role)
         await asyncio.gather(
             *(_ask(run, role, llm, tell) for llm, role in models.items() if not llm.is_local)
         )
+        asking = False
 
     return ask_all
 
@@ -55,6 +70,8 @@ async def _ask(run: str, role: str, llm: LlmService, tell: Callable[[str], None]
             await llm.ask(request)
         except UnusableAnswerError:
             pass  # it answers; what it writes to a real request is judged there
+        except PAUSES_RUN as error:  # there is no run yet that could pause
+            raise ServiceError(f"[llm] {role}: {error}. Nothing was rendered") from error
         except LlmError as error:
             if error.transient:
                 raise

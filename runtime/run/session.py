@@ -27,7 +27,7 @@ from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.messages.core import Message, RunStopped, StopRequested, routes, start_run
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.plugins.config import FoundRole, find_roles
-from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.config import BigpeConfig, config_given_to
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.clock import RunClock
@@ -145,7 +145,7 @@ class Session:
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
             stored = await load_stored_run(place, name) if config is None else None
-            wanted = _checked(config, place) if stored is None else stored.config
+            wanted = config_given_to(config, place.folder) if stored is None else stored.config
             # Sealed: a run cannot read any result of held-out prompts.
             store = await stack.enter_async_context(
                 Store(place.database, durability=wanted.run.durability, sealed=True)
@@ -394,10 +394,3 @@ class Session:
         # Suppressed: the runtime was never started, or the journal has reported its error.
         with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
             await asyncio.wait_for(stop(), STOP_WAIT_S)
-
-
-def _checked(config: BigpeConfig | Mapping[str, Any] | None, place: Project) -> BigpeConfig:
-    """The caller's configuration, with the words of its files. ConfigError if it is wrong."""
-    if not isinstance(config, BigpeConfig):
-        config = check_config(dict(config or {}), where="the configuration given to Session.open")
-    return config.with_word_files(place.folder)

@@ -18,6 +18,7 @@ from bigpe.runtime.run.probe.pictures import PICTURES, SCORES, probe_pictures
 from bigpe.runtime.run.probe.rows import ProbeReport, ProbeRow, fault
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.services.core.errors import BigpeError, ConfigError
+from bigpe.services.core.outages.watch import NO_WAITING, OutageWatch
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
@@ -129,7 +130,7 @@ async def probe(
         try:
             async with open_services(
                 plan.config, plan.project, effects, effects,
-                run=NAME, renderer=renderer, scorer=scorer,
+                run=NAME, renderer=renderer, scorer=scorer, watch=OutageWatch(NO_WAITING),
             ) as services:  # fmt: skip
                 await _ask_all(plan, services, report)
                 parallel = parallelism_of(services.render.backend)

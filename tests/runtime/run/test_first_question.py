@@ -18,7 +18,7 @@ from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeRenderer, FakeScorer
 from bigpe.testing.runs import NO_WAIT, transcript
 
-RUN = {"rounds": 1, "batch_size": 2, "pilot_prompts": 2, "concurrency": 1}
+RUN = {"rounds": 1, "batch_size": 2, "pilot_prompts": 2, "outage_minutes": 0}
 QUESTION = "the word: ready"
 
 
