@@ -25,11 +25,11 @@ from bigpe.runtime.evaluation.rating import (
     NAIVE,
     Question,
     question_of,
+    rating_lines,
     report_of,
     treatment_of,
     votes_of,
 )
-from bigpe.runtime.evaluation.rating_report import rating_lines
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.transcript.reader import RunReader
 from bigpe.runtime.transcript.summary import RunSummary

@@ -11,8 +11,7 @@ from starlette.requests import Request
 from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.evaluation.compare import Difference, Evaluation, PromptLine, TreatmentComparison
 from bigpe.runtime.evaluation.measure import EvaluationRow
-from bigpe.runtime.evaluation.rating import reports_of
-from bigpe.runtime.evaluation.rating_report import rating_lines
+from bigpe.runtime.evaluation.rating import rating_lines, reports_of
 from bigpe.runtime.evaluation.report import sentences
 from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.charts import Whisker, whiskers
