@@ -77,9 +77,11 @@ def stderr() -> Console:
 
 
 @asynccontextmanager
-async def reading(project: Path) -> AsyncGenerator[Store]:
-    """Open the project's store for reading."""
+async def reading(project: Path, run: str | None = None) -> AsyncGenerator[Store]:
+    """Open the project's store for reading. ConfigError if it has no such `run`."""
     async with Store(Project(project).database, read_only=True) as store:
+        if run is not None:
+            await require_run(store, run)
         yield store
 
 

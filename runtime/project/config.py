@@ -59,17 +59,9 @@ class RunConfig(Section):
     """"full" also survives a power cut; each commit takes longer."""
 
 
-class BudgetConfig(Section):
+class BudgetConfig(Limits):
     """`[budget]`: limits of a run's usage; 0 means no limit."""
 
-    renders: int = Field(default=0, ge=0)
-    """Distinct images: of naive prompts, rewrites and professional prompts together."""
-    scores: int = Field(default=0, ge=0)
-    llm_calls: int = Field(default=0, ge=0)
-    tokens: int = Field(default=0, ge=0)
-    """Language model tokens, prompts and answers together."""
-    usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Cost by the prices that `bigpe costs` shows. Every model needs one."""
     minutes: float = Field(default=0.0, ge=0.0)
     """Wall time of all processes that wrote the run; no new round starts after it."""
 

@@ -25,7 +25,6 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
     stderr,
     stdout,
 )
@@ -135,8 +134,7 @@ def _count(prompts: int | None) -> str:
 
 async def _spread(run: str, folder: Path) -> SpreadParts:
     """The spread of the run's gains, within each instruction."""
-    async with reading(folder) as store:
-        await require_run(store, run)
+    async with reading(folder, run) as store:
         campaign = await replayed_campaign(store, run)
     by_arm: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for pair in campaign.pairs if campaign.started else ():

@@ -13,7 +13,6 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
     run_argument,
 )
 from bigpe.runtime.project.paths import Project
@@ -88,8 +87,7 @@ def export(
 
 
 async def _tracked(run: str, project: Path) -> Tracked:
-    async with reading(project) as store:
-        await require_run(store, run)
+    async with reading(project, run) as store:
         return await tracked(store, run)
 
 
@@ -102,8 +100,7 @@ def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
 
 async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:
     written: dict[Path, str] = {}
-    async with reading(project) as store:
-        await require_run(store, run)
+    async with reading(project, run) as store:
         if "html" in forms:
             page = folder / f"{run}.html"
             await write_page(Project(project), store, run, page)

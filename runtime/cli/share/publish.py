@@ -12,7 +12,6 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
     run_argument,
 )
 from bigpe.runtime.sharing.hub import hub_place, upload
@@ -67,6 +66,5 @@ def publish(
 
 
 async def _published(run: str, project: Path, licence: str | None) -> PublishedInstruction:
-    async with reading(project) as store:
-        await require_run(store, run)
+    async with reading(project, run) as store:
         return await published_of(store, run, licence=licence)
