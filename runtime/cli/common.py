@@ -7,7 +7,7 @@ import gc
 import json
 import sys
 import tomllib
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,6 +83,16 @@ async def reading(project: Path, run: str | None = None) -> AsyncGenerator[Store
         if run is not None:
             await require_run(store, run)
         yield store
+
+
+def read_store(project: Path, work: Callable[[Store], Awaitable[T]], run: str | None = None) -> T:
+    """The result of `work` on the project's store. ConfigError if it has no such `run`."""
+
+    async def read() -> T:
+        async with reading(project, run) as store:
+            return await work(store)
+
+    return perform(read())
 
 
 async def require_run(store: Store, run: str) -> None:

@@ -12,6 +12,7 @@ from bigpe.runtime.cli.common import (
     perform,
     print_json,
     project_option,
+    read_store,
     reading,
     run_argument,
 )
@@ -76,7 +77,7 @@ def export(
         files = perform(_export(run, project, wanted, folder))
         written |= {str(path): size for path, size in files.items()}
     if trackers:
-        record = perform(_tracked(run, project))
+        record = read_store(project, lambda store: tracked(store, run), run)
         for tracker in trackers:
             written[_track(record, tracker, folder, chosen=output is not None)] = tracker
     if as_json:
@@ -84,11 +85,6 @@ def export(
         return
     for path, note in written.items():
         click.echo(f"{path} ({note})")
-
-
-async def _tracked(run: str, project: Path) -> Tracked:
-    async with reading(project, run) as store:
-        return await tracked(store, run)
 
 
 def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
