@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bigpe.agents.bandit.policies import PolicyConfig
 from bigpe.agents.messages.usage import Limits, LlmPrice
@@ -18,6 +18,7 @@ from bigpe.agents.plugins.config import RoleConfig
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Value
 from bigpe.services.llm.service import LlmConfig
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.score.service import ScoreSection
@@ -28,13 +29,7 @@ TAKEN = ("default", "session", "coordinator", *ROLES_WITH_LLM, "renderer", "scor
 ROLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
-class Section(BaseModel):
-    """Base of the sections declared here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunConfig(Section):
+class RunConfig(Value):
     """`[run]`: size and pace of a run."""
 
     rounds: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=12, ge=1, le=1_000_000)
@@ -71,7 +66,7 @@ class BudgetConfig(Limits):
         return Limits.model_validate(self.model_dump(exclude={"minutes"}))
 
 
-class PriceConfig(Section):
+class PriceConfig(Value):
     """`[prices]`: your own prices. Without them the list of genai-prices holds for language models.
 
     `bigpe costs` shows the price of each model, and where it comes from.
@@ -92,7 +87,7 @@ class PriceConfig(Section):
         return self
 
 
-class DataConfig(Section):
+class DataConfig(Value):
     """`[data]`: the prompts."""
 
     naive: str = "world"
@@ -105,7 +100,7 @@ class DataConfig(Section):
     """Whether gradients compare with professional prompts and the modifier uses them."""
 
 
-class BigpeConfig(Section):
+class BigpeConfig(Value):
     """All sections of `bigpe.toml`."""
 
     run: RunConfig = RunConfig()

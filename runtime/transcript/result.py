@@ -10,7 +10,7 @@ from rich.text import Text
 from bigpe.agents.bandit.pool import PoolRow
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR
-from bigpe.runtime.formatting import interval, points
+from bigpe.runtime.formatting import falling, interval, points
 
 
 def result_json(campaign: Campaign) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def result_table(campaign: Campaign) -> Table:
     table.add_column("95% interval", justify="right", no_wrap=True)
     table.add_column("lineage", no_wrap=True)
     table.add_column("state")
-    for row in sorted(campaign.pool.rows(), key=_by_gain):
+    for row in sorted(campaign.pool.rows(), key=lambda row: falling(row.mean)):
         style = "bold" if row.instruction.id == best else None
         mark = "* " if row.instruction.id == best else ""
         table.add_row(
@@ -71,10 +71,6 @@ def result_table(campaign: Campaign) -> Table:
             style=style,
         )
     return table
-
-
-def _by_gain(row: PoolRow) -> tuple[bool, float]:
-    return (row.mean is None, -(row.mean or 0.0))
 
 
 def _lineage(row: PoolRow) -> str:
