@@ -18,6 +18,7 @@ from bigpe.agents.plugins.config import RoleConfig
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.outages.watch import OutageRule
 from bigpe.services.llm.config import LlmConfig, did_you_mean
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.score.service import ScoreSection
@@ -55,8 +56,18 @@ class RunConfig(Section):
     """Gradients per round; each leads to one proposed instruction."""
     patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
+    outage_minutes: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(
+        default=10.0, ge=0.0, le=1_000_000
+    )
+    """Longest wait for a service that answers no call; then the run pauses. 0: no wait, and a call
+    that fails four times is missing."""
     durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
     """"full" also survives a power cut; each commit takes longer."""
+
+    @property
+    def outages(self) -> OutageRule:
+        """How long services are waited for."""
+        return OutageRule(limit_s=60.0 * self.outage_minutes)
 
 
 class BudgetConfig(Section):
