@@ -33,7 +33,7 @@ def refined(text, source, seed):
     if len(rows) != 1 or rows[0]["cause"] == "call":
         raise RuntimeError(f"bigpe refine: {done.stderr.strip()[-500:]}")
     if not rows[0]["refined"]:
-        print(f"bigpe keeps the prompt: {rows[0]['reason']}", file=sys.stderr)
+        sys.stderr.write(f"bigpe keeps the prompt: {rows[0]['reason']}\n")
     return rows[0]["text"]
 
 

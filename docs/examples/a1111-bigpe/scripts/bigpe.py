@@ -40,8 +40,8 @@ def refined(prompts, source):
         raise RuntimeError(f"bigpe refine: {done.stderr.strip()[-500:]}")
     for row in rows:
         if not row["refined"]:
-            print(f"bigpe keeps {row['naive']!r}: {row['reason']}", file=sys.stderr)
-    texts = {line: row["text"] for line, row in zip(lines, rows)}
+            sys.stderr.write(f"bigpe keeps {row['naive']!r}: {row['reason']}\n")
+    texts = {line: row["text"] for line, row in zip(lines, rows, strict=True)}
     return {
         prompt: " ".join([texts[text], *NETWORKS.findall(prompt)])
         for prompt, text in plain.items()
