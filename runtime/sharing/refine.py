@@ -12,9 +12,11 @@ from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.runtime.project.config import BigpeConfig
-from bigpe.services.core.errors import STOPS_RUN, BigpeError, QuotaError, ServiceError
+from bigpe.services.core.errors import STOPS_RUN, BigpeError, ServiceError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmService, load_client
 from bigpe.services.prompt_data.files import PromptRow
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
@@ -24,8 +26,6 @@ AT_A_TIME = 16
 """Most prompts in flight: sent to the language model, or waiting for earlier prompts."""
 STOPS_AFTER = 8
 """Failed calls in a row after which no further prompt is tried: the service fails, not a prompt."""
-STOPS_ALL = (*STOPS_RUN, QuotaError)
-"""Errors that the next prompt would meet, too."""
 
 
 async def refine(
@@ -166,7 +166,7 @@ class RefineStream:
             return RefinedRow(row)
         try:
             return RefinedRow(row, await self._refiner.rewrite(row.text))
-        except STOPS_ALL:
+        except STOPS_RUN:  # the next prompt would meet it, too
             raise
         except ServiceError as error:
             return RefinedRow(row, error=error)
@@ -211,6 +211,7 @@ class Refiner:
         database: Path | None = None,
         seed: int = 0,
         retry: RetryRule | None = None,
+        watch: OutageWatch | None = None,
     ) -> AsyncGenerator[Refiner]:
         """Open the language model.
 
@@ -221,15 +222,22 @@ class Refiner:
             database: the project database with the call cache; default: a cache in memory.
             seed: seed of the language model.
             retry: rule for failed calls (default: `RetryRule()`).
+            watch: how long the language model is waited for (default: `[run] outage_minutes`).
         """
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
+            learned = LearnedServers()
             if database is not None:
-                cache = CallCache(await stack.enter_async_context(Store(database)))
+                store = await stack.enter_async_context(Store(database))
+                cache = CallCache(store)
                 stack.push_async_callback(cache.close)
-            llm = LlmService(client or load_client(wanted), cache, config=wanted)
+                learned = await LearnedServers(store).load()
+            watch = watch or OutageWatch(config.run.outages)
+            llm = LlmService(
+                client or load_client(wanted), cache, config=wanted, learned=learned, watch=watch
+            )
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)

@@ -36,6 +36,7 @@ from bigpe.runtime.sharing.published_instruction import llm_name
 from bigpe.runtime.sharing.refine import Refiner, RefineStream
 from bigpe.runtime.transcript.replay import replayed_campaign, require_finished
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Instruction
 from bigpe.services.prompt_data.files import PromptRow
 
@@ -53,7 +54,7 @@ Examples:
 \b
 Exit codes: 0 at least one prompt was rewritten; the reasons of the others are on
 standard error; 1 none was rewritten, or the service stopped; 2 wrong usage,
-settings or input; 130 stopped by Ctrl-C or SIGTERM.
+settings or input; 130 stopped by Ctrl-C, SIGTERM or a long outage.
 """
 )
 @click.argument("prompts", nargs=-1)
@@ -150,8 +151,11 @@ async def _refine(
             task.cancel()
 
     call_on_signals(stop)
+    watch = OutageWatch(config.run.outages)
+    watch.listen(lambda report: click.echo(report.line, err=True) if report.notable else None)
+    opened = Refiner.open(instruction, config, database=database, seed=seed, watch=watch)
     try:
-        async with Refiner.open(instruction, config, database=database, seed=seed) as refiner:
+        async with opened as refiner:
             stream = RefineStream(refiner)
             with output:
                 try:

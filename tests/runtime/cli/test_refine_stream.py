@@ -20,7 +20,14 @@ from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.cli import cli
 from bigpe.runtime.cli.share.refine_output import NOTE_EVERY
 from bigpe.runtime.sharing.refine import AT_A_TIME, STOPS_AFTER, Refiner, RefineStream, refine
-from bigpe.services.core.errors import DataError, LlmError, QuotaError, TransientLlmError
+from bigpe.services.core.errors import (
+    BigpeError,
+    DataError,
+    LlmError,
+    OutageError,
+    QuotaError,
+    TransientLlmError,
+)
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import Instruction
 from bigpe.services.prompt_data.files import PromptRow
@@ -134,6 +141,8 @@ class Troubled(FakeLlm):
             raise LlmError("the provider's filter refuses the prompt")
         if "spent" in text:
             raise QuotaError("no quota is left")
+        if "lost" in text:
+            raise OutageError("nobody has answered for ten minutes")
         return await super().create(messages, **settings)
 
 
@@ -173,10 +182,13 @@ def test_a_service_that_fails_for_all_is_not_asked_for_the_rest(troubled: Troubl
     assert troubled.calls <= STOPS_AFTER + 2 * AT_A_TIME
 
 
+@pytest.mark.parametrize(("word", "error"), [("spent", QuotaError), ("lost", OutageError)])
 @pytest.mark.parametrize("form", ["--json", "--jsonl"])
-def test_a_spent_quota_stops_and_what_was_paid_is_printed(troubled: Troubled, form: str) -> None:
-    done = refined("-", form, given="a fox\na spent cat\na boat\n")
-    assert isinstance(done.exception, QuotaError)
+def test_a_service_that_stops_has_what_was_paid_for_printed(
+    troubled: Troubled, form: str, word: str, error: type[BigpeError]
+) -> None:
+    done = refined("-", form, given=f"a fox\na {word} cat\na boat\n")
+    assert isinstance(done.exception, error)
     out = done.stdout
     rows = json.loads(out) if form == "--json" else [json.loads(r) for r in out.splitlines()]
     assert rows[0]["naive"] == "a fox" and rows[0]["refined"]
