@@ -141,8 +141,6 @@ class Troubled(FakeLlm):
             raise LlmError("the provider's filter refuses the prompt")
         if "spent" in text:
             raise QuotaError("no quota is left")
-        if "lost" in text:
-            raise OutageError("nobody has answered for ten minutes")
         return await super().create(messages, **settings)
 
 
@@ -150,6 +148,14 @@ class Troubled(FakeLlm):
 def troubled(monkeypatch: pytest.MonkeyPatch) -> Troubled:
     client = Troubled()
     monkeypatch.setattr("bigpe.runtime.sharing.refine.load_client", lambda config: client)
+    rewrite = Refiner.rewrite
+
+    async def rewritten(self: Refiner, prompt: str) -> Rewrite:
+        if "lost" in prompt:
+            raise OutageError("nobody has answered for ten minutes")
+        return await rewrite(self, prompt)
+
+    monkeypatch.setattr(Refiner, "rewrite", rewritten)
     return client
 
 
