@@ -179,6 +179,9 @@ def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
     options |= {"variant": config.variant} if config.variant else {}
     if config.vae:
         options["vae"] = _load_vae(config.vae, dtype)
+    if config.model == "embedded":
+        # The auto pipeline gives the same class, but imports every pipeline that diffusers has.
+        return diffusers.DiffusionPipeline.from_pretrained(place, **options)
     try:
         try:
             return diffusers.AutoPipelineForText2Image.from_pretrained(place, **options)

@@ -2,7 +2,8 @@
 
 The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
 that is made once the renderer is being opened, which then never ends; BIGPE_FAKE_FAILS, whether the
-renderer fails at every picture; BIGPE_FAKE_PAGES, to how many pages the database may grow before
+renderer fails at every picture; BIGPE_FAKE_KEEPS_LLM, whether the language model is that of the
+configuration; BIGPE_FAKE_PAGES, to how many pages the database may grow before
 SQLite says that the disk is full.
 """
 
@@ -50,6 +51,7 @@ def start(
     delay_s: float = 0.0,
     hangs: Path | None = None,
     fails: bool = False,
+    keeps_llm: bool = False,
     pages: int = 0,
     largest_file: int = 0,
     stderr: int = subprocess.PIPE,
@@ -67,6 +69,7 @@ def start(
         "BIGPE_FAKE_DELAY_S": str(delay_s),
         "BIGPE_FAKE_HANGS": str(hangs or ""),
         "BIGPE_FAKE_FAILS": "yes" if fails else "",
+        "BIGPE_FAKE_KEEPS_LLM": "yes" if keeps_llm else "",
         "BIGPE_FAKE_PAGES": str(pages or ""),
     }
     command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
@@ -107,11 +110,12 @@ def _open_on_fakes(
     name: str, config: Any = None, *, project: Path, **options: Any
 ) -> AbstractAsyncContextManager[Session]:
     blobs, log, delay_s = _place(project)
+    fake = FakeLlm(delay_s=delay_s, log=log)
     return _open(
         name,
         config,
         project=project,
-        llms={"default": FakeLlm(delay_s=delay_s, log=log)},
+        llms=None if os.environ["BIGPE_FAKE_KEEPS_LLM"] else {"default": fake},
         renderer=_renderer(blobs, log, delay_s),
         scorer=FakeScorer(blobs),
         retry=NO_WAIT,
