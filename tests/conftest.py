@@ -12,6 +12,7 @@ from support.http_llm import FakeServer
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+gc.disable()  # till all tests are imported: imports make hardly any garbage
 
 
 @pytest.fixture
@@ -56,7 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     `--dist worksteal` gives each worker an equal part of the list and moves what is left at its
     end.
     """
-    gc.freeze()  # what was imported and collected stays: no collection scans it again
+    gc.freeze()
+    gc.enable()
     if not hasattr(config, "workerinput"):
         return
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(SLOW)}

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 import scipy  # its parts load on first use, which most commands do not need
+from numpy.typing import NDArray
 
 Rows = NDArray[Any]
 
@@ -74,7 +74,9 @@ def spread_scores(squares: Rows, df: Rows) -> Rows:
     ratio = (squares / np.maximum(df, 1)) / np.maximum(
         before_squares / np.maximum(before_df, 1), 1e-30
     )
-    scores = -scipy.special.ndtri(scipy.special.fdtrc(np.maximum(df, 1), np.maximum(before_df, 1), ratio))
+    scores = -scipy.special.ndtri(
+        scipy.special.fdtrc(np.maximum(df, 1), np.maximum(before_df, 1), ratio)
+    )
     return np.where(usable, np.clip(scores, -CLIP, CLIP), np.nan)
 
 

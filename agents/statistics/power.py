@@ -71,7 +71,10 @@ def power(effect: float, sd: float, prompts: int, *, level: float = LEVEL) -> fl
     df = prompts - 1
     shift = abs(effect) / sd * math.sqrt(prompts)
     edge = student_quantile(level, df)
-    upper, lower = 1 - float(scipy.special.nctdtr(df, shift, edge)), float(scipy.special.nctdtr(df, shift, -edge))
+    upper, lower = (
+        1 - float(scipy.special.nctdtr(df, shift, edge)),
+        float(scipy.special.nctdtr(df, shift, -edge)),
+    )
     # The far tail, where the series has no digits left, is nothing.
     return upper + (0.0 if math.isnan(lower) else lower)
 

@@ -172,8 +172,6 @@ def _place(model: str) -> str:
 
 def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
     place = _place(config.model)
-    if (Path(place).is_absolute() or place.startswith(".")) and not Path(place).is_dir():
-        raise ConfigError(f"[render] model = {config.model!r}: there is no such folder")
     options: dict[str, Any] = {"torch_dtype": dtype}
     options |= {"revision": config.revision} if config.revision else {}
     options |= {"variant": config.variant} if config.variant else {}
