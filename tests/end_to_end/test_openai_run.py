@@ -91,7 +91,7 @@ def test_garbage_is_never_a_score(
     folder = tmp_path / "p"
     configure(folder, server.url, rounds=1)
     monkeypatch.setenv("BIGPE_TEST_KEY", KEY)
-    done = start(folder, "run", keeps_llm=True)
+    done = start(folder, "run", http_llm=True)
     out, err = done.communicate(timeout=840)
     assert "Traceback" not in err
     gains = [gain for body in bodies(folder, "ArmPulled") for gain in body["gains"]]

@@ -2,9 +2,9 @@
 
 The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
 that is made once the renderer is being opened, which then never ends; BIGPE_FAKE_FAILS, whether the
-renderer fails at every picture; BIGPE_FAKE_KEEPS_LLM, whether the language model is that of the
-configuration; BIGPE_FAKE_PAGES, to how many pages the database may grow before
-SQLite says that the disk is full.
+renderer fails at every picture; BIGPE_FAKE_PAGES, to how many pages the database may grow before
+SQLite says that the disk is full; BIGPE_FAKE_HTTP_LLM, whether the language model is that of the
+configuration.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def start(
     delay_s: float = 0.0,
     hangs: Path | None = None,
     fails: bool = False,
-    keeps_llm: bool = False,
     pages: int = 0,
     largest_file: int = 0,
+    http_llm: bool = False,
     stderr: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG.
@@ -69,8 +69,8 @@ def start(
         "BIGPE_FAKE_DELAY_S": str(delay_s),
         "BIGPE_FAKE_HANGS": str(hangs or ""),
         "BIGPE_FAKE_FAILS": "yes" if fails else "",
-        "BIGPE_FAKE_KEEPS_LLM": "yes" if keeps_llm else "",
         "BIGPE_FAKE_PAGES": str(pages or ""),
+        "BIGPE_FAKE_HTTP_LLM": "yes" if http_llm else "",
     }
     command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
     if largest_file:
@@ -110,12 +110,11 @@ def _open_on_fakes(
     name: str, config: Any = None, *, project: Path, **options: Any
 ) -> AbstractAsyncContextManager[Session]:
     blobs, log, delay_s = _place(project)
-    fake = FakeLlm(delay_s=delay_s, log=log)
     return _open(
         name,
         config,
         project=project,
-        llms=None if os.environ["BIGPE_FAKE_KEEPS_LLM"] else {"default": fake},
+        llms=_llms(delay_s, log),
         renderer=_renderer(blobs, log, delay_s),
         scorer=FakeScorer(blobs),
         retry=NO_WAIT,
@@ -130,10 +129,15 @@ def _open_run_for_evaluation_on_fakes(
     return open_run_for_evaluation(
         name,
         project=project,
-        llms={"default": FakeLlm(delay_s=delay_s, log=log)},
+        llms=_llms(delay_s, log),
         renderer=FakeRenderer(blobs, delay_s=delay_s, log=log),
         scorer=FakeScorer(blobs),
     )
+
+
+def _llms(delay_s: float, log: Path) -> dict[str, FakeLlm] | None:
+    http = os.environ["BIGPE_FAKE_HTTP_LLM"]
+    return None if http else {"default": FakeLlm(delay_s=delay_s, log=log)}
 
 
 def _place(project: Path) -> tuple[BlobStore, Path, float]:
