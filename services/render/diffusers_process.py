@@ -20,7 +20,7 @@ from bigpe.services.core.values import Json, digest
 from bigpe.services.models import embedded
 from bigpe.services.models.fingerprints import folder_fingerprint
 from bigpe.services.processes.devices import pick_device, pick_dtype
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.service import RenderConfig, require_folder
 from bigpe.services.store.blobs import BlobStore
 
 diffusers: Any = _diffusers  # type checkers do not see its names
@@ -171,6 +171,7 @@ def _place(model: str) -> str:
 
 
 def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
+    require_folder(config.model)
     place = _place(config.model)
     options: dict[str, Any] = {"torch_dtype": dtype}
     options |= {"revision": config.revision} if config.revision else {}

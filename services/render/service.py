@@ -136,7 +136,7 @@ class DiffusersRenderer:
         """Load the model; returns the fingerprint. Raises ConfigError if loading fails."""
         if not self._model.fingerprint:
             # Here, because the process takes seconds to load its libraries.
-            _require_folder(self._name)
+            require_folder(self._name)
             await self._children.call("fingerprint", {})
             if self.fingerprint_inputs.get("settings", {}).get("device", "cpu") != "cpu":
                 self._children.most = 1  # one process fills a GPU
@@ -158,7 +158,8 @@ class DiffusersRenderer:
         await self._children.close()
 
 
-def _require_folder(model: str) -> None:
+def require_folder(model: str) -> None:
+    """Raise ConfigError if `[render] model` is the path of a folder that does not exist."""
     if (Path(model).is_absolute() or model.startswith(".")) and not Path(model).is_dir():
         raise ConfigError(f"[render] model = {model!r}: there is no such folder")
 
