@@ -125,7 +125,7 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
     accepted: list[float] = []
     followed: list[float] = []
     by_model: dict[str, list[float]] = {"gradients": [], "instructions": []}
-    pool = [p.text for p in professional_prompts()]
+    pool = [p.text for p in professional_prompts("world")]
     for index in range(rounds):
         rng = random.Random(index)
         terms = rng.sample([t for words in CLASSES.values() for t in words], 5)

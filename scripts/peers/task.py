@@ -79,7 +79,7 @@ def clauses() -> list[str]:
     """The short clauses of the packaged professional prompts: what bigpe's Modifier explores."""
     found = {
         " ".join(listed)
-        for prompt in professional_prompts()
+        for prompt in professional_prompts("world")
         for part in prompt.text.split(",")[1:]
         if 0 < len(listed := words(part)) <= LONGEST_CLAUSE
     }

@@ -85,7 +85,7 @@ class Library:
     def __init__(self) -> None:
         self._db = sqlite3.connect(":memory:")
         self._db.execute("CREATE VIRTUAL TABLE p USING fts5(text, tokenize='porter unicode61')")
-        rows = [(prompt.text,) for prompt in professional_prompts()]
+        rows = [(prompt.text,) for prompt in professional_prompts("world")]
         self._db.executemany("INSERT INTO p(text) VALUES (?)", rows)
 
     async def search(self, text: str, limit: int) -> list[str]:

@@ -13,7 +13,10 @@ from bigpe.agents.plugins.config import find_roles
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
+from bigpe.runtime.run.professional import own_professional, professional_choice
+from bigpe.services.render.prompt_form import form_of
 
 
 @click.group()
@@ -30,8 +33,20 @@ def check(project: Path, as_json: bool) -> None:
     find_roles(settings.roles)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
+    seeds = seeds_for(settings, project)
+    professional = professional_choice(settings)
+    own = own_professional(settings, project)
+    form = form_of(settings.render)
     if as_json:
-        print_json({"config": settings.model_dump(mode="json"), "prompts": counts})
+        print_json(
+            {
+                "config": settings.model_dump(mode="json"),
+                "prompts": counts,
+                "professional": [professional.file] if own else [*professional.packaged],
+                "form": form,
+                "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
+            }
+        )
         return
     console = stdout()
     console.print(_table(settings))
@@ -39,6 +54,11 @@ def check(project: Path, as_json: bool) -> None:
     console.print(Text(f"naive prompts: {listed}"))
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
+    size = f", {len(own)} prompts" if own else ""
+    console.print(Text(f"form of prompts for the painter: {form or 'not known'}"))
+    console.print(Text(f"professional prompts: {professional}{size}"))
+    named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
+    console.print(Text(f"seed instructions: {', '.join(named)}"))
     console.print(Text(f"{Project(project).config} is valid"))
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import click
 
+from bigpe.prompts.library import PromptForm
+from bigpe.prompts.templates import seed_file
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
 from bigpe.services.models.downloads import pull_smollm2, smollm2_path
 
 TEMPLATES = ("embedded", "sdxl-turbo")
+SEEDS = "seeds.toml"
+"""The file of seed instructions that a template names."""
 
 
 @click.command(
@@ -36,6 +40,8 @@ def init(folder: Path, template: str, pull: bool | None) -> None:
     """Write a commented bigpe.toml into FOLDER; an existing file is not changed."""
     path = write_config(folder, template)
     click.echo(f"wrote {path}")
+    if template != "embedded":
+        click.echo(write_seeds(folder, "tags"))
     if template == "embedded":
         offer_models(pull)
     click.echo(f"next: bigpe config check -p {folder}, then bigpe run -p {folder}")
@@ -56,6 +62,19 @@ def write_config(folder: Path, template: str) -> Path:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def write_seeds(folder: Path, form: PromptForm) -> str:
+    """Write the seed instructions for painters of `form`; returns what was done, for people."""
+    path = folder / SEEDS
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(seed_file(form))
+    except FileExistsError:
+        return f"{path} is there already and stays as it is"
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return f"wrote {path}"
 
 
 def offer_models(pull: bool | None) -> None:
