@@ -29,7 +29,7 @@ from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.runtime.project.config import BigpeConfig, load_config
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction, derive_seed
 from bigpe.services.llm.service import LlmService, load_client
 from bigpe.services.store.call_cache import CallCache
