@@ -13,6 +13,7 @@ from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.service import Renderer, RenderService
@@ -84,7 +85,8 @@ async def open_services(
             stack.push_async_callback(guard_model.close)
             guard_services[guard.name] = ScoreService(guard_model, scores, guard)
             stack.push_async_callback(guard_services[guard.name].close)
-        llm = _llm_services(config, effects, blobs, stack, llms or {})
+        learned = await LearnedServers(effects.store).load()
+        llm = _llm_services(config, effects, blobs, stack, llms or {}, learned)
         yield Services(
             llm=llm,
             render=render,
@@ -102,6 +104,7 @@ def _llm_services(
     blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
+    learned: LearnedServers,
 ) -> Callable[[str], LlmService]:
     """Returns one service per distinct model configuration, shared by its actors."""
     made: dict[str, LlmService] = {}
@@ -112,7 +115,11 @@ def _llm_services(
         key = f"given/{id(client)}" if client else wanted.model_dump_json()
         if key not in made:
             made[key] = LlmService(
-                client or load_client(wanted), effects, config=wanted, picture=blobs.read
+                client or load_client(wanted),
+                effects,
+                config=wanted,
+                picture=blobs.read,
+                learned=learned,
             )
             stack.push_async_callback(made[key].close)
         return made[key]

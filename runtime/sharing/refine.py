@@ -13,6 +13,7 @@ from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmService, load_client
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
 from bigpe.services.store.database import Store
@@ -150,10 +151,13 @@ class Refiner:
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
+            learned = LearnedServers()
             if database is not None:
-                cache = CallCache(await stack.enter_async_context(Store(database)))
+                store = await stack.enter_async_context(Store(database))
+                cache = CallCache(store)
                 stack.push_async_callback(cache.close)
-            llm = LlmService(client or load_client(wanted), cache, config=wanted)
+                learned = await LearnedServers(store).load()
+            llm = LlmService(client or load_client(wanted), cache, config=wanted, learned=learned)
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)

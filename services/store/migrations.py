@@ -178,6 +178,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE payment ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE payment ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # What servers of language models refuse and can do; `learned` is JSON.
+        """CREATE TABLE llm_server(
+            base_url TEXT NOT NULL,
+            model TEXT NOT NULL,
+            learned TEXT NOT NULL,
+            PRIMARY KEY (base_url, model)
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 VERSION = len(STEPS)

@@ -150,16 +150,30 @@ def test_config_check_names_seeds_and_professional_prompts(tmp_path: Path) -> No
     assert done.exit_code != 0
 
 
-def test_init_for_a_real_painter_writes_seeds_that_are_kept(tmp_path: Path) -> None:
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        folder.mkdir()
-        if folder.name == "b":
-            (folder / "seeds.toml").write_text(OWN)
-        made = CliRunner().invoke(cli, ["init", str(folder), "--template", "sdxl-turbo"])
-        assert made.exit_code == 0, made.output
-        seeds = seeds_for(load_config(folder / "bigpe.toml"), folder)
-        assert len(seeds) == (4 if folder.name == "a" else 2)
-    assert (tmp_path / "b" / "seeds.toml").read_text() == OWN
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [
+        (("--no-pull",), False),
+        (("--template", "sdxl-turbo"), True),
+        (("--llm", "openai/gpt-5-mini"), True),
+        (("--llm", "openai/gpt-5-mini", "--template", "sdxl-turbo"), True),
+    ],
+)
+def test_init_writes_seeds_for_a_language_model_of_ones_own(
+    tmp_path: Path, options: tuple[str, ...], written: bool
+) -> None:
+    made = CliRunner().invoke(cli, ["init", str(tmp_path), *options])
+    assert made.exit_code == 0, made.output
+    seeds = seeds_for(load_config(tmp_path / "bigpe.toml"), tmp_path)
+    assert (tmp_path / "seeds.toml").exists() == written
+    assert len(seeds) == (4 if written else 2)
+
+
+def test_init_keeps_seeds_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "seeds.toml").write_text(OWN)
+    made = CliRunner().invoke(cli, ["init", str(tmp_path), "--template", "sdxl-turbo"])
+    assert made.exit_code == 0, made.output
+    assert (tmp_path / "seeds.toml").read_text() == OWN
 
 
 def test_a_table_shows_the_first_line() -> None:
