@@ -13,6 +13,7 @@ from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
@@ -34,6 +35,8 @@ class Services:
     """The guards by name. Evaluations use them, runs do not."""
     blobs: BlobStore
     effects: CallCache
+    watch: OutageWatch
+    """The outages of all services."""
     constraints: Constraints = NONE
     """The constraints that rewrites must keep."""
 
@@ -57,17 +60,22 @@ async def open_services(
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
     guards: Mapping[str, Scorer] | None = None,
+    watch: OutageWatch | None = None,
 ) -> AsyncGenerator[Services]:
     """Open the services that `config` names. Models load on their first use, not here.
 
     `effects` is the call cache of language models and renderer, `scores` that of all scorers; it
     decides what may be scored (see `held_out`). `llms` to `guards` replace models of `config`.
+    `watch` replaces the rule of `config` on outages.
     """
     blobs = BlobStore(project.images)
+    watch = watch or OutageWatch(config.run.outages)
 
     def context(worker: str) -> ServiceContext:
         log_path = project.worker_log(run, worker)
-        return ServiceContext(blobs, project.folder, log_path, config.workers, process_cores())
+        return ServiceContext(
+            blobs, project.folder, log_path, config.workers, process_cores(), watch
+        )
 
     async with AsyncExitStack() as stack:
         image_model = renderer or open_renderer(config.render, context("render"))
@@ -86,7 +94,7 @@ async def open_services(
             guard_services[guard.name] = ScoreService(guard_model, scores, guard)
             stack.push_async_callback(guard_services[guard.name].close)
         learned = await LearnedServers(effects.store).load()
-        llm = _llm_services(config, effects, blobs, stack, llms or {}, learned)
+        llm = _llm_services(config, effects, blobs, stack, llms or {}, learned, watch)
         yield Services(
             llm=llm,
             render=render,
@@ -94,6 +102,7 @@ async def open_services(
             guards=guard_services,
             blobs=blobs,
             effects=effects,
+            watch=watch,
             constraints=config.constraints,
         )
 
@@ -105,6 +114,7 @@ def _llm_services(
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
     learned: LearnedServers,
+    watch: OutageWatch,
 ) -> Callable[[str], LlmService]:
     """Returns one service per distinct model configuration, shared by its actors."""
     made: dict[str, LlmService] = {}
@@ -120,6 +130,7 @@ def _llm_services(
                 config=wanted,
                 picture=blobs.read,
                 learned=learned,
+                watch=watch,
             )
             stack.push_async_callback(made[key].close)
         return made[key]

@@ -11,6 +11,7 @@ from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.learned import LearnedServers
@@ -80,12 +81,15 @@ async def refine_each(
     config: BigpeConfig | None = None,
     database: Path | None = None,
     seed: int = 0,
+    watch: OutageWatch | None = None,
 ) -> AsyncGenerator[Rewrite]:
     """Like `refine_fully`, but yields each result as soon as it and all earlier results exist.
 
-    At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless.
+    At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless. `watch`: how long the
+    language model is waited for; None: as `config` says.
     """
-    async with Refiner.open(instruction, config, database=database, seed=seed) as refiner:
+    opened = Refiner.open(instruction, config, database=database, seed=seed, watch=watch)
+    async with opened as refiner:
         ahead: asyncio.Queue[asyncio.Task[Rewrite] | None] = asyncio.Queue(AT_A_TIME)
 
         async def feed() -> None:
@@ -136,6 +140,7 @@ class Refiner:
         database: Path | None = None,
         seed: int = 0,
         retry: RetryRule | None = None,
+        watch: OutageWatch | None = None,
     ) -> AsyncGenerator[Refiner]:
         """Open the language model.
 
@@ -146,6 +151,7 @@ class Refiner:
             database: the project database with the call cache; default: a cache in memory.
             seed: seed of the language model.
             retry: rule for failed calls (default: `RetryRule()`).
+            watch: how long the language model is waited for (default: `[run] outage_minutes`).
         """
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
@@ -157,7 +163,10 @@ class Refiner:
                 cache = CallCache(store)
                 stack.push_async_callback(cache.close)
                 learned = await LearnedServers(store).load()
-            llm = LlmService(client or load_client(wanted), cache, config=wanted, learned=learned)
+            watch = watch or OutageWatch(config.run.outages)
+            llm = LlmService(
+                client or load_client(wanted), cache, config=wanted, learned=learned, watch=watch
+            )
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)
