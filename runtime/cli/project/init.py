@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bigpe.prompts.library import PromptForm
 from bigpe.prompts.templates import seed_file
+from bigpe.runtime.cli.project.probe import run_probe
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
 from bigpe.services.llm.config import LlmConfig
@@ -51,8 +52,19 @@ Examples:
 )
 @click.option("--base-url", metavar="URL", help="With --llm: the address of a server of your own.")
 @click.option("--pull/--no-pull", default=None, help="Fetch the embedded LLM without asking.")
+@click.option(
+    "--probe/--no-probe",
+    "wants_probe",
+    default=None,
+    help="Ask the models whether they work (`bigpe doctor --probe`) without asking you.",
+)
 def init(
-    folder: Path, template: str, llm: str | None, base_url: str | None, pull: bool | None
+    folder: Path,
+    template: str,
+    llm: str | None,
+    base_url: str | None,
+    pull: bool | None,
+    wants_probe: bool | None,
 ) -> None:
     """Write a commented bigpe.toml into FOLDER; an existing file is not changed."""
     section = llm_section(llm, base_url) if llm else None
@@ -64,7 +76,10 @@ def init(
         offer_models(pull)
     else:
         click.echo(write_seeds(folder, "tags"))  # the painters of both templates read tags
+    code = offer_probe(folder, wants_probe)
     click.echo(f"next: bigpe config check -p {folder}, then bigpe run -p {folder}")
+    if code:
+        raise SystemExit(code)
 
 
 def llm_section(llm: str, base_url: str | None) -> str:
@@ -129,6 +144,16 @@ def write_seeds(folder: Path, form: PromptForm) -> str:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return f"wrote {path}"
+
+
+def offer_probe(folder: Path, wanted: bool | None) -> int:
+    """Probe the models if the user wants it; returns the exit code."""
+    if wanted is None and sys.stdin.isatty():
+        question = "Ask the models now whether they work? It takes a few calls and two pictures."
+        wanted = click.confirm(question, default=True, err=True)
+    if not wanted:
+        return 0
+    return run_probe(folder).report.exit_code
 
 
 def offer_models(pull: bool | None) -> None:
