@@ -295,13 +295,11 @@ async def report(session: Session, *, as_json: bool) -> int:
 
 async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
     campaign = session.coordinator.campaign
-    rows, best = session.pool.rows(), session.pool.best()
     if as_json:
-        used = campaign.used.renders
-        print_json(result_json(rows, best, campaign.plan, stopped.reason, used))
+        print_json(result_json(campaign))
         return
-    console = stdout()
-    console.print(result_table(rows, best=stopped.best))
+    console, best = stdout(), session.pool.best()
+    console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
     if best.mean is not None:
         console.print(Text(f"best: {best.instruction.text}"))

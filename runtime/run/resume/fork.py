@@ -26,7 +26,7 @@ async def require_forkable(store: Store, parent: str, name: str) -> None:
 async def best_of(store: Store, parent: str) -> SeedInstruction:
     """The parent's best instruction, as a seed. ConfigError if the parent has no result yet."""
     campaign = await replayed_campaign(store, parent)
-    if not campaign.started or campaign.pool.best_basis() == "nothing":
+    if not campaign.started or campaign.pool.best().mean is None:
         raise ConfigError(
             f"run {parent!r} has no best instruction yet; fork it without --from-best"
         )
