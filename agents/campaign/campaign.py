@@ -250,10 +250,8 @@ class Campaign(CampaignState):
             case ImageLost() as image:
                 current.pictures.lose(image)
                 return self._join(message.round)
-            case PromptLost():
-                return self._join(message.round)
-            case BatchLost():
-                current.rewrites = {}
+            case PromptLost() | BatchLost():
+                current.lose_rewrites(message)
                 return self._join(message.round)
             case GradientsLost():
                 author = message.actor if message.actor in self.plan.authors else BUILT_IN_AUTHOR
@@ -353,7 +351,8 @@ class Campaign(CampaignState):
         self.budget.settle(current)
         best = self.pool.best()
         self.stopping.settle(bool(gains), best.lo)
-        self.broken = self.broken or current.broken
+        alarmed = self.answers.settle(current)
+        self.broken = self.broken or current.broken or alarmed
         self.applied = index
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
@@ -369,6 +368,7 @@ class Campaign(CampaignState):
                 best=best.instruction.id,
                 used=self.used,
                 stale=self.stopping.stale_rounds,
+                answers=self.answers.counts,
             )
         ]
 

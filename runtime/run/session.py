@@ -32,6 +32,7 @@ from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
+from bigpe.runtime.run.resume.begin_again import begin_again
 from bigpe.runtime.run.resume.fork import best_of, require_forkable
 from bigpe.runtime.run.resume.model_identity import (
     Records,
@@ -94,6 +95,7 @@ class Session:
         self._plugin_actors = PluginActors()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.begins_again = False  # see `begin_again`
         self._clock: RunClock | None = None
         self._state = RunState(store, name, services.watch)
 
@@ -150,7 +152,8 @@ class Session:
             if parent:
                 await require_forkable(store, parent, name)
             stored = stored or await find_stored_run(store, name)
-            resumer = RunResumer.of(stored, wanted) if stored else None
+            anew = config is not None and await begin_again(store, stored, wanted)
+            resumer = RunResumer.of(stored, wanted) if stored and not anew else None
             stack.push_async_callback((effects := CallCache(store)).close)
             scores = TrainOnlyCallCache(effects)
             opened = open_services(
@@ -159,6 +162,7 @@ class Session:
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
+            session.begins_again = anew
             await session._prepare(retry or RetryRule(), parent, from_best)
             stack.push_async_callback(session._close)
             yield session
@@ -166,8 +170,7 @@ class Session:
     @property
     def coordinator(self) -> Coordinator:
         """The coordinator actor, with the campaign's state."""
-        if self._coordinator is None:
-            raise RuntimeError("open the session with `async with Session.open(...)`")
+        assert self._coordinator is not None, "open the session with `Session.open`"
         return self._coordinator
 
     @property
@@ -324,9 +327,8 @@ class Session:
 
     async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
         await clock.reach(minutes)
-        await self.request_stop(
-            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
-        )
+        reason = f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
+        await self.request_stop(reason)
 
     async def _ended(self) -> None:
         """Return when the run is complete, paused and idle, or broken."""
