@@ -77,8 +77,8 @@ class Learned(Value):
             found.append("the system's text is sent as the user's")
         if self.stream and not earlier.stream:
             found.append("answers are streamed")
-        if self.vision is not earlier.vision:
-            found.append("pictures are sent" if self.vision else "pictures are left out")
+        if self.vision is False and earlier.vision is not False:
+            found.append("pictures are left out")
         return found
 
 
