@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_BULLET = re.compile(r"[ \t]*(?:[-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u00b7]|\u2013)[ \t]+(?=\S)")
+_BULLET = re.compile(
+    r"[ \t]*(?:[-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u00b7]|\u2013)[ \t]+(?=\S)"
+)
 _NUMBER = re.compile(r"[ \t]*[*_]{0,2}(?:\(?\d{1,2}[.)]|\d\ufe0f?\u20e3)[*_]{0,2}[ \t]+(?=\S)")
-_BOLD_LABEL = re.compile(r"[ \t]*(\*\*|__)[^*_\n:\uff1a]{1,40}(?:[:\uff1a][ \t]*\1|\1[ \t]*[:\uff1a])[ \t]*(?=\S)")
+_BOLD_LABEL = re.compile(
+    r"[ \t]*(\*\*|__)[^*_\n:\uff1a]{1,40}(?:[:\uff1a][ \t]*\1|\1[ \t]*[:\uff1a])[ \t]*(?=\S)"
+)
 _PLAIN_LABEL = re.compile(r"[ \t]*[A-Za-z][A-Za-z /&-]{0,30}:[ \t]+(?=\S)")
 _CONTENT_LABEL = re.compile(
     r"(?:subject|lighting|light|style|mood|composition|camera|colou?rs?|colou?r\s+palette|palette|"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from bigpe.agents.evidence.terms import one_line, subject_kept, words
@@ -30,13 +29,24 @@ _TAGS = (
     r"image|detailed|output)[_-]?)*prompt|answer|final_?answer|recaption|rewrite|rewritten|output|"
     r"response|result|final|enhanced|improved|positive|caption"
 )
-_TAG = re.compile(rf"<(?P<name>{_TAGS})(?:\s[^<>\n]*)?>(?P<text>.*?)(?:</(?P=name)\s*>|$)", re.I | re.S)
+_TAG = re.compile(
+    rf"<(?P<name>{_TAGS})(?:\s[^<>\n]*)?>(?P<text>.*?)(?:</(?P=name)\s*>|$)", re.I | re.S
+)
 _CLOSED = re.compile(rf"^(?P<text>.*?)</(?:{_TAGS})\s*>", re.I | re.S)
 _NEGATIVE_TAG = re.compile(r"<(negative(?:[_-]?prompt)?)>(.*?)(?:</\1>|$)", re.I | re.S)
 _FENCE = re.compile(r"(?:^|(?<=\n)|(?<=[\s:]))[ \t]*(```+|~~~+)(?P<text>.*?)(?:\1|$)", re.S)
 _LANGUAGE = re.compile(r"[ \t]*[A-Za-z0-9_+-]{0,20}[ \t]*\n")
-_ROLE = re.compile(r"\s*(?:#{1,4}\s*)?[*_]{0,2}(?:assistant|chatgpt|ai|bot|response)[*_]{0,2}\s*[:\uff1a][*_]{0,2}\s*", re.I)
-_NEXT_TURN = re.compile(r"\n\s*(?:#{1,4}\s*)?[*_]{0,2}(?:user|human|assistant|input|instruction)[*_]{0,2}\s*:", re.I)
+_ROLE = re.compile(
+    r"\s*(?:#{1,4}\s*)?[*_]{0,2}(?:assistant|chatgpt|ai|bot|response)[*_]{0,2}\s*[:\uff1a][*_]{0,2}\s*",
+    re.I,
+)
+_NEXT_TURN = re.compile(
+    r"\n\s*(?:#{1,4}\s*)?[*_]{0,2}(?:user|human|assistant|input|instruction)[*_]{0,2}\s*:", re.I
+)
+_SENTENCE = re.compile(
+    r"(?:(?<=[.!?\u3002\uff01\uff1f\"\u201d*)\]])[ \t]+|\n\s*)"
+    r"(?:[*_(>-]+[ \t]*)?(?=\w|[(\[\u00bf])"
+)
 _RULE = re.compile(r"^[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,}|(?:\* ){2,}\*)[ \t]*$", re.M)
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+(?=\S)")
 _HTML = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.I)
@@ -47,8 +57,8 @@ _KEYS = (
     "enhanced improved answer output result response text caption description content final"
 ).split()
 _PARTS = (
-    "subject scene action setting environment background composition camera lighting colors colours "
-    "palette mood style medium details quality atmosphere"
+    "subject scene action setting environment background composition camera lighting colors "
+    "colours palette mood style medium details quality atmosphere"
 ).split()
 
 
@@ -181,7 +191,10 @@ def _prompt_in(value: Any, depth: int = 4) -> _Part | None:
         return next((part for part in found if part is not None), None)
     if not isinstance(value, dict):
         return None
-    table = {re.sub(r"[^a-z]", "", str(key).casefold()): item for key, item in cast(dict[str, Any], value).items()}
+    table = {
+        re.sub(r"[^a-z]", "", str(key).casefold()): item
+        for key, item in cast(dict[str, Any], value).items()
+    }
     negative = next((str(v) for k, v in table.items() if k.startswith("negative") and v), "")
     for key in (*_KEYS, "prompts", "options", "variations"):
         if key in table and (found := _prompt_in(table[key], depth - 1)) is not None:
@@ -189,7 +202,9 @@ def _prompt_in(value: Any, depth: int = 4) -> _Part | None:
     parts = [str(table[key]) for key in _PARTS if isinstance(table.get(key), str)]
     if len(parts) > 1 and len(parts) == len([k for k in table if not k.startswith("negative")]):
         return _Part(", ".join(parts), negative)
-    nested = (_prompt_in(item, depth - 1) for item in table.values() if isinstance(item, dict | list))
+    nested = (
+        _prompt_in(item, depth - 1) for item in table.values() if isinstance(item, dict | list)
+    )
     return next((part for part in nested if part is not None), None)
 
 
@@ -209,7 +224,9 @@ def _from_text(text: str, naive: str) -> _Part:
     text = _delimited(text) if introduced or labelled else text
     text = _without_remarks(text, naive, introduced or labelled)
     text = _without_headings(text)
-    text = prompt_of_list(without_wrapping(text, naive), lambda item: subject_kept(naive, item), naive)
+    text = prompt_of_list(
+        without_wrapping(text, naive), lambda item: subject_kept(naive, item), naive
+    )
     if introduced or labelled:
         text = _delimited(text)
     return _Part(text, negative)
@@ -266,9 +283,15 @@ def _introduces(text: str, word: re.Match[str]) -> bool:
     rest = text[word.end() :]
     if not rest.strip():
         return False
-    if wording.INTRODUCTION.match(rest) or wording.LABEL.match(rest) or wording.INTERJECTION.match(rest):
+    if (
+        wording.INTRODUCTION.match(rest)
+        or wording.LABEL.match(rest)
+        or wording.INTERJECTION.match(rest)
+    ):
         return True
-    return any(sign in word["end"] for sign in "!.:\n\u3002\uff01\uff1a") and not wording.GREETING.match(word[0])
+    return any(
+        sign in word["end"] for sign in "!.:\n\u3002\uff01\uff1a"
+    ) and not wording.GREETING.match(word[0])
 
 
 def _labelled(text: str, naive: str) -> tuple[str, bool]:
@@ -291,7 +314,11 @@ def _labelled(text: str, naive: str) -> tuple[str, bool]:
     rest = text[chosen.end() :]
     ends = [
         other.start()
-        for other in (wording.LABEL.search(rest), wording.HEADING_LABEL.search(rest), wording.OTHER_LABEL.search(rest))
+        for other in (
+            wording.LABEL.search(rest),
+            wording.HEADING_LABEL.search(rest),
+            wording.OTHER_LABEL.search(rest),
+        )
         if other is not None and rest[: other.start()].strip()
     ]
     section = rest[: min(ends, default=len(rest))].strip()
@@ -299,7 +326,7 @@ def _labelled(text: str, naive: str) -> tuple[str, bool]:
 
 
 def _delimited(text: str) -> str:
-    """The quoted or emphasised part, if the text begins with one and goes on in another sentence."""
+    """The quoted or emphasised part, if the text begins with it and then says something else."""
     text = text.strip()
     head = re.split(r"\n\s*\n", text, maxsplit=1)[0].strip()
     if head != text and (quoted_whole(head) or re.fullmatch(r"\*\*[^*]+\*\*", head)):
@@ -307,7 +334,11 @@ def _delimited(text: str) -> str:
     if text[:1] not in QUOTES or (end := closing_mark(text)) is None:
         return text
     rest = text[end + 1 :]
-    if not rest.strip(" .,;!*_") or rest.lstrip(" .,;*_").startswith("\n") or re.match(r"[.,]?\s+[A-Z]", rest):
+    if (
+        not rest.strip(" .,;!*_")
+        or rest.lstrip(" .,;*_").startswith("\n")
+        or re.match(r"[.,]?\s+[A-Z]", rest)
+    ):
         return text[1:end].strip()
     return text
 
@@ -316,7 +347,7 @@ def _without_remarks(text: str, naive: str, packaged: bool) -> str:
     """The text up to the first sentence that speaks of the prompt or to the reader."""
     if packaged and (other := wording.OTHER_LABEL.search(text)) and text[: other.start()].strip():
         text = text[: other.start()]
-    for start in re.finditer(r"(?:(?<=[.!?\u3002\uff01\uff1f\"\u201d*)\]])[ \t]+|\n\s*)(?:[*_(>-]+[ \t]*)?(?=\w|[(\[\u00bf])", text):
+    for start in _SENTENCE.finditer(text):
         remark = wording.REMARK.match(text, start.end())
         if remark is None or _has(naive, remark[0]) or _quoted_at(text, start.end()):
             continue
@@ -349,12 +380,10 @@ def _without_headings(text: str) -> str:
 def _unsure(text: str, naive: str) -> bool:
     if not text or wording.PLACEHOLDER.fullmatch(text) or _HTML.match(text):
         return True
-    if text.startswith(("{\"", "{'", "[{", "```")):
+    if text.startswith(('{"', "{'", "[{", "```")):
         return True
     asks = wording.QUESTION_BACK.search(text) or wording.WAITS.match(text)
     if asks is not None and not _has(naive, asks[0]) and not _quoted_at(text, asks.start() + 1):
         return True
     introduced = wording.INTRODUCTION.fullmatch(text)
     return introduced is not None and not _has(naive, text)
-
-

@@ -28,7 +28,9 @@ _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|textit|mathrm|mathbf|emph)\s*\{([^{}]*)\}")
 _MATH = re.compile(r"\$\$?\s*([^$]+?)\s*\$\$?|\\\[\s*(.+?)\s*\\\]", re.DOTALL)
 _BREAK_TAG = re.compile(r"</?(?:br|p|div|li|ul|ol)\s*/?>", re.IGNORECASE)
-_STYLE_TAG = re.compile(r"</?(?:b|i|em|strong|u|span|h[1-6]|code|pre|blockquote)(?:\s[^<>]*)?>", re.I)
+_STYLE_TAG = re.compile(
+    r"</?(?:b|i|em|strong|u|span|h[1-6]|code|pre|blockquote)(?:\s[^<>]*)?>", re.I
+)
 _ENTITY = re.compile(r"&(?:(quot|#34)|(amp)|(lt)|(gt)|(#39|apos|#x27)|(nbsp));")
 _CHARACTERS = ('"', "&", "<", ">", "'", " ")
 _FLAG_NAMES = (
@@ -41,7 +43,10 @@ _FLAG = re.compile(
     r"(?:[ =]+(?P<value>(?!--|[\u2014\u2013])[^\s,.;]+(?::[^\s,.;]+)?(?:\.\d+)?))?",
     re.IGNORECASE,
 )
-_NO = re.compile(r"(?:^|(?<=\s))(?:--|[\u2014\u2013])no[ =]+(?P<value>.*?)(?=\s(?:--|[\u2014\u2013])[a-z]|$)", re.I | re.S)
+_NO = re.compile(
+    r"(?:^|(?<=\s))(?:--|[\u2014\u2013])no[ =]+(?P<value>.*?)(?=\s(?:--|[\u2014\u2013])[a-z]|$)",
+    re.I | re.S,
+)
 _PARAMETERS = re.compile(
     r"(?:^|[\n.]\s*)(?:steps:\s*\d+\s*,.*|(?:cfg(?:\s+scale)?|sampler|aspect\s+ratio|ar)\s*:\s*"
     r"[\w.:+ ]{1,24}(?=$|\n|,\s*(?:seed|size|model|steps|sampler|cfg)\b.*$).*)$",
@@ -75,7 +80,9 @@ def without_flags(text: str, naive: str = "") -> Flagless:
         return ""
 
     text = _FLAG.sub(drop, text)
-    if (line := _PARAMETERS.search(text)) and line[0].strip(" .\n").casefold() not in naive.casefold():
+    if (line := _PARAMETERS.search(text)) and line[0].strip(
+        " .\n"
+    ).casefold() not in naive.casefold():
         found.append(" ".join(line[0].split()).lstrip(". "))
         text = text[: line.start()]
     return Flagless(text.rstrip() if found else text, negative, tuple(found))
@@ -162,5 +169,5 @@ def _side(text: str, place: int) -> str:
 
 
 def _unmatched(text: str, place: int) -> bool:
-    """Whether the mark at `place` is followed by an even number of such marks in all but the end."""
+    """Whether the mark has no partner: an odd number of marks, of which one ends the text."""
     return place < len(text) - 1 and text[-1] == text[place] and text.count(text[place]) % 2 == 1

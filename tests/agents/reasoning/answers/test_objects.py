@@ -59,7 +59,8 @@ def test_slight_faults_are_mended(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "Add light.", '{"text": "Add light."}', "[1, 2]", "{" * 5000, "[" * 5000, '{"a":' * 900]
+    "raw",
+    ["", "Add light.", '{"text": "Add light."}', "[1, 2]", "{" * 5000, "[" * 5000, '{"a":' * 900],
 )
 def test_what_has_no_such_object_has_none(raw: str) -> None:
     assert find_object(raw, Wanted) is None

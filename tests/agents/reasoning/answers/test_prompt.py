@@ -80,7 +80,9 @@ Wrapper = Callable[[str], str]
 WRAPPERS: dict[str, Wrapper] = {
     "nothing": lambda p: p,
     "blank lines": lambda p: f"\n\n  {p}\n \n",
-    "thoughts": lambda p: f"<think>\nOkay, the user wants a prompt.\nPrompt: a dog\n</think>\n\n{p}",
+    "thoughts": lambda p: (
+        f"<think>\nOkay, the user wants a prompt.\nPrompt: a dog\n</think>\n\n{p}"
+    ),
     "thoughts in a line": lambda p: f"<think>Okay, I add light.</think> {p}",
     "no thoughts": lambda p: f"<think>\n\n</think>\n\n{p}",
     "unopened thoughts": lambda p: f"Okay, a prompt. I add light.\n</think>\n\n{p}",
@@ -95,7 +97,9 @@ WRAPPERS: dict[str, Wrapper] = {
     ),
     "end tokens": lambda p: f"{p}<|im_end|>\n<|im_start|>user\nanother",
     "prompt tag": lambda p: f"<prompt>{p}</prompt>",
-    "tag after a preamble": lambda p: f"Sure, here it is:\n<prompt>\n{p}\n</prompt>\nI added light.",
+    "tag after a preamble": lambda p: (
+        f"Sure, here it is:\n<prompt>\n{p}\n</prompt>\nI added light."
+    ),
     "answer tag": lambda p: f"<answer>{p}</answer>",
     "recaption": lambda p: f"<recaption>{p}</recaption>",
     "enhanced_prompt": lambda p: f"Let's analyze.\n<enhanced_prompt>{p}</enhanced_prompt>",
@@ -104,7 +108,9 @@ WRAPPERS: dict[str, Wrapper] = {
     "json": lambda p: json.dumps({"prompt": p}),
     "json of two lines": lambda p: json.dumps({"prompt": p}, indent=2, ensure_ascii=False),
     "json fence": lambda p: f"```json\n{json.dumps({'prompt': p})}\n```",
-    "json after a preamble": lambda p: f"Here is the JSON:\n\n{json.dumps({'prompt': p})}\n\nEnjoy!",
+    "json after a preamble": lambda p: (
+        f"Here is the JSON:\n\n{json.dumps({'prompt': p})}\n\nEnjoy!"
+    ),
     "rewritten_prompt": lambda p: json.dumps({"rewritten_prompt": p, "notes": "I added light"}),
     "Enhanced Prompt": lambda p: json.dumps({"reason": "light", "Enhanced Prompt": p}),
     "nested json": lambda p: json.dumps({"result": {"prompt": p}}),
@@ -113,7 +119,9 @@ WRAPPERS: dict[str, Wrapper] = {
     "broken json": lambda p: f'{{"prompt": {json.dumps(p)},}}',
     "fence": lambda p: f"```\n{p}\n```",
     "fence with a language": lambda p: f"```text\n{p}\n```",
-    "fence after a preamble": lambda p: f"Sure! Here's the prompt:\n\n```\n{p}\n```\n\nLet me know!",
+    "fence after a preamble": lambda p: (
+        f"Sure! Here's the prompt:\n\n```\n{p}\n```\n\nLet me know!"
+    ),
     "two fences": lambda p: f"```\n{p}\n```\n\nor\n\n```\na dog\n```",
     "quoted": lambda p: f"“{p}”",
     "emphasised": lambda p: f"**{p}**",
@@ -171,7 +179,9 @@ WRAPPERS: dict[str, Wrapper] = {
     "bold options": lambda p: f"**Option 1:** {p}\n\n**Option 2:** a bicycle, at night",
     "alternative": lambda p: f"{p}\n\nAlternative prompt: a bicycle, at night",
     "block quote": lambda p: f"> {p}",
-    "boxed": lambda p: f"$\\boxed{{\\text{{{p}}}}}$" if "\\" not in p and "{" not in p and "$" not in p else p,
+    "boxed": lambda p: (
+        f"$\\boxed{{\\text{{{p}}}}}$" if "\\" not in p and "{" not in p and "$" not in p else p
+    ),
     "html": lambda p: f"<p><b>{p}</b></p>",
     "flags": lambda p: f"{p} --ar 16:9 --v 6 --style raw",
     "long dashes": lambda p: f"{p} —ar 16:9",
@@ -195,7 +205,11 @@ def test_a_plain_prompt_is_not_changed(prompt: str) -> None:
     assert (found.text, found.fault, found.negative, found.notes) == (prompt, None, "", ())
 
 
-@given(lines=st.lists(st.sampled_from([p for p in PLAIN if p[0] not in "\"'1#"]), min_size=2, max_size=4))
+@given(
+    lines=st.lists(
+        st.sampled_from([p for p in PLAIN if p[0] not in "\"'1#"]), min_size=2, max_size=4
+    )
+)
 def test_lines_are_one_prompt(lines: list[str]) -> None:
     assert read_prompt("\n".join(lines)).text == " ".join(lines)
     assert read_prompt("\n\n".join(lines)).text == " ".join(lines)
@@ -257,10 +271,16 @@ def test_what_is_surely_no_prompt_is_a_fault(raw: str, fault: AnswerFault) -> No
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
-        ("* **Subject:** a cat\n* **Lighting:** golden hour\n* **Style:** watercolor", "a cat, golden hour, watercolor"),
+        (
+            "* **Subject:** a cat\n* **Lighting:** golden hour\n* **Style:** watercolor",
+            "a cat, golden hour, watercolor",
+        ),
         ("- a cat\n- golden hour\n- watercolor", "a cat, golden hour, watercolor"),
         ("- a cat, golden hour\n- a cat at night", "a cat, golden hour"),
-        ("Here are three options:\n\n1. a cat, golden hour\n2. a cat at night\n3. a cat in snow", "a cat, golden hour"),
+        (
+            "Here are three options:\n\n1. a cat, golden hour\n2. a cat at night\n3. a cat in snow",
+            "a cat, golden hour",
+        ),
         ("1. a cat\n2. golden hour\n3. watercolor", "a cat, golden hour, watercolor"),
         ('{"subject": "a cat", "lighting": "golden hour"}', "a cat, golden hour"),
         ("a **fluffy** cat, *golden* hour", "a fluffy cat, golden hour"),
