@@ -21,14 +21,13 @@ from bigpe.agents.messages.core import (
     Message,
     PairedGain,
     ProposalRequested,
-    Purpose,
     RenderRequested,
     RewriteRequested,
     RewriteTask,
     Rewritten,
     StepFailed,
 )
-from bigpe.agents.messages.failure_scope import ImageLost
+from bigpe.agents.messages.failure_scope import ImageLost, Purpose
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.usage import Usage, of_role
 from bigpe.services.core.values import Instruction, LlmUsage, derive_seed

@@ -252,7 +252,7 @@ class Session:
 
     async def _require_same_models(self) -> None:
         now = await records_now(self.services)
-        await require_same_models(self._store, self.name, self._models, now)
+        require_same_models(self.name, self._models, now)
 
     async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()

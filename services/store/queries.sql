@@ -12,7 +12,7 @@ ON CONFLICT(name) DO NOTHING;
 UPDATE run SET parent = :parent WHERE name = :name;
 
 -- name: get_run
-SELECT name, created, config, version, state, reason, seconds, parent FROM run WHERE name = :name;
+SELECT name, created, config, version, state, reason, seconds, parent, models FROM run WHERE name = :name;
 
 -- name: list_runs
 SELECT name, created, config, version, state, reason, seconds, parent,
@@ -20,14 +20,8 @@ SELECT name, created, config, version, state, reason, seconds, parent,
   (SELECT coalesce(max(round), 0) FROM message m WHERE m.run = run.name) AS round
 FROM run ORDER BY created, name;
 
--- name: get_run_config
-SELECT config FROM run WHERE name = :name;
-
 -- name: set_run_config
 UPDATE run SET config = :config WHERE name = :name;
-
--- name: get_run_models
-SELECT models FROM run WHERE name = :name;
 
 -- name: set_run_models
 UPDATE run SET models = :models WHERE name = :name;

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -28,6 +28,7 @@ from bigpe.agents.reasoning.rules import NO_SETTINGS, ReasoningConfig, rewrite_r
 from bigpe.services.core.errors import DataError
 from bigpe.services.core.values import Instruction, Json, LlmUsage
 from bigpe.services.llm.service import LlmService
+from bigpe.services.store.call_cache import CachedCall, CallCacheProtocol
 
 RoleName = Literal["generator", "gradient", "modifier"]
 _PAIRS = TypeAdapter(tuple[PairedComparison, ...])
@@ -45,19 +46,11 @@ class ChatRoleConfig(BaseModel):
     reasoning: ReasoningConfig = NO_SETTINGS
 
 
-class _NoCallCache:
+class _NoCallCache(CallCacheProtocol):
     """A call cache that stores nothing, because a chat agent has no project."""
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
-        return await call()
+    async def answer(self, wanted: CachedCall) -> Json:
+        return await wanted.make()
 
 
 class ModifierInput(BaseModel):
@@ -126,14 +119,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
     async def on_messages(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> Response:
-        """Answer the last message.
-
-        Args:
-            messages: New messages; all but the last are ignored.
-            cancellation_token: Not used.
-
-        Returns:
-            The answer, with the tokens that it used.
+        """Answer the last message; all others are ignored.
 
         Raises:
             DataError: The message is not of the form that the role takes, or there is none.
@@ -238,19 +224,7 @@ def as_chat_agent(
     seed: int = 0,
     constraints: Constraints = NONE,
 ) -> ChatRole:
-    """Make an actor of bigpe an AgentChat agent.
-
-    Args:
-        role: "generator", "gradient" or "modifier".
-        model_client: The language model.
-        instruction: The instruction to rewrite under, or to improve.
-        name: Name of the agent in its team; None: `role`.
-        seed: Equal seeds give equal answers, if the model obeys seeds.
-        constraints: Rules for rewrites and proposals.
-
-    Returns:
-        The agent.
-    """
+    """A `ChatRole`, whose arguments these are. Without `name` it is called as its role."""
     return ChatRole(
         name or role, role, model_client, instruction, seed=seed, constraints=constraints
     )
