@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,7 +19,7 @@ from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.llm.service import LlmConfig
+from bigpe.services.llm.config import LlmConfig, did_you_mean
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.score.service import ScoreSection
 from bigpe.services.workers.config import WorkersConfig
@@ -199,9 +199,29 @@ def _problem_line(where: str, text: str, problem: dict[str, Any]) -> str:
     place = f"{where}, line {line}" if line else where
     name = ".".join(keys)
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key {name!r}; `bigpe config check` lists all keys"
+        near = did_you_mean(keys[-1], _keys_beside(keys))
+        return f"{place}: unknown key {name!r}{near}; `bigpe config check` lists all keys"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {name}: {message}" if name else f"{place}: {message}"
+
+
+def _keys_beside(keys: list[str]) -> list[str]:
+    """The keys that the section of an unknown key has."""
+    section: type[BaseModel] | None = BigpeConfig
+    for depth, name in enumerate(keys[:-1]):
+        field = section.model_fields.get(name) if section else None
+        if field is not None:
+            section = section_in(field.annotation)
+        elif depth == 0:  # a name below a table of sections, as in [llm.NAME], changes nothing
+            return []
+    return [field.alias or name for name, field in section.model_fields.items()] if section else []
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds; None for a list, which is a single setting."""
+    parts = () if get_origin(annotation) is tuple else get_args(annotation)
+    types = (part for part in (annotation, *parts) if isinstance(part, type))
+    return next((part for part in types if issubclass(part, BaseModel)), None)
 
 
 def find_line(text: str, keys: list[str]) -> int | None:

@@ -35,7 +35,7 @@ class ListedPrice(Value):
 
 def model_name(config: LlmConfig) -> str:
     """The name of the model that `config` asks for; its provider if it names none."""
-    return str(config.config.get("model") or config.provider.rpartition(".")[2])
+    return config.model_name
 
 
 def listed_price(config: LlmConfig) -> ListedPrice | None:
@@ -43,7 +43,7 @@ def listed_price(config: LlmConfig) -> ListedPrice | None:
 
     A model behind a `base_url` that is no listed provider's has no price, whatever its name.
     """
-    address = str(config.config.get("base_url") or "")
+    address = config.address or ""
     if urlsplit(address).hostname in LOCAL_HOSTS:
         return None
     provider = None if address else _provider(config.provider)

@@ -14,6 +14,7 @@ from bigpe.agents.reasoning.rules import ReasoningConfig, Role, role_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.service import Renderer, RenderService
@@ -99,7 +100,8 @@ async def open_services(
             stack.push_async_callback(guard_model.close)
             guard_services[guard.name] = ScoreService(guard_model, scores, guard)
             stack.push_async_callback(guard_services[guard.name].close)
-        llm = _llm_services(config, effects, memory, blobs, stack, llms or {})
+        learned = await LearnedServers(effects.store).load()
+        llm = _llm_services(config, effects, memory, blobs, stack, llms or {}, learned)
         yield Services(
             llm=llm,
             render=render,
@@ -120,6 +122,7 @@ def _llm_services(
     blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
+    learned: LearnedServers,
 ) -> Callable[[str], LlmService]:
     """Returns one service per distinct model configuration, shared by its actors."""
     made: dict[str, LlmService] = {}
@@ -135,6 +138,7 @@ def _llm_services(
                 config=wanted,
                 picture=blobs.read,
                 memory=memory,
+                learned=learned,
             )
             stack.push_async_callback(made[key].close)
         return made[key]

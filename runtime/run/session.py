@@ -301,10 +301,9 @@ class Session:
         self._models = await records_now(self.services)
         await self.services.memory.begin_again()
         config = {"name": self.name, "config": self.config.model_dump_json()}
-        record = {**config, "created": time.time(), "version": VERSION}
         await self._store.write(
             [
-                ("add_run", record),
+                ("add_run", {**config, "created": time.time(), "version": VERSION}),
                 ("set_run_config", config),  # `add_run` keeps the row of a process that died here
                 ("set_run_parent", {"name": self.name, "parent": parent}),
                 record_statement(self.name, self._models),

@@ -14,6 +14,7 @@ from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmService, load_client
 from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
@@ -81,12 +82,15 @@ async def refine_each(
     config: BigpeConfig | None = None,
     database: Path | None = None,
     seed: int = 0,
+    fresh: bool = False,
 ) -> AsyncGenerator[Rewrite]:
     """Like `refine_fully`, but yields each result as soon as it and all earlier results exist.
 
+    `fresh`: ask anew what the call cache of the project has.
     At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless.
     """
-    async with Refiner.open(instruction, config, database=database, seed=seed) as refiner:
+    opened = Refiner.open(instruction, config, database=database, seed=seed, fresh=fresh)
+    async with opened as refiner:
         ahead: asyncio.Queue[asyncio.Task[Rewrite] | None] = asyncio.Queue(AT_A_TIME)
 
         async def feed() -> None:
@@ -138,6 +142,7 @@ class Refiner:
         database: Path | None = None,
         seed: int = 0,
         retry: RetryRule | None = None,
+        fresh: bool = False,
     ) -> AsyncGenerator[Refiner]:
         """Open the language model.
 
@@ -148,17 +153,21 @@ class Refiner:
             database: the project database with the call cache; default: a cache in memory.
             seed: seed of the language model.
             retry: rule for failed calls (default: `RetryRule()`).
+            fresh: ask anew what the call cache has.
         """
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
-            memory = AnswerMemory()
+            memory, learned = AnswerMemory(), LearnedServers()
             if database is not None:
                 store = await stack.enter_async_context(Store(database))
-                cache, memory = CallCache(store), await AnswerMemory.of_session(store)
+                cache = CallCache(store)
                 stack.push_async_callback(cache.close)
-            llm = LlmService(client or load_client(wanted), cache, config=wanted, memory=memory)
+                memory = await AnswerMemory.of_session(store, fresh=fresh)
+                learned = await LearnedServers(store).load()
+            chosen = client or load_client(wanted)
+            llm = LlmService(chosen, cache, config=wanted, memory=memory, learned=learned)
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)

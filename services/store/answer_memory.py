@@ -47,9 +47,10 @@ class AnswerMemory:
         return await cls._open(store, f"evaluation {done + 1} of {run}", names, fresh=fresh)
 
     @classmethod
-    async def of_session(cls, store: Store) -> AnswerMemory:
+    async def of_session(cls, store: Store, *, fresh: bool = False) -> AnswerMemory:
         """The memory of a process that is no run, for example `bigpe refine`."""
-        return cls(store, reader=uuid.uuid4().hex)
+        reader = uuid.uuid4().hex
+        return cls(store, reader=reader, fresh=reader if fresh else "")
 
     @classmethod
     async def _open(

@@ -345,3 +345,10 @@ ORDER BY ts, rater, prompt, seed;
 
 -- name: voted
 SELECT DISTINCT first, second FROM vote WHERE run = :run ORDER BY first, second;
+
+-- name: all_learned
+SELECT base_url, model, learned FROM llm_server ORDER BY base_url, model;
+
+-- name: put_learned
+INSERT INTO llm_server(base_url, model, learned) VALUES (:base_url, :model, :learned)
+ON CONFLICT(base_url, model) DO UPDATE SET learned = excluded.learned;

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
+from bigpe.services.llm.config import LlmConfig
+from bigpe.services.llm.providers import PROVIDERS, names
 from bigpe.services.models.downloads import pull_smollm2, smollm2_path
 
 TEMPLATES = ("embedded", "sdxl-turbo")
+LLM_SECTIONS = re.compile(r"^\[llm\..*?(?=^\[(?!llm\.))", re.MULTILINE | re.DOTALL)
+"""The sections of language models in a template, up to the next section."""
 
 
 @click.command(
@@ -21,6 +28,8 @@ TEMPLATES = ("embedded", "sdxl-turbo")
 Examples:
   bigpe init my-project
   bigpe init my-project --template sdxl-turbo
+  bigpe init my-project --llm openai/gpt-5-mini
+  bigpe init my-project --llm ollama/qwen3:8b
 """
 )
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
@@ -31,22 +40,65 @@ Examples:
     show_default=True,
     help="Which models the file names: the embedded ones, or SDXL-Turbo and an OpenAI-style LLM.",
 )
+@click.option(
+    "--llm",
+    metavar="PROVIDER/MODEL",
+    help="The language model, for example openai/gpt-5-mini or openrouter/VENDOR/MODEL.",
+)
+@click.option("--base-url", metavar="URL", help="With --llm: the address of a server of your own.")
 @click.option("--pull/--no-pull", default=None, help="Fetch the embedded LLM without asking.")
-def init(folder: Path, template: str, pull: bool | None) -> None:
+def init(
+    folder: Path, template: str, llm: str | None, base_url: str | None, pull: bool | None
+) -> None:
     """Write a commented bigpe.toml into FOLDER; an existing file is not changed."""
-    path = write_config(folder, template)
+    section = llm_section(llm, base_url) if llm else None
+    if base_url and not llm:
+        raise ConfigError("--base-url has no effect without --llm PROVIDER/MODEL")
+    path = write_config(folder, template, section)
     click.echo(f"wrote {path}")
-    if template == "embedded":
+    if template == "embedded" and llm is None:
         offer_models(pull)
     click.echo(f"next: bigpe config check -p {folder}, then bigpe run -p {folder}")
 
 
-def write_config(folder: Path, template: str) -> Path:
-    """Copy the packaged configuration. ConfigError if there is one already."""
+def llm_section(llm: str, base_url: str | None) -> str:
+    """`[llm.default]` for PROVIDER/MODEL, as text. ConfigError if it names no language model."""
+    provider, slash, model = llm.partition("/")
+    if not slash or not model:
+        raise ConfigError(
+            f"--llm {llm}: write PROVIDER/MODEL, for example openai/gpt-5-mini; providers: "
+            f"{', '.join(names())}"
+        )
+    try:
+        config = LlmConfig(provider=provider, model=model, base_url=base_url)
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"--llm {llm}: {reason} (--base-url URL sets base_url)") from error
+    if not config.is_short:
+        raise ConfigError(f"--llm {llm}: use one of the providers {', '.join(PROVIDERS)}")
+    lines = ["[llm.default]", f"provider = {_toml(provider)}", f"model = {_toml(model)}"]
+    if base_url:
+        lines.append(f"base_url = {_toml(base_url)}")
+    if config.key_env:
+        lines.append(f"api_key_env = {_toml(config.key_env)}  # the variable that holds the key")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML string
+
+
+def write_config(folder: Path, template: str, section: str | None = None) -> Path:
+    """Copy the packaged configuration, with `section` for `[llm.default]` if there is one.
+
+    ConfigError if there is a configuration already.
+    """
     path = Project(folder).config
     text = (
         files("bigpe.prompts") / "project_templates" / f"{template.replace('-', '_')}.toml"
     ).read_text("utf-8")
+    if section is not None:
+        text = LLM_SECTIONS.sub(lambda _: f"{section}\n", text, count=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from bigpe.agents.evidence.terms import one_line
 from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.cli.common import (
     DEFAULT_RUN,
+    fresh_option,
     json_option,
     perform,
     print_json,
@@ -68,6 +69,7 @@ Examples:
     help="Use a published instruction, under its rules and those of the bigpe.toml here.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@fresh_option
 @click.option(
     "--jsonl", is_flag=True, help="Print one JSON object per line, as soon as each exists."
 )
@@ -81,6 +83,7 @@ def refine(
     instruction: str | None,
     place: str | None,
     seed: int,
+    fresh: bool,
     jsonl: bool,
     as_json: bool,
 ) -> None:
@@ -103,7 +106,8 @@ def refine(
         chosen = Instruction(text=instruction), _config_of(project)
     elif place is not None:
         chosen = _published(place, project)
-    perform(_refine(source, project, run, chosen, seed, "array" if as_json else jsonl))
+    form = "array" if as_json else jsonl
+    perform(_refine(source, project, run, chosen, seed, form, fresh=fresh))
 
 
 async def _given(prompts: Iterable[str]) -> AsyncGenerator[str]:
@@ -137,11 +141,13 @@ async def _refine(
     chosen: tuple[Instruction, BigpeConfig] | None,
     seed: int,
     form: str | bool,
+    *,
+    fresh: bool,
 ) -> None:
     instruction, config = chosen or await _best(folder, run)
     database = Project(folder).database if Project(folder).database.exists() else None
     stream = refine_each(
-        prompts, instruction=instruction, config=config, database=database, seed=seed
+        prompts, instruction=instruction, config=config, database=database, seed=seed, fresh=fresh
     )
     done: list[Rewrite] = []
     count = 0

@@ -19,7 +19,7 @@ from bigpe.services.store.database import Store
 from bigpe.testing.runs import open_fake, run_fake
 
 CONFIG = {"run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2}}
-WITHOUT_PICTURES = {"payment", "run", "delivery", "professional", "tally"}
+WITHOUT_PICTURES = {"llm_server", "payment", "run", "delivery", "professional", "tally"}
 """Tables that name no picture; `bigpe gc` must read every other one."""
 READ = {"message", "effect", "sealed_effect", "evaluation", "evaluation_report", "snapshot"}
 READ |= {"vote"}

@@ -129,16 +129,13 @@ async def test_a_body_that_is_no_chat_completion_is_told_and_not_kept(
 
 
 @pytest.mark.parametrize("text", ["", " \n", None])
-async def test_an_answer_without_text_is_unusable_and_not_kept(
+async def test_an_answer_without_text_is_given_as_it_is(
     server: FakeServer, tmp_path: Path, text: str | None
 ) -> None:
-    server.replies = [says(text), says("a fox, snow")]
-    async with service_on(config_for(server.url), tmp_path) as (llm, effects):
-        with pytest.raises(UnusableAnswerError, match="no text"):
-            await llm.ask(a_request())
-        assert (await llm.ask(a_request())).text == "a fox, snow"
-        assert (await llm.ask(a_request())).text == "a fox, snow"
-        assert effects.paid["llm"] == 2
+    server.replies = [says(text, finish="length")]
+    async with service_on(config_for(server.url), tmp_path) as (llm, _):
+        answer = await llm.ask(a_request())
+    assert (answer.text, answer.finish_reason) == (text or "", "length")
 
 
 async def test_a_huge_answer_is_unusable_and_its_beginning_is_kept_for_the_reader(

@@ -134,7 +134,6 @@ def test_a_provider_that_is_no_model_client_is_told_by_name(provider: str) -> No
     [
         ({}, "model"),
         ({"model": 5}, "model"),
-        ({"model": "test-model", "base_url": "http://127.0.0.1:9/v1"}, "model_info"),
         ({"model": "gpt-4o-mini"}, "api_key"),
         ({"model": "gpt-4o-mini", "temperature": "hot"}, "temperature"),
     ],
