@@ -206,9 +206,6 @@ SELECT reader FROM discarded_answer WHERE key = :key;
 -- name: disown_discarded
 UPDATE OR REPLACE discarded_answer SET reader = '' WHERE reader = :reader;
 
--- name: count_evaluation_reports
-SELECT count(*) AS n FROM evaluation_report WHERE run = :run;
-
 -- name: set_fresh_answers
 INSERT INTO fresh_answers(reader, token) VALUES (:reader, :token)
 ON CONFLICT(reader) DO UPDATE SET token = excluded.token;

@@ -152,11 +152,11 @@ async def word_gradient(
     if not rows:
         return composed
     exchange = Exchange(llm, rules)
-    asked = _request(rows, best, worst, professional, pictures, rules)
+    common = _request(rows, best, worst, professional, pictures, rules)
     dropped = 0
 
     def request(index: int) -> LlmRequest:
-        return asked.model_copy(update={"seed": derive_seed(seed, "wording", index)})
+        return common.model_copy(update={"seed": derive_seed(seed, "wording", index)})
 
     def judge(raw: str) -> WordedGradient | Fault:
         nonlocal dropped

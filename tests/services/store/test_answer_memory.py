@@ -71,16 +71,13 @@ async def test_a_fresh_run_forgets_what_was_there_and_keeps_what_it_paid(store: 
     assert (await answer(cache, await AnswerMemory.of_run(store, "new"))) == new
 
 
-async def test_an_interrupted_evaluation_pays_nothing_twice_and_the_next_asks_anew(
-    store: Store,
-) -> None:
+async def test_a_repeated_evaluation_pays_nothing_and_a_fresh_one_asks_anew(store: Store) -> None:
     cache = CallCache(store)
     key = await discard(cache, await AnswerMemory.of_evaluation(store, "r"))
     assert (await answer(cache, await AnswerMemory.of_evaluation(store, "r"))).effect_key == key
-    run = {"name": "r", "created": 0.0, "config": "{}", "version": ""}
-    report = {"run": "r", "split": "test", "body": "{}", "ts": 0.0}
-    await store.write([("add_run", run), ("put_evaluation_report", report)])
-    assert (await answer(cache, await AnswerMemory.of_evaluation(store, "r"))).effect_key != key
+    assert (await answer(cache, await AnswerMemory.of_run(store, "r"))).effect_key != key
+    fresh = await AnswerMemory.of_evaluation(store, "r", fresh=True)
+    assert (await answer(cache, fresh)).effect_key != key
 
 
 async def test_a_run_that_begins_again_is_not_given_what_it_discarded(store: Store) -> None:
