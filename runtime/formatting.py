@@ -22,6 +22,11 @@ def points(value: float) -> str:
     return f"{100 * value:+.2f}"
 
 
+def falling(gain: float | None) -> tuple[bool, float]:
+    """A sort key: the largest gain first, None last."""
+    return (gain is None, -(gain or 0.0))
+
+
 def interval(lo: float | None, hi: float | None) -> str:
     """The bounds of a gain on the display scale; "-" where there are none."""
     return "-" if lo is None or hi is None else f"[{points(lo)}, {points(hi)}]"

@@ -230,14 +230,6 @@ def failures(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
 # -- the statistics, many histories at once ---------------------------------------------------
 
 
-def stale_rounds(bounds: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Rounds since the running maximum last rose: (runs, n) to (runs, n)."""
-    best = np.maximum.accumulate(bounds, axis=1)
-    rose = np.concatenate([np.ones_like(best[:, :1], bool), best[:, 1:] > best[:, :-1]], axis=1)
-    index = np.arange(bounds.shape[1])
-    return index - np.maximum.accumulate(np.where(rose, index, 0), axis=1)
-
-
 def degradation_steps(
     means: NDArray[np.float64],
     squares: NDArray[np.float64],

@@ -20,7 +20,7 @@ from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules, rewrite_rules
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import STOPS_RUN, BigpeError
-from bigpe.services.core.retrying import RetryRule, retry
+from bigpe.services.core.retrying import RetryRule, all_results, retry
 from bigpe.services.core.values import (
     Image,
     Instruction,
@@ -162,23 +162,27 @@ async def measure(
     measurer = _Measurer(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def measured(prompt: str, draw: int) -> EvaluationRow:
+    failed = False
+
+    async def measured(prompt: str, draw: int) -> EvaluationRow | None:
+        nonlocal failed
         async with slots:
-            row = await measurer.row(prompt, draw)
+            if failed:
+                return None
+            try:
+                row = await measurer.row(prompt, draw)
+            except BaseException:
+                # No further comparison begins. Those that wait for a service give up.
+                failed = True
+                services.watch.abandon()
+                raise
         if on_row is not None:
             on_row(row)
         return row
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(measured(prompt, draw))
-                for prompt in prompts
-                for draw in range(seeds)
-            ]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed  # the other tasks failed for the same cause
-    return [task.result() for task in tasks]
+    pairs = [(prompt, draw) for prompt in prompts for draw in range(seeds)]
+    rows = await all_results(measured(*pair) for pair in pairs)
+    return [row for row in rows if row is not None]
 
 
 async def treated(
@@ -283,7 +287,7 @@ class _Measurer:
 
     async def _scored(self, row: EvaluationRow) -> EvaluationRow:
         sides = _Sides(
-            *await asyncio.gather(self._render(row.prompt, row), self._render(row.text, row))
+            *await all_results([self._render(row.prompt, row), self._render(row.text, row)])
         )
         naive, score = await self._both(self._services.score, row, sides)
         guards = {
@@ -318,15 +322,13 @@ class _Measurer:
         scorer = next(iter(self._services.guards.values()), self._services.score)
 
         async def best(side: Image) -> bool:
-            own, *rest = await asyncio.gather(
-                *(
-                    scorer.score(ScoreRequest(image=side.digest, prompt=prompt))
-                    for prompt in (row.prompt, *against)
-                )
+            own, *rest = await all_results(
+                scorer.score(ScoreRequest(image=side.digest, prompt=prompt))
+                for prompt in (row.prompt, *against)
             )
             return all(own.value > other.value for other in rest)
 
-        rewrite_shown, naive_shown = await asyncio.gather(best(sides.rendered), best(sides.naive))
+        rewrite_shown, naive_shown = await all_results([best(sides.rendered), best(sides.naive)])
         return rewrite_shown, naive_shown
 
     async def _render(self, prompt: str, row: EvaluationRow) -> Image:
@@ -335,8 +337,8 @@ class _Measurer:
     async def _both(
         self, scorer: ScoreService, row: EvaluationRow, sides: _Sides
     ) -> tuple[float, float]:
-        naive, rendered = await asyncio.gather(
-            *(scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides)
+        naive, rendered = await all_results(
+            scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides
         )
         return naive.value, rendered.value
 

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bigpe.agents.bandit.policies import PolicyConfig
 from bigpe.agents.messages.usage import Limits, LlmPrice
@@ -19,6 +19,8 @@ from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.outages.watch import OutageRule
+from bigpe.services.core.values import Value
 from bigpe.services.llm.config import LlmConfig, did_you_mean
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.score.service import ScoreSection
@@ -29,13 +31,7 @@ TAKEN = ("default", "session", "coordinator", *ROLES_WITH_LLM, "renderer", "scor
 ROLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
-class Section(BaseModel):
-    """Base of the sections declared here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunConfig(Section):
+class RunConfig(Value):
     """`[run]`: size and pace of a run."""
 
     rounds: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=12, ge=1, le=1_000_000)
@@ -56,21 +52,23 @@ class RunConfig(Section):
     """Gradients per round; each leads to one proposed instruction."""
     patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
+    outage_minutes: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(
+        default=10.0, ge=0.0, le=1_000_000
+    )
+    """Longest wait for a service that answers no call; then the run pauses. 0: no wait, and a call
+    that fails four times is missing."""
     durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
     """"full" also survives a power cut; each commit takes longer."""
 
+    @property
+    def outages(self) -> OutageRule:
+        """How long services are waited for."""
+        return OutageRule(limit_s=60.0 * self.outage_minutes)
 
-class BudgetConfig(Section):
+
+class BudgetConfig(Limits):
     """`[budget]`: limits of a run's usage; 0 means no limit."""
 
-    renders: int = Field(default=0, ge=0)
-    """Distinct images: of naive prompts, rewrites and professional prompts together."""
-    scores: int = Field(default=0, ge=0)
-    llm_calls: int = Field(default=0, ge=0)
-    tokens: int = Field(default=0, ge=0)
-    """Language model tokens, prompts and answers together."""
-    usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Cost by the prices that `bigpe costs` shows. Every model needs one."""
     minutes: float = Field(default=0.0, ge=0.0)
     """Wall time of all processes that wrote the run; no new round starts after it."""
 
@@ -80,7 +78,7 @@ class BudgetConfig(Section):
         return Limits.model_validate(self.model_dump(exclude={"minutes"}))
 
 
-class PriceConfig(Section):
+class PriceConfig(Value):
     """`[prices]`: your own prices. Without them the list of genai-prices holds for language models.
 
     `bigpe costs` shows the price of each model, and where it comes from.
@@ -101,7 +99,7 @@ class PriceConfig(Section):
         return self
 
 
-class DataConfig(Section):
+class DataConfig(Value):
     """`[data]`: the prompts."""
 
     naive: str = "world"
@@ -114,7 +112,7 @@ class DataConfig(Section):
     """Whether gradients compare with professional prompts and the modifier uses them."""
 
 
-class BigpeConfig(Section):
+class BigpeConfig(Value):
     """All sections of `bigpe.toml`."""
 
     run: RunConfig = RunConfig()

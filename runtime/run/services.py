@@ -14,6 +14,7 @@ from bigpe.agents.reasoning.rules import ReasoningConfig, Role, role_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
@@ -36,6 +37,8 @@ class Services:
     """The guards by name. Evaluations use them, runs do not."""
     blobs: BlobStore
     effects: CallCache
+    watch: OutageWatch
+    """The outages of all services."""
     constraints: Constraints = NONE
     """The constraints that rewrites must keep."""
     reasoning: ReasoningConfig = ReasoningConfig()
@@ -70,19 +73,24 @@ async def open_services(
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
     guards: Mapping[str, Scorer] | None = None,
+    watch: OutageWatch | None = None,
 ) -> AsyncGenerator[Services]:
     """Open the services that `config` names. Models load on their first use, not here.
 
     `effects` is the call cache of language models and renderer, `scores` that of all scorers; it
     decides what may be scored (see `held_out`). `memory` decides which answers of language models
-    may be used; None: all. `llms` to `guards` replace models of `config`.
+    may be used; None: all. `llms` to `guards` replace models of `config`, `watch` its rule on
+    outages.
     """
     memory = memory or AnswerMemory()
     blobs = BlobStore(project.images)
+    watch = watch or OutageWatch(config.run.outages)
 
     def context(worker: str) -> ServiceContext:
         log_path = project.worker_log(run, worker)
-        return ServiceContext(blobs, project.folder, log_path, config.workers, process_cores())
+        return ServiceContext(
+            blobs, project.folder, log_path, config.workers, process_cores(), watch
+        )
 
     async with AsyncExitStack() as stack:
         image_model = renderer or open_renderer(config.render, context("render"))
@@ -93,15 +101,9 @@ async def open_services(
         stack.push_async_callback(score_model.close)
         score = ScoreService(score_model, scores, config.score)
         stack.push_async_callback(score.close)
-        guard_services: dict[str, ScoreService] = {}
-        for guard in config.score.guard:
-            given = (guards or {}).get(guard.name)
-            guard_model = given or open_scorer(guard, context(f"guard-{guard.name}"))
-            stack.push_async_callback(guard_model.close)
-            guard_services[guard.name] = ScoreService(guard_model, scores, guard)
-            stack.push_async_callback(guard_services[guard.name].close)
+        guard_services = _guard_services(config, scores, stack, guards or {}, context)
         learned = await LearnedServers(effects.store).load()
-        llm = _llm_services(config, effects, memory, blobs, stack, llms or {}, learned)
+        llm = _llm_services(config, effects, memory, blobs, stack, llms or {}, learned, watch)
         yield Services(
             llm=llm,
             render=render,
@@ -109,10 +111,28 @@ async def open_services(
             guards=guard_services,
             blobs=blobs,
             effects=effects,
+            watch=watch,
             constraints=config.constraints,
             reasoning=config.reasoning,
             memory=memory,
         )
+
+
+def _guard_services(
+    config: BigpeConfig,
+    scores: CallCacheProtocol,
+    stack: AsyncExitStack,
+    given: Mapping[str, Scorer],
+    context: Callable[[str], ServiceContext],
+) -> dict[str, ScoreService]:
+    """The guards by name."""
+    made: dict[str, ScoreService] = {}
+    for guard in config.score.guard:
+        model = given.get(guard.name) or open_scorer(guard, context(f"guard-{guard.name}"))
+        stack.push_async_callback(model.close)
+        made[guard.name] = ScoreService(model, scores, guard)
+        stack.push_async_callback(made[guard.name].close)
+    return made
 
 
 def _llm_services(
@@ -123,6 +143,7 @@ def _llm_services(
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
     learned: LearnedServers,
+    watch: OutageWatch,
 ) -> Callable[[str], LlmService]:
     """Returns one service per distinct model configuration, shared by its actors."""
     made: dict[str, LlmService] = {}
@@ -139,6 +160,7 @@ def _llm_services(
                 picture=blobs.read,
                 memory=memory,
                 learned=learned,
+                watch=watch,
             )
             stack.push_async_callback(made[key].close)
         return made[key]

@@ -32,7 +32,7 @@ from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
-from bigpe.runtime.run.resume.fork import best_of, require_forkable
+from bigpe.runtime.run.resume.fork import require_forkable, with_best
 from bigpe.runtime.run.resume.model_identity import (
     Records,
     record_statement,
@@ -43,10 +43,12 @@ from bigpe.runtime.run.resume.setting_changes import Change
 from bigpe.runtime.run.resume.settle import RunResumer
 from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
 from bigpe.runtime.run.services import Services, open_services
+from bigpe.runtime.run.state import RunState
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import BigpeError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.version import VERSION
 from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
@@ -94,6 +96,7 @@ class Session:
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clock: RunClock | None = None
+        self._state = RunState(store, name, services.watch)
 
     @classmethod
     @asynccontextmanager
@@ -107,6 +110,7 @@ class Session:
         renderer: Renderer | None = None,
         scorer: Scorer | None = None,
         retry: RetryRule | None = None,
+        watch: OutageWatch | None = None,
         parent: str = "",
         from_best: bool = False,
         fresh: bool = False,
@@ -123,6 +127,7 @@ class Session:
             renderer: See `Renderer`.
             scorer: See `Scorer`.
             retry: How often and how soon a failed step is retried.
+            watch: How long services are waited for; it replaces `[run] outage_minutes`.
             parent: The run that a new run is a fork of; "" for no fork.
             from_best: Whether the parent's best instruction is one of the fork's seed instructions.
             fresh: Whether the run forgets earlier answers of language models.
@@ -153,7 +158,7 @@ class Session:
             opened = open_services(
                 wanted, place, effects, scores,
                 run=name, memory=await AnswerMemory.of_run(store, name, fresh=fresh),
-                llms=llms, renderer=renderer, scorer=scorer,
+                llms=llms, renderer=renderer, scorer=scorer, watch=watch,
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
@@ -201,6 +206,8 @@ class Session:
 
         Raises:
             ConfigError: Renderer or scorer differ from those that the run began with.
+            OutageError: A service has not answered for `[run] outage_minutes`. The run is paused.
+            QuotaError: The account of a service has no quota left. The run is paused.
             BigpeError: An error stopped the run, for example a full disk. Stored messages stay.
         """
         if self.complete:
@@ -211,7 +218,7 @@ class Session:
         await self._start_clock()
         await self._require_same_models()
         self._runtime.start()
-        await self._store.write([("set_run_state", self._state("running", ""))])
+        await self._state.begin()
         await self._journal.publish("", await self._journal.pending())
         ended = asyncio.create_task(self._ended())
         self._tasks.add(ended)
@@ -292,9 +299,7 @@ class Session:
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
-        if from_best:
-            best = await best_of(self._store, parent)
-            seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
+        seeds = await with_best(self._store, parent, seeds) if from_best else seeds
         train, most = prompts.of("train"), self.services.most_calls
         plan = await make_plan(self.config, train, seeds, library, roles, most)
         # Load the models before the run exists, so that a failure leaves no run behind.
@@ -338,6 +343,7 @@ class Session:
         finally:
             stopped.cancel()
         self._journal.draining = True
+        self.services.watch.abandon()
         await self._journal.drained()
 
     async def _wait_for_stop(self) -> None:
@@ -353,19 +359,13 @@ class Session:
 
     async def _note_end(self, ended: asyncio.Task[None]) -> None:
         await ended
-        if self._journal.broken.done() and (error := self._journal.broken.exception()):
-            with contextlib.suppress(BigpeError):
-                await self._store.write([("set_run_state", self._state("failed", str(error)))])
-            raise error
-        stopped = self.coordinator.campaign.stopped
-        state = self._state("complete", stopped.reason) if stopped else self._state("paused", "")
-        await self._store.write([("set_run_state", state)])
-
-    def _state(self, state: str, reason: str) -> dict[str, str]:
-        return {"name": self.name, "state": state, "reason": reason}
+        broken = self._journal.broken
+        error = broken.exception() if broken.done() else None
+        await self._state.end(error, self.coordinator.campaign.stopped)
 
     async def _close(self) -> None:
         self._journal.draining = True
+        self._state.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -12,6 +12,7 @@ from autogen_core.models import ChatCompletionClient
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.learned import LearnedServers
@@ -82,14 +83,17 @@ async def refine_each(
     config: BigpeConfig | None = None,
     database: Path | None = None,
     seed: int = 0,
+    watch: OutageWatch | None = None,
     fresh: bool = False,
 ) -> AsyncGenerator[Rewrite]:
     """Like `refine_fully`, but yields each result as soon as it and all earlier results exist.
 
-    `fresh`: ask anew what the call cache of the project has.
-    At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless.
+    At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless. `watch`: how long the
+    language model is waited for; None: as `config` says. `fresh`: ask anew what the call cache has.
     """
-    opened = Refiner.open(instruction, config, database=database, seed=seed, fresh=fresh)
+    opened = Refiner.open(
+        instruction, config, database=database, seed=seed, watch=watch, fresh=fresh
+    )
     async with opened as refiner:
         ahead: asyncio.Queue[asyncio.Task[Rewrite] | None] = asyncio.Queue(AT_A_TIME)
 
@@ -142,6 +146,7 @@ class Refiner:
         database: Path | None = None,
         seed: int = 0,
         retry: RetryRule | None = None,
+        watch: OutageWatch | None = None,
         fresh: bool = False,
     ) -> AsyncGenerator[Refiner]:
         """Open the language model.
@@ -153,6 +158,7 @@ class Refiner:
             database: the project database with the call cache; default: a cache in memory.
             seed: seed of the language model.
             retry: rule for failed calls (default: `RetryRule()`).
+            watch: how long the language model is waited for (default: `[run] outage_minutes`).
             fresh: ask anew what the call cache has.
         """
         config = config or BigpeConfig()
@@ -166,8 +172,14 @@ class Refiner:
                 stack.push_async_callback(cache.close)
                 memory = await AnswerMemory.of_session(store, fresh=fresh)
                 learned = await LearnedServers(store).load()
-            chosen = client or load_client(wanted)
-            llm = LlmService(chosen, cache, config=wanted, memory=memory, learned=learned)
+            llm = LlmService(
+                client or load_client(wanted),
+                cache,
+                config=wanted,
+                memory=memory,
+                learned=learned,
+                watch=watch or OutageWatch(config.run.outages),
+            )
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)

@@ -37,6 +37,7 @@ from bigpe.agents.messages.plugin import GateDecided, ReviewRequested
 from bigpe.agents.messages.usage import Usage
 from bigpe.agents.statistics.intervals import Interval, moderated_mean
 from bigpe.agents.statistics.moments import mean, summed
+from bigpe.runtime.formatting import falling
 from bigpe.services.core.values import Instruction, Json
 
 CURVE_POINTS = 400
@@ -282,9 +283,5 @@ class RunSummary:
 
 def ordered(arms: Sequence[ArmSummary], gain_of: dict[str, Interval | None]) -> list[ArmSummary]:
     """The arms by falling mean gain; arms without a result come last."""
-
-    def place(arm: ArmSummary) -> tuple[bool, float]:
-        gain = gain_of[arm.instruction.id]
-        return (gain is None, -(gain.mean if gain else 0.0))
-
-    return sorted(arms, key=place)
+    means = {id: gain.mean if gain else None for id, gain in gain_of.items()}
+    return sorted(arms, key=lambda arm: falling(means[arm.instruction.id]))

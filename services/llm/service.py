@@ -29,11 +29,12 @@ from bigpe.services.core.errors import (
     ServiceError,
     UnusableAnswerError,
 )
+from bigpe.services.core.outages.access import ServiceAccess
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 from bigpe.services.llm.base_client import LlmResult
 from bigpe.services.llm.config import EMBEDDED, SHORT_ONLY, LlmConfig, component_of, require_key
 from bigpe.services.llm.learned import LearnedServers
-from bigpe.services.llm.priority_semaphore import PrioritySemaphore
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCacheProtocol
@@ -170,11 +171,13 @@ class LlmService:
         picture: Callable[[str], bytes] | None = None,
         memory: AnswerMemory | None = None,
         learned: LearnedServers | None = None,
+        watch: OutageWatch | None = None,
     ) -> None:
         """`picture`: returns the PNG file of a digest, for requests with images.
 
-        `memory`: which answers of `memo` may be used; None: all.
-        `learned`: what servers refuse and can do, and where it is kept; None: in memory.
+        `memory`: which answers of `memo` may be used; None: all. `learned`: what servers refuse and
+        can do, and where it is kept; None: in memory. `watch`: how outages are waited for; None:
+        not at all. The embedded model has none.
         """
         if learned is not None and isinstance(client, LearningClient):
             client.learn_in(learned)
@@ -184,8 +187,13 @@ class LlmService:
         self._picture = picture
         given = config or LlmConfig()
         places = 1 if given.provider == EMBEDDED else given.concurrency
-        self._gate = PrioritySemaphore(parallelism_of(client, places))
-        self._config = config or LlmConfig()
+        remote = given.provider != EMBEDDED
+        self._access = ServiceAccess(
+            f"the language model {given.model_name} at {given.address or given.provider}",
+            parallelism_of(client, places),
+            watch if remote else None,
+        )
+        self._config = given
         self.fingerprint = client_fingerprint(client, self._config)
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
@@ -193,7 +201,9 @@ class LlmService:
         request = self._with_own_settings(request)
         body, key = _body(request), await self.stored_key(request)
         try:
-            stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
+            stored = await self._memo.run(
+                key, "llm", body, lambda: self._call_in_turn(request, key)
+            )
         except LlmError as error:
             record_failed_usage(error.usage)
             raise
@@ -259,11 +269,12 @@ class LlmService:
         """Close the client."""
         await self._client.close()
 
-    async def _call_in_turn(self, request: LlmRequest) -> Json:
+    async def _call_in_turn(self, request: LlmRequest, key: str) -> Json:
         """Call the client when it is this request's turn; older rounds go first."""
         spender = current_caller()
-        async with self._gate.passage(spender.round if spender else 0):
-            return await self._call(request)
+        return await self._access.call(
+            lambda: self._call(request), spender.round if spender else 0, key
+        )
 
     async def _call(self, request: LlmRequest) -> Json:
         # The client's limit is per read, so a slow stream could block a run forever.

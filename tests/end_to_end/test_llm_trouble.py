@@ -12,6 +12,7 @@ def test_a_refused_endpoint_is_named_and_nothing_is_called_best(tmp_path: Path) 
         "run.rounds=1",
         "run.batch_size=1",
         "run.pilot_prompts=2",
+        "run.outage_minutes=0",
         'llm.default.provider="autogen_ext.models.openai.OpenAIChatCompletionClient"',
         'llm.default.config.model="gpt-4o-mini"',
         'llm.default.config.base_url="http://127.0.0.1:9/v1"',

@@ -1,4 +1,7 @@
-"""Whole runs whose language model is a real HTTP server that misbehaves, once or for good."""
+"""Whole runs whose language model is a real HTTP server that misbehaves, once or for good.
+
+No outage is waited for, so each failure is that of its step; test_outages.py waits.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,14 @@ from bigpe.services.llm.service import load_client
 from bigpe.testing.runs import open_fake, transcript
 
 CONFIG: dict[str, Any] = {
-    "run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2, "concurrency": 1, "seed": 4}
+    "run": {
+        "rounds": 2,
+        "batch_size": 2,
+        "pilot_prompts": 2,
+        "concurrency": 1,
+        "seed": 4,
+        "outage_minutes": 0,
+    }
 }
 PATIENT_S = 20.0
 """A busy machine must not make a good answer late."""

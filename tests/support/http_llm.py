@@ -19,6 +19,7 @@ class FakeServer:
         self.replies: list[Reply] = [says("a red fox, snow")]
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
         self.ended = threading.Event()
         server = self
 
@@ -28,6 +29,7 @@ class FakeServer:
                 self.asked: dict[str, Any] = json.loads(body) | {"path": self.path}
                 server.requests.append(self.asked)
                 server.keys.append(self.headers["Authorization"])
+                server.headers.append(dict(self.headers.items()))
                 reply = server.replies[0] if len(server.replies) == 1 else server.replies.pop(0)
                 reply(self)
 

@@ -38,13 +38,15 @@ from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.session import Session
 from bigpe.runtime.transcript.health import history_of
 from bigpe.runtime.transcript.result import result_json, result_table
+from bigpe.services.core.errors import PAUSES_RUN
 
 FAILED = 1
 """Exit code of a run without any comparison."""
 EXIT_CODES = """
 \b
-Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C or
-SIGTERM; 2 wrong usage or settings; 1 any other failure.
+Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C,
+SIGTERM, an outage or a spent quota; 2 wrong usage or settings; 1 any other
+failure, also a run without a result.
 """
 
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
@@ -215,6 +217,10 @@ async def go(
                 else:
                     await _drive(session, metrics_port)
                 return await report(session, as_json=as_json)
+        except PAUSES_RUN as error:
+            hint = f"bigpe resume {name} -p {folder}"
+            console.print(Text(f"paused: {error}; go on with: {hint}", "yellow"), soft_wrap=True)
+            return PAUSED
         except asyncio.CancelledError:
             console.print(Text("stopped before the run continued; nothing is lost"))
             return PAUSED
@@ -296,13 +302,11 @@ async def report(session: Session, *, as_json: bool) -> int:
 
 async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
     campaign = session.coordinator.campaign
-    rows, best = session.pool.rows(), session.pool.best()
     if as_json:
-        used = campaign.used.renders
-        print_json(result_json(rows, best, campaign.plan, stopped.reason, used))
+        print_json(result_json(campaign))
         return
-    console = stdout()
-    console.print(result_table(rows, best=stopped.best))
+    console, best = stdout(), session.pool.best()
+    console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
     if best.mean is not None:
         console.print(Text(f"best: {best.instruction.text}"))

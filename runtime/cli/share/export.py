@@ -12,8 +12,8 @@ from bigpe.runtime.cli.common import (
     perform,
     print_json,
     project_option,
+    read_store,
     reading,
-    require_run,
     run_argument,
 )
 from bigpe.runtime.project.paths import Project
@@ -77,7 +77,7 @@ def export(
         files = perform(_export(run, project, wanted, folder))
         written |= {str(path): size for path, size in files.items()}
     if trackers:
-        record = perform(_tracked(run, project))
+        record = read_store(project, lambda store: tracked(store, run), run)
         for tracker in trackers:
             written[_track(record, tracker, folder, chosen=output is not None)] = tracker
     if as_json:
@@ -85,12 +85,6 @@ def export(
         return
     for path, note in written.items():
         click.echo(f"{path} ({note})")
-
-
-async def _tracked(run: str, project: Path) -> Tracked:
-    async with reading(project) as store:
-        await require_run(store, run)
-        return await tracked(store, run)
 
 
 def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
@@ -102,8 +96,7 @@ def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
 
 async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:
     written: dict[Path, str] = {}
-    async with reading(project) as store:
-        await require_run(store, run)
+    async with reading(project, run) as store:
         if "html" in forms:
             page = folder / f"{run}.html"
             await write_page(Project(project), store, run, page)

@@ -31,6 +31,7 @@ from bigpe.runtime.sharing.published_instruction import llm_name
 from bigpe.runtime.sharing.refine import refine_each
 from bigpe.runtime.transcript.replay import replayed_campaign, require_finished
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Instruction
 from bigpe.services.prompt_data.files import read_prompts
 
@@ -146,8 +147,16 @@ async def _refine(
 ) -> None:
     instruction, config = chosen or await _best(folder, run)
     database = Project(folder).database if Project(folder).database.exists() else None
+    watch = OutageWatch(config.run.outages)
+    watch.listen(lambda report: click.echo(report.line, err=True) if report.notable else None)
     stream = refine_each(
-        prompts, instruction=instruction, config=config, database=database, seed=seed, fresh=fresh
+        prompts,
+        instruction=instruction,
+        config=config,
+        database=database,
+        seed=seed,
+        watch=watch,
+        fresh=fresh,
     )
     done: list[Rewrite] = []
     count = 0

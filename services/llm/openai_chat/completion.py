@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
 from autogen_core.models import RequestUsage
@@ -26,6 +26,8 @@ FINISH_WORDS: tuple[tuple[tuple[str, ...], FinishReason], ...] = (
 """Parts of a server's finish reason, and what they mean; another reason is a stop."""
 FAILED = ("error", "insufficient_system_resource", "malformed")
 """Parts of finish reasons of an answer that failed at the server."""
+UNWELL = ("server_error", "overloaded", "unavailable", "internal", "timeout", "deadline")
+"""Parts of codes of a server that cannot answer now."""
 TEXT_PARTS = ("text", "output_text", "input_text")
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 LINE_END = re.compile(r"\r\n|\n|\r")
@@ -52,13 +54,17 @@ def read_completion(text: str, kind: str, headers: Mapping[str, str]) -> LlmResu
         HttpFailure: the body is an error.
         NoCompletion: it is anything else.
     """
-    if "event-stream" in kind or text.lstrip()[:6] in ("data: ", "event:") or text[:1] == ":":
-        body: Any = _joined_stream(text, headers)
+    text = text.lstrip("\ufeff \r\n\t")
+    if "event-stream" in kind or text.startswith(("data:", "event:", ":")):
+        body: Any = _joined_stream(_events(text), headers)
     else:
         try:
             body = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise NoCompletion(server_words(text) or "an empty body") from error
+            lines = [line for line in LINE_END.split(text) if line.strip()]
+            if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+                raise NoCompletion(server_words(text) or "an empty body") from error
+            body = _joined_stream(lines, headers)  # a stream of bare JSON lines
     if not isinstance(body, dict):
         raise NoCompletion(text[:100])
     table = cast(Json, body)
@@ -121,8 +127,10 @@ def _finish(reason: str) -> FinishReason:
 def _refuse_error(body: Json, text: str, headers: Mapping[str, str]) -> None:
     """HttpFailure if the body or the choice is an error object."""
     error = body.get("error")
-    instead = "choices" not in body and "message" not in body and "delta" not in body
-    if error or (instead and "text" not in body and has_words(body)):
+    answered = any(body.get(key) for key in ("choices", "delta", "text")) or isinstance(
+        body.get("message"), dict
+    )
+    if error or (not answered and has_words(body)):
         raise HttpFailure(_code(error) or _code(body) or NO_STATUS, text, headers)
 
 
@@ -135,10 +143,10 @@ def _code(value: Any) -> int | None:
         text = str(table.get(key) or "")
         if text.isdecimal() and 400 <= int(text) < 600:
             return int(text)
-    words = f"{table.get('type')} {table.get('code')}".lower()
-    if "rate_limit" in words or "too_many" in words:
+    words = f"{table.get('type')} {table.get('code')} {table.get('status')}".lower()
+    if any(part in words for part in ("rate_limit", "too_many", "exhausted")):
         return 429
-    return BAD_GATEWAY if "server_error" in words or "overloaded" in words else None
+    return BAD_GATEWAY if any(part in words for part in UNWELL) else None
 
 
 def _content(value: Any) -> tuple[str, str, str | None]:
@@ -211,13 +219,16 @@ def _count(table: Json, *keys: str) -> int:
 # Streams
 
 
-def _joined_stream(text: str, headers: Mapping[str, str]) -> Json:
-    """An event stream as the completion that it adds up to. NoCompletion if it broke off."""
+def _joined_stream(events: Iterable[str], headers: Mapping[str, str]) -> Json:
+    """The events of a stream as the completion that they add up to.
+
+    HttpFailure if the stream broke off; NoCompletion if an event is no JSON.
+    """
     message: dict[str, list[str]] = {"content": [], "reasoning_content": [], "refusal": []}
     reason: str | None = None
     usage: Any = None
     ended = False
-    for event in _events(text):
+    for event in events:
         if event == "[DONE]":
             ended = True
             continue

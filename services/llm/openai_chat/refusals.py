@@ -22,8 +22,11 @@ REFUSES = (
     r"|unavailable|cannot|can't|deprecated|only|must|no\s+longer|disallow|not\s+recogni[sz]ed"
     r"|too\s+(?:large|small|long|many|high|low)|greater|less|between|at\s+(?:most|least)|exceed"
     r"|should\s+be|out\s+of\s+range|maximum|minimum|no\s+field|not\s+find|not\s+valid|illegal|incompatible"
+    r"|fixed|match|deserialize|ignored"
 )
 """Words of a refusal. A parameter's bare name counts only beside one of them."""
+REFUSES_ZH = "不支持|非法|无效|不允许|错误|仅支持|必须"
+"""The same in Chinese, which puts no blanks between words."""
 OTHER_NAMES: dict[str, str] = {
     "max_tokens": r"max_?tokens|max_(?:new|output)_tokens|maxOutputTokens|maxTokens|num_predict",
     "max_completion_tokens": r"max_?completion_?tokens",
@@ -36,7 +39,8 @@ INSTEAD = re.compile(
     r"(?:use|using|did you mean|try|replaced by|favou?r of)\W+(\w+)", re.IGNORECASE
 )
 STREAM_ONLY = re.compile(
-    r"only\s+(?:be\s+)?support\w*\s+(?:the\s+)?stream|stream(?:ing)?\s+(?:mode|is|must|only)[^.]*"
+    r"only\s+(?:be\s+)?(?:support|accept)\w*\s+(?:the\s+)?[`'\"]?stream|must be stream"
+    r"|stream\W*false[^.]*(?:not|un)|stream(?:ing)?\s+(?:mode|is|must|only)[^.]*"
     r"(?:required|only|true|enabled)|enable\s+(?:the\s+)?stream|requires?\s+(?:the\s+)?[`'\"]?stream"
     r"|non-?stream\w*[^.]*(?:not|un)\s*-?(?:support|allow|available)|set\s+[`'\"]?stream[`'\"]?"
     r"\s*(?:=|to|:)\s*[`'\"]?true|for non-?stream"
@@ -46,12 +50,13 @@ STREAM_ONLY = re.compile(
 ROLE = re.compile(
     r"(?:system|developer)[`'\"]?\s+(?:role|message|prompt|instruction)"
     r"|role[`'\"]?\s*(?:of|:|=)?\s*[`'\"]?(?:system|developer)|messages?\W+\d+\W+(?:system|role)"
-    r"|does not support [`'\"]?(?:system|developer)|roles? must alternate|only user and assistant",
+    r"|does not support [`'\"]?(?:system|developer)|roles? must alternate|only user and assistant"
+    r"|roles? (?:are|is) supported|supported roles|(?:unknown|invalid|unsupported) role",
     re.IGNORECASE,
 )
 PICTURES = re.compile(
     r"image[ _](?:url|input|content|part|support)|images? (?:are|is) not|support\w* images?"
-    r"|multi-?modal|vision|mmproj|expected [`'\"]text",
+    r"|multi-?modal|vision|mmproj|expected [`'\"]text|content\W.{0,40}string",
     re.IGNORECASE,
 )
 SCHEMA = re.compile(
@@ -139,8 +144,9 @@ def _named(words: str, fields: list[str], body: Json) -> list[str]:
         return bool(re.search(rf"[`'\"\[](?:\w+\.)*(?:{way})[`'\"\]:=]", words))
 
     def bare(way: str) -> bool:
-        name = rf"(?<![\w-])(?:{way})(?![\w-])"
-        beside = rf"{name}[^;]{{0,80}}?\b(?:{REFUSES})|(?:{REFUSES})[^;]{{0,80}}?{name}"
+        name = rf"(?<![A-Za-z0-9_-])(?:{way})(?![A-Za-z0-9_-])"
+        refuses = rf"(?:(?<![A-Za-z])(?:{REFUSES})|{REFUSES_ZH})"
+        beside = rf"{name}[^;]{{0,80}}?{refuses}|{refuses}[^;]{{0,80}}?{name}"
         return bool(re.search(beside, words, re.IGNORECASE))
 
     for ways in (in_field, quoted, bare):

@@ -18,10 +18,12 @@ SHOWN = 400
 DEEPEST = 6
 """Levels of an error body that are read."""
 WORD_KEYS = (
-    "error", "errors", "message", "msg", "detail", "details", "error_description", "metadata",
-    "raw", "reason", "status_msg", "base_resp", "fieldViolations", "description", "title",
+    "error", "errors", "message", "msg", "errormessage", "errormsg", "errordescription", "detail",
+    "details", "metadata", "raw", "reason", "statusmsg", "baseresp", "fieldviolations",
+    "description", "fault", "faultstring", "cause", "title", "exception",
 )  # fmt: skip
-"""Keys whose values hold sentences, in the order in which they are read."""
+"""Keys whose values hold sentences, in the order in which they are read. Case and
+underscores do not count."""
 UNSEEN = re.compile(r"<(script|style|head)\b.*?</\1>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -80,8 +82,9 @@ def _sentences(value: Any, depth: int) -> Iterator[str]:
             place = ".".join(map(str, _listed(table["loc"])))
             yield f"{place}: {table['msg']}"
             return
+        plain = {str(key).lower().replace("_", ""): inner for key, inner in table.items()}
         for key in WORD_KEYS:
-            yield from _sentences(table.get(key), depth + 1)
+            yield from _sentences(plain.get(key), depth + 1)
 
 
 def _inner(text: str, depth: int) -> Iterator[str]:
