@@ -18,6 +18,7 @@ from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.alarm import FIRST, RewriteOutcome, alarm, outcome_of
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules, rewrite_rules
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import STOPS_RUN, AlarmError, BigpeError
 from bigpe.services.core.retrying import RetryRule, all_results, retry
@@ -97,10 +98,10 @@ class EvaluationRow(Value):
     score: float | None = None
     gain: float | None = None
     """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
-    fault: AnswerFault | None = None
-    """The class of `fallback`."""
     fallback: str | None = None
     """Reason why the rewrite was not usable and the naive prompt was rendered."""
+    fault: AnswerFault | None = None
+    """The class of `fallback`."""
     failure: str | None = None
     """Cause of a missing comparison: a failed service, or no text for this prompt."""
     truncated: int = 0
@@ -194,7 +195,8 @@ async def treated(
     draw: int,
     *,
     seed: int,
-    rules: Constraints = NONE,
+    constraints: Constraints = NONE,
+    rules: RewriteRules = EMBEDDED_REWRITES,
 ) -> Rewrite:
     """The text that is rendered for `prompt` under the treatment; `draw`: index of the seed.
 
@@ -207,7 +209,7 @@ async def treated(
             raise BigpeError(f"{treatment.name}: there is none for this prompt")
         return Rewrite(naive=prompt, text=treatment.texts[prompt])
     llm_seed = derive_seed(seed, "evaluation-llm", prompt, draw)
-    return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
+    return await rewrite(llm, treatment.instruction, prompt, llm_seed, constraints, rules)
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
@@ -281,7 +283,13 @@ class _Measurer:
         services, llm = self._services, self._services.llm("generator")
         done = await _attempt(
             lambda: treated(
-                llm, self._treatment, prompt, draw, seed=self._seed, rules=services.constraints
+                llm,
+                self._treatment,
+                prompt,
+                draw,
+                seed=self._seed,
+                constraints=services.constraints,
+                rules=rewrite_rules(llm, services.reasoning),
             ),
             self._retry,
         )

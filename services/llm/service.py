@@ -36,6 +36,7 @@ from bigpe.services.llm.base_client import LlmResult
 from bigpe.services.llm.config import EMBEDDED, SHORT_ONLY, LlmConfig, component_of, require_key
 from bigpe.services.llm.learned import Learned, LearnedServers
 from bigpe.services.processes.batch_queue import parallelism_of
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import (
     current_caller,
@@ -101,6 +102,14 @@ class LlmClient(Protocol):
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """The answer. Raises LlmError; TransientLlmError and UnusableAnswerError may be retried."""
+        ...
+
+    async def discard(self, effect_key: str) -> None:
+        """Remember that the stored answer with this key cannot be used.
+
+        It is given again to the same run or evaluation, and to no other. A model with weights of
+        its own would give the same answer again, so its answers stay.
+        """
         ...
 
 
@@ -169,16 +178,19 @@ class LlmService:
         *,
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
+        memory: AnswerMemory | None = None,
         learned: LearnedServers | None = None,
         watch: OutageWatch | None = None,
     ) -> None:
         """`picture`: returns the PNG file of a digest, for requests with images.
 
-        `learned`: what servers refuse and can do, and where it is kept; None: in memory. `watch`:
-        how outages are waited for; None: not at all. The embedded model has none.
+        `memory`: which answers of `memo` may be used; None: all. `learned`: what servers refuse and
+        can do, and where it is kept; None: in memory. `watch`: how outages are waited for; None:
+        not at all. The embedded model has none.
         """
         if learned is not None and isinstance(client, LearningClient):
             client.learn_in(learned)
+        self._memory = memory or AnswerMemory()
         self._client = client
         self._memo = memo
         self._picture = picture
@@ -196,7 +208,7 @@ class LlmService:
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
         request = self._with_own_settings(request)
-        body, key = _body(request), self.effect_key(request)
+        body, key = _body(request), await self.stored_key(request)
         try:
             stored = await self._memo.run(
                 key, "llm", body, lambda: self._call_in_turn(request, key)
@@ -211,8 +223,18 @@ class LlmService:
         record_answered_usage(key, answer.usage)
         return answer
 
+    async def discard(self, effect_key: str) -> None:
+        """See `LlmClient.discard`."""
+        if not self.deterministic:
+            await self._memory.discard(effect_key)
+
+    async def stored_key(self, request: LlmRequest) -> str:
+        """Key of the stored call. It differs from `effect_key` for an answer that was discarded."""
+        key = self.effect_key(self._with_own_settings(request))
+        return key if self.deterministic else await self._memory.key_of(key)
+
     def effect_key(self, request: LlmRequest) -> str:
-        """Key of the stored call: a digest of everything that the answer depends on."""
+        """A digest of everything that the answer depends on."""
         parts = {"op": "llm", "version": 1, "model": self.fingerprint, "request": _body(request)}
         return digest(parts)
 
@@ -238,11 +260,6 @@ class LlmService:
         return bool(getattr(self._client, "thinks", False))
 
     @property
-    def is_local(self) -> bool:
-        """Whether the client has weights of its own on this machine, see `client_fingerprint`."""
-        return hasattr(self._client, "fingerprint")
-
-    @property
     def name(self) -> str:
         """The model's name, for people."""
         return self._config.model_name
@@ -263,6 +280,16 @@ class LlmService:
         """Keep what a probe found, if the client learns."""
         if isinstance(self._client, LearningClient):
             await self._client.learn(news)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the model has weights of its own and answers an equal request equally."""
+        return getattr(self._client, "fingerprint", None) is not None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded model, which needs rules of its own."""
+        return class_name(self._client) == EMBEDDED.rpartition(".")[2]
 
     @property
     def sees(self) -> bool:

@@ -168,7 +168,7 @@ async def test_three_rounds_without_a_result_end_the_run_with_the_cause(
 
 
 UNUSABLE = {
-    "no text": (says(""), "empty"),
+    "no text": (says(""), "no text"),
     "two megabytes": (says("word " * 400_000), "more than 65,536"),
     "a refusal": (says(REFUSAL), "the model refused"),
 }

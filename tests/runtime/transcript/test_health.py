@@ -28,10 +28,10 @@ from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 
 class Rambling(FakeLlm):
-    """Forgets the subject."""
+    """Never gives a prompt."""
 
     def _rewrite(self, *_: object) -> str:
-        return "nothing of the kind"
+        return "I'm sorry, I can't help with that."
 
 
 async def bigpe(*words: str) -> Result:
@@ -143,7 +143,7 @@ async def test_trouble_is_told_live_and_by_status(tmp_path: Path) -> None:
     async with reading(tmp_path) as store:
         found = await findings_of(store, "main")
     assert [finding.fault for finding in found] == ["failures"]
-    assert "dropped the subject" in found[0].evidence
+    assert "refused" in found[0].evidence
     shown = await bigpe("status", "-p", str(tmp_path))
     assert "main: failures since round" in shown.stdout
     machine = await bigpe("status", "-p", str(tmp_path), "--json")
