@@ -53,10 +53,10 @@ class OperatorChoice:
         Raises:
             ValueError: `possible` is empty.
         """
-        candidates = [operator for operator in OPERATORS if operator in possible]
+        candidates: list[Operator] = [operator for operator in OPERATORS if operator in possible]
         if not candidates:
             raise ValueError("no operator is possible")
-        untried = [o for o in candidates if self.tally(o).chosen < FORCED_TRIALS]
+        untried: list[Operator] = [o for o in candidates if self.tally(o).chosen < FORCED_TRIALS]
         if untried:
             chosen = min(untried, key=lambda o: (self.tally(o).chosen, OPERATORS.index(o)))
         else:
