@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Operator = Literal["revise", "explore", "merge", "condense"]
+from bigpe.agents.messages.search import Operator
+
 OPERATORS: tuple[Operator, ...] = ("revise", "explore", "merge", "condense")
 """In the order of their first trials."""
 FORCED_TRIALS = 2

@@ -54,7 +54,8 @@ from bigpe.agents.messages.failure_scope import (
 )
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR
 from bigpe.agents.messages.plugin import GateDecided, ReviewRequested, RoleReported, RolesChanged
-from bigpe.services.core.values import LlmUsage
+from bigpe.agents.messages.search import SearchState
+from bigpe.services.core.values import Instruction, LlmUsage
 
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """Settings that may change after the start: no earlier result depends on them."""
@@ -178,16 +179,31 @@ class Campaign(CampaignState):
         request = RewriteRequested.make(
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
+        wants_gradient = self.pool.has_room(index)
+        search = self._search(index, instruction, wants_gradient) if plan.studies else None
         self.pool.start_pull(arm, index, len(tasks))
         current = self.rounds[index] = Round(
             request,
             history=self.comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
-            wants_gradient=self.pool.has_room(index),
+            search=search,
+            wants_gradient=wants_gradient,
         )
         current.withhold(plan)
         self.chosen = index
+
+    def _search(self, index: int, instruction: Instruction, wants_gradient: bool) -> SearchState:
+        return self.operators.begin(
+            self.plan,
+            index,
+            instruction,
+            self.pool,
+            self.pairs,
+            proposals=self.plan.improvements if wants_gradient else 0,
+            stale=self.stopping.stale_rounds,
+            sigma=self.sigma,
+        )
 
     # -- results ------------------------------------------------------------------------------
 
@@ -346,7 +362,9 @@ class Campaign(CampaignState):
         gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
         self.pool.finish_pull(current.request.instruction.id, index, gains)
         self.scale = self.scale.with_squares(self.pool.noise())
-        current.offer_to(self.pool)
+        taken = current.offer_to(self.pool)
+        if current.search is not None:
+            self.operators.take(index, current.search, current.proposed, taken)
         delta = self.pool.settle(self.policy, self.sigma)
         for role, used in self.observer_reports.count(index - 1).items():
             self._count_llm(index, role, used)
@@ -358,6 +376,7 @@ class Campaign(CampaignState):
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
         self.comparisons.add(current.own_pairs, min(in_flight, default=None))
+        self.operators.settle(self.plan, self.pool, self.pairs)
         self.schedule.forget({id for id, _ in delta.retired})
         return [
             PoolChanged.make(

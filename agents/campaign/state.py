@@ -14,6 +14,7 @@ from bigpe.agents.campaign.pilot import Pilot
 from bigpe.agents.campaign.plugin_state import Gates, ObserverReports
 from bigpe.agents.campaign.prompt_schedule import PromptSchedule
 from bigpe.agents.campaign.round import Round
+from bigpe.agents.campaign.search import OperatorSearch
 from bigpe.agents.campaign.stopping import StoppingRule
 from bigpe.agents.evidence.comparison_window import ComparisonWindow
 from bigpe.agents.evidence.mixed_model import PairedComparison
@@ -48,6 +49,7 @@ class CampaignState:
     schedule: PromptSchedule = field(default_factory=PromptSchedule)
     gates: Gates = field(default_factory=Gates)
     comparisons: ComparisonWindow = field(default_factory=ComparisonWindow)
+    operators: OperatorSearch = field(default_factory=OperatorSearch)
     scale: ScaleEstimate = NO_SCALE
     budget: BudgetAccount = field(default_factory=BudgetAccount)
     stopping: StoppingRule = field(default_factory=StoppingRule)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.bandit.operators import FORCED_TRIALS, OPERATORS, Operator, OperatorChoice
+from bigpe.agents.bandit.operators import FORCED_TRIALS, OPERATORS, OperatorChoice
+from bigpe.agents.messages.search import Operator
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
 SOME = st.sets(st.sampled_from(OPERATORS), min_size=1)
