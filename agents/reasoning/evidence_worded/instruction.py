@@ -57,6 +57,8 @@ class Proposal(Value):
     """True if the text is the computed one, not the wording of the model."""
     fault: AnswerFault | None = None
     """Why the last wording was not valid, if `composed`."""
+    change: str = ""
+    """What differs from the parent, in one line, where the model says it."""
     turns: tuple[Turn, ...] = ()
     usage: LlmUsage = LlmUsage()
     effect_keys: tuple[str, ...] = ()

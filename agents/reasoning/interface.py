@@ -1,0 +1,61 @@
+"""The reasoning style of a run: how its agents rewrite, explain and propose.
+
+Actors are thin: they take a message, ask the style, and answer. A style decides what a language
+model sees and how its answers are read. Another package may add one (entry point group
+`bigpe.reasoning_styles`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
+from bigpe.agents.messages.parts import Gradient
+from bigpe.agents.reasoning.evidence_worded.gradient import WordedGradient
+from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, Rejection
+from bigpe.agents.reasoning.rewriting import Rewrite
+from bigpe.services.core.values import Instruction
+from bigpe.services.llm.service import LlmClient
+
+Retrieve = Callable[[str, int], Awaitable[list[str]]]
+"""Professional prompts for a text, best first; the second argument is the largest number."""
+
+
+class Proposed(NamedTuple):
+    """What came of one gradient."""
+
+    gradient: Gradient
+    outcome: Proposal | Rejection
+    operator: str = ""
+    """The operator that made it, for styles with operators."""
+
+
+class ReasoningStyle(Protocol):
+    """How agents think. Its methods may be called at the same time.
+
+    Failures of the language model's service propagate: they are retried, or recorded as missing.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in `[reasoning] style`."""
+        ...
+
+    async def rewrite(
+        self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int
+    ) -> Rewrite:
+        """A rewrite of `naive`, or a fallback with its reason."""
+        ...
+
+    async def explain(
+        self, llm: LlmClient, request: CritiqueRequested, *, sees: bool
+    ) -> Sequence[WordedGradient]:
+        """The gradients of a batch. `sees`: whether the model accepts images."""
+        ...
+
+    async def propose(
+        self, llm: LlmClient, request: ProposalRequested, retrieve: Retrieve
+    ) -> Sequence[Proposed]:
+        """An instruction, or the reasons why there is none, for each gradient of the request."""
+        ...
