@@ -23,6 +23,7 @@ from bigpe.agents.messages.failure_scope import PromptLost
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.llm_turns import llm_turn
 from bigpe.agents.reasoning.rewriting import LlmClient, rewrite
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules
 from bigpe.services.core.errors import STOPS_RUN, BigpeError, LostWorkerError
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import Instruction, LlmUsage
@@ -50,6 +51,7 @@ class Generator(Actor):
         llm: LlmClient,
         *,
         constraints: Constraints = NONE,
+        rules: RewriteRules = EMBEDDED_REWRITES,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class Generator(Actor):
         )
         self._llm = llm
         self._constraints = constraints
+        self._rules = rules
         self._tries: dict[str, _Try] = {}
         """The last failed attempt of each step, by message id."""
 
@@ -113,7 +116,9 @@ class Generator(Actor):
     async def _rewrite_one(
         self, message: RewriteRequested, instruction: Instruction, task: RewriteTask
     ) -> _Done:
-        done = await rewrite(self._llm, instruction, task.naive, task.llm_seed, self._constraints)
+        done = await rewrite(
+            self._llm, instruction, task.naive, task.llm_seed, self._constraints, self._rules
+        )
         place = f"{task.image_seed}/{task.naive}"
         rewritten = Rewritten(
             naive=task.naive,
@@ -122,6 +127,8 @@ class Generator(Actor):
             fallback=done.fallback,
             fault=done.fault,
             attempts=done.attempts,
+            negative=done.negative,
+            notes=done.notes,
         )
         turn = llm_turn(message, self.name, place, done.turns, done.usage, done.effect_keys)
         return _Done(rewritten, turn, done.usage)

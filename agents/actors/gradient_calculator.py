@@ -12,6 +12,7 @@ from bigpe.agents.messages.core import CritiqueRequested, Gradient, GradientsCom
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.llm_turns import llm_turn
 from bigpe.agents.reasoning.rewriting import LlmClient
+from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS, RoleRules
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage, derive_seed
 
@@ -25,6 +26,7 @@ class GradientCalculator(Actor):
         llm: LlmClient,
         *,
         sees: bool = False,
+        rules: RoleRules = EMBEDDED_GRADIENTS,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -37,6 +39,7 @@ class GradientCalculator(Actor):
         )
         self._llm = llm
         self._sees = sees
+        self._rules = rules
 
     @message_handler
     async def on_request(self, message: CritiqueRequested, ctx: MessageContext) -> None:
@@ -61,6 +64,7 @@ class GradientCalculator(Actor):
                 message.professional,
                 seed,
                 images if self._sees else (),
+                self._rules,
             )
             usage += worded.usage
             gradients.append(

@@ -19,6 +19,7 @@ from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.llm_turns import llm_turn
 from bigpe.agents.reasoning.rewriting import LlmClient
+from bigpe.agents.reasoning.rules import EMBEDDED_PROPOSALS, RoleRules
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage, derive_seed
 
@@ -39,6 +40,7 @@ class InstructionModifier(Actor):
         retrieve: Retrieve,
         *,
         constraints: Constraints = NONE,
+        rules: RoleRules = EMBEDDED_PROPOSALS,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -48,6 +50,7 @@ class InstructionModifier(Actor):
         self._llm = llm
         self._retrieve = retrieve
         self._constraints = constraints
+        self._rules = rules
 
     @message_handler
     async def on_request(self, message: ProposalRequested, ctx: MessageContext) -> None:
@@ -73,6 +76,7 @@ class InstructionModifier(Actor):
                 batch_prompts=message.batch,
                 seed=derive_seed(message.seed, index),
                 constraints=self._constraints,
+                rules=self._rules,
             )
             if isinstance(outcome, Proposal):
                 living.append(outcome.instruction)

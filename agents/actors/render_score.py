@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from autogen_core import MessageContext, message_handler
 
@@ -57,24 +57,10 @@ class RenderActor(Actor):
         image = await self._service.render(
             RenderRequest(prompt=message.prompt, seed=message.seed, priority=message.round)
         )
-        place = f"{message.purpose}/{message.seed}/{message.naive}"
-        picture: dict[str, Any] = {
-            "purpose": message.purpose,
-            "naive": message.naive,
-            "prompt": message.prompt,
-            "seed": message.seed,
-        }
-        rendered = ImageRendered.make(message, place, **picture, image=image)
-        return [
-            rendered,
-            ScoreRequested.make(
-                rendered,
-                place,
-                **picture,
-                image=image.digest,
-                truncated=max(image.truncated_tokens.values(), default=0),
-            ),
-        ]
+        rendered = message.followed_by(ImageRendered, image=image)
+        truncated = max(image.truncated_tokens.values(), default=0)
+        wanted = rendered.followed_by(ScoreRequested, image=image.digest, truncated=truncated)
+        return [rendered, wanted]
 
 
 class ScoreActor(Actor):
@@ -95,19 +81,12 @@ class ScoreActor(Actor):
         score = await self._service.score(
             ScoreRequest(image=message.image, prompt=message.naive, priority=message.round)
         )
-        place = f"{message.purpose}/{message.seed}/{message.naive}"
-        return [
-            ImageScored.make(
-                message,
-                place,
-                purpose=message.purpose,
-                naive=message.naive,
-                prompt=message.prompt,
-                seed=message.seed,
-                image=message.image,
-                truncated=message.truncated,
-                naive_truncated=score.truncated_tokens,
-                score=score.value,
-                scorer=score.fingerprint,
-            )
-        ]
+        scored = message.followed_by(
+            ImageScored,
+            image=message.image,
+            truncated=message.truncated,
+            naive_truncated=score.truncated_tokens,
+            score=score.value,
+            scorer=score.fingerprint,
+        )
+        return [scored]

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bigpe.agents.statistics.moments import RunningMoments
 from bigpe.services.core import plugins
 from bigpe.services.core.errors import PluginError
-from bigpe.services.core.values import derive_seed
+from bigpe.services.core.values import Value, derive_seed
 
 POLICIES = {
     "ucb1": "mean + sqrt(2 ln t / n)",
@@ -35,10 +35,8 @@ DISPLAY = 100.0
 PAPER_EXPLORATION = 0.8
 
 
-class PolicyConfig(BaseModel):
+class PolicyConfig(Value):
     """`[policy]`: how the next instruction is chosen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "ucb1"
     """One of `bigpe policies list`."""
@@ -128,15 +126,22 @@ def _untried(arms: Sequence[Arm]) -> str | None:
 
 
 class _ByBound:
-    """Pulls the arm with the highest upper bound; untried arms first, in order."""
+    """Pulls the arm with the highest upper bound; untried arms first, in order.
+
+    A policy defines `_bound`, for an arm with gains, had or expected. The mean of such an arm is 0
+    while no pull is finished.
+    """
 
     def select(self, arms: Sequence[Arm], scale: float, rng: random.Random) -> str:
         """The highest bound; untried arms first, in order."""
         return _untried(arms) or _best(arms, lambda a: self.upper_bound(a, arms, scale), rng)
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """The mean in units of the noise of one gain; 0 while the first pull is pending."""
-        return arm.mean / scale if arm.count else math.inf
+        """See `Policy.upper_bound`."""
+        return self._bound(arm, arms, scale) if arm.count else math.inf
+
+    def _bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        return self.reward(arm, scale)
 
     def reward(self, arm: Arm, scale: float) -> float:
         """The mean gain in units of the noise of one gain."""
@@ -154,10 +159,7 @@ class Ucb1(_ByBound):
 
     exploration: float = 1.0
 
-    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """The bound in units of the noise of one gain; the mean is 0 while no pull is finished."""
-        if not arm.count:
-            return math.inf
+    def _bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         bonus = math.sqrt(2 * math.log(_gains(arms)) / arm.count)
         return arm.mean / scale + self.exploration * bonus
 
@@ -173,10 +175,7 @@ class UcbTuned(_ByBound):
 
     exploration: float = 1.0
 
-    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """The bound in units of the noise of one gain; the mean is 0 while no pull is finished."""
-        if not arm.count:
-            return math.inf
+    def _bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         ease = math.log(_gains(arms)) / arm.count
         gains = arm.gains
         variance = gains.squares / scale**2 / gains.n if gains.n else 1.0
@@ -194,10 +193,8 @@ class KlUcb(_ByBound):
 
     exploration: float = 1.0
 
-    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
-        """A probability; infinite without gains, 1 while no pull is finished."""
-        if not arm.count:
-            return math.inf
+    def _bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+        """A probability; 1 while no pull is finished."""
         if not arm.gains.n:
             return 1.0
         allowed = self.exploration * math.log(_gains(arms)) / arm.count
@@ -245,10 +242,8 @@ class Thompson(_ByBound):
             drawn[arm.id] = rng.gauss(posterior.mean, math.sqrt(variance / posterior.weight))
         return max(drawn, key=lambda id: drawn[id])
 
-    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+    def _bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """Posterior mean + 2 posterior standard deviations, in units of the noise of one gain."""
-        if not arm.count:
-            return math.inf
         posterior = _posterior(arm, scale)
         return posterior.mean + 2 * math.sqrt(
             posterior.rate / (posterior.shape - 1) / posterior.weight
@@ -284,11 +279,9 @@ class Paper(_ByBound):
 
     exploration: float = PAPER_EXPLORATION
 
-    def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
+    def _bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """The bound in score x 100; `scale` has no effect."""
         n = arm.finished_pulls + arm.pending_pulls
-        if not arm.count:
-            return math.inf
         t = max(sum(a.finished_pulls + a.pending_pulls for a in arms), 2)
         return DISPLAY * arm.mean + self.exploration * math.sqrt(math.log(t) / n)
 
@@ -329,18 +322,18 @@ def make_policy(config: PolicyConfig) -> Policy:
 
     Raises ConfigError if the policy of a package cannot be made.
     """
-    exploration = 1.0 if config.exploration is None else config.exploration
+    exploring = {} if config.exploration is None else {"exploration": config.exploration}
     match config.name:
         case "ucb1":
-            return Ucb1(exploration)
+            return Ucb1(**exploring)
         case "ucb-tuned":
-            return UcbTuned(exploration)
+            return UcbTuned(**exploring)
         case "kl-ucb":
-            return KlUcb(exploration)
+            return KlUcb(**exploring)
         case "thompson":
             return Thompson()
         case "paper":
-            return Paper(PAPER_EXPLORATION if config.exploration is None else config.exploration)
+            return Paper(**exploring)
         case "epsilon-greedy":
             return EpsilonGreedy(config.epsilon)
         case "greedy":

@@ -22,19 +22,16 @@ from bigpe.agents.messages.core import (
     Message,
     PairedGain,
     ProposalRequested,
-    Purpose,
     RenderRequested,
     RewriteRequested,
     RewriteTask,
     Rewritten,
     StepFailed,
 )
-from bigpe.agents.messages.failure_scope import ImageLost
+from bigpe.agents.messages.failure_scope import ImageLost, Purpose
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.search import BatchStudy, SearchState
 from bigpe.agents.messages.usage import Usage, of_role
-from bigpe.agents.reasoning import rewriting
-from bigpe.agents.reasoning.evidence_worded import gradient, instruction
 from bigpe.services.core.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
@@ -151,11 +148,12 @@ class Round:
         """Upper bound of the usage without retries. `dearest`: the largest of a round so far."""
         tasks = len(self.request.tasks)
         pictures = len(self.pictures.fresh(rendered)) + tasks
-        calls = {
-            "generator": tasks * rewriting.ATTEMPTS,
-            "gradient": plan.improvements * gradient.CANDIDATES,
-            "modifier": plan.improvements * len(plan.authors) * instruction.CANDIDATES,
+        texts = {
+            "generator": tasks,
+            "gradient": plan.improvements,
+            "modifier": plan.improvements * len(plan.authors),
         }
+        calls = {role: count * plan.most_calls[role] for role, count in texts.items()}
         bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
         return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
 

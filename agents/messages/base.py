@@ -6,13 +6,14 @@ import hashlib
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from bigpe.agents.messages.failure_scope import FailureScope, StepLost
+from bigpe.agents.messages.failure_scope import FailureScope, Purpose, StepLost
 from bigpe.services.core.values import Value, digest
 
+Other = TypeVar("Other", bound="ImageMessage")
 COORDINATOR = "coordinator"
 """Name of the actor that decides. It receives every result."""
 
@@ -23,6 +24,8 @@ class Message(Value):
     delivered_to: ClassVar[tuple[str, ...]] = ()
     """Names of the actors that receive this kind of message. Empty: it only goes to the transcript
     and to plugins that subscribe to it."""
+    lost: ClassVar[FailureScope] = StepLost()
+    """What is lost if the step that handles this kind fails for good; see `failure_scope`."""
 
     kind: str
     mid: str
@@ -35,7 +38,7 @@ class Message(Value):
 
     def failure_scope(self) -> FailureScope:
         """What is lost if the step that handles this message fails for good."""
-        return StepLost()
+        return self.lost
 
     @classmethod
     def make(
@@ -46,6 +49,20 @@ class Message(Value):
         kind = cls.model_fields["kind"].default
         mid = digest([cause.run, kind, index, place])[:32]
         return cls(mid=mid, run=cause.run, parent=cause.mid, round=index, **body)
+
+
+class ImageMessage(Message):
+    """Base of the messages about one image."""
+
+    purpose: Purpose
+    naive: str
+    prompt: str
+    seed: int
+
+    def followed_by(self, kind: type[Other], **fields: Any) -> Other:
+        """The message of that kind about the same image, caused by this one."""
+        image = self.model_dump(include={"purpose", "naive", "prompt", "seed"})
+        return kind.make(self, f"{self.purpose}/{self.seed}/{self.naive}", **image, **fields)
 
 
 def _packed(keys: Iterable[int]) -> str:

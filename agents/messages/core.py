@@ -12,14 +12,13 @@ from pydantic import Field, TypeAdapter
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.messages import plugin as roles
-from bigpe.agents.messages.base import COORDINATOR, Message
+from bigpe.agents.messages.base import COORDINATOR, ImageMessage, Message
 from bigpe.agents.messages.failure_scope import (
     BatchLost,
     FailureScope,
     GradientsLost,
     ImageLost,
     PromptLost,
-    Purpose,
 )
 from bigpe.agents.messages.parts import (
     Gradient,
@@ -68,13 +67,10 @@ class RewriteRequested(Message):
     """Starts a pull: request to rewrite these prompts under this instruction."""
 
     delivered_to: ClassVar[tuple[str, ...]] = ("generator",)
+    lost: ClassVar[FailureScope] = BatchLost()
     kind: Literal["RewriteRequested"] = "RewriteRequested"
     instruction: Instruction
     tasks: tuple[RewriteTask, ...]
-
-    def failure_scope(self) -> FailureScope:
-        """The whole batch."""
-        return BatchLost()
 
 
 class PromptsRewritten(Message):
@@ -99,15 +95,6 @@ class LlmTurn(Message):
     completion_tokens: int = 0
     effect_keys: tuple[str, ...] = ()
     """Keys of the stored calls, oldest first; answers that could not be used are among them."""
-
-
-class ImageMessage(Message):
-    """Base of the messages about one image."""
-
-    purpose: Purpose
-    naive: str
-    prompt: str
-    seed: int
 
 
 class RenderRequested(ImageMessage):
@@ -173,6 +160,7 @@ class CritiqueRequested(Message):
     """Request for gradients, with the contrast of the batch and the evidence of the run."""
 
     delivered_to: ClassVar[tuple[str, ...]] = ("gradient",)
+    lost: ClassVar[FailureScope] = GradientsLost()
     kind: Literal["CritiqueRequested"] = "CritiqueRequested"
     instruction: Instruction
     rows: tuple[EvidenceRow, ...]
@@ -188,10 +176,6 @@ class CritiqueRequested(Message):
     """Digests of the images of `best` and `worst`, if they exist."""
     study: BatchStudy | None = None
     """The whole batch and the search so far, for styles that reason about them."""
-
-    def failure_scope(self) -> FailureScope:
-        """The gradients of the author."""
-        return GradientsLost()
 
 
 class GradientsComputed(Message):

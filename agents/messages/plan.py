@@ -20,6 +20,10 @@ BUILT_IN_AUTHOR = "gradient"
 """Author name of the gradient calculator."""
 
 
+MOST_CALLS = {"generator": 3, "gradient": 2, "modifier": 2}
+"""Calls of the embedded model for one rewrite, gradient and proposal, at most."""
+
+
 class SeedInstruction(Value):
     """A seed instruction with its displayed name."""
 
@@ -44,6 +48,8 @@ class CampaignPlan(Value):
     """Prompts rendered twice before the first pull, to estimate the noise of a gain."""
     patience: int = Field(ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
+    most_calls: dict[str, int] = Field(default=MOST_CALLS)
+    """The largest number of language model calls for one rewrite, gradient and proposal."""
     limits: Limits = Limits()
     prices: Prices = Prices()
     improvements: int = Field(ge=1)

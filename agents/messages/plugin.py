@@ -66,14 +66,11 @@ class RoleReported(Message):
 class ReviewRequested(Message):
     """Request to the gate `role` to judge an answer, which waits for the decision."""
 
+    lost: ClassVar[FailureScope] = ReviewLost()
     kind: Literal["ReviewRequested"] = "ReviewRequested"
     role: str
     subject: Json
     """The judged answer, as earlier gates left it."""
-
-    def failure_scope(self) -> FailureScope:
-        """The decision of the gate."""
-        return ReviewLost()
 
 
 class GateDecided(Message):

@@ -22,7 +22,7 @@ from bigpe.agents.messages.plugin import Judgement, Verdict
 from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole, RoleContext, RoleError
 from bigpe.agents.plugins.llm import LOADING, PluginLlmClient
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.core.values import Json, derive_seed
+from bigpe.services.core.values import Json, Value, derive_seed
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,10 +36,8 @@ CLIENT: Json = {
 }
 
 
-class AgentConfig(BaseModel):
+class AgentConfig(Value):
     """`[roles.NAME.agent]`: an AgentChat component. Its model is `[llm.NAME]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str = ASSISTANT
     config: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -11,12 +11,12 @@ import scipy  # scipy.stats loads on first use: one second that most commands do
 from bigpe.agents.statistics.intervals import LEVEL, Interval
 
 
-def share_interval(successes: int, n: int, *, level: float = LEVEL) -> Interval | None:
+def share_interval(successes: int, n: int) -> Interval | None:
     """A share with its Wilson score interval (Wilson 1927); None for no trials."""
     if not n:
         return None
     bounds = scipy.stats.binomtest(successes, n).proportion_ci(
-        confidence_level=level, method="wilson"
+        confidence_level=LEVEL, method="wilson"
     )
     return Interval(successes / n, float(bounds.low), float(bounds.high))
 

@@ -78,15 +78,15 @@ class SequenceState(NamedTuple):
         return (self.hi - self.lo) / 2
 
 
-def sequence_state(values: Sequence[float], *, level: float = LEVEL) -> SequenceState:
+def sequence_state(values: Sequence[float]) -> SequenceState:
     """The sequence after these values, in the order they came. ValueError for none.
 
-    The bounds at each number of values hold together with probability `level`.
+    The bounds at each number of values hold together with probability `LEVEL`.
     """
     if not values:
         raise ValueError("a confidence sequence of no values")
     array = np.array(values)[None, :]
-    lo, hi = (bound[0, -1] for bound in sequence_bounds(array, level=level))
+    lo, hi = (bound[0, -1] for bound in sequence_bounds(array))
     spread = float(array.std())
     third = float(((array - array.mean()) ** 3).mean())
     skewness = third / spread**3 if spread > TIE else 0.0

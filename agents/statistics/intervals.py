@@ -50,34 +50,24 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def moderated_interval(
-    values: Sequence[float], prior_variance: float | None, prior_df: float, *, level: float = LEVEL
-) -> Interval:
-    """Student's t interval with a variance shrunk to `prior_variance`, worth `prior_df` values.
-
-    s^2 = (d0 s0^2 + SS) / (d0 + n - 1), t with d0 + n - 1 degrees of freedom (Smyth 2004, the
-    moderated t). A plain variance of few values is unreliable: an arm with similar gains by chance
-    would seem certain. No bounds without a prior; ValueError for no values.
-    """
-    squares = pooled_squares([values])
-    return moderated_mean(mean(values), len(values), squares, prior_variance, prior_df, level=level)
-
-
 def moderated_mean(
     centre: float,
     n: int,
     squares: SumOfSquares,
     prior_variance: float | None,
     prior_df: float,
-    *,
-    level: float = LEVEL,
 ) -> Interval:
-    """`moderated_interval` from the count, mean and squares of the values."""
+    """Student's t interval with a variance shrunk to `prior_variance`, worth `prior_df` values.
+
+    s^2 = (d0 s0^2 + SS) / (d0 + n - 1), t with d0 + n - 1 degrees of freedom (Smyth 2004, the
+    moderated t). A plain variance of few values is unreliable: an arm with similar gains by chance
+    would seem certain. No bounds without a prior. `n` and `squares` are those of the values.
+    """
     if prior_variance is None:
         return Interval(centre, None, None)
     df = prior_df + squares.df
     variance = (prior_df * prior_variance + squares.total) / df
-    half = student_quantile(level, df) * math.sqrt(variance / n)
+    half = student_quantile(LEVEL, df) * math.sqrt(variance / n)
     return Interval(centre, centre - half, centre + half)
 
 
@@ -104,9 +94,7 @@ class PairedSummary(NamedTuple):
         return (self.wins + self.ties / 2) / self.n
 
 
-def paired_summary(
-    differences: Mapping[str, Sequence[float]], *, level: float = LEVEL, seed: int = 0
-) -> PairedSummary:
+def paired_summary(differences: Mapping[str, Sequence[float]], *, seed: int = 0) -> PairedSummary:
     """Summarise paired differences, by naive prompt, over seeds; ValueError for none at all.
 
     Interval: bias-corrected and accelerated bootstrap of the mean over prompts (Efron 1987).
@@ -114,7 +102,7 @@ def paired_summary(
     """
     means = [mean(values) for _, values in sorted(differences.items()) if values]
     centre = mean(means)
-    lo, hi = bca_interval(means, level=level, seed=seed)
+    lo, hi = bca_interval(means, seed=seed)
     return PairedSummary(
         n=len(means),
         mean=centre,

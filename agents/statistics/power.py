@@ -76,20 +76,20 @@ def power(effect: float, sd: float, prompts: int, *, level: float = LEVEL) -> fl
     return upper + (0.0 if math.isnan(lower) else lower)
 
 
-def prompts_needed(effect: float, sd: float, wanted: float, *, level: float = LEVEL) -> int | None:
+def prompts_needed(effect: float, sd: float, wanted: float) -> int | None:
     """The fewest prompts with at least the wanted power; None past a million.
 
-    `effect` != 0 and `sd` > 0 in one unit; `wanted` in (1 - level, 1).
+    `effect` != 0 and `sd` > 0 in one unit; `wanted` in (1 - LEVEL, 1).
     """
     high = 2
-    while power(effect, sd, high, level=level) < wanted:
+    while power(effect, sd, high) < wanted:
         high *= 2
         if high > MOST_PROMPTS:
             return None
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        if power(effect, sd, middle, level=level) < wanted:
+        if power(effect, sd, middle) < wanted:
             low = middle
         else:
             high = middle

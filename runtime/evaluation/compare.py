@@ -11,7 +11,7 @@ from typing import Any
 from bigpe.agents.diagnostics.text_diversity import rewrite_diversity, spread
 from bigpe.agents.messages.usage import Prices, Usage, of_role
 from bigpe.agents.statistics.confidence_sequence import SequenceState
-from bigpe.agents.statistics.intervals import PairedSummary, paired_summary
+from bigpe.agents.statistics.intervals import paired_summary
 from bigpe.agents.statistics.moments import mean
 from bigpe.agents.statistics.significance import holm
 from bigpe.runtime.evaluation.measure import EvaluationRow, Treatment, gains_by_prompt, guard_gains
@@ -32,19 +32,6 @@ class Difference(Value):
     win_rate: float
     p_holm: float | None = None
     """p value after Holm's correction over all comparisons of this kind in the report."""
-
-    @classmethod
-    def of(cls, summary: PairedSummary) -> Difference:
-        """Convert to a value that can be stored."""
-        return cls(
-            n=summary.n,
-            mean=summary.mean,
-            sd=summary.sd,
-            lo=summary.lo,
-            hi=summary.hi,
-            p=summary.p,
-            win_rate=summary.win_rate,
-        )
 
 
 class TreatmentComparison(Value):
@@ -301,7 +288,9 @@ def _subtract(
 
 
 def _difference(groups: Mapping[str, Sequence[float]], seed: int) -> Difference | None:
-    return Difference.of(paired_summary(groups, seed=seed)) if groups else None
+    if not groups:
+        return None
+    return Difference.model_validate(paired_summary(groups, seed=seed), from_attributes=True)
 
 
 def _adjusted(differences: Sequence[Difference | None]) -> list[Difference | None]:

@@ -13,6 +13,7 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.evaluation.open_run import open_run_for_evaluation
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.services import Services
@@ -82,7 +83,8 @@ async def sheet_rows(
         if instruction is not None:
             llm_seed = derive_seed(seed, "sheet-llm", naive)
             llm = services.llm("generator")
-            done = await rewrite(llm, instruction, naive, llm_seed, services.constraints)
+            rules = rewrite_rules(llm, services.reasoning)
+            done = await rewrite(llm, instruction, naive, llm_seed, services.constraints, rules)
             text = done.text
         image_seed = derive_seed(seed, "sheet-image", naive)
         image = await services.render.render(RenderRequest(prompt=text, seed=image_seed))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.messages.usage import FREE
+from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.evaluation.measure import (
     DISTRACTORS,
     NAIVE,
@@ -130,10 +131,13 @@ class _StoredAnswers:
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. _NotStoredError if the answer is not stored."""
-        row = await self._store.row("get_effect", key=self._llm.effect_key(request))
+        row = await self._store.row("get_effect", key=await self._llm.stored_key(request))
         if row is None:
             raise _NotStoredError
         return LlmAnswer.model_validate_json(row["result"])
+
+    async def discard(self, effect_key: str) -> None:
+        """Do nothing: a forecast judges no answers."""
 
 
 class _Counter:
@@ -143,7 +147,9 @@ class _Counter:
         self._run = run
         self._settings = settings
         self._renderer = renderer
-        self._answers = _StoredAnswers(run.services.llm("generator"), run.store)
+        llm = run.services.llm("generator")
+        self._answers = _StoredAnswers(llm, run.store)
+        self._rules = rewrite_rules(llm, run.services.reasoning)
         self._images: set[tuple[str, int]] = set()
 
     async def calls(
@@ -173,7 +179,8 @@ class _Counter:
                 prompt,
                 draw,
                 seed=self._settings.seed,
-                rules=self._run.services.constraints,
+                constraints=self._run.services.constraints,
+                rules=self._rules,
             )
         except _NotStoredError:
             return f"{treatment.id} {prompt}", False

@@ -14,8 +14,10 @@ from typing import Literal, NamedTuple, TypeVar
 from pydantic import ConfigDict, Field
 
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules, rewrite_rules
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import STOPS_RUN, BigpeError
 from bigpe.services.core.retrying import RetryRule, retry
@@ -97,6 +99,8 @@ class EvaluationRow(Value):
     """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
     fallback: str | None = None
     """Reason why the rewrite was not usable and the naive prompt was rendered."""
+    fault: AnswerFault | None = None
+    """The class of `fallback`."""
     failure: str | None = None
     """Cause of a missing comparison: a failed service, or no text for this prompt."""
     truncated: int = 0
@@ -184,7 +188,8 @@ async def treated(
     draw: int,
     *,
     seed: int,
-    rules: Constraints = NONE,
+    constraints: Constraints = NONE,
+    rules: RewriteRules = EMBEDDED_REWRITES,
 ) -> Rewrite:
     """The text that is rendered for `prompt` under the treatment; `draw`: index of the seed.
 
@@ -197,7 +202,7 @@ async def treated(
             raise BigpeError(f"{treatment.name}: there is none for this prompt")
         return Rewrite(naive=prompt, text=treatment.texts[prompt])
     llm_seed = derive_seed(seed, "evaluation-llm", prompt, draw)
-    return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
+    return await rewrite(llm, treatment.instruction, prompt, llm_seed, constraints, rules)
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
@@ -251,7 +256,13 @@ class _Measurer:
         services, llm = self._services, self._services.llm("generator")
         done = await _attempt(
             lambda: treated(
-                llm, self._treatment, prompt, draw, seed=self._seed, rules=services.constraints
+                llm,
+                self._treatment,
+                prompt,
+                draw,
+                seed=self._seed,
+                constraints=services.constraints,
+                rules=rewrite_rules(llm, services.reasoning),
             ),
             self._retry,
         )
@@ -261,6 +272,7 @@ class _Measurer:
             update={
                 "text": done.text,
                 "fallback": done.fallback,
+                "fault": done.fault,
                 "usage": done.usage,
                 "words": len(words(done.text)),
                 "subject_kept": subject_kept(prompt, done.text),

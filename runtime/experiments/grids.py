@@ -6,6 +6,7 @@ embedded world and with SDXL-Turbo and HPS v2.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -53,48 +54,19 @@ class Experiment(Value):
         return tuple(arm.label for arm in self.arms)
 
 
-def _policies() -> tuple[GridArm, ...]:
-    names = (*PAPER_POLICIES, *FURTHER_POLICIES)
-    return tuple(GridArm(label=name, changes={"policy.name": name}) for name in names)
-
-
-def _batch_sizes() -> tuple[GridArm, ...]:
+def _lines(
+    label: str, key: str, values: Sequence[float], policies: Sequence[str] = ("ucb1",)
+) -> tuple[GridArm, ...]:
+    """An arm for each value of a setting and each policy, which is a line of the plot."""
     return tuple(
         GridArm(
-            label=f"{policy}, batch {size}",
-            changes={"policy.name": policy, "run.batch_size": size},
-            x=size,
-            series=policy,
-        )
-        for size in BATCH_SIZES
-        for policy in PAPER_POLICIES
-    )
-
-
-def _one_by_one(key: str, values: tuple[float, ...], series: str = "ucb1") -> tuple[GridArm, ...]:
-    """An arm for each value of one setting."""
-    name = key.rpartition(".")[2].replace("_", " ")
-    return tuple(
-        GridArm(
-            label=f"{name} {value:g}",
-            changes={"policy.name": "ucb1", key: value},
+            label=label.format(policy=policy, value=value),
+            changes={"policy.name": policy, key: value},
             x=value,
-            series=series,
+            series=policy,
         )
         for value in values
-    )
-
-
-def _horizons() -> tuple[GridArm, ...]:
-    return tuple(
-        GridArm(
-            label=f"{policy}, {renders} renders",
-            changes={"policy.name": policy, "budget.renders": renders},
-            x=renders,
-            series=policy,
-        )
-        for renders in (50, 100, 200, 400)
-        for policy in ("ucb1", "greedy")
+        for policy in policies
     )
 
 
@@ -112,14 +84,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             name="batch-size",
             question="Which batch size is best at an equal render budget? (the paper's Table 1)",
-            arms=_batch_sizes(),
+            arms=_lines("{policy}, batch {value}", "run.batch_size", BATCH_SIZES, PAPER_POLICIES),
             reference="ucb1, batch 5",
             axis="naive prompts a batch",
         ),
         Experiment(
             name="policies",
             question="Which way of choosing the next instruction is best?",
-            arms=_policies(),
+            arms=tuple(
+                GridArm(label=name, changes={"policy.name": name})
+                for name in (*PAPER_POLICIES, *FURTHER_POLICIES)
+            ),
             reference="greedy",
         ),
         Experiment(
@@ -141,21 +116,26 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             name="exploration",
             question="How much should UCB explore?",
-            arms=_one_by_one("policy.exploration", (0.0, 0.4, 0.8, 1.4, 2.0)),
+            arms=_lines("exploration {value:g}", "policy.exploration", (0.0, 0.4, 0.8, 1.4, 2.0)),
             reference="exploration 0.8",
             axis="factor of the bonus",
         ),
         Experiment(
             name="pool-size",
             question="How many instructions should live at a time?",
-            arms=_one_by_one("run.pool_size", (2, 4, 8, 16)),
+            arms=_lines("pool size {value}", "run.pool_size", (2, 4, 8, 16)),
             reference="pool size 4",
             axis="instructions in the pool",
         ),
         Experiment(
             name="horizon",
             question="Does UCB catch up with greedy when there are more rounds?",
-            arms=_horizons(),
+            arms=_lines(
+                "{policy}, {value} renders",
+                "budget.renders",
+                (50, 100, 200, 400),
+                ("ucb1", "greedy"),
+            ),
             reference="greedy, 200 renders",
             axis="renders",
         ),

@@ -140,18 +140,10 @@ async def run_grid(
     on_cell: Callable[[ExperimentProgress], None] = lambda _: None,
     stop: asyncio.Event | None = None,
 ) -> list[ExperimentCell]:
-    """Run and store each missing cell; returns the new cells.
+    """Run and store each missing cell; returns the new cells. `watches` measure the models.
 
-    Args:
-        grid: the grid.
-        models: the models of all runs.
-        watches: measure the calls of `models`.
-        max_minutes: time after which no further cell begins (0: no limit).
-        on_cell: called after each cell.
-        stop: when set, the present run is paused; the next call of `run_grid` continues it.
-
-    Raises:
-        ScoreError: no round of a run gave a result.
+    After `max_minutes` (0: no limit) no further cell begins. When `stop` is set, the present run
+    is paused; the next call continues it. ScoreError if no round of a run gave a result.
     """
     missing = grid.missing()
     start = time.monotonic()

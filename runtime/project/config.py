@@ -16,6 +16,7 @@ from bigpe.agents.bandit.policies import PolicyConfig
 from bigpe.agents.messages.usage import Limits, LlmPrice
 from bigpe.agents.plugins.config import RoleConfig
 from bigpe.agents.reasoning.constraints import Constraints
+from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.llm.service import LlmConfig
@@ -125,6 +126,7 @@ class BigpeConfig(Section):
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` that differ."""
     render: RenderConfig = RenderConfig()
     score: ScoreSection = ScoreSection()
+    reasoning: Annotated[ReasoningConfig, AfterStart.NEEDS_FORK] = ReasoningConfig()
     constraints: Annotated[Constraints, AfterStart.NEEDS_FORK] = Constraints()
     roles: dict[str, RoleConfig] = Field(default_factory=dict[str, RoleConfig])
     """`[roles.NAME]`: roles of other packages, and AgentChat agents."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bigpe.agents.evidence.terms import subject_kept
-from bigpe.agents.messages.plan import CampaignPlan, SeedInstruction
+from bigpe.agents.messages.plan import MOST_CALLS, CampaignPlan, SeedInstruction
 from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
 from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
@@ -104,6 +104,7 @@ async def make_plan(
     seeds: Sequence[SeedInstruction],
     library: SearchedPrompts,
     roles: Sequence[FoundRole] = (),
+    most_calls: Mapping[str, int] = MOST_CALLS,
 ) -> CampaignPlan:
     """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
     run = config.run
@@ -122,6 +123,7 @@ async def make_plan(
         pool_size=run.pool_size,
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
+        most_calls=dict(most_calls),
         limits=config.budget.limits,
         prices=run_prices(config),
         improvements=run.improvements,

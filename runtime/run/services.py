@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.rules import ReasoningConfig, Role, role_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
@@ -17,6 +18,7 @@ from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.service import Renderer, RenderService
 from bigpe.services.score.service import Scorer, ScoreService
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol
 
@@ -35,6 +37,16 @@ class Services:
     effects: CallCache
     constraints: Constraints = NONE
     """The constraints that rewrites must keep."""
+    reasoning: ReasoningConfig = ReasoningConfig()
+    """Limits of the requests, and what rewrites must keep."""
+    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    """Which stored answers of language models may be used."""
+
+    @property
+    def most_calls(self) -> dict[str, int]:
+        """The largest number of calls of a language model for one text, by role."""
+        roles: tuple[Role, ...] = ("generator", "gradient", "modifier")
+        return {r: role_rules(r, self.llm(r), self.reasoning).most_calls for r in roles}
 
     async def open_models(self) -> tuple[str, str]:
         """Load renderer and scorer in parallel; returns their fingerprints.
@@ -52,6 +64,7 @@ async def open_services(
     scores: CallCacheProtocol,
     *,
     run: str,
+    memory: AnswerMemory | None = None,
     llms: Mapping[str, ChatCompletionClient] | None = None,
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
@@ -60,8 +73,10 @@ async def open_services(
     """Open the services that `config` names. Models load on their first use, not here.
 
     `effects` is the call cache of language models and renderer, `scores` that of all scorers; it
-    decides what may be scored (see `held_out`). `llms` to `guards` replace models of `config`.
+    decides what may be scored (see `held_out`). `memory` decides which answers of language models
+    may be used; None: all. `llms` to `guards` replace models of `config`.
     """
+    memory = memory or AnswerMemory()
     blobs = BlobStore(project.images)
 
     def context(worker: str) -> ServiceContext:
@@ -84,7 +99,7 @@ async def open_services(
             stack.push_async_callback(guard_model.close)
             guard_services[guard.name] = ScoreService(guard_model, scores, guard)
             stack.push_async_callback(guard_services[guard.name].close)
-        llm = _llm_services(config, effects, blobs, stack, llms or {})
+        llm = _llm_services(config, effects, memory, blobs, stack, llms or {})
         yield Services(
             llm=llm,
             render=render,
@@ -93,12 +108,15 @@ async def open_services(
             blobs=blobs,
             effects=effects,
             constraints=config.constraints,
+            reasoning=config.reasoning,
+            memory=memory,
         )
 
 
 def _llm_services(
     config: BigpeConfig,
     effects: CallCache,
+    memory: AnswerMemory,
     blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
@@ -112,7 +130,11 @@ def _llm_services(
         key = f"given/{id(client)}" if client else wanted.model_dump_json()
         if key not in made:
             made[key] = LlmService(
-                client or load_client(wanted), effects, config=wanted, picture=blobs.read
+                client or load_client(wanted),
+                effects,
+                config=wanted,
+                picture=blobs.read,
+                memory=memory,
             )
             stack.push_async_callback(made[key].close)
         return made[key]

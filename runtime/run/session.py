@@ -52,6 +52,7 @@ from bigpe.services.core.version import VERSION
 from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from bigpe.services.store.held_out import TrainOnlyCallCache
@@ -108,6 +109,7 @@ class Session:
         retry: RetryRule | None = None,
         parent: str = "",
         from_best: bool = False,
+        fresh: bool = False,
     ) -> AsyncGenerator[Session]:
         """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
 
@@ -123,6 +125,7 @@ class Session:
             retry: How often and how soon a failed step is retried.
             parent: The run that a new run is a fork of; "" for no fork.
             from_best: Whether the parent's best instruction is one of the fork's seed instructions.
+            fresh: Whether the run forgets earlier answers of language models.
 
         Yields:
             The session. Its actors are wired; `run` starts them.
@@ -149,7 +152,8 @@ class Session:
             scores = TrainOnlyCallCache(effects)
             opened = open_services(
                 wanted, place, effects, scores,
-                run=name, llms=llms, renderer=renderer, scorer=scorer,
+                run=name, memory=await AnswerMemory.of_run(store, name, fresh=fresh),
+                llms=llms, renderer=renderer, scorer=scorer,
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
@@ -248,7 +252,7 @@ class Session:
 
     async def _require_same_models(self) -> None:
         now = await records_now(self.services)
-        await require_same_models(self._store, self.name, self._models, now)
+        require_same_models(self.name, self._models, now)
 
     async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -291,9 +295,11 @@ class Session:
         if from_best:
             best = await best_of(self._store, parent)
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
-        plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
+        train, most = prompts.of("train"), self.services.most_calls
+        plan = await make_plan(self.config, train, seeds, library, roles, most)
         # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
+        await self.services.memory.begin_again()
         config = {"name": self.name, "config": self.config.model_dump_json()}
         record = {**config, "created": time.time(), "version": VERSION}
         await self._store.write(

@@ -125,7 +125,7 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
         bigpe=VERSION,
         licence=licence,
         data=config.data.naive if config.data.naive in ("world", "general") else "own",
-        models=_models(config, stored.scorer),
+        models=_models(config, stored.models["scorer"].fingerprint),
         training=Training(
             pulls=record.pulls, gains=record.gains, mean=record.mean, lo=record.lo, hi=record.hi
         ),
@@ -164,7 +164,7 @@ def _held_out(report: Evaluation, instruction: Instruction) -> HeldOut | None:
     )
 
 
-def _models(config: BigpeConfig, scorer: str | None) -> PublishedModels:
+def _models(config: BigpeConfig, scorer: str) -> PublishedModels:
     return PublishedModels(
         llm=llm_name(config),
         renderer=f"{config.render.backend}: {_public(config.render.model)}",

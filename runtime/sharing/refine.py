@@ -10,10 +10,12 @@ from pathlib import Path
 from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
 from bigpe.services.store.database import Store
 
@@ -121,6 +123,7 @@ class Refiner:
         self._llm = llm
         self._instruction = instruction
         self._constraints = config.constraints
+        self._rules = rewrite_rules(llm, config.reasoning)
         self._seed = seed
         self._retry = retry or RetryRule()
 
@@ -150,10 +153,12 @@ class Refiner:
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
+            memory = AnswerMemory()
             if database is not None:
-                cache = CallCache(await stack.enter_async_context(Store(database)))
+                store = await stack.enter_async_context(Store(database))
+                cache, memory = CallCache(store), await AnswerMemory.of_session(store)
                 stack.push_async_callback(cache.close)
-            llm = LlmService(client or load_client(wanted), cache, config=wanted)
+            llm = LlmService(client or load_client(wanted), cache, config=wanted, memory=memory)
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)
@@ -165,6 +170,8 @@ class Refiner:
         """
         llm_seed = derive_seed(self._seed, "refine", prompt)
         return await retry(
-            lambda: rewrite(self._llm, self._instruction, prompt, llm_seed, self._constraints),
+            lambda: rewrite(
+                self._llm, self._instruction, prompt, llm_seed, self._constraints, self._rules
+            ),
             self._retry,
         )

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.transcript.reader import RunReader
-from bigpe.runtime.transcript.replay import config_of
 from bigpe.runtime.transcript.summary import ArmSummary, RunSummary
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import digest, flat_settings
@@ -51,8 +51,8 @@ async def tracked(store: Store, run: str) -> Tracked:
     reader = RunReader(store, run)
     await reader.catch_up()
     facts = reader.facts
-    config = await config_of(store, run)
-    if facts.start is None or config is None:
+    config = (await require_stored_run(store, run)).config
+    if facts.start is None:
         raise ConfigError(f"run {run!r} has not begun; `bigpe run {run}` starts it")
     files = {"instructions.json": _json([_arm(arm) for arm in facts.arms.values()])}
     if facts.best:

@@ -30,13 +30,7 @@ OVERLAP = 64
 
 
 async def history_of(store: Store, run: str, upto: int | None = None) -> RoundHistory:
-    """The history of the run's newest rounds, at the last commit.
-
-    Args:
-        store: The project's store.
-        run: The name of the run.
-        upto: Only read messages up to this sequence number.
-    """
+    """The history of the run's newest rounds, from messages up to sequence number `upto`."""
     last = await last_message(store, run, PoolChanged, upto)
     newest = last.round if last else 0
     start = await _begin_of(store, run, newest - WINDOW - OVERLAP)

@@ -70,13 +70,8 @@ async def messages(
 ) -> AsyncGenerator[StoredMessage[M]]:
     """The messages of these kinds with after < `seq` <= upto, in transcript order.
 
-    Args:
-        store: The project's store.
-        run: The name of the run.
-        *kinds: Classes of messages.
-        after: Sequence number that the first message exceeds.
-        upto: None means up to the end that the transcript has now.
-        truncated_only: Leave out scores of images whose whole prompt was read.
+    Without `upto` they go up to the end that the transcript has now. `truncated_only` leaves out
+    scores of images whose whole prompt was read.
     """
     if upto is None:
         upto = await last_seq(store, run)

@@ -8,9 +8,8 @@ from pydantic import ValidationError
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.campaign.snapshot import fold_version
 from bigpe.agents.messages.base import COORDINATOR
-from bigpe.agents.messages.core import ImageScored, RunStarted, parse_message
+from bigpe.agents.messages.core import RunStarted, parse_message
 from bigpe.agents.messages.plan import CampaignPlan
-from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.transcript.reader import first_message
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
@@ -44,22 +43,7 @@ async def _snapshot(store: Store, run: str) -> tuple[Campaign, int]:
         return Campaign(), 0
 
 
-async def config_of(store: Store, run: str) -> BigpeConfig | None:
-    """The stored configuration of the run; None if there is no such run.
-
-    It can be read from a database of any schema version.
-    """
-    row = await store.row("get_run_config", name=run)
-    return None if row is None else BigpeConfig.model_validate_json(row["config"])
-
-
 async def plan_of(store: Store, run: str) -> CampaignPlan | None:
     """The plan in the run's first message; None if that message is not stored."""
     started = await first_message(store, run, RunStarted)
     return started.plan if started else None
-
-
-async def scorer_of(store: Store, run: str) -> str | None:
-    """The fingerprint of the scorer in the run's first score; None if there is no score."""
-    scored = await first_message(store, run, ImageScored)
-    return scored.scorer if scored else None

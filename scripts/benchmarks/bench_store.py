@@ -67,24 +67,13 @@ RESUMES = 7
 
 def paint(message: RenderRequested) -> list[Message]:
     """The painter's work: no picture, only what it says."""
-    place = f"{message.purpose}/{message.seed}/{message.naive}"
-    return [
-        ScoreRequested.make(
-            message, place, purpose=message.purpose, naive=message.naive, prompt=message.prompt,
-            seed=message.seed, image=digest([message.prompt, message.seed]),
-        )
-    ]  # fmt: skip
+    return [message.followed_by(ScoreRequested, image=digest([message.prompt, message.seed]))]
 
 
 def judge(message: ScoreRequested) -> list[Message]:
     """The scorer's work."""
-    place = f"{message.purpose}/{message.seed}/{message.naive}"
-    return [
-        ImageScored.make(
-            message, place, purpose=message.purpose, naive=message.naive, prompt=message.prompt,
-            seed=message.seed, image=message.image, score=0.25, scorer="s" * 64,
-        )
-    ]  # fmt: skip
+    fields = {"image": message.image, "score": 0.25, "scorer": "s" * 64}
+    return [message.followed_by(ImageScored, **fields)]
 
 
 class Counter:

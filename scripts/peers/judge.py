@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.agents.statistics.moments import mean
 from bigpe.runtime.evaluation.measure import gains_by_prompt, image_seed, measure, under
 from bigpe.runtime.run.plan import seed_instructions
@@ -50,7 +51,9 @@ async def best_of_n(services: Services, task: Task) -> Picked:
         texts: list[str] = [prompt]
         for draw in range(max(count, 0)):
             llm_seed = derive_seed(task.seed, "best-of-n", prompt, draw)
-            done = await rewrite(services.llm("generator"), seed_instruction, prompt, llm_seed)
+            llm = services.llm("generator")
+            rules = rewrite_rules(llm, services.reasoning)
+            done = await rewrite(llm, seed_instruction, prompt, llm_seed, rules=rules)
             texts.append(done.text)
             usage += done.usage
         seed = image_seed(task.seed, prompt, 0)

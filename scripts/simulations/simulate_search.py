@@ -78,6 +78,9 @@ class Silent:
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         raise UnusableAnswerError("silent", raw="")
 
+    async def discard(self, effect_key: str) -> None:
+        """Do nothing."""
+
 
 class Library:
     """The packaged professional prompts, searched as a project's are."""
@@ -127,13 +130,8 @@ class World:
                     message, instruction=message.instruction.id, rewrites=tuple(told)
                 )
             case RenderRequested():
-                return ImageScored.make(
-                    message,
-                    f"{message.purpose}/{message.seed}/{message.naive}",
-                    purpose=message.purpose,
-                    naive=message.naive,
-                    prompt=message.prompt,
-                    seed=message.seed,
+                return message.followed_by(
+                    ImageScored,
                     image=digest([message.prompt, message.seed]),
                     score=score(message.naive, message.prompt, message.seed),
                     scorer="modelled",

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import (
@@ -26,6 +26,7 @@ from bigpe.services.core.errors import (
     trouble_of,
 )
 from bigpe.services.core.outages.retry_delay import is_quota_spent, retry_delay_s
+from bigpe.services.core.values import Value
 
 CONNECT_S = 10.0
 MOST_REDIRECTS = 3
@@ -41,10 +42,8 @@ SHOWN = 300
 """Characters of a server's answer that an error message quotes."""
 
 
-class HttpConfig(BaseModel):
+class HttpConfig(Value):
     """`[render.http]` and `[score.http]`: address, key and limits of a service."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     urls: Annotated[tuple[str, ...], AfterStart.IF_SAME_MODEL] = ()
     """Base addresses; more than one only for bigpe's own workers."""

@@ -31,6 +31,7 @@ from bigpe.services.core.errors import (
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 from bigpe.services.llm.priority_semaphore import PrioritySemaphore
 from bigpe.services.processes.batch_queue import parallelism_of
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import (
     current_caller,
@@ -98,6 +99,14 @@ class LlmClient(Protocol):
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """The answer. Raises LlmError; TransientLlmError and UnusableAnswerError may be retried."""
+        ...
+
+    async def discard(self, effect_key: str) -> None:
+        """Remember that the stored answer with this key cannot be used.
+
+        It is given again to the same run or evaluation, and to no other. A model with weights of
+        its own would give the same answer again, so its answers stay.
+        """
         ...
 
 
@@ -185,8 +194,13 @@ class LlmService:
         *,
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
+        memory: AnswerMemory | None = None,
     ) -> None:
-        """`picture`: returns the PNG file of a digest, for requests with images."""
+        """`picture`: returns the PNG file of a digest, for requests with images.
+
+        `memory`: which answers of `memo` may be used; None: all.
+        """
+        self._memory = memory or AnswerMemory()
         self._client = client
         self._memo = memo
         self._picture = picture
@@ -198,7 +212,7 @@ class LlmService:
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
-        body, key = _body(request), self.effect_key(request)
+        body, key = _body(request), await self.stored_key(request)
         try:
             stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
         except LlmError as error:
@@ -211,10 +225,30 @@ class LlmService:
         record_answered_usage(key, answer.usage)
         return answer
 
+    async def discard(self, effect_key: str) -> None:
+        """See `LlmClient.discard`."""
+        if not self.deterministic:
+            await self._memory.discard(effect_key)
+
+    async def stored_key(self, request: LlmRequest) -> str:
+        """Key of the stored call. It differs from `effect_key` for an answer that was discarded."""
+        key = self.effect_key(request)
+        return key if self.deterministic else await self._memory.key_of(key)
+
     def effect_key(self, request: LlmRequest) -> str:
-        """Key of the stored call: a digest of everything that the answer depends on."""
+        """A digest of everything that the answer depends on."""
         parts = {"op": "llm", "version": 1, "model": self.fingerprint, "request": _body(request)}
         return digest(parts)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the model has weights of its own and answers an equal request equally."""
+        return getattr(self._client, "fingerprint", None) is not None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded model, which needs rules of its own."""
+        return class_name(self._client) == EMBEDDED.rpartition(".")[2]
 
     @property
     def sees(self) -> bool:

@@ -16,7 +16,14 @@ class Model(Protocol):
     """The common part of renderers and scorers."""
 
     async def open(self) -> str:
-        """Load the model; returns its fingerprint."""
+        """Load the model. A second call returns at once.
+
+        Returns:
+            The fingerprint: a digest of everything that a result depends on besides the request.
+
+        Raises:
+            ConfigError: The model cannot be loaded.
+        """
         ...
 
     async def close(self) -> None:

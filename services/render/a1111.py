@@ -12,9 +12,9 @@ import json
 from typing import Any
 
 from bigpe.services.core.errors import ConfigError, RenderError
-from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.http_client import HttpClient, read_key
 from bigpe.services.core.values import Json, RenderRequest
-from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, value_at
+from bigpe.services.render.http_base import HttpRenderer, client_for, from_base64, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -105,12 +105,6 @@ def open_a1111(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
     key = read_key(config.http)
     # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy needs a bearer token.
     basic = base64.b64encode((key or "").encode()).decode()
-    headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else bearer(key)
-    client = HttpClient(
-        one_url(config),
-        config.http,
-        timeout_s=config.call_timeout_s,
-        error=RenderError,
-        headers=headers,
-    )
+    headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else None
+    client = client_for(config, headers=headers)
     return HttpRenderer(A1111(client, config), client, config, blobs)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
-from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.http_client import HttpClient
 from bigpe.services.core.values import Json, RenderRequest, digest
-from bigpe.services.render.http_base import HttpRenderer, one_url, value_at
+from bigpe.services.render.http_base import HttpRenderer, client_for, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -175,11 +175,5 @@ def open_comfyui(config: RenderConfig, blobs: BlobStore, folder: Path) -> HttpRe
     if not config.http.workflow:
         raise ConfigError('[render.http] workflow: backend = "comfyui" needs a workflow\'s file')
     workflow = Workflow(folder / config.http.workflow)
-    client = HttpClient(
-        one_url(config),
-        config.http,
-        timeout_s=config.call_timeout_s,
-        error=RenderError,
-        headers=bearer(read_key(config.http)),
-    )
+    client = client_for(config)
     return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
-from bigpe.services.core.http_client import HttpClient
+from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.image_decoding import served_png
 from bigpe.services.core.values import Image, Json, RenderRequest, digest
 from bigpe.services.render.service import RenderConfig
@@ -122,6 +122,22 @@ def one_url(config: RenderConfig, default: str = "") -> str:
             f'[render.http] urls: backend = "{config.backend}" needs one address, got {len(urls)}'
         )
     return urls[0]
+
+
+def client_for(
+    config: RenderConfig, *, default: str = "", headers: Mapping[str, str] | None = None
+) -> HttpClient:
+    """A client of the service's address, with its key as a bearer token unless `headers` is given.
+
+    ConfigError without an address or a key.
+    """
+    return HttpClient(
+        one_url(config, default),
+        config.http,
+        timeout_s=config.call_timeout_s,
+        error=RenderError,
+        headers=bearer(read_key(config.http)) if headers is None else headers,
+    )
 
 
 def from_base64(text: Any, where: str) -> bytes:

@@ -7,9 +7,9 @@ but noisier. Many compatible servers accept a seed; `send_seed = true` sends it.
 from __future__ import annotations
 
 from bigpe.services.core.errors import ConfigError, RenderError
-from bigpe.services.core.http_client import HttpClient, bearer, read_key
+from bigpe.services.core.http_client import HttpClient
 from bigpe.services.core.values import Json, RenderRequest
-from bigpe.services.render.http_base import HttpRenderer, from_base64, one_url, value_at
+from bigpe.services.render.http_base import HttpRenderer, client_for, from_base64, value_at
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
@@ -50,11 +50,5 @@ class OpenAiImages:
 
 def open_openai_images(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
     """The renderer. Raises ConfigError with the missing setting."""
-    client = HttpClient(
-        one_url(config, OPENAI),
-        config.http,
-        timeout_s=config.call_timeout_s,
-        error=RenderError,
-        headers=bearer(read_key(config.http)),
-    )
+    client = client_for(config, default=OPENAI)
     return HttpRenderer(OpenAiImages(client, config), client, config, blobs)

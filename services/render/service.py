@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bigpe.services.core import plugins
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import RenderError, error_from_json
 from bigpe.services.core.http_client import HttpConfig
-from bigpe.services.core.values import Image, Json, RenderRequest
+from bigpe.services.core.values import Image, Json, RenderRequest, Value
 from bigpe.services.models.fingerprints import SameModel
 from bigpe.services.processes.cpu import processes_for, thread_env
-from bigpe.services.processes.model_service import ModelService
+from bigpe.services.processes.model_service import Model, ModelService
 from bigpe.services.processes.process_pool import ProcessPool
 from bigpe.services.processes.supervised_process import SupervisedProcess
 from bigpe.services.store.blobs import BlobStore
@@ -37,10 +37,8 @@ class PictureServiceConfig(HttpConfig):
     """Path of the ComfyUI workflow (API format), relative to the project's folder."""
 
 
-class RenderConfig(BaseModel):
+class RenderConfig(Value):
     """`[render]`: the text-to-image model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Annotated[str, AfterStart.NEEDS_FORK] = "diffusers"
     """A name that `bigpe renderers list` prints. `[render.http]` configures HTTP services."""
@@ -85,19 +83,8 @@ class RenderConfig(BaseModel):
         return plugins.require_known("renderers", name, get_args(BuiltinRenderer))
 
 
-class Renderer(Protocol):
+class Renderer(Model, Protocol):
     """A text-to-image model. The service calls `open`, then `render`, and at the end `close`."""
-
-    async def open(self) -> str:
-        """Load the model. A second call returns at once.
-
-        Returns:
-            The fingerprint: a digest of everything that an image depends on besides the request.
-
-        Raises:
-            ConfigError: The model cannot be loaded.
-        """
-        ...
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """Render a batch.
@@ -111,10 +98,6 @@ class Renderer(Protocol):
         Raises:
             ServiceError: The whole batch failed. Its requests are then rendered one by one.
         """
-        ...
-
-    async def close(self) -> None:
-        """Free the model."""
         ...
 
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bigpe.services.core import plugins
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ScoreError, error_from_json
 from bigpe.services.core.http_client import HttpConfig
-from bigpe.services.core.values import Json, Score, ScoreRequest, digest
+from bigpe.services.core.values import Json, Score, ScoreRequest, Value, digest
 from bigpe.services.models.fingerprints import SameModel
 from bigpe.services.processes.cpu import thread_env
-from bigpe.services.processes.model_service import ModelService
+from bigpe.services.processes.model_service import Model, ModelService
 from bigpe.services.processes.supervised_process import SupervisedProcess
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import CallCacheProtocol
@@ -25,10 +25,8 @@ BuiltinScorer = Literal["clip", "bigpe", "hpsv2-package"]
 """Names of the built-in scorers; `backends.SCORERS` describes and opens them."""
 
 
-class ScoreConfig(BaseModel):
+class ScoreConfig(Value):
     """`[score]`: the preference model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Annotated[str, AfterStart.NEEDS_FORK] = "clip"
     """A name that `bigpe scorers list` prints."""
@@ -85,19 +83,8 @@ class ScoreSection(ScoreConfig):
         return self
 
 
-class Scorer(Protocol):
+class Scorer(Model, Protocol):
     """A model that rates images. The service calls `open`, then `score`, and at the end `close`."""
-
-    async def open(self) -> str:
-        """Load the model. A second call returns at once.
-
-        Returns:
-            The fingerprint: a digest of weights, preprocessing and formula.
-
-        Raises:
-            ConfigError: The model cannot be loaded.
-        """
-        ...
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Score | Exception]:
         """Rate a batch.
@@ -111,10 +98,6 @@ class Scorer(Protocol):
         Raises:
             ServiceError: The whole batch failed. Its requests are then scored one by one.
         """
-        ...
-
-    async def close(self) -> None:
-        """Free the model."""
         ...
 
 

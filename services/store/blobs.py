@@ -19,24 +19,14 @@ _UNFINISHED = ".tmp-"
 class BlobStore:
     """A folder of PNG files, named by the sha256 of their bytes. Equal content is stored once.
 
-    Processes may share the folder.
-
-    Args:
-        folder: The folder; `put` makes it if it is missing.
+    Processes may share the folder, which `put` makes if it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, digest: str) -> Path:
-        """The path of an image, whether it exists or not.
-
-        Args:
-            digest: sha256 of the PNG file, 64 hex characters.
-
-        Raises:
-            StoreError: `digest` is no digest.
-        """
+        """The path of an image, whether it exists or not. StoreError if `digest` is none."""
         if not _DIGEST.fullmatch(digest):
             raise StoreError(f"{digest[:80]!r} is not a picture's digest (64 hexadecimal digits)")
         return self.folder / digest[:2] / f"{digest}.png"
@@ -46,13 +36,7 @@ class BlobStore:
         return self.path(digest).is_file()
 
     def put(self, png: bytes) -> str:
-        """Store an image. The file is complete or absent, also after a crash.
-
-        Args:
-            png: The bytes of a PNG file.
-
-        Returns:
-            The digest: sha256 of the bytes, 64 hex characters.
+        """Store a PNG file; returns its digest. It is complete or absent, also after a crash.
 
         Raises:
             StoreError: The disk is full, or the folder cannot be written.
@@ -72,13 +56,7 @@ class BlobStore:
         return digest
 
     def read(self, digest: str) -> bytes:
-        """Read an image.
-
-        Args:
-            digest: sha256 of the PNG file, 64 hex characters.
-
-        Returns:
-            The bytes of the PNG file.
+        """The bytes of the PNG file of a digest.
 
         Raises:
             StoreError: The file is missing, or its content does not match the digest.

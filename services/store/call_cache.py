@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cachetools import LRUCache
 
@@ -22,8 +22,25 @@ from bigpe.services.store.caller_context import CallerContext, current_caller, w
 from bigpe.services.store.database import Statement, Store
 
 
+class CachedCall(NamedTuple):
+    """A call whose result a cache may keep."""
+
+    key: str
+    """Digest of everything that the result depends on."""
+    kind: str
+    request: Json
+    """The request, as it is stored beside the result."""
+    make: Callable[[], Awaitable[Json]]
+    valid: Callable[[Json], bool] | None = None
+    """Whether a stored result can still be used; None: always."""
+
+    def accepts(self, stored: Json) -> bool:
+        """Whether the stored result can still be used."""
+        return self.valid is None or self.valid(stored)
+
+
 class CallCacheProtocol(Protocol):
-    """The interface of a call cache."""
+    """The interface of a call cache. An implementation inherits `run` and defines `answer`."""
 
     async def run(
         self,
@@ -39,6 +56,10 @@ class CallCacheProtocol(Protocol):
         Concurrent callers of a key share one call. If `valid` rejects a stored result (for example,
         its image is missing), the call is repeated. Exceptions of `call` propagate.
         """
+        return await self.answer(CachedCall(key, kind, request, call, valid))
+
+    async def answer(self, wanted: CachedCall) -> Json:
+        """See `run`."""
         ...
 
 
@@ -73,7 +94,7 @@ class _Flights:
         await asyncio.gather(*going, return_exceptions=True)
 
 
-class CallCache:
+class CallCache(CallCacheProtocol):
     """The call cache in the project's database."""
 
     def __init__(self, store: Store, *, sealed: bool = False) -> None:
@@ -88,36 +109,22 @@ class CallCache:
         self.saved: Counter[str] = Counter()
         """Number of calls answered from the cache or by a call in flight, by kind."""
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
+    async def answer(self, wanted: CachedCall) -> Json:
         """See `CallCacheProtocol.run`."""
-        if key in self._flights:
-            self.saved[kind] += 1
-        return await self._flights.join(key, lambda: self._obtain(key, kind, request, call, valid))
+        if wanted.key in self._flights:
+            self.saved[wanted.kind] += 1
+        return await self._flights.join(wanted.key, lambda: self._obtain(wanted))
 
     async def close(self) -> None:
         """Cancel the calls in flight. Call it before the database is closed."""
         await self._flights.close()
 
-    async def _obtain(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        valid: Callable[[Json], bool] | None,
-    ) -> Json:
-        row = await self._store.row(self._get, key=key)
+    async def _obtain(self, wanted: CachedCall) -> Json:
+        kind = wanted.kind
+        row = await self._store.row(self._get, key=wanted.key)
         if row is not None:
             stored: Json = json.loads(row["result"])
-            if valid is None or valid(stored):
+            if wanted.accepts(stored):
                 self.saved[kind] += 1
                 return stored
         self.paid[kind] += 1
@@ -125,7 +132,7 @@ class CallCache:
         start = time.monotonic()
         with watching() as watch:
             try:
-                result = await call()
+                result = await wanted.make()
             except Exception as error:
                 usage = error.usage if isinstance(error, LlmError) else LlmUsage()
                 seconds = time.monotonic() - start
@@ -133,9 +140,9 @@ class CallCache:
                 raise
         seconds = time.monotonic() - start
         record = {
-            "key": key,
+            "key": wanted.key,
             "kind": kind,
-            "request": canonical_json(request),
+            "request": canonical_json(wanted.request),
             "result": canonical_json(result),
             "ms": 1000 * seconds,
             "ts": time.time(),
@@ -161,32 +168,24 @@ class CallCache:
         return payment
 
 
-class InMemoryCallCache:
+class InMemoryCallCache(CallCacheProtocol):
     """A bounded call cache in memory; the least recently used result is dropped first."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._kept: LRUCache[str, Json] = LRUCache(limit)
         self._flights = _Flights()
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
+    async def answer(self, wanted: CachedCall) -> Json:
         """See `CallCacheProtocol.run`."""
-        kept = self._kept.get(key)
-        if kept is not None and (valid is None or valid(kept)):
+        kept = self._kept.get(wanted.key)
+        if kept is not None and wanted.accepts(kept):
             return kept
 
         async def obtain() -> Json:
-            self._kept[key] = result = await call()
+            self._kept[wanted.key] = result = await wanted.make()
             return result
 
-        return await self._flights.join(key, obtain)
+        return await self._flights.join(wanted.key, obtain)
 
 
 def _settled(payment: str, outcome: str, usage: LlmUsage, seconds: float) -> Statement:

@@ -8,14 +8,14 @@ are refused (`database.SEALED`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from bigpe.services.core.errors import HeldOutError
 from bigpe.services.core.values import Json
-from bigpe.services.store.call_cache import CallCacheProtocol
+from bigpe.services.store.call_cache import CachedCall, CallCacheProtocol
 
 
-class TrainOnlyCallCache:
+class TrainOnlyCallCache(CallCacheProtocol):
     """The score cache of a run. It refuses all prompts except train prompts."""
 
     def __init__(self, memo: CallCacheProtocol) -> None:
@@ -26,25 +26,17 @@ class TrainOnlyCallCache:
         """Allow these prompts. Before the first call, no prompt is allowed."""
         self._train = frozenset(train)
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
+    async def answer(self, wanted: CachedCall) -> Json:
         """See `CallCacheProtocol.run`. Raises HeldOutError for a prompt that is not allowed."""
-        if request["prompt"] not in self._train:
+        if (prompt := wanted.request["prompt"]) not in self._train:
             raise HeldOutError(
-                f"a run may not score {request['prompt']!r}: it is not one of its train prompts; "
+                f"a run may not score {prompt!r}: it is not one of its train prompts; "
                 "held-out prompts are scored by `bigpe evaluate`"
             )
-        return await self._memo.run(key, kind, request, call, valid=valid)
+        return await self._memo.answer(wanted)
 
 
-class SplitCallCache:
+class SplitCallCache(CallCacheProtocol):
     """The score cache of evaluations. Only train prompts are stored in the open table."""
 
     def __init__(
@@ -54,15 +46,7 @@ class SplitCallCache:
         self._sealed = sealed
         self._train = frozenset(train)
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
+    async def answer(self, wanted: CachedCall) -> Json:
         """See `CallCacheProtocol.run`."""
-        memo = self._open if request["prompt"] in self._train else self._sealed
-        return await memo.run(key, kind, request, call, valid=valid)
+        memo = self._open if wanted.request["prompt"] in self._train else self._sealed
+        return await memo.answer(wanted)

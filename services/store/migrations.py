@@ -178,6 +178,18 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE payment ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE payment ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Answers that a run or an evaluation judged unusable, and readers that began afresh.
+        """CREATE TABLE discarded_answer(
+            key TEXT NOT NULL,
+            reader TEXT NOT NULL,
+            PRIMARY KEY (key, reader)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE fresh_answers(
+            reader TEXT PRIMARY KEY,
+            token TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 VERSION = len(STEPS)

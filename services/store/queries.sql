@@ -12,7 +12,7 @@ ON CONFLICT(name) DO NOTHING;
 UPDATE run SET parent = :parent WHERE name = :name;
 
 -- name: get_run
-SELECT name, created, config, version, state, reason, seconds, parent FROM run WHERE name = :name;
+SELECT name, created, config, version, state, reason, seconds, parent, models FROM run WHERE name = :name;
 
 -- name: list_runs
 SELECT name, created, config, version, state, reason, seconds, parent,
@@ -20,14 +20,8 @@ SELECT name, created, config, version, state, reason, seconds, parent,
   (SELECT coalesce(max(round), 0) FROM message m WHERE m.run = run.name) AS round
 FROM run ORDER BY created, name;
 
--- name: get_run_config
-SELECT config FROM run WHERE name = :name;
-
 -- name: set_run_config
 UPDATE run SET config = :config WHERE name = :name;
-
--- name: get_run_models
-SELECT models FROM run WHERE name = :name;
 
 -- name: set_run_models
 UPDATE run SET models = :models WHERE name = :name;
@@ -202,6 +196,25 @@ SELECT result FROM effect WHERE key = :key;
 -- name: put_effect
 INSERT INTO effect(key, kind, request, result, ms, ts) VALUES (:key, :kind, :request, :result, :ms, :ts)
 ON CONFLICT(key) DO UPDATE SET result = excluded.result, ms = excluded.ms, ts = excluded.ts;
+
+-- name: discard_answer
+INSERT INTO discarded_answer(key, reader) VALUES (:key, :reader) ON CONFLICT DO NOTHING;
+
+-- name: discarded_by
+SELECT reader FROM discarded_answer WHERE key = :key;
+
+-- name: disown_discarded
+UPDATE OR REPLACE discarded_answer SET reader = '' WHERE reader = :reader;
+
+-- name: count_evaluation_reports
+SELECT count(*) AS n FROM evaluation_report WHERE run = :run;
+
+-- name: set_fresh_answers
+INSERT INTO fresh_answers(reader, token) VALUES (:reader, :token)
+ON CONFLICT(reader) DO UPDATE SET token = excluded.token;
+
+-- name: fresh_answers
+SELECT token FROM fresh_answers WHERE reader = :reader;
 
 -- name: get_sealed_effect
 SELECT result FROM sealed_effect WHERE key = :key;

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from bigpe.services.core.values import Value
 
 
-class WorkerScalingConfig(BaseModel):
+class WorkerScalingConfig(Value):
     """`[workers.render]` and `[workers.score]`: number and resources of the workers of one kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min: int = Field(default=1, ge=1, le=4096)
     """Workers that always run."""
@@ -30,10 +30,8 @@ class WorkerScalingConfig(BaseModel):
         return self
 
 
-class WorkersConfig(BaseModel):
+class WorkersConfig(Value):
     """`[workers]`: where the models run that are not HTTP services."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Literal["local", "ray"] = "local"
     """"local": processes on this machine; "ray": Ray actors (pip install 'bigpe[ray]')."""

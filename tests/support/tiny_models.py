@@ -178,18 +178,3 @@ def make_scorer(folder: Path, **preprocess: Any) -> Path:
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(told))
     return folder
-
-
-class DictMemo:
-    """A memo in a dict, without single flight."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Any]] = {}
-
-    async def run(
-        self, key: str, kind: str, request: Any, call: Any, *, valid: Any = None
-    ) -> dict[str, Any]:
-        if key in self.kept and (valid is None or valid(self.kept[key])):
-            return self.kept[key]
-        self.kept[key] = await call()
-        return self.kept[key]

@@ -15,6 +15,7 @@ from bigpe.agents.diagnostics.round_history import RoundHistory
 from bigpe.agents.messages.core import Message, RunStopped
 from bigpe.runtime.cli.common import (
     PAUSED,
+    fresh_option,
     json_option,
     perform,
     print_json,
@@ -67,6 +68,7 @@ Examples:
 @run_argument
 @project_option
 @set_option
+@fresh_option
 @verbose_option
 @metrics_option
 @json_option
@@ -74,6 +76,7 @@ def run(
     run: str,
     project: Path,
     changes: tuple[str, ...],
+    fresh: bool,
     verbose: bool,
     metrics_port: int | None,
     as_json: bool,
@@ -88,7 +91,15 @@ def run(
     is lost, and the next `run` or `resume` continues.
     """
     config = with_changes(load_config(Project(project).config), changes)
-    work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
+    work = go(
+        run,
+        project,
+        config,
+        verbose=verbose,
+        as_json=as_json,
+        metrics_port=metrics_port,
+        more={"fresh": fresh},
+    )
     raise SystemExit(perform(work))
 
 
@@ -165,7 +176,7 @@ def fork(
             config,
             verbose=verbose,
             as_json=as_json,
-            fork={"parent": parent, "from_best": from_best},
+            more={"parent": parent, "from_best": from_best},
         )
 
     raise SystemExit(perform(work()))
@@ -185,14 +196,17 @@ async def go(
     verbose: bool,
     as_json: bool,
     metrics_port: int | None = None,
-    fork: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
-    """Run to the end or a pause, showing progress; returns the exit code."""
+    """Run to the end or a pause, showing progress; returns the exit code.
+
+    `more`: further arguments of `Session.open`.
+    """
     configure_logging(Project(folder).log(name), verbose=verbose)
     console = stderr()
     with Interrupts(console) as interrupts:
         try:
-            async with Session.open(name, config, project=folder, **(fork or {})) as session:
+            async with Session.open(name, config, project=folder, **(more or {})) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
                 for change in session.changes:
                     console.print(Text(str(change)))

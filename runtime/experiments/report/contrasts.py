@@ -63,9 +63,7 @@ class Trend(Value):
 def contrasts(cells: Sequence[ExperimentCell], order: Sequence[str] = ()) -> list[Contrast]:
     """Compare the first line of the grid with each other line, where two run seeds have both.
 
-    Args:
-        cells: the cells of an experiment.
-        order: labels of the arms; the first label decides the first line.
+    `order`: labels of the arms; the first label decides the first line.
     """
     lines = lines_of(cells, order)
     if len(lines) < 2:

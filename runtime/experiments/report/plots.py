@@ -194,8 +194,8 @@ def _averaged(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[flo
     return [(x, mean(values)) for x, values in sorted(at.items()) if len(values) == len(curves)]
 
 
-def _short(text: str, limit: int = 48) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _short(text: str) -> str:
+    return text if len(text) <= 48 else f"{text[:47]}…"
 
 
 def _svg(plt: Any, figure: Any, label: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -24,9 +24,11 @@ from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.agents.reasoning.rules import NO_SETTINGS, ReasoningConfig, rewrite_rules, role_rules
 from bigpe.services.core.errors import DataError
 from bigpe.services.core.values import Instruction, Json, LlmUsage
 from bigpe.services.llm.service import LlmService
+from bigpe.services.store.call_cache import CachedCall, CallCacheProtocol
 
 RoleName = Literal["generator", "gradient", "modifier"]
 _PAIRS = TypeAdapter(tuple[PairedComparison, ...])
@@ -41,21 +43,14 @@ class ChatRoleConfig(BaseModel):
     instruction: Instruction
     seed: int = 0
     constraints: Constraints = NONE
+    reasoning: ReasoningConfig = NO_SETTINGS
 
 
-class _NoCallCache:
+class _NoCallCache(CallCacheProtocol):
     """A call cache that stores nothing, because a chat agent has no project."""
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
-        return await call()
+    async def answer(self, wanted: CachedCall) -> Json:
+        return await wanted.make()
 
 
 class ModifierInput(BaseModel):
@@ -89,6 +84,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         instruction: The instruction to rewrite under, or to improve.
         seed: Equal seeds give equal answers, if the model obeys seeds.
         constraints: Rules for rewrites and proposals.
+        reasoning: Limits of the requests, and names that rewrites keep.
     """
 
     component_config_schema = ChatRoleConfig
@@ -103,6 +99,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         *,
         seed: int = 0,
         constraints: Constraints = NONE,
+        reasoning: ReasoningConfig = NO_SETTINGS,
     ) -> None:
         super().__init__(name, description=f"bigpe's {role}")
         self._role: RoleName = role
@@ -110,6 +107,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         self._instruction = instruction
         self._seed = seed
         self._constraints = constraints
+        self._limits = reasoning
         self._llm = LlmService(model_client, _NoCallCache())
         self._lock = asyncio.Lock()
 
@@ -121,14 +119,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
     async def on_messages(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> Response:
-        """Answer the last message.
-
-        Args:
-            messages: New messages; all but the last are ignored.
-            cancellation_token: Not used.
-
-        Returns:
-            The answer, with the tokens that it used.
+        """Answer the last message; all others are ignored.
 
         Raises:
             DataError: The message is not of the form that the role takes, or there is none.
@@ -155,7 +146,10 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
 
     async def _generate(self, text: str) -> _Answer:
         naive = text.strip()
-        done = await rewrite(self._llm, self._instruction, naive, self._seed, self._constraints)
+        rules = rewrite_rules(self._llm, self._limits)
+        done = await rewrite(
+            self._llm, self._instruction, naive, self._seed, self._constraints, rules
+        )
         return _Answer(text=done.text, usage=done.usage)
 
     async def _explain(self, text: str) -> _Answer:
@@ -164,7 +158,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         focus = sample_evidence(rows, self._instruction, count=1, seed=self._seed)[0]
         ordered = sorted(pairs, key=lambda pair: pair.gain)
         best, worst = (ordered[-1], ordered[0]) if ordered else (None, None)
-        worded = await word_gradient(self._llm, focus, best, worst, None, self._seed)
+        rules = role_rules("gradient", self._llm, self._limits)
+        worded = await word_gradient(self._llm, focus, best, worst, None, self._seed, (), rules)
         gradient = Gradient.model_validate(worded.model_dump(include=set(Gradient.model_fields)))
         output = ModifierInput(gradient=gradient, rows=rows)
         return _Answer(text=output.model_dump_json(), usage=worded.usage)
@@ -182,6 +177,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             batch_prompts=(),
             seed=self._seed,
             constraints=self._constraints,
+            rules=role_rules("modifier", self._llm, self._limits),
         )
         if isinstance(made, Proposal):
             return _Answer(text=made.instruction.model_dump_json(), usage=made.usage)
@@ -195,6 +191,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             instruction=self._instruction,
             seed=self._seed,
             constraints=self._constraints,
+            reasoning=self._limits,
         )
 
     @classmethod
@@ -207,6 +204,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             config.instruction,
             seed=config.seed,
             constraints=config.constraints,
+            reasoning=config.reasoning,
         )
 
 
@@ -226,19 +224,7 @@ def as_chat_agent(
     seed: int = 0,
     constraints: Constraints = NONE,
 ) -> ChatRole:
-    """Make an actor of bigpe an AgentChat agent.
-
-    Args:
-        role: "generator", "gradient" or "modifier".
-        model_client: The language model.
-        instruction: The instruction to rewrite under, or to improve.
-        name: Name of the agent in its team; None: `role`.
-        seed: Equal seeds give equal answers, if the model obeys seeds.
-        constraints: Rules for rewrites and proposals.
-
-    Returns:
-        The agent.
-    """
+    """A `ChatRole`, whose arguments these are. Without `name` it is called as its role."""
     return ChatRole(
         name or role, role, model_client, instruction, seed=seed, constraints=constraints
     )

@@ -122,14 +122,7 @@ class RefinedPipeline:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Rewrite `prompt`, then call the pipeline. Negative prompts are not rewritten.
 
-        The call blocks, also inside an event loop.
-
-        Args:
-            *args: Positional arguments of the pipeline.
-            **kwargs: Named arguments of the pipeline.
-
-        Returns:
-            What the pipeline returns.
+        The call blocks, also inside an event loop. Arguments and result are the pipeline's.
 
         Raises:
             ServiceError: A prompt cannot be rewritten and `on_failure` is "raise", or `close` was
@@ -146,15 +139,7 @@ class RefinedPipeline:
         return self.pipeline(*call.args, **call.kwargs)
 
     def to(self, *args: Any, **kwargs: Any) -> RefinedPipeline:
-        """Move the pipeline to a device.
-
-        Args:
-            *args: Positional arguments of `pipeline.to`.
-            **kwargs: Named arguments of `pipeline.to`.
-
-        Returns:
-            This object.
-        """
+        """Move the pipeline to a device, as `pipeline.to` does; returns this object."""
         self.pipeline.to(*args, **kwargs)
         return self
 

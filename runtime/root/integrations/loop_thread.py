@@ -15,9 +15,6 @@ class LoopThread:
     """A daemon thread with an event loop. The interpreter also ends if it is not closed.
 
     anyio's portal would wait for its thread forever in that case.
-
-    Args:
-        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,16 +24,9 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop and wait for it. Call it from another thread.
+        """Run `work` in the loop and wait for its result. Call it from another thread.
 
-        Args:
-            work: A coroutine. An exception in the calling thread, such as Ctrl-C, cancels it.
-
-        Returns:
-            The result of `work`.
-
-        Raises:
-            Exception: What `work` raises.
+        An exception in the calling thread, such as Ctrl-C, cancels `work`.
         """
         doing = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -46,14 +36,7 @@ class LoopThread:
             raise
 
     async def enter(self, opening: AbstractAsyncContextManager[T]) -> T:
-        """Enter a context that `close` leaves. Call it through `run`.
-
-        Args:
-            opening: The context manager.
-
-        Returns:
-            What its `__aenter__` returns.
-        """
+        """Enter a context that `close` leaves. Call it through `run`."""
         return await self._stack.enter_async_context(opening)
 
     def close(self) -> None:

@@ -33,14 +33,7 @@ SEEDS = tuple(
 
 
 def plan(**changes: object) -> CampaignPlan:
-    """A small plan: 8 rounds of 3 prompts, one seed per prompt.
-
-    Args:
-        **changes: Fields of CampaignPlan that replace those of the small plan.
-
-    Returns:
-        The plan.
-    """
+    """A small plan: 8 rounds of 3 prompts, one seed per prompt; `changes` replace its fields."""
     values: dict[str, object] = {
         "rounds": 8,
         "batch_size": 3,
@@ -80,13 +73,8 @@ def answer(message: Message) -> Message | None:
                 message, instruction=message.instruction.id, rewrites=tuple(rewrites)
             )
         case RenderRequested():
-            return ImageScored.make(
-                message,
-                f"{message.purpose}/{message.seed}/{message.naive}",
-                purpose=message.purpose,
-                naive=message.naive,
-                prompt=message.prompt,
-                seed=message.seed,
+            return message.followed_by(
+                ImageScored,
                 image=digest([message.prompt, message.seed]),
                 score=score_of(message.prompt, message.seed),
                 scorer="s",
@@ -130,12 +118,7 @@ def drive(
     order: random.Random,
     reply: Callable[[Message], Message | None] = answer,
 ) -> tuple[Campaign, list[Message], list[Message]]:
-    """Run a campaign to its end and answer its requests in a random order.
-
-    Args:
-        wanted: The plan.
-        order: Source of the order.
-        reply: The other actors: a request to its answer, or to None.
+    """Run a campaign to its end and answer its requests in a random order; see `go_on`.
 
     Returns:
         The campaign, the messages that it emitted, and the messages that it received.
@@ -151,13 +134,10 @@ def go_on(
     order: random.Random,
     reply: Callable[[Message], Message | None] = answer,
 ) -> tuple[list[Message], list[Message]]:
-    """Give `first` to a campaign and answer the requests that follow.
+    """Give `first` to a campaign, which changes, and answer the requests that follow.
 
-    Args:
-        campaign: A campaign; it changes.
-        first: A message that it can receive now.
-        order: Source of the order of answers.
-        reply: The other actors: a request to its answer, or to None.
+    `order` decides the order of the answers. `reply` stands for the other actors: it returns the
+    answer to a request, or None.
 
     Returns:
         The messages that the campaign emitted, and those that it received.

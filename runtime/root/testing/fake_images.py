@@ -41,13 +41,8 @@ class AnyPrompt(Container[str]):
 class FakeRenderer:
     """A renderer of images of 8 x 8 pixels, whose colour depends on prompt and seed.
 
-    Args:
-        blobs: Where images are stored.
-        delay_s: Duration of each batch, seconds.
-        log: A file that gets one JSON line for each image; None: no log.
-
-    Attributes:
-        broken_prompts: Prompts that fail with RenderError. `AnyPrompt()` makes all fail.
+    `delay_s` is the duration of each batch, seconds. `log` is a file that gets one JSON line for
+    each image.
     """
 
     async def open(self) -> str:
@@ -59,6 +54,7 @@ class FakeRenderer:
         self._delay_s = delay_s
         self._log = log
         self.broken_prompts: Container[str] = frozenset()
+        """Prompts that fail with RenderError. `AnyPrompt()` makes all fail."""
 
     async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
         """See `Renderer.render`."""
@@ -89,11 +85,7 @@ class FakeScorer:
     """A scorer that knows the prompt of a FakeRenderer's image.
 
     The score is 0.25, plus 0.01 for each word of GOOD_WORDS, minus 0.01 for each word of BAD_WORDS,
-    plus normal noise that depends on the image.
-
-    Args:
-        blobs: Where the images are.
-        noise: Standard deviation of the noise, score units.
+    plus normal noise that depends on the image; `noise` is its standard deviation, score units.
     """
 
     async def open(self) -> str:

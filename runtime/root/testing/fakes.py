@@ -28,11 +28,8 @@ class FakeLlm(BaseLlmClient):
     """A language model that rewrites by the exemplars of the request.
 
     A request with a schema gets an object that matches no schema of bigpe, so gradients and
-    proposals are composed without a language model.
-
-    Args:
-        delay_s: Duration of each call, seconds.
-        log: A file that gets one JSON line for each call; None: no log.
+    proposals are composed without a language model. `delay_s` is the duration of each call,
+    seconds. `log` is a file that gets one JSON line for each call.
     """
 
     context_tokens = 2000

@@ -37,16 +37,9 @@ def open_fake(
 ) -> AbstractAsyncContextManager[Session]:
     """Open a session on the fakes. Their calls are logged to `calls.jsonl` in the project.
 
-    Args:
-        folder: The project's folder; it is made if it is missing.
-        config: The configuration; None: `CONFIG`, 10 rounds of 3 prompts.
-        delay_s: Duration of each call of a fake, seconds.
-        renderer: Replaces the fake renderer.
-        llm: Replaces the fake language model.
-        name: The name of the run.
-
-    Returns:
-        The context manager of `Session.open`.
+    The folder is made if it is missing. Without `config` the run has 10 rounds of 3 prompts
+    (`CONFIG`). `delay_s` is the duration of each call of a fake, seconds. `renderer` and `llm`
+    replace the fakes.
     """
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
@@ -65,17 +58,10 @@ def open_fake(
 def open_fake_evaluated(
     folder: Path, *, name: str = "main", renderer: FakeRenderer | None = None, **models: Any
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
-    """Open a run on the fakes for an evaluation. Calls are logged as in `open_fake`.
+    """Open a stored run on the fakes for an evaluation. Calls are logged as in `open_fake`.
 
-    Args:
-        folder: The project's folder.
-        name: The name of a stored run.
-        renderer: Replaces the fake renderer.
-        **models: `llm` and `scorer` replace the fakes. The others are arguments of
-            `open_run_for_evaluation`.
-
-    Returns:
-        The context manager of `open_run_for_evaluation`.
+    `renderer`, `llm` and `scorer` replace the fakes. The other `models` are arguments of
+    `open_run_for_evaluation`.
     """
     blobs = BlobStore(Project(folder).images)
     log = folder / "calls.jsonl"
@@ -90,62 +76,33 @@ def open_fake_evaluated(
 
 
 async def run_fake(folder: Path, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
-    """Run to the end.
-
-    Args:
-        folder: The project's folder.
-        config: The configuration; None: `CONFIG`.
-        **kwargs: Further arguments of `open_fake`.
-    """
+    """Run to the end. The arguments are those of `open_fake`."""
     async with open_fake(folder, config, **kwargs) as session:
         async for _ in session.run():
             pass
 
 
 def transcript(folder: Path) -> set[tuple[str, str]]:
-    """(message id, JSON) of each message. Equal for a resumed and an uninterrupted run.
-
-    Args:
-        folder: The project's folder, with one run.
-
-    Returns:
-        All messages of the project.
-    """
-    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
-    try:
-        return set(connection.execute("SELECT mid, body FROM message").fetchall())
-    finally:
-        connection.close()
+    """(message id, JSON) of each message. Equal for a resumed and an uninterrupted run."""
+    return set(_stored_messages(folder))
 
 
 def messages_of(folder: Path, kind: type[M]) -> list[M]:
-    """The messages of one kind, in the order of the transcript.
-
-    Args:
-        folder: The project's folder, with one run.
-        kind: The class of message.
-
-    Returns:
-        The messages.
-    """
-    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
-    try:
-        rows = connection.execute("SELECT body FROM message ORDER BY seq").fetchall()
-    finally:
-        connection.close()
-    messages = [parse_message(body) for (body,) in rows]
+    """The messages of one kind in a project with one run, in the order of the transcript."""
+    messages = [parse_message(body) for _, body in _stored_messages(folder)]
     return [message for message in messages if isinstance(message, kind)]
 
 
+def _stored_messages(folder: Path) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(f"{(folder / 'bigpe.db').as_uri()}?mode=ro", uri=True)
+    try:
+        return connection.execute("SELECT mid, body FROM message ORDER BY seq").fetchall()
+    finally:
+        connection.close()
+
+
 def repeated_calls(folder: Path) -> int:
-    """Number of calls that a fake received a second time.
-
-    Args:
-        folder: The project's folder.
-
-    Returns:
-        The number of repetitions; 0 if each call was paid once.
-    """
+    """Number of calls that a fake received a second time; 0 if each call was paid once."""
     lines = (folder / "calls.jsonl").read_text().splitlines()
     return sum(count - 1 for count in Counter(map(json.dumps, map(json.loads, lines))).values())
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Value
 from bigpe.services.models.fingerprints import Composed, differences
-from bigpe.services.store.database import Statement, Store
+from bigpe.services.store.database import Statement
 
 KINDS = ("renderer", "scorer")
 
 
-class ModelRecord(BaseModel):
+class ModelRecord(Value):
     """The identity of a renderer or scorer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fingerprint: str
     fingerprint_inputs: dict[str, Any] = {}
@@ -50,22 +49,16 @@ def record_statement(run: str, records: Records) -> Statement:
     return ("set_run_models", {"name": run, "models": _RECORDS.dump_json(records).decode()})
 
 
-async def records_of(store: Store, run: str) -> Records:
-    """The records that are stored with the run; empty if there are none."""
-    row = await store.row("get_run_models", name=run)
-    return _RECORDS.validate_json(row["models"]) if row else {}
+def parse_records(stored: str) -> Records:
+    """The records that are stored with a run."""
+    return _RECORDS.validate_json(stored)
 
 
-async def require_same_models(store: Store, run: str, before: Records, now: Records) -> None:
-    """ConfigError with the difference and the remedy, if a model differs from the run's own.
-
-    Where `before` has no record of a model, the record of `now` is stored.
-    """
+def require_same_models(run: str, before: Records, now: Records) -> None:
+    """ConfigError with the difference and the remedy, if a model differs from the run's own."""
     for kind in KINDS:
-        if kind in before and before[kind].fingerprint != now[kind].fingerprint:
+        if before[kind].fingerprint != now[kind].fingerprint:
             raise ConfigError(_difference(run, kind, before[kind], now[kind]))
-    if before.keys() != now.keys():
-        await store.write([record_statement(run, now)])
 
 
 def _difference(run: str, kind: str, before: ModelRecord, now: ModelRecord) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project, no_such_run
-from bigpe.runtime.run.resume.model_identity import ModelRecord, Records, records_of
-from bigpe.runtime.transcript.replay import plan_of, scorer_of
+from bigpe.runtime.run.resume.model_identity import Records, parse_records
+from bigpe.runtime.transcript.replay import plan_of
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
 
@@ -26,21 +26,13 @@ class StoredRun:
     seconds: float
     """Working time of all processes that wrote the run."""
 
-    @property
-    def scorer(self) -> str | None:
-        """The fingerprint of the scorer that made the run's scores; None if not recorded."""
-        return self.models["scorer"].fingerprint if "scorer" in self.models else None
-
 
 async def find_stored_run(store: Store, name: str) -> StoredRun | None:
     """Read the run; None if there is no run of that name."""
     row = await store.row("get_run", name=name)
     if row is None:
         return None
-    models = await records_of(store, name)
-    if "scorer" not in models and (fingerprint := await scorer_of(store, name)):
-        models["scorer"] = ModelRecord(fingerprint=fingerprint)
-    config = BigpeConfig.model_validate_json(row["config"])
+    config, models = BigpeConfig.model_validate_json(row["config"]), parse_records(row["models"])
     return StoredRun(name, config, await plan_of(store, name), models, row["seconds"])
 
 

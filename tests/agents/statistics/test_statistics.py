@@ -14,7 +14,7 @@ from bigpe.agents.statistics.agreement import rank_correlation
 from bigpe.agents.statistics.intervals import (
     bca_interval,
     mean_interval,
-    moderated_interval,
+    moderated_mean,
     paired_summary,
     student_quantile,
 )
@@ -54,14 +54,15 @@ def test_quantiles() -> None:
 @given(st.lists(GAINS, min_size=1, max_size=10), st.floats(0.01, 1))
 @quick
 def test_a_moderated_interval_lies_between_prior_and_data(values: list[float], v: float) -> None:
-    faithful = moderated_interval(values, v, 1e9)
+    figures = (mean(values), len(values), pooled_squares([values]))
+    faithful = moderated_mean(*figures, v, 1e9)
     half = NORMAL_QUANTILE * math.sqrt(v / len(values))
     assert faithful.hi == pytest.approx(mean(values) + half, rel=1e-4, abs=1e-4)
     if len(values) > 1:
-        assert moderated_interval(values, v, 1e-12) == pytest.approx(
+        assert moderated_mean(*figures, v, 1e-12) == pytest.approx(
             mean_interval(values), rel=1e-4, abs=1e-4
         )
-    assert moderated_interval(values, None, 4.0) == (mean(values), None, None)
+    assert moderated_mean(*figures, None, 4.0) == (mean(values), None, None)
 
 
 @given(st.lists(st.lists(GAINS, max_size=5), max_size=6), st.randoms(use_true_random=False))

@@ -116,16 +116,6 @@ async def test_a_fork_may_have_another_renderer(tmp_path: Path) -> None:
         assert session.complete
 
 
-async def test_a_run_of_an_older_bigpe_is_held_to_what_it_goes_on_with(tmp_path: Path) -> None:
-    await begin(tmp_path, Renderer(tmp_path, "2.5.1"))
-    connection = sqlite3.connect(tmp_path / "bigpe.db", isolation_level=None)
-    connection.execute("UPDATE run SET models = '{}'")
-    connection.close()
-    await begin(tmp_path, Renderer(tmp_path, "2.6.0"))
-    with pytest.raises(ConfigError, match=r'torch: "2\.6\.0" -> "2\.7\.0"'):
-        await go_on(tmp_path, SMALL, Renderer(tmp_path, "2.7.0"))
-
-
 async def test_where_and_how_the_work_is_done_changes_nothing(tmp_path: Path) -> None:
     await run_fake(tmp_path / "whole", SMALL)
     folder = tmp_path / "p"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.tiny_models import DictMemo
 
 from bigpe.agents.messages.core import ImageScored
 from bigpe.runtime.project.paths import Project
@@ -15,6 +14,7 @@ from bigpe.services.core.errors import ConfigError, ScoreError
 from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
 from bigpe.services.score.service import ScoreConfig, ScoreService
 from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import InMemoryCallCache
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 from bigpe.testing.runs import CONFIG, NO_WAIT, transcript
 
@@ -74,7 +74,7 @@ async def test_a_scorer_that_changes_in_a_run_gives_no_score(tmp_path: Path) -> 
     blobs = BlobStore(tmp_path)
     [picture] = await FakeRenderer(blobs).render([RenderRequest(prompt="fox", seed=1)])
     assert isinstance(picture, Image)
-    service = ScoreService(ChangedScorer(blobs), DictMemo(), ScoreConfig())
+    service = ScoreService(ChangedScorer(blobs), InMemoryCallCache(), ScoreConfig())
     try:
         with pytest.raises(ScoreError, match="the scorer has changed"):
             await service.score(ScoreRequest(image=picture.digest, prompt="fox"))

@@ -14,13 +14,14 @@ import pytest
 import torch
 from PIL import Image as Pictures
 from pydantic import ValidationError
-from support.tiny_models import TEST_ENV, DictMemo, make_pipeline
+from support.tiny_models import TEST_ENV, make_pipeline
 
 from bigpe.services.core.errors import ConfigError, RenderError, StoreError
 from bigpe.services.core.values import Image, RenderRequest, digest
 from bigpe.services.render.diffusers_process import DiffusersBackend, _identity
 from bigpe.services.render.service import DiffusersRenderer, RenderConfig, RenderService
 from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import InMemoryCallCache
 
 
 @pytest.fixture(scope="session")
@@ -273,7 +274,7 @@ class OneColour:
 async def test_the_service_paints_once_and_again_when_the_file_is_gone(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path)
     renderer = OneColour(blobs)
-    service = RenderService(renderer, DictMemo(), blobs, RenderConfig())
+    service = RenderService(renderer, InMemoryCallCache(), blobs, RenderConfig())
     request = RenderRequest(prompt="fox", seed=1)
     image = await service.render(request)
     assert await service.render(request.model_copy(update={"priority": 9})) == image

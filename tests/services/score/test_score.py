@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image as Pictures
 from safetensors.torch import load_file, save_file
-from support.tiny_models import DictMemo, make_scorer
+from support.tiny_models import make_scorer
 
 from bigpe.services.core.errors import ConfigError, ScoreError
 from bigpe.services.core.values import Score, ScoreRequest, digest
@@ -20,6 +20,7 @@ from bigpe.services.score.clip.preprocessing import FolderPreprocess
 from bigpe.services.score.clip.process import ClipBackend
 from bigpe.services.score.service import ClipScorer, ScoreConfig, ScoreService
 from bigpe.services.store.blobs import BlobStore
+from bigpe.services.store.call_cache import InMemoryCallCache
 
 
 @pytest.fixture(scope="session")
@@ -196,7 +197,7 @@ class Judge:
 
 async def test_the_service_scores_a_pair_once() -> None:
     judge = Judge()
-    service = ScoreService(judge, DictMemo(), ScoreConfig())
+    service = ScoreService(judge, InMemoryCallCache(), ScoreConfig())
     request = ScoreRequest(image="0" * 64, prompt="fox")
     first = await service.score(request)
     assert await service.score(request) == first
