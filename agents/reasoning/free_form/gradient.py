@@ -14,7 +14,7 @@ from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested
 from bigpe.agents.messages.search import BatchStudy
 from bigpe.agents.reasoning.answers.objects import find_object
-from bigpe.agents.reasoning.asking import FINAL, Exchange, Fault, naming
+from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.evidence_worded.gradient import WordedGradient, compose
 from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
@@ -27,6 +27,9 @@ HINTS = 8
 """Rows of the evidence table in a request."""
 IMPROVEMENTS = 3
 """Maximum number of changes in an answer."""
+COMPOSED = 2
+"""Rows of a composed gradient."""
+_NO_OBJECT = "it held no JSON object of that form"
 _WANTED = "Answer with the JSON object that the task describes, and nothing else."
 SCHEMA: Json = {
     "type": "object",
@@ -93,25 +96,21 @@ async def write_gradients(
     if request.study is None:
         raise ValueError("a gradient in free form needs the study of its batch")
     shown = hint_rows(request.rows, [gain.naive for gain in request.study.batch])
-    exchange = Exchange(llm, rules)
-    fault = Fault(AnswerFault.EMPTY, "no gradient was requested")
     images = _images(request.study) if sees else ()
     text = tables.fit(lambda limit: _text(request, shown, limit), settings.request_tokens)
-    for attempt in range(rules.attempts):
-        asked = _request(text, images, derive_seed(request.seed, attempt), rules, settings)
-        answered = await exchange.ask(naming(asked, fault, _WANTED) if attempt else asked)
-        if answered.fault is not None:
-            fault = answered.fault
-            if fault.code in FINAL:
-                break
-            continue
-        answer = find_object(answered.text, _Answer)
-        if answer is not None:
-            return _gradients(answer, shown, request.improvements, exchange)
-        fault = Fault(AnswerFault.SHAPE, "it held no such JSON object")
-        await exchange.discard()
-    composed = compose(shown[:2])
-    return [composed.model_copy(update={"fault": fault.code, **exchange.fields()})]
+    exchange = Exchange(llm, rules)
+
+    def asked(index: int) -> LlmRequest:
+        return _request(text, images, derive_seed(request.seed, index), rules, settings)
+
+    def judge(raw: str) -> _Answer | Fault:
+        return find_object(raw, _Answer) or Fault(AnswerFault.SHAPE, _NO_OBJECT)
+
+    done = await exchange.obtain(asked, judge, _WANTED)
+    if isinstance(done, Fault):
+        composed = compose(shown[:COMPOSED])
+        return [composed.model_copy(update={"fault": done.code, **exchange.fields()})]
+    return _gradients(done, shown, request.improvements, exchange)
 
 
 def hint_rows(rows: Sequence[EvidenceRow], naives: Sequence[str]) -> tuple[EvidenceRow, ...]:
@@ -215,7 +214,11 @@ def _gradients(
 
 def _numbered(group: Sequence[Improvement]) -> str:
     texts = [
-        one_line(f"{item.change.rstrip('. ')} ({item.reason.rstrip('. ')})" if item.reason else item.change)
+        one_line(
+            f"{item.change.rstrip('. ')} ({item.reason.rstrip('. ')})"
+            if item.reason
+            else item.change
+        )
         for item in group
     ]
     texts = [re.sub(r"^\(?\d+[.)]\s*", "", text) for text in texts]

@@ -14,7 +14,7 @@ from bigpe.agents.messages.core import ProposalRequested
 from bigpe.agents.messages.parts import Gradient
 from bigpe.agents.messages.search import InstructionRecord, Operator, SearchState
 from bigpe.agents.reasoning.answers.objects import find_object
-from bigpe.agents.reasoning.asking import FINAL, Exchange, Fault, naming
+from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, Rejection
 from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
@@ -25,6 +25,9 @@ from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
 PROFESSIONAL = 5
 """Professional prompts in a request."""
+MAX_CHANGE = 300
+"""Characters of a change in one line."""
+_NO_OBJECT = "it held no JSON object of that form"
 _WANTED = "Answer with the JSON object that the task describes, and nothing else."
 SCHEMA: Json = {
     "type": "object",
@@ -72,37 +75,32 @@ async def write_instruction(
     partner = merge_partner(request.search) if operator == "merge" else None
     task = _Task(gradient, operator, partner)
     text = tables.fit(
-        lambda limit: _text(request, request.search, task, professional, limit),
-        settings.request_tokens,
+        lambda limit: _text(request, task, professional, limit), settings.request_tokens
     )
     exchange = Exchange(llm, rules)
-    fault = Fault(AnswerFault.EMPTY, "no instruction was requested")
-    reasons: list[Fault] = []
-    for attempt in range(rules.attempts):
-        asked = _request(text, operator, derive_seed(seed, attempt), rules, settings)
-        answered = await exchange.ask(naming(asked, fault, _WANTED) if attempt else asked)
-        if answered.fault is not None:
-            fault = answered.fault
-        elif (answer := find_object(answered.text, _Answer)) is None:
-            fault = Fault(AnswerFault.SHAPE, "it held no such JSON object")
-            await exchange.discard()
-        else:
-            candidate = Instruction(text=tidy(answer.instruction) or "-")
-            found = _fault(candidate, request, operator, settings)
-            if found is None:
-                change = one_line(answer.change)[:300] or one_line(gradient.improvement)[:300]
-                return Proposal(
-                    instruction=candidate, composed=False, change=change, **exchange.fields()
-                )
-            fault = found
-            await exchange.discard()
-        reasons.append(fault)
-        if fault.code in FINAL:
-            break
-    near_copy = all(reason.code == AnswerFault.NEAR_COPY for reason in reasons)
+    faults: list[Fault] = []
+
+    def asked(index: int) -> LlmRequest:
+        return _request(text, operator, derive_seed(seed, index), rules, settings)
+
+    def judge(raw: str) -> Proposal | Fault:
+        answer = find_object(raw, _Answer)
+        if answer is None:
+            return Fault(AnswerFault.SHAPE, _NO_OBJECT)
+        candidate = Instruction(text=tidy(answer.instruction) or "-")
+        if found := _fault(candidate, request, operator, settings):
+            faults.append(found)
+            return found
+        change = one_line(answer.change) or one_line(gradient.improvement)
+        return Proposal(instruction=candidate, composed=False, change=change[:MAX_CHANGE])
+
+    done = await exchange.obtain(asked, judge, _WANTED)
+    if not isinstance(done, Fault):
+        return done.model_copy(update=exchange.fields())
+    copies = [fault.code == AnswerFault.NEAR_COPY for fault in faults]
     return Rejection(
-        code="near-copy" if near_copy else "invalid",
-        reasons=tuple(reason.text for reason in reasons),
+        code="near-copy" if copies and all(copies) else "invalid",
+        reasons=tuple(fault.text for fault in faults) or (done.text,),
         **exchange.fields(),
     )
 
@@ -189,7 +187,9 @@ def _constraints(settings: FreeFormSettings) -> str:
     rules = settings.constraints
     lines = [f"Rewrites must contain: {', '.join(rules.required)}."] if rules.required else []
     if rules.banned:
-        lines.append(f"Neither the instruction nor a rewrite may contain: {', '.join(rules.banned)}.")
+        lines.append(
+            f"Neither the instruction nor a rewrite may contain: {', '.join(rules.banned)}."
+        )
     if rules.artists:
         lines.append("Neither the instruction nor a rewrite may name an artist.")
     if rules.max_tokens:
@@ -199,11 +199,11 @@ def _constraints(settings: FreeFormSettings) -> str:
 
 def _text(
     request: ProposalRequested,
-    search: SearchState | None,
     task: _Task,
     professional: Sequence[str],
     limit: int,
 ) -> str:
+    search = request.search
     assert search is not None
     other = ""
     if task.partner is not None:

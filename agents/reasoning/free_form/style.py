@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import zip_longest
 
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient
@@ -90,8 +89,8 @@ def assigned(request: ProposalRequested) -> Sequence[tuple[Gradient, Operator]]:
     The operators of the round go to the gradients of the gradient calculator, in order. Gradients
     of contributors, and further ones, are followed.
     """
-    operators = list(request.search.operators) if request.search else []
+    operators: list[Operator] = list(request.search.operators) if request.search else []
     own = [gradient for gradient in request.gradients if gradient.author == BUILT_IN_AUTHOR]
     others = [gradient for gradient in request.gradients if gradient.author != BUILT_IN_AUTHOR]
-    pairs = list(zip_longest(own, operators[: len(own)], fillvalue="revise"))
-    return [*pairs, *((gradient, "revise") for gradient in others)]
+    further: list[Operator] = ["revise"] * len(request.gradients)
+    return list(zip([*own, *others], [*operators[: len(own)], *further], strict=False))

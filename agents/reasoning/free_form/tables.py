@@ -77,7 +77,9 @@ def _gain(index: int, gain: PairedGain, limit: int) -> str:
     if gain.fallback is not None:
         return f"{head}\n   no usable rewrite ({shortened(gain.fallback, 200)}): gain 0"
     cut = f"; the model cut off {gain.truncated} tokens of it" if gain.truncated else ""
-    return f"{head}\n   rewrite: {shortened(gain.rewrite, limit)}\n   gain: {points(gain.gain)}{cut}"
+    return (
+        f"{head}\n   rewrite: {shortened(gain.rewrite, limit)}\n   gain: {points(gain.gain)}{cut}"
+    )
 
 
 def contrast(item: Contrast, limit: int) -> str:
