@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol
 
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient
-from bigpe.agents.reasoning.evidence_worded.gradient import WordedGradient
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, Rejection
+from bigpe.agents.reasoning.results import Proposal, Rejection, WordedGradient
 from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.services.core.values import Instruction
 from bigpe.services.llm.service import LlmClient

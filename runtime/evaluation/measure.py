@@ -15,9 +15,8 @@ from pydantic import ConfigDict, Field
 
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
-from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
-from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules, rewrite_rules
+from bigpe.agents.reasoning.interface import ReasoningStyle
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import STOPS_RUN, BigpeError
 from bigpe.services.core.retrying import RetryRule, retry
@@ -182,14 +181,13 @@ async def measure(
 
 
 async def treated(
+    style: ReasoningStyle,
     llm: LlmClient,
     treatment: Treatment,
     prompt: str,
     draw: int,
     *,
     seed: int,
-    constraints: Constraints = NONE,
-    rules: RewriteRules = EMBEDDED_REWRITES,
 ) -> Rewrite:
     """The text that is rendered for `prompt` under the treatment; `draw`: index of the seed.
 
@@ -202,7 +200,7 @@ async def treated(
             raise BigpeError(f"{treatment.name}: there is none for this prompt")
         return Rewrite(naive=prompt, text=treatment.texts[prompt])
     llm_seed = derive_seed(seed, "evaluation-llm", prompt, draw)
-    return await rewrite(llm, treatment.instruction, prompt, llm_seed, constraints, rules)
+    return await style.rewrite(llm, treatment.instruction, prompt, llm_seed)
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
@@ -255,15 +253,7 @@ class _Measurer:
         )
         services, llm = self._services, self._services.llm("generator")
         done = await _attempt(
-            lambda: treated(
-                llm,
-                self._treatment,
-                prompt,
-                draw,
-                seed=self._seed,
-                constraints=services.constraints,
-                rules=rewrite_rules(llm, services.reasoning),
-            ),
+            lambda: treated(services.style, llm, self._treatment, prompt, draw, seed=self._seed),
             self._retry,
         )
         if isinstance(done, str):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from autogen_core.models import ChatCompletionClient
 
-from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import ReasoningConfig, Role, role_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.style import style_of
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
@@ -35,8 +36,8 @@ class Services:
     """The guards by name. Evaluations use them, runs do not."""
     blobs: BlobStore
     effects: CallCache
-    constraints: Constraints = NONE
-    """The constraints that rewrites must keep."""
+    style: ReasoningStyle
+    """How agents think, with the limits of their requests and the constraints of their texts."""
     reasoning: ReasoningConfig = ReasoningConfig()
     """Limits of the requests, and what rewrites must keep."""
     memory: AnswerMemory = field(default_factory=AnswerMemory)
@@ -107,7 +108,7 @@ async def open_services(
             guards=guard_services,
             blobs=blobs,
             effects=effects,
-            constraints=config.constraints,
+            style=style_of(config, llm),
             reasoning=config.reasoning,
             memory=memory,
         )

@@ -295,8 +295,10 @@ class Session:
         if from_best:
             best = await best_of(self._store, parent)
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
-        train, most = prompts.of("train"), self.services.most_calls
-        plan = await make_plan(self.config, train, seeds, library, roles, most)
+        train, services = prompts.of("train"), self.services
+        plan = await make_plan(
+            self.config, train, seeds, library, roles, services.most_calls, services.style.name
+        )
         # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
         await self.services.memory.begin_again()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from autogen_core.models import ChatCompletionClient
 
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
-from bigpe.agents.reasoning.rules import rewrite_rules
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.run.style import style_of
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.service import LlmService, load_client
@@ -122,8 +122,7 @@ class Refiner:
     ) -> None:
         self._llm = llm
         self._instruction = instruction
-        self._constraints = config.constraints
-        self._rules = rewrite_rules(llm, config.reasoning)
+        self._style = style_of(config, lambda role: llm)
         self._seed = seed
         self._retry = retry or RetryRule()
 
@@ -170,8 +169,6 @@ class Refiner:
         """
         llm_seed = derive_seed(self._seed, "refine", prompt)
         return await retry(
-            lambda: rewrite(
-                self._llm, self._instruction, prompt, llm_seed, self._constraints, self._rules
-            ),
+            lambda: self._style.rewrite(self._llm, self._instruction, prompt, llm_seed),
             self._retry,
         )

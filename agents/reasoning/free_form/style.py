@@ -9,12 +9,12 @@ from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, FREE_FORM
 from bigpe.agents.messages.search import Operator
-from bigpe.agents.reasoning.evidence_worded.gradient import WordedGradient
 from bigpe.agents.reasoning.free_form.generator import system_text
 from bigpe.agents.reasoning.free_form.gradient import write_gradients
 from bigpe.agents.reasoning.free_form.instruction import PROFESSIONAL, write_instruction
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import Proposed, Retrieve
+from bigpe.agents.reasoning.results import WordedGradient
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import RewriteRules, RoleRules
 from bigpe.services.core.values import Instruction, derive_seed
