@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.agents.reasoning.constraints import NONE, Constraints
@@ -24,38 +24,41 @@ LanguageModels = Callable[[Role], DecidesRules]
 ROLES: tuple[Role, ...] = ("generator", "gradient", "modifier")
 
 
-def style_name(config: ReasoningConfig, llm: LanguageModels) -> str:
+def style_name(wanted: str, embedded: Collection[str]) -> str:
     """The name of the style that `[reasoning] style` stands for.
 
-    "auto" is evidence-worded if any role has the embedded model, else free-form.
+    Args:
+        wanted: The setting. "auto" is evidence-worded if any role is embedded, else free-form.
+        embedded: The roles whose language model is the embedded one.
 
     Raises:
         ConfigError: Free form is wanted of the embedded model, which cannot reason.
     """
-    embedded = [role for role in ROLES if llm(role).embedded]
-    if config.style == "auto":
+    if wanted == "auto":
         return EVIDENCE_WORDED if embedded else FREE_FORM
-    if config.style == FREE_FORM and embedded:
+    if wanted == FREE_FORM and embedded:
         raise ConfigError(
             f'[reasoning] style = "free-form": the embedded language model ({", ".join(embedded)}) '
             "cannot follow such requests; set [llm.default] to a model that can reason, or "
             'style = "evidence-worded"'
         )
-    return config.style
+    return wanted
 
 
 def make_style(
+    name: str,
     config: ReasoningConfig,
     llm: LanguageModels,
     *,
     constraints: Constraints = NONE,
     settings: FreeFormSettings | None = None,
 ) -> ReasoningStyle:
-    """The style that `[reasoning] style` stands for, with the limits of each role.
+    """The style of this name, with the limits of each role.
 
     Args:
+        name: See `style_name`.
         config: The section `[reasoning]`.
-        llm: The language model of each role; it decides about limits and about "auto".
+        llm: The language model of each role; it decides about the limits.
         constraints: What rewrites and instructions must keep.
         settings: What agents of the free-form style are given; None: the defaults.
     """
@@ -64,7 +67,7 @@ def make_style(
         role_rules("gradient", llm("gradient"), config),
         role_rules("modifier", llm("modifier"), config),
     )
-    if style_name(config, llm) == EVIDENCE_WORDED:
+    if name == EVIDENCE_WORDED:
         return EvidenceWorded(constraints, *rules)
     given = settings or FreeFormSettings()
     return FreeForm(given.model_copy(update={"constraints": constraints}), *rules)
