@@ -15,9 +15,8 @@ from bigpe.agents.messages.core import (
     ProposedInstruction,
     RefusedProposal,
 )
-from bigpe.agents.reasoning.interface import ReasoningStyle, Retrieve
+from bigpe.agents.reasoning.interface import Proposal, ReasoningStyle, Retrieve
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.results import Proposal
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage
 from bigpe.services.llm.service import LlmClient

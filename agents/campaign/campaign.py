@@ -54,8 +54,7 @@ from bigpe.agents.messages.failure_scope import (
 )
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR
 from bigpe.agents.messages.plugin import GateDecided, ReviewRequested, RoleReported, RolesChanged
-from bigpe.agents.messages.search import SearchState
-from bigpe.services.core.values import Instruction, LlmUsage
+from bigpe.services.core.values import LlmUsage
 
 CHANGEABLE = ("rounds", "concurrency", "patience", "limits", "prices")
 """Settings that may change after the start: no earlier result depends on them."""
@@ -180,7 +179,7 @@ class Campaign(CampaignState):
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
         wants_gradient = self.pool.has_room(index)
-        search = self._search(index, instruction, wants_gradient) if plan.studies else None
+        search = self.search_of(index, instruction, wants_gradient)
         self.pool.start_pull(arm, index, len(tasks))
         current = self.rounds[index] = Round(
             request,
@@ -192,18 +191,6 @@ class Campaign(CampaignState):
         )
         current.withhold(plan)
         self.chosen = index
-
-    def _search(self, index: int, instruction: Instruction, wants_gradient: bool) -> SearchState:
-        return self.operators.begin(
-            self.plan,
-            index,
-            instruction,
-            self.pool,
-            self.pairs,
-            proposals=self.plan.improvements if wants_gradient else 0,
-            stale=self.stopping.stale_rounds,
-            sigma=self.sigma,
-        )
 
     # -- results ------------------------------------------------------------------------------
 

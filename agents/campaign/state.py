@@ -20,8 +20,10 @@ from bigpe.agents.evidence.comparison_window import ComparisonWindow
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import RunStarted, RunStopped
 from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.agents.messages.search import SearchState
 from bigpe.agents.messages.usage import Usage
 from bigpe.agents.statistics.moments import ScaleEstimate
+from bigpe.services.core.values import Instruction
 
 NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)
 """The noise of a gain before the pilot has measured it."""
@@ -108,6 +110,23 @@ class CampaignState:
     def sigma(self) -> float:
         """Estimated standard deviation of a gain, score units."""
         return self.scale.sigma
+
+    def search_of(
+        self, index: int, instruction: Instruction, wants_gradient: bool
+    ) -> SearchState | None:
+        """The search for a round that is chosen now; None if the style of the run needs none."""
+        if not self.plan.studies:
+            return None
+        return self.operators.begin(
+            self.plan,
+            index,
+            instruction,
+            self.pool,
+            self.pairs,
+            proposals=self.plan.improvements if wants_gradient else 0,
+            stale=self.stopping.stale_rounds,
+            sigma=self.sigma,
+        )
 
 
 def _after_start(value: T | None) -> T:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.answers.prompt import read_prompt
+from bigpe.agents.reasoning.answers.protected import keep_protected
 from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.protected import keep_protected
 from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules
 from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction, LlmUsage, Value, derive_seed

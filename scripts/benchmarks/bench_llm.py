@@ -26,7 +26,7 @@ from bigpe.agents.evidence.terms import contains_term, subject_kept, terms_of
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.evidence_worded.instruction import propose
-from bigpe.agents.reasoning.results import Proposal
+from bigpe.agents.reasoning.interface import Proposal
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.runtime.project.config import BigpeConfig, load_config

@@ -17,7 +17,7 @@ from bigpe.agents.evidence.mixed_model import Z95, EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.asking import Exchange, Fault, answer_in
-from bigpe.agents.reasoning.results import WordedGradient
+from bigpe.agents.reasoning.interface import WordedGradient
 from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS, RoleRules
 from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction, Json, derive_seed

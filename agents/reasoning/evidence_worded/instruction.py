@@ -25,7 +25,7 @@ from bigpe.agents.reasoning.evidence_worded.clause_plan import (
     plan_clauses,
     split_clauses,
 )
-from bigpe.agents.reasoning.results import Proposal, Rejection
+from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rules import EMBEDDED_PROPOSALS, RoleRules
 from bigpe.prompts.templates import template
 from bigpe.services.core.values import Exemplar, Instruction, Json, derive_seed

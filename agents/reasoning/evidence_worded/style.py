@@ -7,8 +7,7 @@ from bigpe.agents.messages.plan import EVIDENCE_WORDED
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
 from bigpe.agents.reasoning.evidence_worded.instruction import propose
-from bigpe.agents.reasoning.interface import Proposed, Retrieve
-from bigpe.agents.reasoning.results import Proposal, WordedGradient
+from bigpe.agents.reasoning.interface import Proposal, Proposed, Retrieve, WordedGradient
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import RewriteRules, RoleRules
 from bigpe.services.core.values import Instruction, derive_seed

@@ -18,7 +18,7 @@ from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.evidence_worded.gradient import compose
 from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
-from bigpe.agents.reasoning.results import WordedGradient
+from bigpe.agents.reasoning.interface import WordedGradient
 from bigpe.agents.reasoning.rules import RoleRules
 from bigpe.prompts.templates import template
 from bigpe.services.core.values import Json, derive_seed

@@ -17,7 +17,7 @@ from bigpe.agents.reasoning.answers.objects import find_object
 from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
-from bigpe.agents.reasoning.results import Proposal, Rejection
+from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rules import RoleRules
 from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction, Json, derive_seed

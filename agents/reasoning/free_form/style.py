@@ -13,8 +13,7 @@ from bigpe.agents.reasoning.free_form.generator import system_text
 from bigpe.agents.reasoning.free_form.gradient import write_gradients
 from bigpe.agents.reasoning.free_form.instruction import PROFESSIONAL, write_instruction
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
-from bigpe.agents.reasoning.interface import Proposed, Retrieve
-from bigpe.agents.reasoning.results import WordedGradient
+from bigpe.agents.reasoning.interface import Proposed, Retrieve, WordedGradient
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import RewriteRules, RoleRules
 from bigpe.services.core.values import Instruction, derive_seed

@@ -23,7 +23,7 @@ from bigpe.agents.messages.search import (
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.free_form.instruction import merge_partner
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
-from bigpe.agents.reasoning.results import Proposal, Rejection
+from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.agents.reasoning.styles import make_style, style_name
 from bigpe.services.core.errors import ConfigError

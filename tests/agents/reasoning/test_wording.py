@@ -16,7 +16,7 @@ from bigpe.agents.reasoning.evidence_worded.gradient import (
     sample_evidence,
     word_gradient,
 )
-from bigpe.agents.reasoning.results import WordedGradient
+from bigpe.agents.reasoning.interface import WordedGradient
 from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
