@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bigpe.agents.messages.search import BatchStudy, InstructionRecord, TriedChange
-from bigpe.runtime.transcript.message_parts import (
+from bigpe.runtime.transcript.describing.parts import (
     Gain,
     GainList,
     ImageReference,

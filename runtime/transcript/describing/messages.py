@@ -7,7 +7,7 @@ from functools import singledispatch
 
 from bigpe.agents.messages import core as messages
 from bigpe.agents.messages import plugin as role_messages
-from bigpe.runtime.transcript.message_parts import (
+from bigpe.runtime.transcript.describing.parts import (
     LONGEST_CAUSE,
     ChatTurns,
     Description,
@@ -27,8 +27,8 @@ from bigpe.runtime.transcript.message_parts import (
     lines,
     strong,
 )
+from bigpe.runtime.transcript.describing.study import study_parts, tried_parts
 from bigpe.runtime.transcript.search import TranscriptRow
-from bigpe.runtime.transcript.study_parts import study_parts, tried_parts
 
 
 def describe_row(row: TranscriptRow) -> Description:
