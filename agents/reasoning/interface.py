@@ -85,6 +85,13 @@ class ReasoningStyle(Protocol):
         """The name in `[reasoning] style`."""
         ...
 
+    def system_prompt(self, instruction: Instruction) -> str:
+        """The instruction as a system prompt for any chat model, outside bigpe.
+
+        The user's message is then a naive prompt, and the whole answer is the rewrite.
+        """
+        ...
+
     async def rewrite(
         self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int
     ) -> Rewrite:

@@ -10,6 +10,7 @@ from bigpe.agents.reasoning.evidence_worded.instruction import propose
 from bigpe.agents.reasoning.interface import Proposal, Proposed, Retrieve, WordedGradient
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import RewriteRules, RoleRules
+from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.service import LlmClient
 
@@ -33,6 +34,13 @@ class EvidenceWorded:
         self._rewrites = rewrites
         self._gradients = gradients
         self._proposals = proposals
+
+    def system_prompt(self, instruction: Instruction) -> str:
+        """See `ReasoningStyle.system_prompt`. Exemplars follow the text, as lines."""
+        shown = [f"{e.naive} -> {e.rewrite}" for e in instruction.exemplars]
+        examples = ["", "Examples:", *shown] if shown else []
+        text = template("generator").system_with(instruction=instruction.text)
+        return "\n".join([text, *examples])
 
     async def rewrite(
         self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int

@@ -37,6 +37,10 @@ class FreeForm:
         self._gradients = gradients
         self._proposals = proposals
 
+    def system_prompt(self, instruction: Instruction) -> str:
+        """See `ReasoningStyle.system_prompt`."""
+        return system_text(instruction, self._settings, tagged=False)
+
     async def rewrite(
         self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int
     ) -> Rewrite:
