@@ -12,6 +12,10 @@ RULES = 3
 """Version of the decision rules. Raise it with each change of the loop's decisions: experiments
 compare only cells of the same rules. Rules 1 and 2 were never released (docs/decisions/0020, 0025).
 """
+EVIDENCE_WORDED = "evidence-worded"
+"""The style for small models: the evidence decides, the model words it."""
+FREE_FORM = "free-form"
+"""The style for models that can reason."""
 BUILT_IN_AUTHOR = "gradient"
 """Author name of the gradient calculator."""
 
@@ -55,12 +59,19 @@ class CampaignPlan(Value):
     professional: dict[str, str]
     """Professional prompts of the same subject, by naive prompt. Some naive prompts have none."""
     instructions: tuple[SeedInstruction, ...] = Field(min_length=1)
+    style: str = EVIDENCE_WORDED
+    """Name of the reasoning style."""
     gates: tuple[roles.GateRule, ...] = ()
     contributors: tuple[str, ...] = ()
     """Plugin actors that write gradients, too."""
     observers: tuple[str, ...] = ()
     rules: int = Field(default=RULES, ge=RULES, le=RULES)
     """The decision rules that the run began with."""
+
+    @property
+    def studies(self) -> bool:
+        """Whether requests hold the whole batch and the search so far."""
+        return self.style != EVIDENCE_WORDED
 
     @property
     def authors(self) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.answers.prompt import read_prompt
+from bigpe.agents.reasoning.answers.protected import keep_protected
 from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.protected import keep_protected
 from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules
 from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction, LlmUsage, Value, derive_seed
@@ -56,13 +56,20 @@ class CheckedRewrite(NamedTuple):
 
 
 def request_for(
-    instruction: Instruction | None, naive: str, seed: int, rules: RewriteRules = EMBEDDED_REWRITES
+    instruction: Instruction | None,
+    naive: str,
+    seed: int,
+    rules: RewriteRules = EMBEDDED_REWRITES,
+    system: str | None = None,
 ) -> LlmRequest:
     """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt.
 
-    Without an instruction, the request only states the task.
+    Without an instruction, the request only states the task. `system`: the system text of a style;
+    None: that of the evidence-worded style.
     """
-    system = template("generator").system_with(instruction=instruction.text if instruction else "")
+    if system is None:
+        text = instruction.text if instruction else ""
+        system = template("generator").system_with(instruction=text)
     exemplars = instruction.exemplars if instruction else ()
     turns = few_shot(system, [(exemplar.naive, exemplar.rewrite) for exemplar in exemplars])
     turns.append(Turn(role="user", text=naive))
@@ -82,16 +89,18 @@ async def rewrite(
     seed: int,
     constraints: Constraints = NONE,
     rules: RewriteRules = EMBEDDED_REWRITES,
+    system: str | None = None,
 ) -> Rewrite:
     """Request rewrites until one is usable, with a new seed each time.
 
     If no rewrite is usable, the result is a fallback with the reason; it counts as a gain of 0.
-    Failures of the service propagate; they count as missing.
+    Failures of the service propagate; they count as missing. `system`: see `request_for`.
     """
     exchange = Exchange(llm, rules)
 
     def request(index: int) -> LlmRequest:
-        return request_for(instruction, naive, derive_seed(seed, index) if index else seed, rules)
+        own_seed = derive_seed(seed, index) if index else seed
+        return request_for(instruction, naive, own_seed, rules, system)
 
     def judge(raw: str) -> CheckedRewrite | Fault:
         checked = check_rewrite(naive, raw, instruction, constraints, rules)

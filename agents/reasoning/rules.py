@@ -49,6 +49,12 @@ class ReasoningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    style: Annotated[Literal["auto", "evidence-worded", "free-form"], AfterStart.NEEDS_FORK] = (
+        "auto"
+    )
+    """How agents think. "evidence-worded": the evidence decides, the model words it; for small
+    models. "free-form": the model sees the whole batch and reasons. "auto": evidence-worded for the
+    embedded model, free-form for every other."""
     protect: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
     """Names of embeddings and trigger words: a rewrite keeps, letter for letter, those that its
     naive prompt has. Not for the embedded model."""

@@ -12,8 +12,6 @@ import click
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from bigpe.agents.reasoning.rewriting import rewrite
-from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.evaluation.open_run import open_run_for_evaluation
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.services import Services
@@ -83,8 +81,7 @@ async def sheet_rows(
         if instruction is not None:
             llm_seed = derive_seed(seed, "sheet-llm", naive)
             llm = services.llm("generator")
-            rules = rewrite_rules(llm, services.reasoning)
-            done = await rewrite(llm, instruction, naive, llm_seed, services.constraints, rules)
+            done = await services.style.rewrite(llm, instruction, naive, llm_seed)
             text = done.text
         image_seed = derive_seed(seed, "sheet-image", naive)
         image = await services.render.render(RenderRequest(prompt=text, seed=image_seed))

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.messages.usage import FREE
-from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.runtime.evaluation.measure import (
     DISTRACTORS,
     NAIVE,
@@ -149,7 +148,6 @@ class _Counter:
         self._renderer = renderer
         llm = run.services.llm("generator")
         self._answers = _StoredAnswers(llm, run.store)
-        self._rules = rewrite_rules(llm, run.services.reasoning)
         self._images: set[tuple[str, int]] = set()
 
     async def calls(
@@ -173,15 +171,8 @@ class _Counter:
         if treatment.kind == "texts" and prompt not in treatment.texts:
             return prompt, True  # a missing row
         try:
-            done = await treated(
-                self._answers,
-                treatment,
-                prompt,
-                draw,
-                seed=self._settings.seed,
-                constraints=self._run.services.constraints,
-                rules=self._rules,
-            )
+            style, seed = self._run.services.style, self._settings.seed
+            done = await treated(style, self._answers, treatment, prompt, draw, seed=seed)
         except _NotStoredError:
             return f"{treatment.id} {prompt}", False
         return done.text, True

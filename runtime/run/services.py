@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from autogen_core.models import ChatCompletionClient
 
-from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import ReasoningConfig, Role, role_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.style import style_of
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.core.outages.watch import OutageWatch
+from bigpe.services.llm.config import load_client
 from bigpe.services.llm.learned import LearnedServers
-from bigpe.services.llm.service import LlmConfig, LlmService, load_client
+from bigpe.services.llm.service import LlmConfig, LlmService
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.service import Renderer, RenderService
 from bigpe.services.score.service import Scorer, ScoreService
@@ -39,8 +42,8 @@ class Services:
     effects: CallCache
     watch: OutageWatch
     """The outages of all services."""
-    constraints: Constraints = NONE
-    """The constraints that rewrites must keep."""
+    style: ReasoningStyle
+    """How agents think, with the limits of their requests and the constraints of their texts."""
     reasoning: ReasoningConfig = ReasoningConfig()
     """Limits of the requests, and what rewrites must keep."""
     memory: AnswerMemory = field(default_factory=AnswerMemory)
@@ -51,6 +54,11 @@ class Services:
         """The largest number of calls of a language model for one text, by role."""
         roles: tuple[Role, ...] = ("generator", "gradient", "modifier")
         return {r: role_rules(r, self.llm(r), self.reasoning).most_calls for r in roles}
+
+    @property
+    def plan_fields(self) -> dict[str, Any]:
+        """What a plan says about the agents: their style, and the calls that a text may take."""
+        return {"style": self.style.name, "most_calls": self.most_calls}
 
     async def open_models(self) -> tuple[str, str]:
         """Load renderer and scorer in parallel; returns their fingerprints.
@@ -112,7 +120,7 @@ async def open_services(
             blobs=blobs,
             effects=effects,
             watch=watch,
-            constraints=config.constraints,
+            style=style_of(config, llm),
             reasoning=config.reasoning,
             memory=memory,
         )

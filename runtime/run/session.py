@@ -32,9 +32,8 @@ from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
-from bigpe.runtime.run.first_question import BeforeStart
 from bigpe.runtime.run.plan import make_plan, naive_set
-from bigpe.runtime.run.professional import library_for, store_professional
+from bigpe.runtime.run.probe.first_question import BeforeStart
 from bigpe.runtime.run.resume.begin_again import begin_again
 from bigpe.runtime.run.resume.fork import NewRun, require_forkable, with_best
 from bigpe.runtime.run.resume.model_identity import (
@@ -50,6 +49,7 @@ from bigpe.runtime.run.services import Services, open_services
 from bigpe.runtime.run.state import RunState
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
+from bigpe.runtime.run.wiring.professional import library_for, store_professional
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.outages.watch import OutageWatch
@@ -305,10 +305,9 @@ class Session:
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
-        if new.from_best:
-            seeds = await with_best(self._store, new.parent, seeds)
-        train, most = prompts.of("train"), self.services.most_calls
-        plan = await make_plan(self.config, train, seeds, library, roles, most)
+        seeds = await with_best(self._store, new.parent, seeds) if new.from_best else seeds
+        train, fields = prompts.of("train"), self.services.plan_fields
+        plan = await make_plan(self.config, train, seeds, library, roles, **fields)
         if new.before_start is not None:
             await new.before_start(self.name, self.services, self.config.roles_with_llm)
         # Load the models before the run exists, so that a failure leaves no run behind.

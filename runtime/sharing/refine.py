@@ -10,15 +10,16 @@ from typing import Literal, NamedTuple
 
 from autogen_core.models import ChatCompletionClient
 
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
-from bigpe.agents.reasoning.rules import rewrite_rules
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.run.style import style_of
 from bigpe.services.core.errors import STOPS_RUN, BigpeError, ServiceError
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.config import load_client
 from bigpe.services.llm.learned import LearnedServers
-from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.llm.service import LlmService
 from bigpe.services.prompt_data.files import PromptRow
 from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
@@ -198,8 +199,7 @@ class Refiner:
     ) -> None:
         self._llm = llm
         self._instruction = instruction
-        self._constraints = config.constraints
-        self._rules = rewrite_rules(llm, config.reasoning)
+        self._style = style_of(config, lambda role: llm)
         self._seed = seed
         self._retry = retry or RetryRule()
 
@@ -259,8 +259,6 @@ class Refiner:
         """
         llm_seed = derive_seed(self._seed, "refine", prompt)
         return await retry(
-            lambda: rewrite(
-                self._llm, self._instruction, prompt, llm_seed, self._constraints, self._rules
-            ),
+            lambda: self._style.rewrite(self._llm, self._instruction, prompt, llm_seed),
             self._retry,
         )

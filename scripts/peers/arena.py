@@ -11,8 +11,6 @@ import asyncio
 from collections import Counter
 
 from bigpe.agents.evidence.mixed_model import PairedComparison, fit_evidence_table
-from bigpe.agents.reasoning.rewriting import rewrite
-from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.values import (
@@ -72,9 +70,9 @@ class Arena:
         llm_seed = derive_seed(self.task.seed, "llm", instruction.id, prompt, draw)
         if self.ledger.spent >= self.ledger.budget:
             raise Spent(f"all {self.ledger.budget} renders are used")
-        llm = self._services.llm("generator")
-        rules = rewrite_rules(llm, self._services.reasoning)
-        done = await rewrite(llm, instruction, prompt, llm_seed, rules=rules)
+        services = self._services
+        llm = services.llm("generator")
+        done = await services.style.rewrite(llm, instruction, prompt, llm_seed)
         self.usage += done.usage
         self.ledger.take((prompt, image_seed), (done.text, image_seed))
         naive, rewritten = await asyncio.gather(

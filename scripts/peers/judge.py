@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bigpe.agents.reasoning.rewriting import rewrite
-from bigpe.agents.reasoning.rules import rewrite_rules
 from bigpe.agents.statistics.moments import mean
 from bigpe.runtime.evaluation.measure import gains_by_prompt, image_seed, measure, under
 from bigpe.runtime.project.seed_files import seed_instructions
@@ -52,8 +50,7 @@ async def best_of_n(services: Services, task: Task) -> Picked:
         for draw in range(max(count, 0)):
             llm_seed = derive_seed(task.seed, "best-of-n", prompt, draw)
             llm = services.llm("generator")
-            rules = rewrite_rules(llm, services.reasoning)
-            done = await rewrite(llm, seed_instruction, prompt, llm_seed, rules=rules)
+            done = await services.style.rewrite(llm, seed_instruction, prompt, llm_seed)
             texts.append(done.text)
             usage += done.usage
         seed = image_seed(task.seed, prompt, 0)

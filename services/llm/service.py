@@ -21,7 +21,6 @@ from PIL import Image as Pictures
 from pydantic import Field
 
 from bigpe.services.core.errors import (
-    BigpeError,
     ConfigError,
     LlmError,
     LostWorkerError,
@@ -33,7 +32,7 @@ from bigpe.services.core.outages.access import ServiceAccess
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 from bigpe.services.llm.base_client import LlmResult
-from bigpe.services.llm.config import EMBEDDED, SHORT_ONLY, LlmConfig, component_of, require_key
+from bigpe.services.llm.config import EMBEDDED, LlmConfig, class_name, client_fingerprint
 from bigpe.services.llm.learned import Learned, LearnedServers
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.store.answer_memory import AnswerMemory
@@ -44,8 +43,6 @@ from bigpe.services.store.caller_context import (
     record_failed_usage,
 )
 
-TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
-"""Trusted provider prefixes. Loading a component imports code, so others need `allow_providers`."""
 LONGEST_ANSWER = 64 * 1024
 """Maximum length of a usable answer, characters."""
 
@@ -111,61 +108,6 @@ class LlmClient(Protocol):
         its own would give the same answer again, so its answers stay.
         """
         ...
-
-
-def load_client(config: LlmConfig) -> ChatCompletionClient:
-    """The model client of the configuration. Raises ConfigError with cause and remedy."""
-    allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
-    if not config.is_short and not config.provider.startswith(allowed):
-        raise ConfigError(
-            f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
-            f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"
-        )
-    if "api_key" in config.config:
-        raise ConfigError(
-            "[llm] config.api_key: keys do not belong in a file; put the key in an environment "
-            "variable and name that variable in api_key_env"
-        )
-    component = {"component_type": "model", **component_of(config)}
-    try:
-        client = ChatCompletionClient.load_component(component)
-    except BigpeError:
-        raise
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"[llm] provider {config.provider!r} cannot be loaded: {error}"
-        ) from error
-    except Exception as error:
-        from bigpe.services.llm.failures import refusal  # here: see LlmService._explain
-
-        if (text := refusal(error)) is None:
-            raise
-        raise ConfigError(f"[llm] {config.provider} refuses its config: {text}") from error
-    require_key(config)
-    return client
-
-
-def class_name(client: ChatCompletionClient) -> str:
-    """The name of the client's class in fingerprints.
-
-    A wrapper has an attribute `fingerprint_class`, the name of the class that it wraps.
-    """
-    return getattr(client, "fingerprint_class", type(client).__qualname__)
-
-
-def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
-    """A digest of what an answer depends on besides the request: the model, never the key.
-
-    A client with weights of its own has an attribute `fingerprint`, their digest.
-    """
-    own = getattr(client, "fingerprint", None)
-    public = config.model_dump(
-        mode="json", exclude={"api_key_env", "concurrency", "timeout_s", "allow_providers"}
-    )
-    for name in SHORT_ONLY:  # so that what was paid before these keys were there stays paid
-        if public[name] in (None, {}):
-            del public[name]
-    return digest({"client": class_name(client), "config": public, "model": own})
 
 
 class LlmService:

@@ -16,7 +16,7 @@ import pytest
 from support.http_llm import FakeServer, Reply, breaks_off, fails, says, sends
 from support.llm_services import config_for
 
-from bigpe.services.llm.service import load_client
+from bigpe.services.llm.config import load_client
 from bigpe.testing.runs import open_fake, transcript
 
 CONFIG: dict[str, Any] = {

@@ -17,9 +17,10 @@ from bigpe.agents.evidence.mixed_model import Z95, EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.asking import Exchange, Fault, answer_in
+from bigpe.agents.reasoning.interface import WordedGradient
 from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS, RoleRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.values import Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.core.values import Instruction, Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 ADD_TERMS = 2
@@ -40,22 +41,6 @@ SCHEMA: Json = {
     "required": ["improvement", "inference", "evidence"],
     "additionalProperties": False,
 }
-
-
-class WordedGradient(Value):
-    """A gradient with the language model exchange that produced it."""
-
-    inference: str
-    improvement: str
-    evidence: tuple[str, ...]
-    composed: bool
-    fault: AnswerFault | None = None
-    """Why the last wording was not valid, if `composed`; None if none was requested."""
-    dropped_citations: int = 0
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
 
 
 def _listed(value: Any) -> Any:

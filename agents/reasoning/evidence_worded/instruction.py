@@ -25,9 +25,10 @@ from bigpe.agents.reasoning.evidence_worded.clause_plan import (
     plan_clauses,
     split_clauses,
 )
+from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rules import EMBEDDED_PROPOSALS, RoleRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.values import Exemplar, Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.core.values import Exemplar, Instruction, Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 MAX_TEXT_WORDS = 34
@@ -46,32 +47,6 @@ SCHEMA: Json = {
     "required": ["instruction"],
     "additionalProperties": False,
 }
-
-
-class Proposal(Value):
-    """A new instruction."""
-
-    instruction: Instruction
-    composed: bool
-    """True if the text is the computed one, not the wording of the model."""
-    fault: AnswerFault | None = None
-    """Why the last wording was not valid, if `composed`."""
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
-
-
-class Rejection(Value):
-    """The reasons why no valid instruction follows from a gradient."""
-
-    code: RefusalCode
-    """"near-copy" when any candidate was one, else "invalid"."""
-    reasons: tuple[str, ...]
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class _Refused(NamedTuple):

@@ -16,7 +16,7 @@ from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
-from bigpe.runtime.run.professional import own_professional, professional_choice
+from bigpe.runtime.run.wiring.professional import own_professional, professional_choice
 from bigpe.services.render.prompt_form import form_of
 
 

@@ -30,11 +30,11 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.signals import Interrupts
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.first_question import first_question
 from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.runtime.run.monitoring.metrics import RunMeter
 from bigpe.runtime.run.monitoring.progress import RunView
 from bigpe.runtime.run.monitoring.tracing import Tracing
+from bigpe.runtime.run.probe.first_question import first_question
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.session import Session
 from bigpe.runtime.transcript.health import history_of

@@ -22,7 +22,8 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
+from bigpe.agents.reasoning.evidence_worded.instruction import propose
+from bigpe.agents.reasoning.interface import Proposal
 from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.agents.reasoning.rules import NO_SETTINGS, ReasoningConfig, rewrite_rules, role_rules
 from bigpe.services.core.errors import DataError

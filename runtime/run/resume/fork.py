@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bigpe.agents.messages.plan import SeedInstruction
-from bigpe.runtime.run.first_question import BeforeStart
+from bigpe.runtime.run.probe.first_question import BeforeStart
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store

@@ -14,7 +14,6 @@ from bigpe.agents.actors.modifier import InstructionModifier
 from bigpe.agents.actors.render_score import RenderActor, ScoreActor
 from bigpe.agents.messages.base import COORDINATOR
 from bigpe.agents.messages.core import routes
-from bigpe.agents.reasoning.rules import rewrite_rules, role_rules
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.retrying import RetryRule
@@ -42,15 +41,14 @@ def core_actors(
     retry: RetryRule,
 ) -> dict[str, Actor]:
     """Make the core actors, by name. They still have to join a runtime."""
-    llm, constraints, limits = services.llm, config.constraints, config.reasoning
+    llm, style = services.llm, services.style
     at_once = config.run.concurrency  # so no round waits for model calls of another round
     return {
         COORDINATOR: coordinator,
         "generator": Generator(
             journal,
             llm("generator"),
-            constraints=constraints,
-            rules=rewrite_rules(llm("generator"), limits),
+            style=style,
             concurrency=at_once,
             retry=retry,
         ),
@@ -58,7 +56,7 @@ def core_actors(
             journal,
             llm("gradient"),
             sees=llm("gradient").sees,
-            rules=role_rules("gradient", llm("gradient"), limits),
+            style=style,
             concurrency=at_once,
             retry=retry,
         ),
@@ -66,8 +64,7 @@ def core_actors(
             journal,
             llm("modifier"),
             library.search,
-            constraints=constraints,
-            rules=role_rules("modifier", llm("modifier"), limits),
+            style=style,
             concurrency=at_once,
             retry=retry,
         ),

@@ -24,7 +24,8 @@ from bigpe.agents.messages.core import (
 )
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.evidence_worded.clause_plan import clauses_of
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, Rejection, propose
+from bigpe.agents.reasoning.evidence_worded.instruction import propose
+from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.run.session import Session

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.llm_stubs import ScriptedAsks
 
 from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.reasoning.answers.protected import keep_protected
 from bigpe.agents.reasoning.constraints import Constraints
-from bigpe.agents.reasoning.protected import keep_protected
 from bigpe.agents.reasoning.rewriting import Rewrite, check_rewrite, rewrite, word_count
 from bigpe.agents.reasoning.rules import (
     EMBEDDED_REWRITES,
