@@ -30,8 +30,8 @@ from bigpe.runtime.evaluation.selection import (
     shortlist,
     unmeasured,
 )
+from bigpe.runtime.project.professional import library_for
 from bigpe.runtime.run.plan import professional_matches
-from bigpe.runtime.run.wiring.professional import library_for
 from bigpe.services.core.errors import ConfigError, ScoreError
 from bigpe.services.core.values import Instruction, ScoreRequest, derive_seed
 from bigpe.services.prompt_data.splits import Split

@@ -32,8 +32,8 @@ from bigpe.runtime.experiments.report.tables import BEST
 from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, open_models
 from bigpe.runtime.project.config import BigpeConfig, check_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import library_for
 from bigpe.runtime.run.plan import naive_set, professional_matches
-from bigpe.runtime.run.wiring.professional import library_for
 from bigpe.runtime.transcript.health import findings_of
 from bigpe.runtime.transcript.reader import messages
 from bigpe.services.core.values import Instruction, derive_seed

@@ -30,6 +30,7 @@ from bigpe.agents.plugins.config import FoundRole, find_roles
 from bigpe.runtime.project.config import BigpeConfig, config_given_to
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import library_for, store_professional
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.plan import make_plan, naive_set
@@ -49,7 +50,6 @@ from bigpe.runtime.run.services import Services, open_services
 from bigpe.runtime.run.state import RunState
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
-from bigpe.runtime.run.wiring.professional import library_for, store_professional
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.outages.watch import OutageWatch

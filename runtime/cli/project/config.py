@@ -14,9 +14,9 @@ from bigpe.runtime.cli.common import json_option, print_json, project_option, st
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
-from bigpe.runtime.run.wiring.professional import own_professional, professional_choice
 from bigpe.services.render.prompt_form import form_of
 
 

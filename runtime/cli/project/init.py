@@ -133,16 +133,6 @@ def write_config(folder: Path, template: str, section: str | None = None) -> Pat
     return path
 
 
-def offer_probe(folder: Path, wanted: bool | None) -> int:
-    """Probe the models if the user wants it; returns the exit code."""
-    if wanted is None and sys.stdin.isatty():
-        question = "Ask the models now whether they work? It takes a few calls and two pictures."
-        wanted = click.confirm(question, default=True, err=True)
-    if not wanted:
-        return 0
-    return run_probe(folder).report.exit_code
-
-
 def write_seeds(folder: Path, form: PromptForm) -> str:
     """Write the seed instructions for painters of `form`; returns what was done, for people."""
     path = folder / SEEDS
@@ -154,6 +144,16 @@ def write_seeds(folder: Path, form: PromptForm) -> str:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return f"wrote {path}"
+
+
+def offer_probe(folder: Path, wanted: bool | None) -> int:
+    """Probe the models if the user wants it; returns the exit code."""
+    if wanted is None and sys.stdin.isatty():
+        question = "Ask the models now whether they work? It takes a few calls and two pictures."
+        wanted = click.confirm(question, default=True, err=True)
+    if not wanted:
+        return 0
+    return run_probe(folder).report.exit_code
 
 
 def offer_models(pull: bool | None) -> None:

@@ -213,6 +213,7 @@ class _LlmProbe:
         """Whether an answer keeps to a JSON schema."""
         text = "Name the subject and the colours of this prompt as JSON: a red fox in the snow"
         form = Colours.model_json_schema() | {"additionalProperties": False}
+        del form["description"]
         reply = await self._ask(Turn(role="user", text=text), schema=form)
         self._measure({"gradient", "modifier"} & set(self._task.roles), reply)
         self.kept = find_object(reply.answer.text, Colours) is not None

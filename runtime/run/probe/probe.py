@@ -47,7 +47,9 @@ class ProbePlan:
         """What it will ask for, and that it may cost money."""
         models = ", ".join(dict.fromkeys(task.part for task in self.tasks))
         costs = [f"{row.model} costs {row.text}" for row in self.prices.rows if row.costs]
-        costs += [f"no price of {row.model} is known" for row in self.prices.missing]
+        costs += [
+            f"{row.model} may cost money, no price of it is known" for row in self.prices.missing
+        ]
         money = "; ".join(dict.fromkeys(costs)) or "all models run on this machine"
         return (
             f"the probe makes about {planned_calls(self.tasks)} language model calls ({models}), "

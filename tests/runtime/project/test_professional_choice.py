@@ -10,7 +10,7 @@ import pytest
 from bigpe.agents.messages.core import RunStarted
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime.project.config import BigpeConfig
-from bigpe.runtime.run.wiring.professional import (
+from bigpe.runtime.project.professional import (
     ProfessionalChoice,
     library_for,
     own_professional,
