@@ -186,7 +186,7 @@ class Campaign(CampaignState):
             tried=self.pool.memory(),
             wants_gradient=self.pool.has_room(index),
         )
-        current.withhold(plan)
+        current.prepare_requests(plan)
         self.chosen = index
 
     # -- results ------------------------------------------------------------------------------

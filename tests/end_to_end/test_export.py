@@ -110,7 +110,7 @@ def test_inspect_finds_words_and_tells_a_message_whole(finished: Path) -> None:
     assert [t["text"] for t in whole["calls"][-1]["request"]["turns"]] == asked[:-1]
     assert whole["calls"][-1]["answer"]["text"] == asked[-1]
     shown = inspected(finished, "--message", turn["mid"])
-    assert "why it was said" in shown and turn["parent"][:8] in shown
+    assert "causes\n" in shown and turn["parent"][:8] in shown
     for start in ("", "nothing"):
         told = CliRunner().invoke(inspect, ["main", "-p", str(finished), "--message", start])
         assert told.exit_code != 0 and "id" in str(told.exception)
