@@ -1,4 +1,4 @@
-"""A run whose language model cannot be reached says so, and knows of no best instruction."""
+"""A run whose language model cannot be reached says so, and renders nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from support.fake_cli import start
 
 
-def test_a_refused_endpoint_is_named_and_nothing_is_called_best(tmp_path: Path) -> None:
+def test_a_refused_endpoint_is_named_before_a_picture(tmp_path: Path) -> None:
     settings = (
         "run.rounds=1",
         "run.batch_size=1",
@@ -22,5 +22,5 @@ def test_a_refused_endpoint_is_named_and_nothing_is_called_best(tmp_path: Path) 
     out, err = done.communicate(timeout=280)
     assert done.returncode == 1, err
     assert "http://127.0.0.1:9/v1: no connection" in err
-    assert "no round gave a result" in err
-    assert "best:" not in out
+    assert "asking gpt-4o-mini one question" in err
+    assert "best:" not in out and not list((tmp_path / "images").rglob("*.png"))

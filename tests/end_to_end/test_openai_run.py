@@ -98,6 +98,9 @@ def test_garbage_is_never_a_score(
     if gains:
         # An answer that came but can't be used: the naive prompt stands in, and says so.
         assert all(gain["fallback"] for gain in gains)
+    elif case == "a web page":
+        # What is no model at all shows before the first picture, and is a wrong setting.
+        assert done.returncode == 2 and not (folder / "images").exists()
     else:
         assert done.returncode == 1
         assert "no round gave a result" in err

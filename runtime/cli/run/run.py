@@ -29,6 +29,7 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.signals import Interrupts
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.first_question import first_question
 from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.runtime.run.monitoring.metrics import RunMeter
 from bigpe.runtime.run.monitoring.progress import RunView
@@ -192,9 +193,12 @@ async def go(
     """Run to the end or a pause, showing progress; returns the exit code."""
     configure_logging(Project(folder).log(name), verbose=verbose)
     console = stderr()
+    before_start = first_question(lambda line: console.print(Text(line), soft_wrap=True))
     with Interrupts(console) as interrupts:
         try:
-            async with Session.open(name, config, project=folder, **(fork or {})) as session:
+            async with Session.open(
+                name, config, project=folder, before_start=before_start, **(fork or {})
+            ) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
                 for change in session.changes:
                     console.print(Text(str(change)))
@@ -271,6 +275,8 @@ async def report(session: Session, *, as_json: bool) -> int:
         )
         return PAUSED
     await _show_result(session, campaign.stopped, as_json=as_json)
+    if campaign.prompt_effect.fault is not None:
+        return FAILED  # the reason of the end says why
     if session.pool.best().mean is not None:
         return 0
     if campaign.applied or campaign.failed:
@@ -294,5 +300,5 @@ async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) 
     console, best = stdout(), session.pool.best()
     console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None:
+    if best.mean is not None and campaign.prompt_effect.fault is None:
         console.print(Text(f"best: {best.instruction.text}"))
