@@ -291,7 +291,7 @@ class Bench:
         yield from demo_figures(found, f"run seeds, {form}, {prompts} test prompts each")
 
 
-def demo_figures(found: Sequence[Judged], expected: str) -> Iterator[Figure]:
+def demo_figures(found: Sequence[Judged], conditions: str) -> Iterator[Figure]:
     """What several runs found; a run that found nothing better than its first seed does not count
     as one that beats it."""
     gains, overs = (np.array(column) for column in zip(*found, strict=True))
@@ -299,9 +299,10 @@ def demo_figures(found: Sequence[Judged], expected: str) -> Iterator[Figure]:
         ("demo_positive_runs", gains, "the naive prompts"),
         ("demo_beats_seed_runs", overs, "the first seed instruction"),
     ):
-        how = f"the found instruction's mean is above that of {what}; {expected}; Wilson interval"
+        how = f"the found instruction's mean is above that of {what}; {conditions}; Wilson interval"
         yield share(name, int((values > 0).sum()), len(found), how)
-    how = f"median over runs of the found instruction's mean gain; {expected}; range over runs"
+    median = "median over runs of the found instruction's mean gain"
+    how = f"{median}; {conditions}; lo and hi of single runs"
     middle = float(np.median(gains))
     yield figure("demo_median_gain", middle, "points", len(found), how, gains.min(), gains.max())
 

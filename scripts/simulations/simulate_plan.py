@@ -4,7 +4,7 @@
     python scripts simulations.simulate_plan --quick
 
 A pilot of a few prompts tells the spread of a gain; from it come the plan's number of prompts and
-the number "to be sure". Then a comparison of that number of new prompts is drawn and tested. `power` is
+the number "to be sure". Then a comparison of as many new prompts is drawn and tested. `power` is
 the share of comparisons that find the effect, over pilots and comparisons together; `kept` the
 share of pilots whose plan has at least the wanted power, by the formula with the true spread.
 """
