@@ -192,7 +192,7 @@ class Campaign(CampaignState):
             search=search,
             wants_gradient=wants_gradient,
         )
-        current.withhold(plan)
+        current.prepare_requests(plan)
         self.chosen = index
 
     # -- results ------------------------------------------------------------------------------

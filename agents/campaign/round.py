@@ -138,7 +138,7 @@ class Round:
     llm: Usage = Usage()
     """Language model usage of the round."""
 
-    def withhold(self, plan: CampaignPlan) -> None:
+    def prepare_requests(self, plan: CampaignPlan) -> None:
         """Make the first requests: to rewrite, and to render the images to compare with."""
         tasks, ask = self.request.tasks, self.pictures.ask
         self.blocked_by_budget = [self.request]

@@ -32,7 +32,7 @@ class Rewritten(Value):
     """The class of `fallback`."""
     attempts: int = 1
     negative: str = ""
-    """What the model wants the picture to lack, if it said so apart from the prompt."""
+    """What the model wants the picture to lack, if the answer has it apart from the prompt."""
     notes: tuple[str, ...] = ()
     """What was taken off the answer or put back, for people."""
 

@@ -56,10 +56,10 @@ CLASS_WORDS: dict[str, tuple[str, ...]] = {
 
 def instruction_for(name: str) -> Instruction:
     terms = CLASSES[name]
-    shown = zip(SUBJECTS, terms, strict=True)
+    displayed = zip(SUBJECTS, terms, strict=True)
     return Instruction(
         text=f"Name the {name}.",
-        exemplars=tuple(Exemplar(naive=s, rewrite=f"{s}, {t}") for s, t in shown),
+        exemplars=tuple(Exemplar(naive=s, rewrite=f"{s}, {t}") for s, t in displayed),
     )
 
 

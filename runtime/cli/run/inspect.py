@@ -139,7 +139,7 @@ async def _show_message(
         print_json(parts)
         return
     _show(console, row)
-    for title, rows in (("why it was said", led), ("what followed", followed)):
+    for title, rows in (("causes", led), ("consequences", followed)):
         console.print(Text(f"\n{title}", style="cyan"))
         for other in rows:
             line = f"  {other.mid[:8]} {other.sender}: {summary(describe_row(other))}"

@@ -107,9 +107,9 @@ async def test_treatments_share_what_they_can_and_repeats_are_free(
 
 async def test_another_seed_gives_other_pictures(run: EvaluatedRun) -> None:
     prompts = run.prompts("test")[:2]
-    one = await measure(run.services, PLAIN, prompts, seed=0)
+    item = await measure(run.services, PLAIN, prompts, seed=0)
     other = await measure(run.services, PLAIN, prompts, seed=1)
-    assert not {row.seed for row in one} & {row.seed for row in other}
+    assert not {row.seed for row in item} & {row.seed for row in other}
 
 
 async def test_a_rewrite_that_cannot_be_used_gains_exactly_nothing(tmp_path: Path) -> None:
