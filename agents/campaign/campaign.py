@@ -27,6 +27,7 @@ from bigpe.agents.campaign.plugin_state import Answer, Refused, speaker_of
 from bigpe.agents.campaign.prompt_schedule import image_seed, pilot_prompts
 from bigpe.agents.campaign.round import Round
 from bigpe.agents.campaign.state import CampaignState
+from bigpe.agents.campaign.stopping import same_picture
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import (
     AnyMessage,
@@ -149,6 +150,8 @@ class Campaign(CampaignState):
                 f"no image of the pilot could be scored: {self.stopping.last_failure}; "
                 "fix the cause, and start a run with another name"
             )
+        elif self.pilot.has_one_picture:
+            self.broken = same_picture("all prompts of the pilot gave one and the same picture")
         else:
             self.scale = scale
         return self._choose()
@@ -352,7 +355,8 @@ class Campaign(CampaignState):
         best = self.pool.best()
         self.stopping.settle(bool(gains), best.lo)
         alarmed = self.answers.settle(current)
-        self.broken = self.broken or current.broken or alarmed
+        self.prompt_effect.add(current.pulled.gains if current.pulled else ())
+        self.broken = self.broken or current.broken or alarmed or self.prompt_effect.fault
         self.applied = index
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())

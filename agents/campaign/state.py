@@ -15,7 +15,7 @@ from bigpe.agents.campaign.pilot import Pilot
 from bigpe.agents.campaign.plugin_state import Gates, ObserverReports
 from bigpe.agents.campaign.prompt_schedule import PromptSchedule
 from bigpe.agents.campaign.round import Round
-from bigpe.agents.campaign.stopping import StoppingRule
+from bigpe.agents.campaign.stopping import PromptEffect, StoppingRule
 from bigpe.agents.evidence.comparison_window import ComparisonWindow
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import RunStarted, RunStopped
@@ -53,6 +53,7 @@ class CampaignState:
     budget: BudgetAccount = field(default_factory=BudgetAccount)
     answers: AnswerRecord = field(default_factory=AnswerRecord)
     stopping: StoppingRule = field(default_factory=StoppingRule)
+    prompt_effect: PromptEffect = field(default_factory=PromptEffect)
     stop_request: str | None = None
     """The reason of a StopRequested that no PlanChanged has cancelled."""
     broken: str | None = None

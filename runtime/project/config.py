@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -154,6 +155,11 @@ class BigpeConfig(Value):
         """
         return self.model_copy(update={"constraints": self.constraints.with_files(folder)})
 
+    @property
+    def roles_with_llm(self) -> tuple[str, ...]:
+        """The built-in roles that ask a language model, and plugin actors with one of their own."""
+        return (*ROLES_WITH_LLM, *(name for name in self.roles if name in self.llm))
+
     def llm_for(self, role: str) -> LlmConfig:
         """The model of `role`: its own, else the default."""
         return self.llm.get(role) or self.llm.get("default") or LlmConfig()
@@ -178,6 +184,13 @@ def load_config(path: Path) -> BigpeConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return check_config(raw, where=str(path), text=text).with_word_files(path.parent)
+
+
+def config_given_to(config: BigpeConfig | Mapping[str, Any] | None, folder: Path) -> BigpeConfig:
+    """A caller's configuration, with the words of its files in `folder`. ConfigError if wrong."""
+    if not isinstance(config, BigpeConfig):
+        config = check_config(dict(config or {}), where="the configuration given to Session.open")
+    return config.with_word_files(folder)
 
 
 def check_config(raw: dict[str, Any], *, where: str, text: str = "") -> BigpeConfig:

@@ -27,13 +27,14 @@ from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.messages.core import Message, RunStopped, StopRequested, routes, start_run
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.plugins.config import FoundRole, find_roles
-from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.config import BigpeConfig, config_given_to
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.clock import RunClock
+from bigpe.runtime.run.first_question import BeforeStart
 from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
 from bigpe.runtime.run.resume.begin_again import begin_again
-from bigpe.runtime.run.resume.fork import best_of, require_forkable
+from bigpe.runtime.run.resume.fork import NewRun, best_of, require_forkable
 from bigpe.runtime.run.resume.model_identity import (
     Records,
     record_statement,
@@ -114,6 +115,7 @@ class Session:
         watch: OutageWatch | None = None,
         parent: str = "",
         from_best: bool = False,
+        before_start: BeforeStart | None = None,
     ) -> AsyncGenerator[Session]:
         """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
 
@@ -131,6 +133,7 @@ class Session:
                 `[run] outage_minutes`.
             parent: The run that a new run is a fork of; "" for no fork.
             from_best: Whether the parent's best instruction is one of the fork's seed instructions.
+            before_start: Called before a new run is stored; its error leaves no run behind.
 
         Yields:
             The session. Its actors are wired; `run` starts them.
@@ -144,7 +147,7 @@ class Session:
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
             stored = await load_stored_run(place, name) if config is None else None
-            wanted = _checked(config, place) if stored is None else stored.config
+            wanted = config_given_to(config, place.folder) if stored is None else stored.config
             # Sealed: a run cannot read any result of held-out prompts.
             store = await stack.enter_async_context(
                 Store(place.database, durability=wanted.run.durability, sealed=True)
@@ -163,7 +166,7 @@ class Session:
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
             session.begins_again = anew
-            await session._prepare(retry or RetryRule(), parent, from_best)
+            await session._prepare(retry or RetryRule(), NewRun(parent, from_best, before_start))
             stack.push_async_callback(session._close)
             yield session
 
@@ -261,7 +264,7 @@ class Session:
         now = await records_now(self.services)
         require_same_models(self.name, self._models, now)
 
-    async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
+    async def _prepare(self, retry: RetryRule, new: NewRun) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = quiet_runtime()
@@ -285,13 +288,13 @@ class Session:
                 self._store, self._journal, self._coordinator, pending, names_of(roles, "observer")
             )
         else:
-            plan = await self._start(library, roles, parent, from_best)
+            plan = await self._start(library, roles, new)
         self._first = start_run(self.name, plan)
         self._scores.admit(plan.train)
         self._journal.listen(self._events.put_nowait)
 
     async def _start(
-        self, library: SearchedPrompts, roles: Sequence[FoundRole], parent: str, from_best: bool
+        self, library: SearchedPrompts, roles: Sequence[FoundRole], new: NewRun
     ) -> CampaignPlan:
         """Store the run's first message, with its plan; returns the plan."""
         await PromptLibrary(self._store).add_packaged()
@@ -299,10 +302,12 @@ class Session:
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
-        if from_best:
-            best = await best_of(self._store, parent)
+        if new.from_best:
+            best = await best_of(self._store, new.parent)
             seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
         plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
+        if new.before_start is not None:
+            await new.before_start(self.name, self.services, self.config.roles_with_llm)
         # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
         config = {"name": self.name, "config": self.config.model_dump_json()}
@@ -311,7 +316,7 @@ class Session:
             [
                 ("add_run", record),
                 ("set_run_config", config),  # `add_run` keeps the row of a process that died here
-                ("set_run_parent", {"name": self.name, "parent": parent}),
+                ("set_run_parent", {"name": self.name, "parent": new.parent}),
                 record_statement(self.name, self._models),
             ]
         )
@@ -391,10 +396,3 @@ class Session:
         # Suppressed: the runtime was never started, or the journal has reported its error.
         with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
             await asyncio.wait_for(stop(), STOP_WAIT_S)
-
-
-def _checked(config: BigpeConfig | Mapping[str, Any] | None, place: Project) -> BigpeConfig:
-    """The caller's configuration, with the words of its files. ConfigError if it is wrong."""
-    if not isinstance(config, BigpeConfig):
-        config = check_config(dict(config or {}), where="the configuration given to Session.open")
-    return config.with_word_files(place.folder)

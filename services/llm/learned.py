@@ -77,8 +77,8 @@ class Learned(Value):
             found.append("the system's text is sent as the user's")
         if self.stream and not earlier.stream:
             found.append("answers are streamed")
-        if self.vision is not earlier.vision:
-            found.append("pictures are sent" if self.vision else "pictures are left out")
+        if self.vision is False and earlier.vision is not False:
+            found.append("pictures are left out")
         return found
 
 
@@ -110,8 +110,7 @@ class LearnedServers:
             return before
         self._found[base_url, model] = after
         for change in after.differences(before):
-            log.warning("the server refuses a part of requests", server=base_url, model=model,
-                        so=change)  # fmt: skip
+            log.warning(f"{model} at {base_url} refuses a part of requests: {change}")
         if self._store is not None:
             row = {"base_url": base_url, "model": model, "learned": after.model_dump_json()}
             await self._store.write([("put_learned", row)])

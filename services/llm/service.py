@@ -34,7 +34,7 @@ from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 from bigpe.services.llm.base_client import LlmResult
 from bigpe.services.llm.config import EMBEDDED, SHORT_ONLY, LlmConfig, component_of, require_key
-from bigpe.services.llm.learned import LearnedServers
+from bigpe.services.llm.learned import Learned, LearnedServers
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import (
@@ -84,6 +84,15 @@ class LearningClient(Protocol):
 
     def learn_in(self, learned: LearnedServers) -> None:
         """Keep in `learned` what servers refuse, and go by what stands there."""
+        ...
+
+    @property
+    def learned(self) -> Learned:
+        """What is learned of the model."""
+        ...
+
+    async def learn(self, news: Learned) -> None:
+        """Add what a probe found."""
         ...
 
 
@@ -227,6 +236,33 @@ class LlmService:
     def thinks(self) -> bool:
         """Whether the model thinks before it answers, by its name or by a probe."""
         return bool(getattr(self._client, "thinks", False))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the client has weights of its own on this machine, see `client_fingerprint`."""
+        return hasattr(self._client, "fingerprint")
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+        return self._config.model_name
+
+    @property
+    def learned(self) -> Learned | None:
+        """What is learned of the model; None if its client does not learn."""
+        return self._client.learned if isinstance(self._client, LearningClient) else None
+
+    @property
+    def may_learn_to_see(self) -> bool:
+        """Whether neither the user nor an earlier probe says that the model sees no images."""
+        learned, stated = self.learned, self._config.vision
+        stated = self._config.config.get("model_info", {}).get("vision", stated)
+        return learned is not None and None is stated is learned.vision
+
+    async def learn(self, news: Learned) -> None:
+        """Keep what a probe found, if the client learns."""
+        if isinstance(self._client, LearningClient):
+            await self._client.learn(news)
 
     @property
     def sees(self) -> bool:

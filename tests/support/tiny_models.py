@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -30,6 +31,9 @@ class Scripted:
 
     def do_config(self) -> dict[str, Any]:
         return {"config": self._config, "env": os.environ.get("OMP_NUM_THREADS")}
+
+    def do_collection(self) -> dict[str, Any]:
+        return {"enabled": gc.isenabled(), "frozen": gc.get_freeze_count()}
 
     def do_fingerprint(self) -> dict[str, Any]:
         return self.do_pid()
@@ -75,7 +79,10 @@ class NewError(errors.BigpeError):
 
 
 def scripted(config: dict[str, Any]) -> Scripted:
-    """The factory of `Scripted`; refuses to start when told to."""
+    """The factory of `Scripted`; refuses to start, or takes long to, when told to."""
+    if "starts_s" in config:
+        Path(config["note"]).write_text(str(os.getpid()))
+        time.sleep(config["starts_s"])
     if kind := config.get("refuse"):
         raise getattr(errors, kind)("not like this")
     return Scripted(config)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bigpe.agents.plugins.config import find_roles
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
+from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.plan import naive_set
@@ -21,18 +22,23 @@ def config() -> None:
     """Check and explain a project's configuration."""
 
 
-@config.command(epilog="\b\nExample:\n  bigpe config check -p my-project")
+@config.command(
+    epilog="\b\nExamples:\n  bigpe config check -p my-project\n  bigpe config check --probe"
+)
 @project_option
 @json_option
-def check(project: Path, as_json: bool) -> None:
+@probe_option
+def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     """Read bigpe.toml and its prompts; show all settings."""
     settings = load_config(Project(project).config)
     find_roles(settings.roles)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     if as_json:
-        print_json({"config": settings.model_dump(mode="json"), "prompts": counts})
-        return
+        content = {"config": settings.model_dump(mode="json"), "prompts": counts}
+        done = run_probe(project, as_json=True) if wants_probe else None
+        print_json(content | ({"probe": probe_json(done)} if done else {}))
+        raise SystemExit(done.report.exit_code if done else 0)
     console = stdout()
     console.print(_table(settings))
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())
@@ -40,6 +46,8 @@ def check(project: Path, as_json: bool) -> None:
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
     console.print(Text(f"{Project(project).config} is valid"))
+    if wants_probe:
+        raise SystemExit(run_probe(project).report.exit_code)
 
 
 def _table(settings: BigpeConfig) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
+from bigpe.runtime.cli.project.probe import run_probe
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
 from bigpe.services.llm.config import LlmConfig
@@ -47,8 +48,19 @@ Examples:
 )
 @click.option("--base-url", metavar="URL", help="With --llm: the address of a server of your own.")
 @click.option("--pull/--no-pull", default=None, help="Fetch the embedded LLM without asking.")
+@click.option(
+    "--probe/--no-probe",
+    "wants_probe",
+    default=None,
+    help="Ask the models whether they work (`bigpe doctor --probe`) without asking you.",
+)
 def init(
-    folder: Path, template: str, llm: str | None, base_url: str | None, pull: bool | None
+    folder: Path,
+    template: str,
+    llm: str | None,
+    base_url: str | None,
+    pull: bool | None,
+    wants_probe: bool | None,
 ) -> None:
     """Write a commented bigpe.toml into FOLDER; an existing file is not changed."""
     section = llm_section(llm, base_url) if llm else None
@@ -58,7 +70,10 @@ def init(
     click.echo(f"wrote {path}")
     if template == "embedded" and llm is None:
         offer_models(pull)
+    code = offer_probe(folder, wants_probe)
     click.echo(f"next: bigpe config check -p {folder}, then bigpe run -p {folder}")
+    if code:
+        raise SystemExit(code)
 
 
 def llm_section(llm: str, base_url: str | None) -> str:
@@ -108,6 +123,16 @@ def write_config(folder: Path, template: str, section: str | None = None) -> Pat
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def offer_probe(folder: Path, wanted: bool | None) -> int:
+    """Probe the models if the user wants it; returns the exit code."""
+    if wanted is None and sys.stdin.isatty():
+        question = "Ask the models now whether they work? It takes a few calls and two pictures."
+        wanted = click.confirm(question, default=True, err=True)
+    if not wanted:
+        return 0
+    return run_probe(folder).report.exit_code
 
 
 def offer_models(pull: bool | None) -> None:

@@ -29,6 +29,7 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.signals import Interrupts
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.first_question import first_question
 from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.runtime.run.monitoring.metrics import RunMeter
 from bigpe.runtime.run.monitoring.progress import RunView
@@ -192,9 +193,12 @@ async def go(
     """Run to the end or a pause, showing progress; returns the exit code."""
     configure_logging(Project(folder).log(name), verbose=verbose)
     console = stderr()
+    before_start = first_question(lambda line: console.print(Text(line), soft_wrap=True))
     with Interrupts(console) as interrupts:
         try:
-            async with Session.open(name, config, project=folder, **(fork or {})) as session:
+            async with Session.open(
+                name, config, project=folder, before_start=before_start, **(fork or {})
+            ) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
                 if session.begins_again:
                     console.print(Text(f"run {name!r} had no result: it begins again"))
@@ -278,8 +282,13 @@ async def report(session: Session, *, as_json: bool) -> int:
     if begun and session.pool.best().mean is None:
         failure = failure or "nothing is known of any instruction: no round gave a result"
     if failure or campaign.answers.alarmed:
-        again = f"mend it, then begin again: bigpe run {session.name} -p {session.project.folder}"
+        where = f"-p {session.project.folder}"
+        again = f"mend it, then begin again: bigpe run {session.name} {where}"
+        if campaign.answers.counts.scored:
+            again = f"mend it, then start a fork: bigpe fork {session.name} NEW-NAME {where}"
         stderr().print(Text(f"{failure or campaign.stopped.reason}; {again}"), soft_wrap=True)
+        return FAILED
+    if campaign.prompt_effect.fault is not None:
         return FAILED
     if not begun:
         stderr().print(
@@ -301,5 +310,6 @@ async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) 
     console, best = stdout(), session.pool.best()
     console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None:
+    useless = campaign.prompt_effect.fault is not None or campaign.answers.empty
+    if best.mean is not None and not useless:
         console.print(Text(f"best: {best.instruction.text}"))

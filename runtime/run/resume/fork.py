@@ -6,10 +6,22 @@ Nothing else is shared; both runs can continue.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bigpe.agents.messages.plan import SeedInstruction
+from bigpe.runtime.run.first_question import BeforeStart
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
+
+
+class NewRun(NamedTuple):
+    """What only a new run needs; see `Session.open`."""
+
+    parent: str
+    """The run that it is a fork of; "" for no fork."""
+    from_best: bool
+    before_start: BeforeStart | None
 
 
 async def require_forkable(store: Store, parent: str, name: str) -> None:

@@ -111,6 +111,10 @@ class OpenAiChatClient(BaseLlmClient, Component[OpenAiChatConfig]):
         """What is learned of the model."""
         return self._learned.of(self.base_url, self._config.model)
 
+    async def learn(self, news: Learned) -> None:
+        """Add what a probe found."""
+        await self._learned.add(self.base_url, self._config.model, news)
+
     @property
     def thinks(self) -> bool:
         """Whether the model thinks before it answers: by a probe, else by its name."""

@@ -132,7 +132,7 @@ def test_refine_takes_it_with_its_rules(
     folder = published(project, tmp_path / "out")
     words = ("refine", "-p", str(tmp_path), "--from", str(folder), "a red fox", "--json")
     (row,) = json.loads(run(*words).stdout)
-    assert row["text"].startswith("a red fox,") and row["fallback"] is None
+    assert row["text"].startswith("a red fox,") and row["refined"]
     said = row["text"].rpartition(" ")[2]
     (tmp_path / "bigpe.toml").write_text(f'[constraints]\nbanned = ["{said}"]\n')
     (row,) = json.loads(run(*words).stdout)
