@@ -59,7 +59,7 @@ def test_a_run_pauses_after_a_long_outage_and_goes_on(server: FakeServer, tmp_pa
 
 def test_a_run_of_refusals_fails_and_begins_again(server: FakeServer, tmp_path: Path) -> None:
     write_config(tmp_path, server, 0.02)
-    server.replies = [fails(400, "unknown parameter")]
+    server.replies = [server.answers_well, fails(400, "unknown parameter")]
     code, _, err = ended(start(tmp_path, "run", http_llm=True))
     assert code == 1 and "unknown parameter" in err and "bigpe run main" in err, err
     code, _, err = ended(start(tmp_path, "evaluate", http_llm=True))
