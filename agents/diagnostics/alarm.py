@@ -67,7 +67,7 @@ def explained(outcomes: Sequence[RewriteOutcome]) -> str:
 def _explained(outcomes: Sequence[RewriteOutcome], reason: str) -> str:
     example = next(outcome for outcome in outcomes if outcome.reason == reason)
     what = "failed" if example.failed else "could not be used"
-    text = f"{what}: {example.cause}, for example for {example.naive!r}"
+    text = f"{what}, for example for {example.naive!r}: {example.cause}"
     if example.failed:
         return text  # the error names its remedy
     remedy = REMEDIES.get(AnswerFault(reason)) if reason in set(AnswerFault) else None

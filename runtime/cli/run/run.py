@@ -311,15 +311,18 @@ async def report(session: Session, *, as_json: bool) -> int:
         )
         return PAUSED
     await _show_result(session, campaign.stopped, as_json=as_json)
-    if campaign.prompt_effect.fault is not None:
-        return FAILED  # the reason of the end says why
     begun = bool(campaign.applied or campaign.failed)
     failure = campaign.answers.failure
     if begun and session.pool.best().mean is None:
         failure = failure or "nothing is known of any instruction: no round gave a result"
     if failure or campaign.answers.alarmed:
-        again = f"mend it, then begin again: bigpe run {session.name} -p {session.project.folder}"
+        where = f"-p {session.project.folder}"
+        again = f"mend it, then begin again: bigpe run {session.name} {where}"
+        if campaign.answers.counts.scored:
+            again = f"mend it, then start a fork: bigpe fork {session.name} NEW-NAME {where}"
         stderr().print(Text(f"{failure or campaign.stopped.reason}; {again}"), soft_wrap=True)
+        return FAILED
+    if campaign.prompt_effect.fault is not None:
         return FAILED
     if not begun:
         stderr().print(
@@ -341,5 +344,6 @@ async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) 
     console, best = stdout(), session.pool.best()
     console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None and campaign.prompt_effect.fault is None:
+    useless = campaign.prompt_effect.fault is not None or campaign.answers.empty
+    if best.mean is not None and not useless:
         console.print(Text(f"best: {best.instruction.text}"))

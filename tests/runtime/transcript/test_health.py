@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from autogen_core.models import LLMMessage
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -23,15 +26,17 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.paging import page
 from bigpe.testing.fake_images import AnyPrompt
-from bigpe.testing.fakes import FakeLlm, FakeRenderer
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, rng_of
 from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 
 class Rambling(FakeLlm):
-    """Never gives a prompt."""
+    """Changes few prompts: if it changed none, the run would stop."""
 
-    def _rewrite(self, *_: object) -> str:
-        return "I'm sorry, I can't help with that."
+    def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
+        naive = str(messages[-1].content).strip()
+        kept = rng_of("rambling", naive, extra.get("seed")).random() < 0.2
+        return f"{naive}, golden hour" if kept else naive
 
 
 async def bigpe(*words: str) -> Result:
@@ -143,7 +148,7 @@ async def test_trouble_is_told_live_and_by_status(tmp_path: Path) -> None:
     async with reading(tmp_path) as store:
         found = await findings_of(store, "main")
     assert [finding.fault for finding in found] == ["failures"]
-    assert "refused" in found[0].evidence
+    assert "changed nothing" in found[0].evidence
     displayed = await bigpe("status", "-p", str(tmp_path))
     assert "main: failures since round" in displayed.stdout
     machine = await bigpe("status", "-p", str(tmp_path), "--json")
