@@ -19,7 +19,7 @@ class AnswerRecord:
 
     counts: AnswerCounts = AnswerCounts()
     first: list[RewriteOutcome] = field(default_factory=list[RewriteOutcome])
-    """The first rewrites: of so many rounds that there are at least `FIRST`."""
+    """The first rewrites: of whole rounds, until there are at least `FIRST`."""
     alarmed: bool = False
     """Whether the run was stopped because of its first rewrites."""
 
