@@ -181,15 +181,18 @@ class Campaign(CampaignState):
         request = RewriteRequested.make(
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
+        wants_gradient = self.pool.has_room(index)
+        search = self.search_of(index, instruction, wants_gradient)
         self.pool.start_pull(arm, index, len(tasks))
         current = self.rounds[index] = Round(
             request,
             history=self.comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
-            wants_gradient=self.pool.has_room(index),
+            search=search,
+            wants_gradient=wants_gradient,
         )
-        current.withhold(plan)
+        current.prepare_requests(plan)
         self.chosen = index
 
     # -- results ------------------------------------------------------------------------------
@@ -253,10 +256,8 @@ class Campaign(CampaignState):
             case ImageLost() as image:
                 current.pictures.lose(image)
                 return self._join(message.round)
-            case PromptLost():
-                return self._join(message.round)
-            case BatchLost():
-                current.rewrites = {}
+            case PromptLost() | BatchLost():
+                current.lose_rewrites(message)
                 return self._join(message.round)
             case GradientsLost():
                 author = message.actor if message.actor in self.plan.authors else BUILT_IN_AUTHOR
@@ -349,19 +350,21 @@ class Campaign(CampaignState):
         gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
         self.pool.finish_pull(current.request.instruction.id, index, gains)
         self.scale = self.scale.with_squares(self.pool.noise())
-        current.offer_to(self.pool)
+        self.operators.take(index, current.search, current.proposed, current.offer_to(self.pool))
         delta = self.pool.settle(self.policy, self.sigma)
         for role, used in self.observer_reports.count(index - 1).items():
             self._count_llm(index, role, used)
         self.budget.settle(current)
         best = self.pool.best()
         self.stopping.settle(bool(gains), best.lo)
+        alarmed = self.answers.settle(current)
         self.prompt_effect.add(current.pulled.gains if current.pulled else ())
-        self.broken = self.broken or current.broken or self.prompt_effect.fault
+        self.broken = self.broken or current.broken or alarmed or self.prompt_effect.fault
         self.applied = index
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
         self.comparisons.add(current.own_pairs, min(in_flight, default=None))
+        self.operators.settle(self.plan, self.pool, self.pairs)
         self.schedule.forget({id for id, _ in delta.retired})
         return [
             PoolChanged.make(
@@ -373,17 +376,16 @@ class Campaign(CampaignState):
                 best=best.instruction.id,
                 used=self.used,
                 stale=self.stopping.stale_rounds,
+                answers=self.answers.counts,
             )
         ]
 
     # -- the end ------------------------------------------------------------------------------
 
     def _stop(self, reason: str) -> RunStopped:
-        best = self.pool.best().instruction.id
+        end = {"reason": reason, "best": self.pool.best().instruction.id}
         place = str(self.changes) if self.changes else ""
-        self.stopped = RunStopped.make(
-            self.start, place, round=self.applied, reason=reason, best=best
-        )
+        self.stopped = RunStopped.make(self.start, place, round=self.applied, **end)
         return self.stopped
 
     def _change(self, message: PlanChanged) -> list[Message]:

@@ -13,11 +13,13 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from bigpe.agents.diagnostics.alarm import FIRST, RewriteOutcome, alarm, outcome_of
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
-from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.reasoning.interface import ReasoningStyle
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.run.services import Services
-from bigpe.services.core.errors import STOPS_RUN, BigpeError
+from bigpe.services.core.errors import STOPS_RUN, AlarmError, BigpeError
 from bigpe.services.core.retrying import RetryRule, all_results, retry
 from bigpe.services.core.values import (
     Image,
@@ -97,6 +99,8 @@ class EvaluationRow(Value):
     """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
     fallback: str | None = None
     """Reason why the rewrite was not usable and the naive prompt was rendered."""
+    fault: AnswerFault | None = None
+    """The class of `fallback`."""
     failure: str | None = None
     """Cause of a missing comparison: a failed service, or no text for this prompt."""
     truncated: int = 0
@@ -158,15 +162,17 @@ async def measure(
     measurer = _Measurer(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
+    first = FirstRows(treatment)
     failed = False
 
-    async def measured(prompt: str, draw: int) -> EvaluationRow | None:
+    async def measured(number: int, prompt: str, draw: int) -> EvaluationRow | None:
         nonlocal failed
         async with slots:
             if failed:
                 return None
             try:
                 row = await measurer.row(prompt, draw)
+                first.add(number, row)
             except BaseException:
                 # No further comparison begins. Those that wait for a service give up.
                 failed = True
@@ -177,18 +183,18 @@ async def measure(
         return row
 
     pairs = [(prompt, draw) for prompt in prompts for draw in range(seeds)]
-    rows = await all_results(measured(*pair) for pair in pairs)
+    rows = await all_results(measured(number, *pair) for number, pair in enumerate(pairs))
     return [row for row in rows if row is not None]
 
 
 async def treated(
+    style: ReasoningStyle,
     llm: LlmClient,
     treatment: Treatment,
     prompt: str,
     draw: int,
     *,
     seed: int,
-    rules: Constraints = NONE,
 ) -> Rewrite:
     """The text that is rendered for `prompt` under the treatment; `draw`: index of the seed.
 
@@ -201,7 +207,7 @@ async def treated(
             raise BigpeError(f"{treatment.name}: there is none for this prompt")
         return Rewrite(naive=prompt, text=treatment.texts[prompt])
     llm_seed = derive_seed(seed, "evaluation-llm", prompt, draw)
-    return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
+    return await style.rewrite(llm, treatment.instruction, prompt, llm_seed)
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
@@ -230,6 +236,26 @@ def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float
     return {name: dict(groups) for name, groups in found.items()}
 
 
+class FirstRows:
+    """The alarm about the first rewrites under an instruction, see `agents.diagnostics.alarm`."""
+
+    def __init__(self, treatment: Treatment) -> None:
+        self._treatment = treatment
+        self._first: dict[int, RewriteOutcome] = {}
+
+    def add(self, number: int, row: EvaluationRow) -> None:
+        """Note row number `number` (from 0). AlarmError once the first rows raise the alarm."""
+        if number >= FIRST or self._treatment.kind != "instruction":
+            return
+        outcome = outcome_of(row.prompt, row.fallback, row.fault)
+        if row.failure is not None and not row.text:
+            update = {"reason": "failed", "cause": row.failure, "failed": True}
+            outcome = outcome.model_copy(update=update)
+        self._first[number] = outcome
+        if reason := alarm([self._first[key] for key in sorted(self._first)]):
+            raise AlarmError(f"{self._treatment.name}: {reason}")
+
+
 class _Measurer:
     """Measures prompts under one treatment."""
 
@@ -254,9 +280,7 @@ class _Measurer:
         )
         services, llm = self._services, self._services.llm("generator")
         done = await _attempt(
-            lambda: treated(
-                llm, self._treatment, prompt, draw, seed=self._seed, rules=services.constraints
-            ),
+            lambda: treated(services.style, llm, self._treatment, prompt, draw, seed=self._seed),
             self._retry,
         )
         if isinstance(done, str):
@@ -265,6 +289,7 @@ class _Measurer:
             update={
                 "text": done.text,
                 "fallback": done.fallback,
+                "fault": done.fault,
                 "usage": done.usage,
                 "words": len(words(done.text)),
                 "subject_kept": subject_kept(prompt, done.text),

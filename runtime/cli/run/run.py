@@ -15,6 +15,7 @@ from bigpe.agents.diagnostics.round_history import RoundHistory
 from bigpe.agents.messages.core import Message, RunStopped
 from bigpe.runtime.cli.common import (
     PAUSED,
+    fresh_option,
     json_option,
     perform,
     print_json,
@@ -29,11 +30,11 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.signals import Interrupts
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.first_question import first_question
 from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.runtime.run.monitoring.metrics import RunMeter
 from bigpe.runtime.run.monitoring.progress import RunView
 from bigpe.runtime.run.monitoring.tracing import Tracing
+from bigpe.runtime.run.probe.first_question import first_question
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.session import Session
 from bigpe.runtime.transcript.health import history_of
@@ -41,7 +42,7 @@ from bigpe.runtime.transcript.result import result_json, result_table
 from bigpe.services.core.errors import PAUSES_RUN
 
 FAILED = 1
-"""Exit code of a run without any comparison."""
+"""Exit code of a run without a result, or stopped by the alarm about its first rewrites."""
 EXIT_CODES = """
 \b
 Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C,
@@ -79,6 +80,7 @@ Examples:
 @project_option
 @set_option
 @seeds_option
+@fresh_option
 @verbose_option
 @metrics_option
 @json_option
@@ -87,6 +89,7 @@ def run(
     project: Path,
     changes: tuple[str, ...],
     seeds: Path | None,
+    fresh: bool,
     verbose: bool,
     metrics_port: int | None,
     as_json: bool,
@@ -103,7 +106,15 @@ def run(
     config = with_changes(load_config(Project(project).config), changes)
     if seeds is not None:
         config = with_seeds(config, seeds, project)
-    work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
+    work = go(
+        run,
+        project,
+        config,
+        verbose=verbose,
+        as_json=as_json,
+        metrics_port=metrics_port,
+        more={"fresh": fresh},
+    )
     raise SystemExit(perform(work))
 
 
@@ -180,7 +191,7 @@ def fork(
             config,
             verbose=verbose,
             as_json=as_json,
-            fork={"parent": parent, "from_best": from_best},
+            more={"parent": parent, "from_best": from_best},
         )
 
     raise SystemExit(perform(work()))
@@ -208,18 +219,23 @@ async def go(
     verbose: bool,
     as_json: bool,
     metrics_port: int | None = None,
-    fork: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
-    """Run to the end or a pause, showing progress; returns the exit code."""
+    """Run to the end or a pause, showing progress; returns the exit code.
+
+    `more`: further arguments of `Session.open`.
+    """
     configure_logging(Project(folder).log(name), verbose=verbose)
     console = stderr()
     before_start = first_question(lambda line: console.print(Text(line), soft_wrap=True))
     with Interrupts(console) as interrupts:
         try:
             async with Session.open(
-                name, config, project=folder, before_start=before_start, **(fork or {})
+                name, config, project=folder, before_start=before_start, **(more or {})
             ) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
+                if session.begins_again:
+                    console.print(Text(f"run {name!r} had no result: it begins again"))
                 for change in session.changes:
                     console.print(Text(str(change)))
                 if session.complete:
@@ -295,20 +311,28 @@ async def report(session: Session, *, as_json: bool) -> int:
         )
         return PAUSED
     await _show_result(session, campaign.stopped, as_json=as_json)
-    if campaign.prompt_effect.fault is not None:
-        return FAILED  # the reason of the end says why
-    if session.pool.best().mean is not None:
-        return 0
-    if campaign.applied or campaign.failed:
-        stderr().print(Text("nothing is known of any instruction: no round gave a result"))
+    begun = bool(campaign.applied or campaign.failed)
+    failure = campaign.answers.failure
+    if begun and session.pool.best().mean is None:
+        failure = failure or "nothing is known of any instruction: no round gave a result"
+    if failure or campaign.answers.alarmed:
+        where = f"-p {session.project.folder}"
+        again = f"mend it, then begin again: bigpe run {session.name} {where}"
+        if campaign.answers.counts.scored:
+            again = f"mend it, then start a fork: bigpe fork {session.name} NEW-NAME {where}"
+        stderr().print(Text(f"{failure or campaign.stopped.reason}; {again}"), soft_wrap=True)
         return FAILED
-    stderr().print(
-        Text(
-            "nothing is known of any instruction yet: the run ended before its first round did; "
-            f"raise the limit, then go on: bigpe resume {session.name} -p {session.project.folder}"
-        ),
-        soft_wrap=True,
-    )
+    if campaign.prompt_effect.fault is not None:
+        return FAILED
+    if not begun:
+        stderr().print(
+            Text(
+                "nothing is known of any instruction yet: the run ended before its first round "
+                "did; raise the limit, then go on: bigpe resume "
+                f"{session.name} -p {session.project.folder}"
+            ),
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -320,5 +344,6 @@ async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) 
     console, best = stdout(), session.pool.best()
     console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None and campaign.prompt_effect.fault is None:
+    useless = campaign.prompt_effect.fault is not None or campaign.answers.empty
+    if best.mean is not None and not useless:
         console.print(Text(f"best: {best.instruction.text}"))
