@@ -65,7 +65,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/codespell $(PRODUCT) $(PROSE)
-	$(PY) -P scripts/lint_identifiers.py $(PRODUCT) $(PROSE)
+	$(PY) -P scripts/lint_identifiers.py $(PRODUCT) tests scripts $(PROSE)
 	$(PY) -P scripts/layout_check.py
 
 types: setup

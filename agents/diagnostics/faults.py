@@ -253,7 +253,7 @@ def failures(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
         since=history[start].round,
         evidence=f"of {sum(trials[start:])} comparisons {lost} were lost and {kept} fell back to "
         f"the naive prompt{often}",
-        remedy="`bigpe inspect --type StepFailed` shows what a service said; for fallbacks, a "
+        remedy="`bigpe inspect --type StepFailed` shows the service's error; for fallbacks, a "
         "stronger [llm.generator] or instructions with exemplars",
     )
 

@@ -32,7 +32,7 @@ class Rewritten(Value):
     """The class of `fallback`."""
     attempts: int = 1
     negative: str = ""
-    """What the model wants the picture to lack, if it said so apart from the prompt."""
+    """What the model wants the picture to lack, if the answer has it apart from the prompt."""
     notes: tuple[str, ...] = ()
     """What was taken off the answer or put back, for people."""
 
@@ -52,6 +52,8 @@ class PairedGain(Value):
     """The class of `fallback`."""
     naive_image: str
     image: str
+    truncated: int = 0
+    """Number of tokens of the rewrite that the renderer cut off."""
 
 
 class Gradient(Value):
@@ -79,6 +81,10 @@ class ProposedInstruction(Value):
     """Why the last wording was not valid, if `composed`."""
     author: str = BUILT_IN_AUTHOR
     """The author of the gradient."""
+    operator: str = ""
+    """How it was made, for styles that choose among operators."""
+    change: str = ""
+    """What differs from its parent, in one line of the modifier; else the improvement says it."""
 
 
 class RefusedProposal(Value):

@@ -114,7 +114,7 @@ class AgentObserver(_Agent, Observer):
 
     async def read(self, message: AnyMessage, last: str) -> str | Sequence[str] | None:
         """See Observer."""
-        previous = f"You said last: {last}\n" if last else ""
+        previous = f"Your last comment: {last}\n" if last else ""
         return await self._ask(f"{previous}{message.model_dump_json(exclude={'mid', 'parent'})}")
 
 

@@ -13,8 +13,8 @@ from bigpe.agents.statistics.moments import mean, pooled_squares
 
 MOST_PROMPTS = 1_000_000
 SURE = 0.8
-"""Confidence of the bound on a spread that few gains have told: Browne 1995, On the use of a pilot
-sample for sample size determination, Statistics in Medicine 14."""
+"""Confidence of the bound on a spread that is estimated from few gains: Browne 1995, On the use of
+a pilot sample for sample size determination, Statistics in Medicine 14."""
 
 
 class SpreadParts(NamedTuple):

@@ -101,7 +101,7 @@ Examples:
   bigpe demo my-demo             a whole run on the embedded models
   bigpe init my-project          a commented bigpe.toml to edit
   bigpe run -p my-project        start the run, or go on with it
-  bigpe inspect -p my-project    read what the actors said
+  bigpe inspect -p my-project    read the actors' messages
   bigpe refine -p my-project "a cat on the beach"
 """
 

@@ -62,7 +62,7 @@ def load_task(bench: Bench, seed: int, budget: int) -> Task:
         for name in ("train", "validation", "test")
     }
     rng = random.Random(derive_seed(seed, "race-initial"))
-    seeds = [one.instruction.text for one in seed_instructions()]
+    seeds = [item.instruction.text for item in seed_instructions()]
     initial = [*seeds, *(random_instruction(rng) for _ in range(INITIAL - len(seeds)))]
     return Task(
         bench,

@@ -99,11 +99,11 @@ def _admit(alive: Array, ever: Array, pulls: Array, bound: Array, totals: Array,
     for run in np.flatnonzero(ever < math.ceil(2 * math.sqrt(t + 2))):
         if alive[run].sum() >= 4:
             worth = totals[run] / np.maximum(pulls[run], 1)
-            known = alive[run] & (pulls[run] >= 2)
-            known[np.where(alive[run], worth, -np.inf).argmax()] = False
-            if not known.any():
+            existing = alive[run] & (pulls[run] >= 2)
+            existing[np.where(alive[run], worth, -np.inf).argmax()] = False
+            if not existing.any():
                 continue
-            alive[run, np.where(known, bound[run], np.inf).argmin()] = False
+            alive[run, np.where(existing, bound[run], np.inf).argmin()] = False
         alive[run, ever[run]] = True
         ever[run] += 1
 
@@ -212,7 +212,7 @@ def main() -> None:
         tell(f"noticed/{fault}", noticed, silent, how)
     print("any ...", file=sys.stderr)
     rng = np.random.default_rng([0, len(FAULTS)])
-    alarms = sum(any_alarm(one) != "" for one in histories(rng, whole))
+    alarms = sum(any_alarm(item) != "" for item in histories(rng, whole))
     how = f"{healthy} of which diagnose, asked after each round, says anything"
     tell("false_alarms/any", alarms, whole, how)
 

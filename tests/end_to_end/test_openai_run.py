@@ -66,11 +66,11 @@ def test_a_capable_server_drives_a_run_to_its_end(server: FakeServer, tmp_path: 
     rewrites = [r for body in bodies(tmp_path / "p", "PromptsRewritten") for r in body["rewrites"]]
     assert len(rewrites) == 4
     assert all(r["text"].endswith("golden hour, wild roses") for r in rewrites)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-m", "bigpe", "inspect", "-p", str(tmp_path / "p")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "golden hour, wild roses" in told.stdout
+    assert "golden hour, wild roses" in result.stdout
     assert set(server.keys) == {f"Bearer {KEY}"}
     written = [file for file in (tmp_path / "p").rglob("*") if file.is_file()]
     assert not [file for file in written if KEY.encode() in file.read_bytes()]

@@ -13,7 +13,8 @@ from support.http_llm import FakeServer, says, sends
 from support.llm_oddities import Json, Reply
 from support.llm_parameter_oddities import fastapi, gpt5, json_word, without_system
 
-from bigpe.services.llm.service import LlmConfig, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmConfig
 from bigpe.testing.runs import open_fake, transcript
 
 CONFIG: dict[str, Any] = {
@@ -23,19 +24,19 @@ CONFIG: dict[str, Any] = {
 
 def sensible(body: Json) -> str:
     """What a capable model says to the role that asks, whatever the form of the request."""
-    asked = str(body["messages"][-1]["content"])
+    request = str(body["messages"][-1]["content"])
     whole = f"{body.get('response_format')} {[turn['content'] for turn in body['messages']]}"
     if "improvement" in whole:
-        better = re.search(r"^better: (.*)$", asked, re.M)
+        better = re.search(r"^better: (.*)$", request, re.M)
         wish = f"Add {better[1]}." if better else "Add wild roses."
-        rows = re.findall(r"^(E\d+) ", asked, re.M)
+        rows = re.findall(r"^(E\d+) ", request, re.M)
         made = {"improvement": wish, "inference": "It was so measured.", "evidence": rows[:1]}
         return json.dumps(made)
     if "instruction" in str(body.get("response_format")) or '"instruction"' in whole:
-        names = re.search(r"^name: (.*)$", asked, re.M)
+        names = re.search(r"^name: (.*)$", request, re.M)
         wish = names[1] if names else "wild roses"
         return json.dumps({"instruction": f"Enrich the picture, with {wish}."})
-    return f"{asked.strip()}, golden hour, wild roses"
+    return f"{request.strip()}, golden hour, wild roses"
 
 
 def mistral(body: Json) -> Reply:
@@ -84,10 +85,10 @@ async def test_a_run_ends_as_on_an_undisturbed_server(
     kind: str, server: FakeServer, tmp_path: Path
 ) -> None:
     assert await run(tmp_path / "plain", server, None) == 0
-    asked = len(server.requests)
+    request_count = len(server.requests)
     refused = await run(tmp_path / "odd", server, KINDS[kind])
     assert 1 <= refused <= 2 * 3  # two rewrites are asked for at a time
-    assert len(server.requests) - asked == asked + refused
+    assert len(server.requests) - request_count == request_count + refused
     assert transcript(tmp_path / "odd") == transcript(tmp_path / "plain")
 
 

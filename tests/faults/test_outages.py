@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.http_llm import FakeServer, fails
-from support.http_pictures import A1111Server, Answer, Asked, PictureServer, told
+from support.http_pictures import A1111Server, Answer, Asked, PictureServer, json_answer
 from support.llm_services import config_for
 from support.virtual_clock import VirtualClock
 
@@ -25,7 +25,7 @@ from bigpe.runtime.run.session import Session
 from bigpe.services.core.errors import OutageError, QuotaError
 from bigpe.services.core.outages.watch import OutageRule, OutageWatch
 from bigpe.services.core.values import Score, ScoreRequest
-from bigpe.services.llm.service import load_client
+from bigpe.services.llm.config import load_client
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer, rng_of
 from bigpe.testing.runs import NO_WAIT, messages_of, transcript
@@ -47,21 +47,21 @@ class Trouble(NamedTuple):
 class ScoreServer(PictureServer):
     """A score worker of bigpe with scores by chance."""
 
-    def answer(self, asked: Asked) -> Answer:
-        if asked.path == "/v1/health":
-            return told({"kind": "score", "fingerprint": "f"})
+    def answer(self, requested: Asked) -> Answer:
+        if requested.path == "/v1/health":
+            return json_answer({"kind": "score", "fingerprint": "f"})
         items = [
             {"value": 0.2 + rng_of(item["prompt"], item["png"]).random() / 10, "fingerprint": "f"}
-            for item in asked.json["items"]
+            for item in requested.json["items"]
         ]
-        return told({"fingerprint": "f", "items": items})
+        return json_answer({"fingerprint": "f", "items": items})
 
 
 class AnyScorer(FakeScorer):
     """Scores any picture, by chance."""
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score | Exception]:
-        values = [0.2 + rng_of(one.prompt, one.image).random() / 10 for one in requests]
+        values = [0.2 + rng_of(entry.prompt, entry.image).random() / 10 for entry in requests]
         return [Score(value=value, fingerprint="fake-scorer") for value in values]
 
 
@@ -87,7 +87,7 @@ class Bench:
         http = {"urls": [self.server.url], "api_key_env": KEY}
         self.config[section] = {"backend": backend, "http": http}
         real = self.server.answer
-        self.server.answer = lambda asked: self.answer(asked, real)  # pyright: ignore[reportAttributeAccessIssue]
+        self.server.answer = lambda question: self.answer(question, real)  # pyright: ignore[reportAttributeAccessIssue]
 
     def fault(self) -> Trouble | None:
         self.calls += 1
@@ -101,10 +101,10 @@ class Bench:
         trouble = self.fault()
         (fails(trouble.status, trouble.words, **trouble.headers) if trouble else well)(handler)
 
-    def answer(self, asked: Asked, real: Callable[[Asked], Answer]) -> Answer:
-        trouble = self.fault() if asked.method == "POST" else None
+    def answer(self, requested: Asked, real: Callable[[Asked], Answer]) -> Answer:
+        trouble = self.fault() if requested.method == "POST" else None
         error = {"error": trouble.words} if trouble else None
-        return told(error, trouble.status, **trouble.headers) if trouble else real(asked)
+        return json_answer(error, trouble.status, **trouble.headers) if trouble else real(requested)
 
     async def run(self, folder: Path, *, limit_s: float = 600.0, pause_at: int = 0) -> VirtualClock:
         """Run, or go on, to the end; OutageError and QuotaError if the run pauses."""

@@ -42,10 +42,10 @@ class Scripted:
         return {"pid": os.getpid()}
 
     def do_fail(self, kind: str, **given: Any) -> dict[str, Any]:
-        known: Any = (
+        existing: Any = (
             getattr(errors, kind, None) or {"ValueError": ValueError, "New": NewError}[kind]
         )
-        raise known("it broke", **given)
+        raise existing("it broke", **given)
 
     def do_noise(self) -> dict[str, Any]:
         sys.stdout.write("hello from python\n")
@@ -173,7 +173,7 @@ def make_scorer(folder: Path, **preprocess: Any) -> Path:
     )
     CLIPModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    told = {
+    result = {
         "image_processor_type": "CLIPImageProcessor",
         "size": {"shortest_edge": 32},
         "crop_size": {"height": 32, "width": 32},
@@ -183,5 +183,5 @@ def make_scorer(folder: Path, **preprocess: Any) -> Path:
         "image_std": [0.2, 0.3, 0.4],
         **preprocess,
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    (folder / "preprocessor_config.json").write_text(json.dumps(result))
     return folder

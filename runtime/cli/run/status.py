@@ -64,7 +64,7 @@ def status(project: Path, as_json: bool) -> None:
     console.print(table)
     for row in rows:
         if row["used"]:
-            console.print(Text(f"{row['name']}: {row['told']}"))
+            console.print(Text(f"{row['name']}: {row['summary']}"))
         for line in row["shares"]:
             console.print(Text(f"{row['name']}: {line}"))
         for found in row["findings"]:
@@ -105,7 +105,7 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
         if row["state"] in ("running", "open") and row["process"] is None:
             row["state"] = "interrupted"
         if row["state"] == "complete":
-            row["told"] = usage_text(row["used"]) if row["used"] else ""
+            row["summary"] = usage_text(row["used"]) if row["used"] else ""
             row["forecast"] = None
     return rows
 
@@ -115,7 +115,7 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
     nothing: dict[str, Any] = {
         "used": None,
         "forecast": None,
-        "told": "",
+        "summary": "",
         "answers": None,
         "shares": [],
     }
@@ -134,7 +134,7 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
     return {
         "used": used,
         "forecast": expected._asdict(),
-        "told": text,
+        "summary": text,
         "answers": message.answers.model_dump(mode="json"),
         "shares": message.answers.lines,
     }

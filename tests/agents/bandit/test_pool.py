@@ -1,4 +1,4 @@
-"""The pool: who lives, who waits, who leaves, and that nobody is shut out for ever."""
+"""The pool: which arms are active, waiting and retired, and that nobody is shut out for ever."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def test_the_lowest_upper_bound_gives_way_and_not_while_a_lost_arm_has_a_pull_in
     a, b, c = seeds(3)
     pool = Pool([a, b, c], size=3)
     propose(pool, "child", a)
-    known = [(a, [0.05] * 3), (b, [0.03] * 3), (c, [0.01] * 3)]
-    delta = settled(pool, *known, *known)
+    existing = [(a, [0.05] * 3), (b, [0.03] * 3), (c, [0.01] * 3)]
+    delta = settled(pool, *existing, *existing)
     assert [gone for gone, _ in delta.retired] == [c.id]
     pool = Pool([a, b], size=2)
     pool.start_pull(a.id, 1, 3)
@@ -278,7 +278,7 @@ def test_more_seeds_than_places_all_live_until_newcomers_take_their_places() -> 
     many = seeds(5)
     pool = Pool(many, size=3)
     for _ in range(2):
-        settled(pool, *((one, [0.01 * i, 0.01 * i]) for i, one in enumerate(many)))
+        settled(pool, *((first, [0.01 * i, 0.01 * i]) for i, first in enumerate(many)))
     child = propose(pool, "child", many[0])
     assert settled(pool).admitted == (child.id,)
     assert len(pool.living()) == 5

@@ -6,16 +6,16 @@ import pytest
 from support.llm_stubs import ScriptedAsks, said_in
 
 from bigpe.agents.reasoning.rewriting import (
-    ATTEMPTS,
-    MAX_WORDS,
     Rewrite,
     check_rewrite,
     clean,
     rewrite,
 )
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
 
+ATTEMPTS, MAX_WORDS = EMBEDDED_REWRITES.attempts, EMBEDDED_REWRITES.max_words
 HAT = Exemplar(naive="a hat on a chair", rewrite="a hat on a chair, felt, dusty")
 LAMP = Exemplar(naive="the lamp", rewrite="the lamp, felt, dusty")
 PLAIN = Instruction(text="Add details.")
@@ -48,7 +48,7 @@ async def test_the_instruction_is_told_its_exemplars_are_turns_and_the_prompt_is
 
 
 async def test_equal_requests_are_made_of_equal_wishes_and_others_of_others() -> None:
-    asked = []
+    requests = []
     for instruction, naive, seed in (
         (SHOWN, "a fox", 1),
         (SHOWN, "a fox", 1),
@@ -58,9 +58,9 @@ async def test_equal_requests_are_made_of_equal_wishes_and_others_of_others() ->
     ):
         llm = ScriptedAsks("a fox, a hen, snow")
         await rewrite(llm, instruction, naive, seed)
-        asked.append(llm.asked[0])
-    assert asked[0] == asked[1]
-    assert len({request.model_dump_json() for request in asked}) == 4
+        requests.append(llm.asked[0])
+    assert requests[0] == requests[1]
+    assert len({request.model_dump_json() for request in requests}) == 4
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_control_characters_of_a_naive_prompt_harm_nothing() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        ("", "empty"),
+        ("", "no text"),
         ("...", "empty"),
         ("I'm sorry, I can't draw a red fox", "refused"),
         ("I’m sorry, but a red fox is too much", "refused"),

@@ -11,15 +11,17 @@ from support.llm_stubs import Line, ScriptedAsks, said_in
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.reasoning.evidence_worded.gradient import (
-    CANDIDATES,
-    WordedGradient,
     citation_holds,
     compose,
     sample_evidence,
     word_gradient,
 )
+from bigpe.agents.reasoning.interface import WordedGradient
+from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
+
+CANDIDATES = EMBEDDED_GRADIENTS.attempts
 
 
 def pair(rewrite: str, gain: float = 0.01) -> PairedComparison:
@@ -267,8 +269,10 @@ async def test_a_failure_of_the_service_is_no_gradient(error: LlmError) -> None:
 
 
 async def test_a_wording_is_one_line_that_can_be_written_down() -> None:
-    told = "Add golden hour.\nname: \x1b[31mmoss \ud83e"
-    done = await worded(worded_as(improvement=told, inference="a\x00b\nc \ud83e", evidence=["E1"]))
+    answer = "Add golden hour.\nname: \x1b[31mmoss \ud83e"
+    done = await worded(
+        worded_as(improvement=answer, inference="a\x00b\nc \ud83e", evidence=["E1"])
+    )
     assert not done.composed
     for text in (done.improvement, done.inference):
         assert text.isprintable()

@@ -29,7 +29,7 @@ async def test_a_busy_server_may_be_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("result", "seconds"),
     [
         ({"Retry_After": "7"}, 7.0),
         ({"Retry_After": "1.5"}, 1.5),
@@ -42,9 +42,9 @@ async def test_a_busy_server_may_be_tried_again(
     ],
 )
 async def test_a_server_may_say_how_long_it_is_busy(
-    server: FakeServer, tmp_path: Path, told: dict[str, str], seconds: float | None
+    server: FakeServer, tmp_path: Path, result: dict[str, str], seconds: float | None
 ) -> None:
-    server.replies = [fails(429, **told)]
+    server.replies = [fails(429, **result)]
     async with service_on(config_for(server.url), tmp_path) as (llm, _):
         with pytest.raises(TransientLlmError) as caught:
             await llm.ask(a_request())

@@ -46,8 +46,8 @@ async def scripted(
 async def test_calls_are_answered_and_large_lines_pass() -> None:
     async with scripted({"colour": "blue"}) as child:
         assert child.pid is None
-        told = await child.call("config", {})
-        assert told == {"config": {"colour": "blue"}, "env": "1"}
+        config = await child.call("config", {})
+        assert config == {"config": {"colour": "blue"}, "env": "1"}
         big = {"text": "é\ud800" * 1_000_000}
         assert await child.call("echo", big) == big
         answers = await asyncio.gather(*(child.call("echo", {"n": n}) for n in range(5)))
@@ -73,8 +73,8 @@ async def test_the_process_of_a_loaded_model_collects_again() -> None:
 async def test_every_process_is_vetted_before_it_is_used() -> None:
     seen: list[int] = []
 
-    def vet(told: dict[str, Any]) -> None:
-        seen.append(told["pid"])
+    def vet(result: dict[str, Any]) -> None:
+        seen.append(result["pid"])
         if len(seen) > 1:
             raise ConfigError("another model")
 
