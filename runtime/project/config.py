@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from bigpe.agents.bandit.policies import PolicyConfig
 from bigpe.agents.messages.usage import Limits, LlmPrice
@@ -107,9 +107,19 @@ class DataConfig(Value):
     column: str | None = None
     """The column with the prompts, for formats with columns; default: found by its name."""
     seeds: str | None = None
-    """A TOML file of your own seed instructions, in the form of `prompts/data/seeds.toml`."""
-    professional: bool = True
-    """Whether gradients compare with professional prompts and the modifier uses them."""
+    """A TOML file of seed instructions, or a text file that is one whole (docs/seeds.md)."""
+    professional: bool | str = True
+    """Professional prompts, which gradients compare with and the modifier uses.
+
+    "auto" (or true) takes those of the painter: "world" for the embedded one, else "prose" or
+    "tags" by its form, or "general" (both) if that is not known. A file of prompts takes the place
+    of the packaged ones; false: none. What `bigpe prompts import` added joins any but false.
+    """
+
+    @field_validator("professional")
+    @classmethod
+    def _read_auto(cls, value: bool | str) -> bool | str:
+        return True if value == "auto" else value
 
 
 class BigpeConfig(Value):

@@ -30,9 +30,11 @@ from bigpe.agents.plugins.config import FoundRole, find_roles
 from bigpe.runtime.project.config import BigpeConfig, config_given_to
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import library_for, store_professional
+from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.first_question import BeforeStart
-from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
+from bigpe.runtime.run.plan import make_plan, naive_set
 from bigpe.runtime.run.resume.fork import NewRun, best_of, require_forkable
 from bigpe.runtime.run.resume.model_identity import (
     Records,
@@ -52,7 +54,7 @@ from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.version import VERSION
-from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
+from bigpe.services.prompt_data.library import SearchedPrompts
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
 from bigpe.services.store.call_cache import CallCache
@@ -268,9 +270,7 @@ class Session:
         roles = find_roles(self.config.roles)
         self._journal.attach(self._runtime, with_plugin_actors(routes(), roles))
         self._coordinator = Coordinator(self._journal, campaign)
-        # If professional prompts are not wanted, no actor reads or renders them.
-        wanted = self.config.data.professional
-        library = PromptLibrary(self._store) if wanted else NoPrompts()
+        library = library_for(self.config, self._store)
         actors = core_actors(
             self.config, self._journal, self._coordinator, self.services, library, retry
         )
@@ -294,7 +294,7 @@ class Session:
         self, library: SearchedPrompts, roles: Sequence[FoundRole], new: NewRun
     ) -> CampaignPlan:
         """Store the run's first message, with its plan; returns the plan."""
-        await PromptLibrary(self._store).add_packaged()
+        await store_professional(self.config, self._store, self.project.folder)
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)

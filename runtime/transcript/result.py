@@ -10,7 +10,7 @@ from rich.text import Text
 from bigpe.agents.bandit.pool import PoolRow
 from bigpe.agents.campaign.campaign import Campaign
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR
-from bigpe.runtime.formatting import falling, interval, points
+from bigpe.runtime.formatting import falling, first_line, interval, points
 
 
 def result_json(campaign: Campaign) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def result_table(campaign: Campaign) -> Table:
         mark = "* " if row.instruction.id == best else ""
         table.add_row(
             f"{mark}{row.instruction.id[:8]}",
-            Text(row.instruction.text),  # untrusted: never parsed as markup
+            Text(first_line(row.instruction.text)),  # untrusted: never parsed as markup
             str(row.pulls),
             str(row.gains),
             "-" if row.mean is None else points(row.mean),

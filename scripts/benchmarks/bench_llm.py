@@ -29,7 +29,7 @@ from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.runtime.project.config import BigpeConfig, load_config
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction, derive_seed
 from bigpe.services.llm.service import LlmService, load_client
 from bigpe.services.store.call_cache import CallCache
@@ -125,7 +125,7 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
     accepted: list[float] = []
     followed: list[float] = []
     by_model: dict[str, list[float]] = {"gradients": [], "instructions": []}
-    pool = [p.text for p in professional_prompts()]
+    pool = [p.text for p in professional_prompts("world")]
     for index in range(rounds):
         rng = random.Random(index)
         terms = rng.sample([t for words in CLASSES.values() for t in words], 5)

@@ -39,7 +39,7 @@ from bigpe.runtime.experiments.runner import commit_of
 from bigpe.runtime.experiments.shared_models import Stopwatches, open_models
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.services.core.values import digest
 from bigpe.services.store.call_cache import CallCache

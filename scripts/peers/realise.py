@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from bigpe.agents.evidence.terms import STOP_WORDS, words
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction
 
 MOST_PHRASES = 6

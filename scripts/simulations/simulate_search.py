@@ -52,7 +52,8 @@ from bigpe.agents.statistics.moments import mean
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime import formatting
 from bigpe.runtime.project.config import BigpeConfig, check_config
-from bigpe.runtime.run.plan import make_plan, naive_set, seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
+from bigpe.runtime.run.plan import make_plan, naive_set
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Instruction, derive_seed, digest
 from bigpe.services.llm.service import LlmAnswer, LlmRequest
@@ -85,7 +86,7 @@ class Library:
     def __init__(self) -> None:
         self._db = sqlite3.connect(":memory:")
         self._db.execute("CREATE VIRTUAL TABLE p USING fts5(text, tokenize='porter unicode61')")
-        rows = [(prompt.text,) for prompt in professional_prompts()]
+        rows = [(prompt.text,) for prompt in professional_prompts("world")]
         self._db.executemany("INSERT INTO p(text) VALUES (?)", rows)
 
     async def search(self, text: str, limit: int) -> list[str]:

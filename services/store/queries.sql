@@ -251,7 +251,9 @@ SELECT source, license, count(*) AS n FROM professional GROUP BY source, license
 -- name: search_professional
 SELECT p.text, p.source, p.license, bm25(professional_fts) AS rank
 FROM professional_fts JOIN professional p ON p.id = professional_fts.rowid
-WHERE professional_fts MATCH :query ORDER BY rank, p.id LIMIT :limit;
+WHERE professional_fts MATCH :query
+  AND p.source NOT IN (SELECT value FROM json_each(:without))
+ORDER BY rank, p.id LIMIT :limit;
 
 -- name: data_version
 PRAGMA data_version;

@@ -14,7 +14,10 @@ from bigpe.runtime.cli.common import json_option, print_json, project_option, st
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import own_professional, professional_choice
+from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
+from bigpe.services.render.prompt_form import form_of
 
 
 @click.group()
@@ -34,8 +37,18 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     find_roles(settings.roles)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
+    seeds = seeds_for(settings, project)
+    professional = professional_choice(settings)
+    own = own_professional(settings, project)
+    form = form_of(settings.render)
     if as_json:
-        content = {"config": settings.model_dump(mode="json"), "prompts": counts}
+        content = {
+            "config": settings.model_dump(mode="json"),
+            "prompts": counts,
+            "professional": [professional.file] if own else [*professional.packaged],
+            "form": form,
+            "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
+        }
         done = run_probe(project, as_json=True) if wants_probe else None
         print_json(content | ({"probe": probe_json(done)} if done else {}))
         raise SystemExit(done.report.exit_code if done else 0)
@@ -45,6 +58,11 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"naive prompts: {listed}"))
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
+    size = f", {len(own)} prompts" if own else ""
+    console.print(Text(f"form of prompts for the painter: {form or 'not known'}"))
+    console.print(Text(f"professional prompts: {professional}{size}"))
+    named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
+    console.print(Text(f"seed instructions: {', '.join(named)}"))
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)

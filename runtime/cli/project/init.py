@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
+from bigpe.prompts.library import PromptForm
+from bigpe.prompts.templates import seed_file
 from bigpe.runtime.cli.project.probe import run_probe
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
@@ -19,6 +21,8 @@ from bigpe.services.llm.providers import PROVIDERS, names
 from bigpe.services.models.downloads import pull_smollm2, smollm2_path
 
 TEMPLATES = ("embedded", "sdxl-turbo")
+SEEDS = "seeds.toml"
+"""The file of seed instructions for a language model other than the embedded one."""
 LLM_SECTIONS = re.compile(r"^\[llm\..*?(?=^\[(?!llm\.))", re.MULTILINE | re.DOTALL)
 """The sections of language models in a template, up to the next section."""
 
@@ -70,6 +74,8 @@ def init(
     click.echo(f"wrote {path}")
     if template == "embedded" and llm is None:
         offer_models(pull)
+    else:
+        click.echo(write_seeds(folder, "tags"))  # the painters of both templates read tags
     code = offer_probe(folder, wants_probe)
     click.echo(f"next: bigpe config check -p {folder}, then bigpe run -p {folder}")
     if code:
@@ -114,6 +120,8 @@ def write_config(folder: Path, template: str, section: str | None = None) -> Pat
     ).read_text("utf-8")
     if section is not None:
         text = LLM_SECTIONS.sub(lambda _: f"{section}\n", text, count=1)
+        if f'seeds = "{SEEDS}"' not in text:
+            text = text.replace("[data]\n", f'[data]\nseeds = "{SEEDS}"   # yours to change\n')
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -123,6 +131,19 @@ def write_config(folder: Path, template: str, section: str | None = None) -> Pat
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def write_seeds(folder: Path, form: PromptForm) -> str:
+    """Write the seed instructions for painters of `form`; returns what was done, for people."""
+    path = folder / SEEDS
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(seed_file(form))
+    except FileExistsError:
+        return f"{path} is there already and stays as it is"
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return f"wrote {path}"
 
 
 def offer_probe(folder: Path, wanted: bool | None) -> int:

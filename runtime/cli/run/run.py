@@ -51,6 +51,13 @@ failure, also a run without a result.
 
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
 
+seeds_option = click.option(
+    "--seeds",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="Start from these instructions: a .toml file of them, or a text file that is one.",
+)
+
 metrics_option = click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
@@ -64,12 +71,14 @@ metrics_option = click.option(
 Examples:
   bigpe run                              start or continue the run `main`
   bigpe run wide --set run.pool_size=8   another run, with another pool
+  bigpe run mine --seeds my-prompt.txt   can your own system prompt be beaten?
   bigpe run --json > result.json
 {EXIT_CODES}"""
 )
 @run_argument
 @project_option
 @set_option
+@seeds_option
 @verbose_option
 @metrics_option
 @json_option
@@ -77,6 +86,7 @@ def run(
     run: str,
     project: Path,
     changes: tuple[str, ...],
+    seeds: Path | None,
     verbose: bool,
     metrics_port: int | None,
     as_json: bool,
@@ -91,6 +101,8 @@ def run(
     is lost, and the next `run` or `resume` continues.
     """
     config = with_changes(load_config(Project(project).config), changes)
+    if seeds is not None:
+        config = with_seeds(config, seeds, project)
     work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
     raise SystemExit(perform(work))
 
@@ -172,6 +184,14 @@ def fork(
         )
 
     raise SystemExit(perform(work()))
+
+
+def with_seeds(config: BigpeConfig, file: Path, project: Path) -> BigpeConfig:
+    """The configuration with the instructions of `file`, a path from the present folder."""
+    here, folder = file.resolve(), project.resolve()
+    name = here.relative_to(folder) if here.is_relative_to(folder) else here
+    data = config.data.model_copy(update={"seeds": name.as_posix()})
+    return config.model_copy(update={"data": data})
 
 
 async def settings_of(run: str, project: Path) -> BigpeConfig:

@@ -10,7 +10,8 @@ from typing import Any
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.prices import PriceTable, price_table
-from bigpe.runtime.run.plan import naive_set, seeds_for
+from bigpe.runtime.project.seed_files import seeds_for
+from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.probe.forecast import RunForecast, run_forecast
 from bigpe.runtime.run.probe.fresh_calls import FreshCalls
 from bigpe.runtime.run.probe.language_model import Task, planned_calls, probe_llm
