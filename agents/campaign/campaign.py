@@ -253,10 +253,8 @@ class Campaign(CampaignState):
             case ImageLost() as image:
                 current.pictures.lose(image)
                 return self._join(message.round)
-            case PromptLost():
-                return self._join(message.round)
-            case BatchLost():
-                current.rewrites = {}
+            case PromptLost() | BatchLost():
+                current.lose_rewrites(message)
                 return self._join(message.round)
             case GradientsLost():
                 author = message.actor if message.actor in self.plan.authors else BUILT_IN_AUTHOR
@@ -356,8 +354,9 @@ class Campaign(CampaignState):
         self.budget.settle(current)
         best = self.pool.best()
         self.stopping.settle(bool(gains), best.lo)
+        alarmed = self.answers.settle(current)
         self.prompt_effect.add(current.pulled.gains if current.pulled else ())
-        self.broken = self.broken or current.broken or self.prompt_effect.fault
+        self.broken = self.broken or current.broken or alarmed or self.prompt_effect.fault
         self.applied = index
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
@@ -373,6 +372,7 @@ class Campaign(CampaignState):
                 best=best.instruction.id,
                 used=self.used,
                 stale=self.stopping.stale_rounds,
+                answers=self.answers.counts,
             )
         ]
 

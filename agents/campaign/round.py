@@ -27,10 +27,11 @@ from bigpe.agents.messages.core import (
     Rewritten,
     StepFailed,
 )
-from bigpe.agents.messages.failure_scope import ImageLost, Purpose
+from bigpe.agents.messages.failure_scope import ImageLost, PromptLost, Purpose
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.usage import Usage, of_role
 from bigpe.agents.reasoning import rewriting
+from bigpe.agents.reasoning.alarm import RewriteOutcome
 from bigpe.agents.reasoning.evidence_worded import gradient, instruction
 from bigpe.services.core.values import Instruction, LlmUsage, derive_seed
 
@@ -109,6 +110,12 @@ class Round:
     """The first requests of the round, until the budget lets it begin."""
     pictures: PendingImages = field(default_factory=PendingImages)
     rewrites: ByTuple[tuple[str, int], Rewritten] | None = None
+    failed_rewrites: ByTuple[tuple[str, int], RewriteOutcome] = field(
+        default_factory=dict[tuple[str, int], RewriteOutcome]
+    )
+    """The prompts that the language model failed to rewrite."""
+    batch_failure: RewriteOutcome | None = None
+    """The failure of the whole batch."""
     scores: ByTuple[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
     pulled: ArmPulled | None = None
     own_pairs: list[PairedComparison] = field(default_factory=list[PairedComparison])
@@ -151,6 +158,17 @@ class Round:
         }
         bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
         return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
+
+    def lose_rewrites(self, failure: StepFailed) -> None:
+        """Record the failure of a prompt, or of the whole batch."""
+        outcome = RewriteOutcome(
+            naive=failure.naive, reason=failure.error, cause=failure.cause, failed=True
+        )
+        if isinstance(failure.scope, PromptLost):
+            self.failed_rewrites[failure.scope.naive, failure.scope.seed] = outcome
+        else:
+            self.batch_failure = outcome
+            self.rewrites = {}
 
     def add_llm(self, role: str, used: LlmUsage) -> None:
         """Add language model usage of a role."""

@@ -16,7 +16,10 @@ from pydantic import BeforeValidator, PlainSerializer
 
 FOLD_MODULES = (
     "bigpe.agents.bandit.arm",
+    "bigpe.agents.campaign.answers",
     "bigpe.agents.campaign.budget",
+    "bigpe.agents.messages.answer_counts",
+    "bigpe.agents.reasoning.alarm",
     "bigpe.agents.campaign.campaign",
     "bigpe.agents.messages.plan",
     "bigpe.agents.campaign.state",

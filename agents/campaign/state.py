@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bigpe.agents.bandit.policies import Policy, PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import Pool
+from bigpe.agents.campaign.answers import AnswerRecord
 from bigpe.agents.campaign.budget import BudgetAccount
 from bigpe.agents.campaign.pilot import Pilot
 from bigpe.agents.campaign.plugin_state import Gates, ObserverReports
@@ -50,6 +51,7 @@ class CampaignState:
     comparisons: ComparisonWindow = field(default_factory=ComparisonWindow)
     scale: ScaleEstimate = NO_SCALE
     budget: BudgetAccount = field(default_factory=BudgetAccount)
+    answers: AnswerRecord = field(default_factory=AnswerRecord)
     stopping: StoppingRule = field(default_factory=StoppingRule)
     prompt_effect: PromptEffect = field(default_factory=PromptEffect)
     stop_request: str | None = None

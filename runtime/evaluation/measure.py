@@ -14,10 +14,12 @@ from typing import Literal, NamedTuple, TypeVar
 from pydantic import ConfigDict, Field
 
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
+from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.reasoning.alarm import FIRST, RewriteOutcome, alarm, outcome_of
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.runtime.run.services import Services
-from bigpe.services.core.errors import STOPS_RUN, BigpeError
+from bigpe.services.core.errors import STOPS_RUN, AlarmError, BigpeError
 from bigpe.services.core.retrying import RetryRule, all_results, retry
 from bigpe.services.core.values import (
     Image,
@@ -95,6 +97,8 @@ class EvaluationRow(Value):
     score: float | None = None
     gain: float | None = None
     """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
+    fault: AnswerFault | None = None
+    """The class of `fallback`."""
     fallback: str | None = None
     """Reason why the rewrite was not usable and the naive prompt was rendered."""
     failure: str | None = None
@@ -158,15 +162,17 @@ async def measure(
     measurer = _Measurer(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
+    first = FirstRows(treatment)
     failed = False
 
-    async def measured(prompt: str, draw: int) -> EvaluationRow | None:
+    async def measured(number: int, prompt: str, draw: int) -> EvaluationRow | None:
         nonlocal failed
         async with slots:
             if failed:
                 return None
             try:
                 row = await measurer.row(prompt, draw)
+                first.add(number, row)
             except BaseException:
                 # No further comparison begins. Those that wait for a service give up.
                 failed = True
@@ -177,7 +183,7 @@ async def measure(
         return row
 
     pairs = [(prompt, draw) for prompt in prompts for draw in range(seeds)]
-    rows = await all_results(measured(*pair) for pair in pairs)
+    rows = await all_results(measured(number, *pair) for number, pair in enumerate(pairs))
     return [row for row in rows if row is not None]
 
 
@@ -230,6 +236,26 @@ def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float
     return {name: dict(groups) for name, groups in found.items()}
 
 
+class FirstRows:
+    """The alarm about the first rewrites under an instruction, see `agents.reasoning.alarm`."""
+
+    def __init__(self, treatment: Treatment) -> None:
+        self._treatment = treatment
+        self._first: dict[int, RewriteOutcome] = {}
+
+    def add(self, number: int, row: EvaluationRow) -> None:
+        """Note row number `number` (from 0). AlarmError once the first rows raise the alarm."""
+        if number >= FIRST or self._treatment.kind != "instruction":
+            return
+        outcome = outcome_of(row.prompt, row.fallback, row.fault)
+        if row.failure is not None and not row.text:
+            update = {"reason": "failed", "cause": row.failure, "failed": True}
+            outcome = outcome.model_copy(update=update)
+        self._first[number] = outcome
+        if reason := alarm([self._first[key] for key in sorted(self._first)]):
+            raise AlarmError(f"{self._treatment.name}: {reason}")
+
+
 class _Measurer:
     """Measures prompts under one treatment."""
 
@@ -265,6 +291,7 @@ class _Measurer:
             update={
                 "text": done.text,
                 "fallback": done.fallback,
+                "fault": done.fault,
                 "usage": done.usage,
                 "words": len(words(done.text)),
                 "subject_kept": subject_kept(prompt, done.text),

@@ -35,6 +35,7 @@ from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.first_question import BeforeStart
 from bigpe.runtime.run.plan import make_plan, naive_set
+from bigpe.runtime.run.resume.begin_again import begin_again
 from bigpe.runtime.run.resume.fork import NewRun, best_of, require_forkable
 from bigpe.runtime.run.resume.model_identity import (
     Records,
@@ -97,6 +98,7 @@ class Session:
         self._plugin_actors = PluginActors()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.begins_again = False  # see `begin_again`
         self._clock: RunClock | None = None
         self._state = RunState(store, name, services.watch)
 
@@ -155,7 +157,8 @@ class Session:
             if parent:
                 await require_forkable(store, parent, name)
             stored = stored or await find_stored_run(store, name)
-            resumer = RunResumer.of(stored, wanted) if stored else None
+            anew = config is not None and await begin_again(store, stored, wanted)
+            resumer = RunResumer.of(stored, wanted) if stored and not anew else None
             stack.push_async_callback((effects := CallCache(store)).close)
             scores = TrainOnlyCallCache(effects)
             opened = open_services(
@@ -164,6 +167,7 @@ class Session:
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
+            session.begins_again = anew
             await session._prepare(retry or RetryRule(), NewRun(parent, from_best, before_start))
             stack.push_async_callback(session._close)
             yield session
@@ -171,8 +175,7 @@ class Session:
     @property
     def coordinator(self) -> Coordinator:
         """The coordinator actor, with the campaign's state."""
-        if self._coordinator is None:
-            raise RuntimeError("open the session with `async with Session.open(...)`")
+        assert self._coordinator is not None, "open the session with `Session.open`"
         return self._coordinator
 
     @property
@@ -329,9 +332,8 @@ class Session:
 
     async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
         await clock.reach(minutes)
-        await self.request_stop(
-            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
-        )
+        reason = f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
+        await self.request_stop(reason)
 
     async def _ended(self) -> None:
         """Return when the run is complete, paused and idle, or broken."""

@@ -17,6 +17,7 @@ from bigpe.agents.bandit.policies import PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import PRIOR_DF
 from bigpe.agents.campaign.campaign import CHANGEABLE
 from bigpe.agents.campaign.plugin_state import judged
+from bigpe.agents.messages.answer_counts import AnswerCounts
 from bigpe.agents.messages.core import (
     AnyMessage,
     ArmPulled,
@@ -121,6 +122,8 @@ class RunSummary:
         """Steps given up, by actor."""
         self.best = ""
         self.sigma = 0.0
+        self.answers = AnswerCounts()
+        """What the language model gave in all finished rounds."""
         self.used = Usage()
         """Requests of the pilot and all finished rounds."""
         self.stopped: RunStopped | None = None
@@ -253,6 +256,7 @@ class RunSummary:
             if arm := self.arms.get(retired.instruction):
                 arm.retire(retired.reason)
         self.best, self.sigma, self.used = changed.best, changed.sigma, changed.used
+        self.answers = changed.answers
         gains = [gain.gain for gain in pulled.gains] if pulled else []
         self.rounds.append(
             RoundSummary(

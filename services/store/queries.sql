@@ -32,6 +32,19 @@ UPDATE run SET seconds = seconds + :seconds WHERE name = :name;
 -- name: set_run_state
 UPDATE run SET state = :state, reason = :reason WHERE name = :name;
 
+-- name: scored_rewrite
+SELECT 1 FROM message WHERE run = :run AND type = 'ImageScored'
+AND json_extract(body, '$.purpose') = 'rewrite' LIMIT 1;
+
+-- name: drop_deliveries
+DELETE FROM delivery WHERE run = :run;
+
+-- name: drop_snapshots
+DELETE FROM snapshot WHERE run = :run;
+
+-- name: drop_messages
+DELETE FROM message WHERE run = :run;
+
 -- What takes :rows takes them as a JSON array of objects; see store.many.
 
 -- name: add_messages

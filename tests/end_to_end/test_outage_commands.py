@@ -47,9 +47,23 @@ def test_a_run_pauses_after_a_long_outage_and_goes_on(server: FakeServer, tmp_pa
     code, _, err = ended(start(tmp_path, "resume", http_llm=True))
     assert code == 0, err
     assert messages_of(tmp_path, StepFailed) == []
+    code, out, _ = ended(start(tmp_path, "status", http_llm=True))
+    assert "rewrites fell back to the naive prompt" in out
     server.replies = [fails(402, "no credits left")]
     code, _, err = ended(start(tmp_path, "evaluate", "--candidates", "1", http_llm=True))
     assert code == 130 and "no credits left" in err, err
     refining = ("refine", "a cat on the beach", "--json")
     code, out, err = ended(start(tmp_path, *refining, http_llm=True))
     assert code == 130 and "no credits left" in err, err
+
+
+def test_a_run_of_refusals_fails_and_begins_again(server: FakeServer, tmp_path: Path) -> None:
+    write_config(tmp_path, server, 0.02)
+    server.replies = [server.answers_well, fails(400, "unknown parameter")]
+    code, _, err = ended(start(tmp_path, "run", http_llm=True))
+    assert code == 1 and "unknown parameter" in err and "bigpe run main" in err, err
+    code, _, err = ended(start(tmp_path, "evaluate", http_llm=True))
+    assert code == 2 and "unknown parameter" in err, err
+    server.replies = [server.answers_well]
+    code, _, err = ended(start(tmp_path, "run", http_llm=True))
+    assert code == 0 and "begins again" in err, err

@@ -41,7 +41,7 @@ from bigpe.runtime.transcript.result import result_json, result_table
 from bigpe.services.core.errors import PAUSES_RUN
 
 FAILED = 1
-"""Exit code of a run without any comparison."""
+"""Exit code of a run without a result, or stopped by the alarm about its first rewrites."""
 EXIT_CODES = """
 \b
 Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C,
@@ -220,6 +220,8 @@ async def go(
                 name, config, project=folder, before_start=before_start, **(fork or {})
             ) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
+                if session.begins_again:
+                    console.print(Text(f"run {name!r} had no result: it begins again"))
                 for change in session.changes:
                     console.print(Text(str(change)))
                 if session.complete:
@@ -295,20 +297,28 @@ async def report(session: Session, *, as_json: bool) -> int:
         )
         return PAUSED
     await _show_result(session, campaign.stopped, as_json=as_json)
-    if campaign.prompt_effect.fault is not None:
-        return FAILED  # the reason of the end says why
-    if session.pool.best().mean is not None:
-        return 0
-    if campaign.applied or campaign.failed:
-        stderr().print(Text("nothing is known of any instruction: no round gave a result"))
+    begun = bool(campaign.applied or campaign.failed)
+    failure = campaign.answers.failure
+    if begun and session.pool.best().mean is None:
+        failure = failure or "nothing is known of any instruction: no round gave a result"
+    if failure or campaign.answers.alarmed:
+        where = f"-p {session.project.folder}"
+        again = f"mend it, then begin again: bigpe run {session.name} {where}"
+        if campaign.answers.counts.scored:
+            again = f"mend it, then start a fork: bigpe fork {session.name} NEW-NAME {where}"
+        stderr().print(Text(f"{failure or campaign.stopped.reason}; {again}"), soft_wrap=True)
         return FAILED
-    stderr().print(
-        Text(
-            "nothing is known of any instruction yet: the run ended before its first round did; "
-            f"raise the limit, then go on: bigpe resume {session.name} -p {session.project.folder}"
-        ),
-        soft_wrap=True,
-    )
+    if campaign.prompt_effect.fault is not None:
+        return FAILED
+    if not begun:
+        stderr().print(
+            Text(
+                "nothing is known of any instruction yet: the run ended before its first round "
+                "did; raise the limit, then go on: bigpe resume "
+                f"{session.name} -p {session.project.folder}"
+            ),
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -320,5 +330,6 @@ async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) 
     console, best = stdout(), session.pool.best()
     console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None and campaign.prompt_effect.fault is None:
+    useless = campaign.prompt_effect.fault is not None or campaign.answers.empty
+    if best.mean is not None and not useless:
         console.print(Text(f"best: {best.instruction.text}"))

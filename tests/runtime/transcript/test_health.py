@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from autogen_core.models import LLMMessage
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -23,15 +26,17 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.paging import page
 from bigpe.testing.fake_images import AnyPrompt
-from bigpe.testing.fakes import FakeLlm, FakeRenderer
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, rng_of
 from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 
 class Rambling(FakeLlm):
-    """Forgets the subject."""
+    """Forgets most subjects: at all of them the run would stop."""
 
-    def _rewrite(self, *_: object) -> str:
-        return "nothing of the kind"
+    def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
+        naive = str(messages[-1].content).strip()
+        kept = rng_of("rambling", naive, extra.get("seed")).random() < 0.2
+        return f"{naive}, golden hour" if kept else "nothing of the kind"
 
 
 async def bigpe(*words: str) -> Result:
