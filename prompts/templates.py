@@ -26,6 +26,8 @@ class Template(NamedTuple):
 
     system: str
     examples: tuple[Example, ...]
+    parts: dict[str, str]
+    """Texts that a request chooses from, by name."""
 
     def system_with(self, **slots: str) -> str:
         """The system text with each slot replaced; a slot inside a value stays as it is."""
@@ -47,10 +49,14 @@ def _read(name: str) -> dict[str, Any]:
 
 @cache
 def template(role: str) -> Template:
-    """The template of "generator", "gradient" or "modifier"."""
-    raw = _read(f"evidence_worded/{role}.toml")
+    """The template of a role in a style, such as "free_form/generator".
+
+    Without a style: that of the evidence-worded style.
+    """
+    name = role if "/" in role else f"evidence_worded/{role}"
+    raw = _read(f"{name}.toml")
     examples = tuple(Example(e["user"], e["assistant"]) for e in raw.get("example", []))
-    return Template(raw["system"], examples)
+    return Template(raw["system"], examples, raw.get("operators", {}))
 
 
 @cache

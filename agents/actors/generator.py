@@ -20,12 +20,12 @@ from bigpe.agents.messages.core import (
     StepFailed,
 )
 from bigpe.agents.messages.failure_scope import PromptLost
-from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.rewriting import LlmClient, rewrite
 from bigpe.services.core.errors import STOPS_RUN, BigpeError, LostWorkerError
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import Instruction, LlmUsage
+from bigpe.services.llm.service import LlmClient
 
 
 class _Done(NamedTuple):
@@ -49,7 +49,7 @@ class Generator(Actor):
         journal: Journal,
         llm: LlmClient,
         *,
-        constraints: Constraints = NONE,
+        style: ReasoningStyle,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Generator(Actor):
             retry=retry,
         )
         self._llm = llm
-        self._constraints = constraints
+        self._style = style
         self._tries: dict[str, _Try] = {}
         """The last failed attempt of each step, by message id."""
 
@@ -113,7 +113,7 @@ class Generator(Actor):
     async def _rewrite_one(
         self, message: RewriteRequested, instruction: Instruction, task: RewriteTask
     ) -> _Done:
-        done = await rewrite(self._llm, instruction, task.naive, task.llm_seed, self._constraints)
+        done = await self._style.rewrite(self._llm, instruction, task.naive, task.llm_seed)
         place = f"{task.image_seed}/{task.naive}"
         rewritten = Rewritten(
             naive=task.naive,
@@ -122,6 +122,8 @@ class Generator(Actor):
             fallback=done.fallback,
             fault=done.fault,
             attempts=done.attempts,
+            negative=done.negative,
+            notes=done.notes,
         )
         turn = llm_turn(message, self.name, place, done.turns, done.usage, done.effect_keys)
         return _Done(rewritten, turn, done.usage)

@@ -9,11 +9,12 @@ from autogen_core import MessageContext, message_handler
 from bigpe.agents.actors.base import Actor
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import CritiqueRequested, Gradient, GradientsComputed, Message
-from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
+from bigpe.agents.messages.plan import EVIDENCE_WORDED
+from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.rewriting import LlmClient
 from bigpe.services.core.retrying import RetryRule
-from bigpe.services.core.values import LlmUsage, derive_seed
+from bigpe.services.core.values import LlmUsage
+from bigpe.services.llm.service import LlmClient
 
 
 class GradientCalculator(Actor):
@@ -25,6 +26,7 @@ class GradientCalculator(Actor):
         llm: LlmClient,
         *,
         sees: bool = False,
+        style: ReasoningStyle,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -37,6 +39,7 @@ class GradientCalculator(Actor):
         )
         self._llm = llm
         self._sees = sees
+        self._style = style
 
     @message_handler
     async def on_request(self, message: CritiqueRequested, ctx: MessageContext) -> None:
@@ -47,21 +50,8 @@ class GradientCalculator(Actor):
         gradients: list[Gradient] = []
         turns: list[Message] = []
         usage = LlmUsage()
-        images = [image for image in (message.best_image, message.worst_image) if image]
-        samples = sample_evidence(
-            message.rows, message.instruction, count=message.improvements, seed=message.seed
-        )
-        for index, rows in enumerate(samples):
-            seed = derive_seed(message.seed, index)
-            worded = await word_gradient(
-                self._llm,
-                rows,
-                message.best,
-                message.worst,
-                message.professional,
-                seed,
-                images if self._sees else (),
-            )
+        explained = await self._style.explain(self._llm, message, sees=self._sees)
+        for index, worded in enumerate(explained):
             usage += worded.usage
             gradients.append(
                 Gradient(
@@ -73,6 +63,7 @@ class GradientCalculator(Actor):
                     dropped_citations=worded.dropped_citations,
                 )
             )
-            exchange = (worded.turns, worded.usage, worded.effect_keys)
-            turns.append(llm_turn(message, self.name, str(index), *exchange))
+            if worded.turns or self._style.name == EVIDENCE_WORDED:
+                exchange = (worded.turns, worded.usage, worded.effect_keys)
+                turns.append(llm_turn(message, self.name, str(index), *exchange))
         return [GradientsComputed.make(message, gradients=tuple(gradients), usage=usage), *turns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from autogen_core import MessageContext, message_handler
 
@@ -15,18 +15,11 @@ from bigpe.agents.messages.core import (
     ProposedInstruction,
     RefusedProposal,
 )
-from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
+from bigpe.agents.reasoning.interface import Proposal, ReasoningStyle, Retrieve
 from bigpe.agents.reasoning.llm_turns import llm_turn
-from bigpe.agents.reasoning.rewriting import LlmClient
 from bigpe.services.core.retrying import RetryRule
-from bigpe.services.core.values import LlmUsage, derive_seed
-
-Retrieve = Callable[[str, int], Awaitable[list[str]]]
-"""Professional prompts for a text, best first; the second argument is the largest number."""
-
-RETRIEVED = 20
-"""Professional prompts per request. The model sees two; clauses to try come from all."""
+from bigpe.services.core.values import LlmUsage
+from bigpe.services.llm.service import LlmClient
 
 
 class InstructionModifier(Actor):
@@ -38,7 +31,7 @@ class InstructionModifier(Actor):
         llm: LlmClient,
         retrieve: Retrieve,
         *,
-        constraints: Constraints = NONE,
+        style: ReasoningStyle,
         concurrency: int = 1,
         retry: RetryRule | None = None,
     ) -> None:
@@ -47,7 +40,7 @@ class InstructionModifier(Actor):
         )
         self._llm = llm
         self._retrieve = retrieve
-        self._constraints = constraints
+        self._style = style
 
     @message_handler
     async def on_request(self, message: ProposalRequested, ctx: MessageContext) -> None:
@@ -59,23 +52,9 @@ class InstructionModifier(Actor):
         refused: list[RefusedProposal] = []
         turns: list[Message] = []
         usage = LlmUsage()
-        living = list(message.living)
-        for index, gradient in enumerate(message.gradients):
-            query = " ".join([gradient.improvement, *message.batch])
-            outcome = await propose(
-                self._llm,
-                gradient,
-                message.rows,
-                parent=message.instruction,
-                professional=await self._retrieve(query, RETRIEVED),
-                pairs=message.pairs,
-                living=living,
-                batch_prompts=message.batch,
-                seed=derive_seed(message.seed, index),
-                constraints=self._constraints,
-            )
+        found = await self._style.propose(self._llm, message, self._retrieve)
+        for index, (gradient, outcome, operator) in enumerate(found):
             if isinstance(outcome, Proposal):
-                living.append(outcome.instruction)
                 proposals.append(
                     ProposedInstruction(
                         instruction=outcome.instruction,
@@ -83,6 +62,8 @@ class InstructionModifier(Actor):
                         composed=outcome.composed,
                         fault=outcome.fault,
                         author=gradient.author,
+                        operator=operator,
+                        change=outcome.change,
                     )
                 )
             else:

@@ -43,6 +43,10 @@ class ArmRecord:
     author: str = ""
     improvement: str = ""
     """The improvement of its gradient."""
+    operator: str = ""
+    """The operator that made it; "" for seeds and for styles without operators."""
+    change: str = ""
+    """What differs from its parent, in one line."""
     reason: str = ""
     """Why it was retired."""
     gains: RunningMoments = RunningMoments()

@@ -57,6 +57,9 @@ class PoolRow(NamedTuple):
     """The author of its gradient; "" for a seed instruction."""
     improvement: str = ""
     """The improvement of its gradient."""
+    operator: str = ""
+    change: str = ""
+    """How it was made, and what differs from its parent, for styles with operators."""
 
 
 class PoolDelta(NamedTuple):
@@ -173,6 +176,8 @@ class Pool:
         gradient_mid: str,
         author: str = "",
         improvement: str = "",
+        operator: str = "",
+        change: str = "",
     ) -> bool:
         """Add a new instruction to the waiting list. False if the pool ever had its id."""
         if instruction.id in self._records:
@@ -185,6 +190,8 @@ class Pool:
             gradient_mid=gradient_mid,
             author=author,
             improvement=improvement,
+            operator=operator,
+            change=change,
         )
         return True
 
@@ -306,6 +313,8 @@ class Pool:
             state,
             record.author,
             record.improvement,
+            record.operator,
+            record.change,
         )
 
 

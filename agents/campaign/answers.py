@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bigpe.agents.campaign.round import Round
+from bigpe.agents.diagnostics.alarm import FIRST, RewriteOutcome, alarm, explained, outcome_of
 from bigpe.agents.messages.answer_counts import AnswerCounts
 from bigpe.agents.messages.core import GradientsComputed
-from bigpe.agents.reasoning.alarm import FIRST, RewriteOutcome, alarm, explained, outcome_of
 
 FIRST_PROPOSAL_ROUNDS = 5
 """Rounds without any proposal after which a search counts as failed."""

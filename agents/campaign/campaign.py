@@ -181,13 +181,16 @@ class Campaign(CampaignState):
         request = RewriteRequested.make(
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
+        wants_gradient = self.pool.has_room(index)
+        search = self.search_of(index, instruction, wants_gradient)
         self.pool.start_pull(arm, index, len(tasks))
         current = self.rounds[index] = Round(
             request,
             history=self.comparisons.total,
             living=tuple(self.pool.living()),
             tried=self.pool.memory(),
-            wants_gradient=self.pool.has_room(index),
+            search=search,
+            wants_gradient=wants_gradient,
         )
         current.prepare_requests(plan)
         self.chosen = index
@@ -347,7 +350,7 @@ class Campaign(CampaignState):
         gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
         self.pool.finish_pull(current.request.instruction.id, index, gains)
         self.scale = self.scale.with_squares(self.pool.noise())
-        current.offer_to(self.pool)
+        self.operators.take(index, current.search, current.proposed, current.offer_to(self.pool))
         delta = self.pool.settle(self.policy, self.sigma)
         for role, used in self.observer_reports.count(index - 1).items():
             self._count_llm(index, role, used)
@@ -361,6 +364,7 @@ class Campaign(CampaignState):
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
         self.comparisons.add(current.own_pairs, min(in_flight, default=None))
+        self.operators.settle(self.plan, self.pool, self.pairs)
         self.schedule.forget({id for id, _ in delta.retired})
         return [
             PoolChanged.make(
@@ -379,11 +383,9 @@ class Campaign(CampaignState):
     # -- the end ------------------------------------------------------------------------------
 
     def _stop(self, reason: str) -> RunStopped:
-        best = self.pool.best().instruction.id
+        end = {"reason": reason, "best": self.pool.best().instruction.id}
         place = str(self.changes) if self.changes else ""
-        self.stopped = RunStopped.make(
-            self.start, place, round=self.applied, reason=reason, best=best
-        )
+        self.stopped = RunStopped.make(self.start, place, round=self.applied, **end)
         return self.stopped
 
     def _change(self, message: PlanChanged) -> list[Message]:

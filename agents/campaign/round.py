@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign.snapshot import ByTuple
+from bigpe.agents.diagnostics.alarm import RewriteOutcome
+from bigpe.agents.evidence.contrasts import contrasts
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 from bigpe.agents.messages.base import Keys, key_of
 from bigpe.agents.messages.core import (
@@ -29,15 +31,15 @@ from bigpe.agents.messages.core import (
 )
 from bigpe.agents.messages.failure_scope import ImageLost, PromptLost, Purpose
 from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.agents.messages.search import BatchStudy, SearchState
 from bigpe.agents.messages.usage import Usage, of_role
-from bigpe.agents.reasoning import rewriting
-from bigpe.agents.reasoning.alarm import RewriteOutcome
-from bigpe.agents.reasoning.evidence_worded import gradient, instruction
 from bigpe.services.core.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
 """Key of an image in a round: purpose, naive prompt, image seed."""
 EVIDENCE_ROWS = 40
+CONTRASTS = 8
+"""Maximum number of contrasts in a BatchStudy, the widest first."""
 EXEMPLAR_PAIRS = 24
 """Maximum number of won comparisons in a ProposalRequested, best first; bounds its size."""
 
@@ -102,6 +104,8 @@ class Round:
     """Number of comparisons of the run when the pull was chosen."""
     living: tuple[Instruction, ...]
     tried: tuple[str, ...]
+    search: SearchState | None = None
+    """The search when the pull was chosen, for styles that reason about it."""
     wants_gradient: bool = True
     """Whether gradients are requested: the pool has room for a new instruction."""
     blocked_by_budget: list[RewriteRequested | RenderRequested] = field(
@@ -151,11 +155,12 @@ class Round:
         """Upper bound of the usage without retries. `dearest`: the largest of a round so far."""
         tasks = len(self.request.tasks)
         pictures = len(self.pictures.fresh(rendered)) + tasks
-        calls = {
-            "generator": tasks * rewriting.ATTEMPTS,
-            "gradient": plan.improvements * gradient.CANDIDATES,
-            "modifier": plan.improvements * len(plan.authors) * instruction.CANDIDATES,
+        texts = {
+            "generator": tasks,
+            "gradient": plan.improvements,
+            "modifier": plan.improvements * len(plan.authors),
         }
+        calls = {role: count * plan.most_calls[role] for role, count in texts.items()}
         bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
         return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
 
@@ -212,6 +217,20 @@ class Round:
             tried=self.tried,
             best_image=self._image(ordered[-1]),
             worst_image=self._image(ordered[0]) if len(ordered) > 1 else "",
+            study=self._study(pairs, professional),
+        )
+
+    def _study(
+        self, pairs: Sequence[PairedComparison], professional: Sequence[PairedComparison]
+    ) -> BatchStudy | None:
+        if self.search is None or self.pulled is None:
+            return None
+        tasks = [(task.naive, task.image_seed) for task in self.request.tasks]
+        return BatchStudy(
+            batch=self.pulled.gains,
+            contrasts=contrasts(pairs, tasks, most=CONTRASTS),
+            professionals=tuple(professional),
+            search=self.search,
         )
 
     def proposal(
@@ -235,21 +254,27 @@ class Round:
             living=self.living,
             batch=tuple(dict.fromkeys(task.naive for task in self.request.tasks)),
             seed=derive_seed(plan.seed, "proposal", last.round),
+            search=self.search,
         )
 
-    def offer_to(self, pool: Pool) -> None:
-        """Offer the proposed instructions to the pool."""
+    def offer_to(self, pool: Pool) -> set[str]:
+        """Offer the proposed instructions to the pool. The ids of those that it took."""
         if self.proposed is None:
-            return
-        for proposal in self.proposed.proposals:
-            pool.propose(
+            return set()
+        return {
+            proposal.instruction.id
+            for proposal in self.proposed.proposals
+            if pool.propose(
                 proposal.instruction,
                 parent=self.request.instruction.id,
                 round=self.request.round,
                 gradient_mid=self.proposed.parent,
                 author=proposal.author,
                 improvement=proposal.improvement,
+                operator=proposal.operator,
+                change=proposal.change,
             )
+        }
 
     def _image(self, pair: PairedComparison) -> str:
         """The digest of the image of the rewrite."""
@@ -292,10 +317,10 @@ class Round:
             fault=rewritten.fault,
             naive_image=naive.image,
             image=rewrite.image,
+            truncated=rewrite.truncated if rewritten.fallback is None else 0,
         )
 
     def _pair(self, gain: PairedGain) -> PairedComparison:
-        rendered = self.scores.get(("rewrite", gain.naive, gain.seed))
         return PairedComparison(
             naive=gain.naive,
             rewrite=gain.rewrite,
@@ -303,7 +328,8 @@ class Round:
             gain=gain.gain,
             arm=self.request.instruction.id,
             fallback=gain.fallback is not None,
-            truncated=rendered.truncated if rendered else 0,
+            truncated=gain.truncated,
+            image=gain.image if self.search else "",
         )
 
     def _contrast(self, task: RewriteTask) -> PairedComparison | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from bigpe.agents.bandit.operator_search import OperatorSearch
 from bigpe.agents.bandit.policies import Policy, PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign.answers import AnswerRecord
@@ -20,8 +21,10 @@ from bigpe.agents.evidence.comparison_window import ComparisonWindow
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import RunStarted, RunStopped
 from bigpe.agents.messages.plan import CampaignPlan
+from bigpe.agents.messages.search import SearchState
 from bigpe.agents.messages.usage import Usage
 from bigpe.agents.statistics.moments import ScaleEstimate
+from bigpe.services.core.values import Instruction
 
 NO_SCALE = ScaleEstimate(sigma0=1.0, nu0=1.0)
 """The noise of a gain before the pilot has measured it."""
@@ -49,6 +52,7 @@ class CampaignState:
     schedule: PromptSchedule = field(default_factory=PromptSchedule)
     gates: Gates = field(default_factory=Gates)
     comparisons: ComparisonWindow = field(default_factory=ComparisonWindow)
+    operators: OperatorSearch = field(default_factory=OperatorSearch)
     scale: ScaleEstimate = NO_SCALE
     budget: BudgetAccount = field(default_factory=BudgetAccount)
     answers: AnswerRecord = field(default_factory=AnswerRecord)
@@ -109,6 +113,23 @@ class CampaignState:
     def sigma(self) -> float:
         """Estimated standard deviation of a gain, score units."""
         return self.scale.sigma
+
+    def search_of(
+        self, index: int, instruction: Instruction, wants_gradient: bool
+    ) -> SearchState | None:
+        """The search for a round that is chosen now; None if the style of the run needs none."""
+        if not self.plan.studies:
+            return None
+        return self.operators.begin(
+            self.plan,
+            index,
+            instruction,
+            self.pool,
+            self.pairs,
+            proposals=self.plan.improvements if wants_gradient else 0,
+            stale=self.stopping.stale_rounds,
+            sigma=self.sigma,
+        )
 
 
 def _after_start(value: T | None) -> T:

@@ -56,6 +56,8 @@ class PairedComparison(Value):
     fallback: bool = False
     truncated: int = 0
     """Number of tokens of the rewrite that the renderer cut off."""
+    image: str = ""
+    """Digest of the rewrite's image, where a style shows images of earlier rounds."""
 
 
 class EvidenceRow(Value):

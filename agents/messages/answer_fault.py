@@ -32,5 +32,7 @@ class AnswerFault(StrEnum):
     """The rewrite of the embedded model lost the subject, or took that of an exemplar."""
     INVALID = "invalid"
     """A gradient or an instruction breaks a rule of its role."""
+    NEAR_COPY = "near-copy"
+    """The instruction is one that the run has already."""
     GATE = "gate"
     """A gate refused the rewrite."""

@@ -31,6 +31,7 @@ from bigpe.agents.messages.parts import (
     Rewritten,
 )
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, CampaignPlan
+from bigpe.agents.messages.search import BatchStudy, SearchState
 from bigpe.agents.messages.usage import Limits, Prices, Usage
 from bigpe.services.core.values import Image, Instruction, Json, LlmUsage, digest
 
@@ -174,6 +175,8 @@ class CritiqueRequested(Message):
     best_image: str = ""
     worst_image: str = ""
     """Digests of the images of `best` and `worst`, if they exist."""
+    study: BatchStudy | None = None
+    """The whole batch and the search so far, for styles that reason about them."""
 
 
 class GradientsComputed(Message):
@@ -201,6 +204,8 @@ class ProposalRequested(Message):
     batch: tuple[str, ...]
     """Naive prompts of the batch. A proposal that names their subjects is refused."""
     seed: int
+    search: SearchState | None = None
+    """The search so far, for styles that reason about it."""
 
 
 class InstructionsProposed(Message):

@@ -52,6 +52,8 @@ class PairedGain(Value):
     """The class of `fallback`."""
     naive_image: str
     image: str
+    truncated: int = 0
+    """Number of tokens of the rewrite that the renderer cut off."""
 
 
 class Gradient(Value):
@@ -79,6 +81,10 @@ class ProposedInstruction(Value):
     """Why the last wording was not valid, if `composed`."""
     author: str = BUILT_IN_AUTHOR
     """The author of the gradient."""
+    operator: str = ""
+    """How it was made, for styles that choose among operators."""
+    change: str = ""
+    """What differs from its parent, in one line of the modifier; else the improvement says it."""
 
 
 class RefusedProposal(Value):

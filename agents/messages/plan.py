@@ -12,8 +12,16 @@ RULES = 3
 """Version of the decision rules. Raise it with each change of the loop's decisions: experiments
 compare only cells of the same rules. Rules 1 and 2 were never released (docs/decisions/0020, 0025).
 """
+EVIDENCE_WORDED = "evidence-worded"
+"""The style for small models: the evidence decides, the model words it."""
+FREE_FORM = "free-form"
+"""The style for models that can reason."""
 BUILT_IN_AUTHOR = "gradient"
 """Author name of the gradient calculator."""
+
+
+MOST_CALLS = {"generator": 3, "gradient": 2, "modifier": 2}
+"""Calls of the embedded model for one rewrite, gradient and proposal, at most."""
 
 
 class SeedInstruction(Value):
@@ -40,6 +48,8 @@ class CampaignPlan(Value):
     """Prompts rendered twice before the first pull, to estimate the noise of a gain."""
     patience: int = Field(ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
+    most_calls: dict[str, int] = Field(default=MOST_CALLS)
+    """The largest number of language model calls for one rewrite, gradient and proposal."""
     limits: Limits = Limits()
     prices: Prices = Prices()
     improvements: int = Field(ge=1)
@@ -49,12 +59,19 @@ class CampaignPlan(Value):
     professional: dict[str, str]
     """Professional prompts of the same subject, by naive prompt. Some naive prompts have none."""
     instructions: tuple[SeedInstruction, ...] = Field(min_length=1)
+    style: str = EVIDENCE_WORDED
+    """Name of the reasoning style."""
     gates: tuple[roles.GateRule, ...] = ()
     contributors: tuple[str, ...] = ()
     """Plugin actors that write gradients, too."""
     observers: tuple[str, ...] = ()
     rules: int = Field(default=RULES, ge=RULES, le=RULES)
     """The decision rules that the run began with."""
+
+    @property
+    def studies(self) -> bool:
+        """Whether requests hold the whole batch and the search so far."""
+        return self.style != EVIDENCE_WORDED
 
     @property
     def authors(self) -> tuple[str, ...]:

@@ -72,6 +72,11 @@ class PluginLlm:
         call = asyncio.run_coroutine_threadsafe(self._in_step(request), self._home)
         return await asyncio.wrap_future(call)
 
+    async def discard(self, effect_key: str) -> None:
+        """See `LlmClient.discard`."""
+        call = asyncio.run_coroutine_threadsafe(self._llm.discard(effect_key), self._home)
+        await asyncio.wrap_future(call)
+
     async def _in_step(self, request: LlmRequest) -> LlmAnswer:
         """Call the model in the context of the actor's step, which the usage belongs to."""
         with self._clock.paused() if self._clock else nullcontext():

@@ -8,19 +8,20 @@ from typing import NamedTuple
 
 from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.reasoning.answers.prompt import read_prompt
+from bigpe.agents.reasoning.answers.protected import keep_protected
+from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Instruction, LlmUsage, Value, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
-ATTEMPTS = 3
-TEMPERATURE = 0.3
-MAX_TOKENS = 64
-MAX_WORDS = 60
 _REFUSAL = re.compile(
     r"(?:i['\u2019]m (?:sorry|unable)|i am sorry|i cannot|i can['\u2019]t|as an ai)\b", re.I
 )
+_IDEOGRAPH = re.compile(r"[\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_WANTED = "Answer with the rewritten prompt alone."
 
 
 class Rewrite(Value):
@@ -33,6 +34,10 @@ class Rewrite(Value):
     fault: AnswerFault | None = None
     """The class of `fallback`."""
     attempts: int = 1
+    negative: str = ""
+    """What the model wants the picture to lack, if it said so apart from the prompt."""
+    notes: tuple[str, ...] = ()
+    """What was taken off the answer or put back, for people."""
     turns: tuple[Turn, ...] = ()
     """The last request and its raw answer."""
     usage: LlmUsage = LlmUsage()
@@ -41,27 +46,39 @@ class Rewrite(Value):
     """Keys of the stored calls of all attempts, oldest first."""
 
 
-class _Checked(NamedTuple):
+class CheckedRewrite(NamedTuple):
+    """A rewrite as it was read, and why it cannot be used."""
+
     text: str
-    fault: str | None
-    code: AnswerFault | None = None
+    fault: Fault | None = None
+    negative: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def request_for(instruction: Instruction | None, naive: str, seed: int) -> LlmRequest:
+def request_for(
+    instruction: Instruction | None,
+    naive: str,
+    seed: int,
+    rules: RewriteRules = EMBEDDED_REWRITES,
+    system: str | None = None,
+) -> LlmRequest:
     """The request that asks for a rewrite: the instruction, its exemplars as turns, the prompt.
 
-    Without an instruction, the request only states the task.
+    Without an instruction, the request only states the task. `system`: the system text of a style;
+    None: that of the evidence-worded style.
     """
-    system = template("generator").system_with(instruction=instruction.text if instruction else "")
+    if system is None:
+        text = instruction.text if instruction else ""
+        system = template("generator").system_with(instruction=text)
     exemplars = instruction.exemplars if instruction else ()
     turns = few_shot(system, [(exemplar.naive, exemplar.rewrite) for exemplar in exemplars])
     turns.append(Turn(role="user", text=naive))
     return LlmRequest(
         turns=tuple(turns),
         seed=seed,
-        temperature=TEMPERATURE,
-        max_tokens=MAX_TOKENS,
-        stop=("\n",),
+        temperature=rules.temperature,
+        max_tokens=rules.max_tokens,
+        stop=("\n",) if rules.embedded else (),
     )
 
 
@@ -71,75 +88,102 @@ async def rewrite(
     naive: str,
     seed: int,
     constraints: Constraints = NONE,
+    rules: RewriteRules = EMBEDDED_REWRITES,
+    system: str | None = None,
 ) -> Rewrite:
-    """Request rewrites until one is usable, at most three times, with a new seed each time.
+    """Request rewrites until one is usable, with a new seed each time.
 
     If no rewrite is usable, the result is a fallback with the reason; it counts as a gain of 0.
-    Failures of the service propagate; they count as missing.
+    Failures of the service propagate; they count as missing. `system`: see `request_for`.
     """
-    fault, code, raw = "", AnswerFault.EMPTY, ""
-    request = request_for(instruction, naive, seed)
-    spent = LlmUsage()
-    keys: tuple[str, ...] = ()
-    for attempt in range(ATTEMPTS):
-        request = request_for(instruction, naive, derive_seed(seed, attempt) if attempt else seed)
-        try:
-            answer = await llm.ask(request)
-        except UnusableAnswerError as error:
-            fault, code, raw = str(error), AnswerFault.EMPTY, error.raw
-            spent += error.usage
-            continue
-        spent += answer.usage
-        keys += (answer.effect_key,)
-        raw = answer.text
-        text, violation, kind = check_rewrite(naive, raw, instruction, constraints)
-        if violation is None or kind is None:
-            turns = (*request.turns, Turn(role="assistant", text=raw))
-            return Rewrite(
-                naive=naive,
-                text=text,
-                attempts=attempt + 1,
-                turns=turns,
-                usage=spent,
-                effect_keys=keys,
-            )
-        fault, code = violation, kind
-    return Rewrite(
-        naive=naive,
-        text=naive,
-        fallback=fault,
-        fault=code,
-        attempts=ATTEMPTS,
-        turns=(*request.turns, Turn(role="assistant", text=raw)),
-        usage=spent,
-        effect_keys=keys,
-    )
+    exchange = Exchange(llm, rules)
+
+    def request(index: int) -> LlmRequest:
+        own_seed = derive_seed(seed, index) if index else seed
+        return request_for(instruction, naive, own_seed, rules, system)
+
+    def judge(raw: str) -> CheckedRewrite | Fault:
+        checked = check_rewrite(naive, raw, instruction, constraints, rules)
+        return checked.fault or checked
+
+    done = await exchange.obtain(request, judge, _WANTED)
+    result = Rewrite(naive=naive, text=naive, attempts=exchange.attempts, **exchange.fields())
+    if isinstance(done, Fault):
+        return result.model_copy(update={"fallback": done.text, "fault": done.code})
+    found = {"text": done.text, "negative": done.negative, "notes": done.notes}
+    return result.model_copy(update=found)
 
 
 def check_rewrite(
-    naive: str, raw: str, instruction: Instruction | None, constraints: Constraints = NONE
-) -> _Checked:
-    """The cleaned rewrite, and why it is unusable (None if it is usable)."""
-    text = clean(raw)
+    naive: str,
+    raw: str,
+    instruction: Instruction | None,
+    constraints: Constraints = NONE,
+    rules: RewriteRules = EMBEDDED_REWRITES,
+) -> CheckedRewrite:
+    """The rewrite that an answer holds, and why it is unusable (None if it is usable)."""
+    if rules.embedded:
+        text = clean(raw)
+        found = _embedded_fault(naive, text, instruction, rules)
+        checked = CheckedRewrite(text, Fault(*found) if found else None)
+    else:
+        checked = _read(naive, raw, rules)
+    if checked.fault is None and (broken := constraints.rewrite_violation(checked.text)):
+        return checked._replace(fault=Fault(AnswerFault.CONSTRAINT, broken))
+    return checked
+
+
+def _read(naive: str, raw: str, rules: RewriteRules) -> CheckedRewrite:
+    """The rewrite of a model that may write prose, in any packaging."""
+    found = read_prompt(raw, naive)
+    if found.fault is not None:
+        return CheckedRewrite("", Fault(found.fault, found.reason))
+    kept = keep_protected(naive, found.text, rules.protect)
+    checked = CheckedRewrite(kept.text, None, found.negative, (*found.notes, *kept.notes))
+    if kept.lost:
+        lost = ", ".join(kept.lost)
+        reason = f"the rewrite lost what must stay letter for letter ({lost})"
+        return checked._replace(fault=Fault(AnswerFault.PROTECTED, reason))
+    if (length := word_count(kept.text)) > rules.max_words:
+        reason = (
+            f"the rewrite has {length:,} words, more than {rules.max_words:,}; "
+            "[reasoning.generator] max_words is the limit"
+        )
+        return checked._replace(fault=Fault(AnswerFault.TOO_LONG, reason))
+    if _same(naive, kept.text):
+        return checked._replace(fault=Fault(AnswerFault.UNCHANGED, "the rewrite changed nothing"))
+    return checked
+
+
+def word_count(text: str) -> int:
+    """The number of words; two ideographs count as one."""
+    ideographs = len(_IDEOGRAPH.findall(text))
+    return len(_IDEOGRAPH.sub(" ", text).split()) + (ideographs + 1) // 2
+
+
+def _same(naive: str, text: str) -> bool:
+    return one_line(naive).casefold().rstrip(" .") == text.casefold().rstrip(" .")
+
+
+def _embedded_fault(
+    naive: str, text: str, instruction: Instruction | None, rules: RewriteRules
+) -> tuple[AnswerFault, str] | None:
+    """Why a rewrite of the embedded model is unusable."""
     if not text:
-        return _Checked(text, "the rewrite was empty", AnswerFault.EMPTY)
+        return AnswerFault.EMPTY, "the rewrite was empty"
     if _REFUSAL.match(text) and not _REFUSAL.match(naive):
-        return _Checked(text, "the model refused", AnswerFault.REFUSED)
-    if len(words(text)) > MAX_WORDS:
-        reason = f"the rewrite was longer than {MAX_WORDS} words"
-        return _Checked(text, reason, AnswerFault.TOO_LONG)
+        return AnswerFault.REFUSED, "the model refused"
+    if len(words(text)) > rules.max_words:
+        return AnswerFault.TOO_LONG, f"the rewrite was longer than {rules.max_words} words"
     if not subject_kept(naive, text):
         missing = ", ".join(sorted(subject_words(naive) - set(words(text))))
-        reason = f"the rewrite dropped the subject ({missing})"
-        return _Checked(text, reason, AnswerFault.SUBJECT)
+        return AnswerFault.SUBJECT, f"the rewrite dropped the subject ({missing})"
     if words(text) == words(naive):
-        return _Checked(text, "the rewrite changed nothing", AnswerFault.UNCHANGED)
+        return AnswerFault.UNCHANGED, "the rewrite changed nothing"
     copied = _copied_subject(naive, text, instruction) if instruction else None
     if copied:
-        reason = f"the rewrite took over an exemplar's subject ({copied})"
-        return _Checked(text, reason, AnswerFault.SUBJECT)
-    broken = constraints.rewrite_violation(text)
-    return _Checked(text, broken, AnswerFault.CONSTRAINT if broken else None)
+        return AnswerFault.SUBJECT, f"the rewrite took over an exemplar's subject ({copied})"
+    return None
 
 
 def _copied_subject(naive: str, text: str, instruction: Instruction) -> str | None:

@@ -58,6 +58,14 @@ def perform(work: Coroutine[Any, Any, T]) -> T:
         gc.unfreeze()
 
 
+fresh_option = click.option(
+    "--fresh",
+    is_flag=True,
+    help="Forget the answers of language models from before, and ask anew. Not for the embedded "
+    "model, whose answers are the same each time.",
+)
+
+
 def print_json(value: Any) -> None:
     """Print a JSON value on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -12,7 +12,6 @@ import click
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.runtime.evaluation.open_run import open_run_for_evaluation
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.services import Services
@@ -82,7 +81,7 @@ async def sheet_rows(
         if instruction is not None:
             llm_seed = derive_seed(seed, "sheet-llm", naive)
             llm = services.llm("generator")
-            done = await rewrite(llm, instruction, naive, llm_seed, services.constraints)
+            done = await services.style.rewrite(llm, instruction, naive, llm_seed)
             text = done.text
         image_seed = derive_seed(seed, "sheet-image", naive)
         image = await services.render.render(RenderRequest(prompt=text, seed=image_seed))

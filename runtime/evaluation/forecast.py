@@ -130,10 +130,13 @@ class _StoredAnswers:
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. _NotStoredError if the answer is not stored."""
-        row = await self._store.row("get_effect", key=self._llm.effect_key(request))
+        row = await self._store.row("get_effect", key=await self._llm.stored_key(request))
         if row is None:
             raise _NotStoredError
         return LlmAnswer.model_validate_json(row["result"])
+
+    async def discard(self, effect_key: str) -> None:
+        """Do nothing: a forecast judges no answers."""
 
 
 class _Counter:
@@ -143,7 +146,8 @@ class _Counter:
         self._run = run
         self._settings = settings
         self._renderer = renderer
-        self._answers = _StoredAnswers(run.services.llm("generator"), run.store)
+        llm = run.services.llm("generator")
+        self._answers = _StoredAnswers(llm, run.store)
         self._images: set[tuple[str, int]] = set()
 
     async def calls(
@@ -167,14 +171,8 @@ class _Counter:
         if treatment.kind == "texts" and prompt not in treatment.texts:
             return prompt, True  # a missing row
         try:
-            done = await treated(
-                self._answers,
-                treatment,
-                prompt,
-                draw,
-                seed=self._settings.seed,
-                rules=self._run.services.constraints,
-            )
+            style, seed = self._run.services.style, self._settings.seed
+            done = await treated(style, self._answers, treatment, prompt, draw, seed=seed)
         except _NotStoredError:
             return f"{treatment.id} {prompt}", False
         return done.text, True

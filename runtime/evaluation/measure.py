@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from bigpe.agents.diagnostics.alarm import FIRST, RewriteOutcome, alarm, outcome_of
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
-from bigpe.agents.reasoning.alarm import FIRST, RewriteOutcome, alarm, outcome_of
-from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.interface import ReasoningStyle
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.errors import STOPS_RUN, AlarmError, BigpeError
 from bigpe.services.core.retrying import RetryRule, all_results, retry
@@ -97,10 +97,10 @@ class EvaluationRow(Value):
     score: float | None = None
     gain: float | None = None
     """score - naive_score, score units; exactly 0 for a fallback; None: missing."""
-    fault: AnswerFault | None = None
-    """The class of `fallback`."""
     fallback: str | None = None
     """Reason why the rewrite was not usable and the naive prompt was rendered."""
+    fault: AnswerFault | None = None
+    """The class of `fallback`."""
     failure: str | None = None
     """Cause of a missing comparison: a failed service, or no text for this prompt."""
     truncated: int = 0
@@ -188,13 +188,13 @@ async def measure(
 
 
 async def treated(
+    style: ReasoningStyle,
     llm: LlmClient,
     treatment: Treatment,
     prompt: str,
     draw: int,
     *,
     seed: int,
-    rules: Constraints = NONE,
 ) -> Rewrite:
     """The text that is rendered for `prompt` under the treatment; `draw`: index of the seed.
 
@@ -207,7 +207,7 @@ async def treated(
             raise BigpeError(f"{treatment.name}: there is none for this prompt")
         return Rewrite(naive=prompt, text=treatment.texts[prompt])
     llm_seed = derive_seed(seed, "evaluation-llm", prompt, draw)
-    return await rewrite(llm, treatment.instruction, prompt, llm_seed, rules)
+    return await style.rewrite(llm, treatment.instruction, prompt, llm_seed)
 
 
 def distractors(prompt: str, others: Sequence[str]) -> list[str]:
@@ -237,7 +237,7 @@ def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float
 
 
 class FirstRows:
-    """The alarm about the first rewrites under an instruction, see `agents.reasoning.alarm`."""
+    """The alarm about the first rewrites under an instruction, see `agents.diagnostics.alarm`."""
 
     def __init__(self, treatment: Treatment) -> None:
         self._treatment = treatment
@@ -280,9 +280,7 @@ class _Measurer:
         )
         services, llm = self._services, self._services.llm("generator")
         done = await _attempt(
-            lambda: treated(
-                llm, self._treatment, prompt, draw, seed=self._seed, rules=services.constraints
-            ),
+            lambda: treated(services.style, llm, self._treatment, prompt, draw, seed=self._seed),
             self._retry,
         )
         if isinstance(done, str):

@@ -23,6 +23,7 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.splits import Split
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from bigpe.services.store.held_out import SplitCallCache
@@ -64,6 +65,7 @@ async def open_run_for_evaluation(
     name: str,
     *,
     project: Path | str = ".",
+    fresh: bool = False,
     llms: Mapping[str, ChatCompletionClient] | None = None,
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
@@ -71,6 +73,7 @@ async def open_run_for_evaluation(
 ) -> AsyncGenerator[EvaluatedRun]:
     """Open a run for evaluation. ConfigError if it does not exist or has not begun.
 
+    `fresh`: evaluations of the run forget the answers of language models from before.
     `llms` (by actor), `renderer`, `scorer` and `guards` (by name) replace the configured models.
     """
     place = Project(Path(project))
@@ -97,6 +100,7 @@ async def open_run_for_evaluation(
                 effects,
                 scores,
                 run=f"{name}-evaluation",
+                memory=await AnswerMemory.of_evaluation(store, name, fresh=fresh),
                 llms=llms,
                 renderer=renderer,
                 scorer=scorer,

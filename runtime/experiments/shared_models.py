@@ -23,8 +23,9 @@ from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.values import Image, Json, RenderRequest, Score, ScoreRequest
 from bigpe.services.llm.base_client import BaseLlmClient
+from bigpe.services.llm.config import class_name, load_client
 from bigpe.services.llm.learned import LearnedServers
-from bigpe.services.llm.service import LearningClient, class_name, load_client
+from bigpe.services.llm.service import LearningClient
 from bigpe.services.models.fingerprints import Composed
 from bigpe.services.processes.batch_queue import ParallelModel, parallelism_of
 from bigpe.services.processes.cpu import process_cores

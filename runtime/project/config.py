@@ -17,6 +17,7 @@ from bigpe.agents.bandit.policies import PolicyConfig
 from bigpe.agents.messages.usage import Limits, LlmPrice
 from bigpe.agents.plugins.config import RoleConfig
 from bigpe.agents.reasoning.constraints import Constraints
+from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.outages.watch import OutageRule
@@ -134,6 +135,7 @@ class BigpeConfig(Value):
     """`[llm.default]`, and `[llm.generator]`, `[llm.gradient]`, `[llm.modifier]` that differ."""
     render: RenderConfig = RenderConfig()
     score: ScoreSection = ScoreSection()
+    reasoning: Annotated[ReasoningConfig, AfterStart.NEEDS_FORK] = ReasoningConfig()
     constraints: Annotated[Constraints, AfterStart.NEEDS_FORK] = Constraints()
     roles: dict[str, RoleConfig] = Field(default_factory=dict[str, RoleConfig])
     """`[roles.NAME]`: roles of other packages, and AgentChat agents."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bigpe.agents.evidence.terms import subject_kept
-from bigpe.agents.messages.plan import CampaignPlan, SeedInstruction
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, MOST_CALLS, CampaignPlan, SeedInstruction
 from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.project.config import BigpeConfig
@@ -62,6 +62,8 @@ async def make_plan(
     seeds: Sequence[SeedInstruction],
     library: SearchedPrompts,
     roles: Sequence[FoundRole] = (),
+    most_calls: Mapping[str, int] = MOST_CALLS,
+    style: str = EVIDENCE_WORDED,
 ) -> CampaignPlan:
     """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
     run = config.run
@@ -80,6 +82,8 @@ async def make_plan(
         pool_size=run.pool_size,
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
+        style=style,
+        most_calls=dict(most_calls),
         limits=config.budget.limits,
         prices=run_prices(config),
         improvements=run.improvements,

@@ -33,10 +33,10 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import library_for, store_professional
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
-from bigpe.runtime.run.first_question import BeforeStart
 from bigpe.runtime.run.plan import make_plan, naive_set
+from bigpe.runtime.run.probe.first_question import BeforeStart
 from bigpe.runtime.run.resume.begin_again import begin_again
-from bigpe.runtime.run.resume.fork import NewRun, best_of, require_forkable
+from bigpe.runtime.run.resume.fork import NewRun, require_forkable, with_best
 from bigpe.runtime.run.resume.model_identity import (
     Records,
     record_statement,
@@ -58,6 +58,7 @@ from bigpe.services.core.version import VERSION
 from bigpe.services.prompt_data.library import SearchedPrompts
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 from bigpe.services.store.held_out import TrainOnlyCallCache
@@ -118,6 +119,7 @@ class Session:
         parent: str = "",
         from_best: bool = False,
         before_start: BeforeStart | None = None,
+        fresh: bool = False,
     ) -> AsyncGenerator[Session]:
         """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
 
@@ -131,11 +133,11 @@ class Session:
             renderer: See `Renderer`.
             scorer: See `Scorer`.
             retry: How often and how soon a failed step is retried.
-            watch: How long services are waited for that answer no call; it replaces
-                `[run] outage_minutes`.
+            watch: How long services are waited for; it replaces `[run] outage_minutes`.
             parent: The run that a new run is a fork of; "" for no fork.
             from_best: Whether the parent's best instruction is one of the fork's seed instructions.
             before_start: Called before a new run is stored; its error leaves no run behind.
+            fresh: Whether the run forgets earlier answers of language models.
 
         Yields:
             The session. Its actors are wired; `run` starts them.
@@ -163,7 +165,8 @@ class Session:
             scores = TrainOnlyCallCache(effects)
             opened = open_services(
                 wanted, place, effects, scores,
-                run=name, llms=llms, renderer=renderer, scorer=scorer, watch=watch,
+                run=name, memory=await AnswerMemory.of_run(store, name, fresh=fresh),
+                llms=llms, renderer=renderer, scorer=scorer, watch=watch,
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
@@ -302,19 +305,18 @@ class Session:
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
-        if new.from_best:
-            best = await best_of(self._store, new.parent)
-            seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
-        plan = await make_plan(self.config, prompts.of("train"), seeds, library, roles)
+        seeds = await with_best(self._store, new.parent, seeds) if new.from_best else seeds
+        train, fields = prompts.of("train"), self.services.plan_fields
+        plan = await make_plan(self.config, train, seeds, library, roles, **fields)
         if new.before_start is not None:
             await new.before_start(self.name, self.services, self.config.roles_with_llm)
         # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
+        await self.services.memory.begin_again()
         config = {"name": self.name, "config": self.config.model_dump_json()}
-        record = {**config, "created": time.time(), "version": VERSION}
         await self._store.write(
             [
-                ("add_run", record),
+                ("add_run", {**config, "created": time.time(), "version": VERSION}),
                 ("set_run_config", config),  # `add_run` keeps the row of a process that died here
                 ("set_run_parent", {"name": self.name, "parent": new.parent}),
                 record_statement(self.name, self._models),

@@ -10,15 +10,18 @@ from typing import Literal, NamedTuple
 
 from autogen_core.models import ChatCompletionClient
 
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.run.style import style_of
 from bigpe.services.core.errors import STOPS_RUN, BigpeError, ServiceError
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.config import load_client
 from bigpe.services.llm.learned import LearnedServers
-from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.llm.service import LlmService
 from bigpe.services.prompt_data.files import PromptRow
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
 from bigpe.services.store.database import Store
 
@@ -196,7 +199,7 @@ class Refiner:
     ) -> None:
         self._llm = llm
         self._instruction = instruction
-        self._constraints = config.constraints
+        self._style = style_of(config, lambda role: llm)
         self._seed = seed
         self._retry = retry or RetryRule()
 
@@ -212,6 +215,7 @@ class Refiner:
         seed: int = 0,
         retry: RetryRule | None = None,
         watch: OutageWatch | None = None,
+        fresh: bool = False,
     ) -> AsyncGenerator[Refiner]:
         """Open the language model.
 
@@ -223,20 +227,26 @@ class Refiner:
             seed: seed of the language model.
             retry: rule for failed calls (default: `RetryRule()`).
             watch: how long the language model is waited for (default: `[run] outage_minutes`).
+            fresh: ask anew what the call cache has.
         """
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
-            learned = LearnedServers()
+            memory, learned = AnswerMemory(), LearnedServers()
             if database is not None:
                 store = await stack.enter_async_context(Store(database))
                 cache = CallCache(store)
                 stack.push_async_callback(cache.close)
+                memory = await AnswerMemory.of_session(store, fresh=fresh)
                 learned = await LearnedServers(store).load()
-            watch = watch or OutageWatch(config.run.outages)
             llm = LlmService(
-                client or load_client(wanted), cache, config=wanted, learned=learned, watch=watch
+                client or load_client(wanted),
+                cache,
+                config=wanted,
+                memory=memory,
+                learned=learned,
+                watch=watch or OutageWatch(config.run.outages),
             )
             if client is None:
                 stack.push_async_callback(llm.close)
@@ -249,6 +259,6 @@ class Refiner:
         """
         llm_seed = derive_seed(self._seed, "refine", prompt)
         return await retry(
-            lambda: rewrite(self._llm, self._instruction, prompt, llm_seed, self._constraints),
+            lambda: self._style.rewrite(self._llm, self._instruction, prompt, llm_seed),
             self._retry,
         )

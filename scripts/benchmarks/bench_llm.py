@@ -25,13 +25,15 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, subject_kept, terms_of
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
+from bigpe.agents.reasoning.evidence_worded.instruction import propose
+from bigpe.agents.reasoning.interface import Proposal
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction, derive_seed
-from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmService
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 

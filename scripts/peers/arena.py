@@ -11,7 +11,6 @@ import asyncio
 from collections import Counter
 
 from bigpe.agents.evidence.mixed_model import PairedComparison, fit_evidence_table
-from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.values import (
@@ -71,7 +70,9 @@ class Arena:
         llm_seed = derive_seed(self.task.seed, "llm", instruction.id, prompt, draw)
         if self.ledger.spent >= self.ledger.budget:
             raise Spent(f"all {self.ledger.budget} renders are used")
-        done = await rewrite(self._services.llm("generator"), instruction, prompt, llm_seed)
+        services = self._services
+        llm = services.llm("generator")
+        done = await services.style.rewrite(llm, instruction, prompt, llm_seed)
         self.usage += done.usage
         self.ledger.take((prompt, image_seed), (done.text, image_seed))
         naive, rewritten = await asyncio.gather(

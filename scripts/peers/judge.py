@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.agents.statistics.moments import mean
 from bigpe.runtime.evaluation.measure import gains_by_prompt, image_seed, measure, under
 from bigpe.runtime.project.seed_files import seed_instructions
@@ -50,7 +49,8 @@ async def best_of_n(services: Services, task: Task) -> Picked:
         texts: list[str] = [prompt]
         for draw in range(max(count, 0)):
             llm_seed = derive_seed(task.seed, "best-of-n", prompt, draw)
-            done = await rewrite(services.llm("generator"), seed_instruction, prompt, llm_seed)
+            llm = services.llm("generator")
+            done = await services.style.rewrite(llm, seed_instruction, prompt, llm_seed)
             texts.append(done.text)
             usage += done.usage
         seed = image_seed(task.seed, prompt, 0)

@@ -79,6 +79,9 @@ class Silent:
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         raise UnusableAnswerError("silent", raw="")
 
+    async def discard(self, effect_key: str) -> None:
+        """Do nothing."""
+
 
 class Library:
     """The packaged professional prompts, searched as a project's are."""

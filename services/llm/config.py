@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bigpe.services.core.after_start import AfterStart
-from bigpe.services.core.errors import ConfigError
-from bigpe.services.core.values import Json
+from bigpe.services.core.errors import BigpeError, ConfigError
+from bigpe.services.core.values import Json, digest
 from bigpe.services.llm.providers import PROVIDERS, names, provider_at
 
+TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
+"""Trusted provider prefixes. Loading a component imports code, so others need `allow_providers`."""
 EMBEDDED = "bigpe.services.llm.embedded_client.EmbeddedLlmClient"
 OPENAI_CHAT = "bigpe.services.llm.openai_chat.client.OpenAiChatClient"
 AUTOGEN_OPENAI = "autogen_ext.models.openai.OpenAIChatCompletionClient"
@@ -320,3 +323,58 @@ def _limits(config: LlmConfig) -> dict[str, Any]:
         return {"timeout_s": config.timeout_s}
     # bigpe retries by itself, and records each attempt.
     return {"timeout": config.timeout_s, "max_retries": 0}
+
+
+def load_client(config: LlmConfig) -> ChatCompletionClient:
+    """The model client of the configuration. Raises ConfigError with cause and remedy."""
+    allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
+    if not config.is_short and not config.provider.startswith(allowed):
+        raise ConfigError(
+            f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
+            f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"
+        )
+    if "api_key" in config.config:
+        raise ConfigError(
+            "[llm] config.api_key: keys do not belong in a file; put the key in an environment "
+            "variable and name that variable in api_key_env"
+        )
+    component = {"component_type": "model", **component_of(config)}
+    try:
+        client = ChatCompletionClient.load_component(component)
+    except BigpeError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"[llm] provider {config.provider!r} cannot be loaded: {error}"
+        ) from error
+    except Exception as error:
+        from bigpe.services.llm.failures import refusal  # here: see LlmService._explain
+
+        if (text := refusal(error)) is None:
+            raise
+        raise ConfigError(f"[llm] {config.provider} refuses its config: {text}") from error
+    require_key(config)
+    return client
+
+
+def class_name(client: ChatCompletionClient) -> str:
+    """The name of the client's class in fingerprints.
+
+    A wrapper has an attribute `fingerprint_class`, the name of the class that it wraps.
+    """
+    return getattr(client, "fingerprint_class", type(client).__qualname__)
+
+
+def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
+    """A digest of what an answer depends on besides the request: the model, never the key.
+
+    A client with weights of its own has an attribute `fingerprint`, their digest.
+    """
+    own = getattr(client, "fingerprint", None)
+    public = config.model_dump(
+        mode="json", exclude={"api_key_env", "concurrency", "timeout_s", "allow_providers"}
+    )
+    for name in SHORT_ONLY:  # so that what was paid before these keys were there stays paid
+        if public[name] in (None, {}):
+            del public[name]
+    return digest({"client": class_name(client), "config": public, "model": own})

@@ -21,7 +21,6 @@ from PIL import Image as Pictures
 from pydantic import Field
 
 from bigpe.services.core.errors import (
-    BigpeError,
     ConfigError,
     LlmError,
     LostWorkerError,
@@ -33,9 +32,10 @@ from bigpe.services.core.outages.access import ServiceAccess
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
 from bigpe.services.llm.base_client import LlmResult
-from bigpe.services.llm.config import EMBEDDED, SHORT_ONLY, LlmConfig, component_of, require_key
+from bigpe.services.llm.config import EMBEDDED, LlmConfig, class_name, client_fingerprint
 from bigpe.services.llm.learned import Learned, LearnedServers
 from bigpe.services.processes.batch_queue import parallelism_of
+from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCacheProtocol
 from bigpe.services.store.caller_context import (
     current_caller,
@@ -43,8 +43,6 @@ from bigpe.services.store.caller_context import (
     record_failed_usage,
 )
 
-TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
-"""Trusted provider prefixes. Loading a component imports code, so others need `allow_providers`."""
 LONGEST_ANSWER = 64 * 1024
 """Maximum length of a usable answer, characters."""
 
@@ -103,60 +101,13 @@ class LlmClient(Protocol):
         """The answer. Raises LlmError; TransientLlmError and UnusableAnswerError may be retried."""
         ...
 
+    async def discard(self, effect_key: str) -> None:
+        """Remember that the stored answer with this key cannot be used.
 
-def load_client(config: LlmConfig) -> ChatCompletionClient:
-    """The model client of the configuration. Raises ConfigError with cause and remedy."""
-    allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
-    if not config.is_short and not config.provider.startswith(allowed):
-        raise ConfigError(
-            f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
-            f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"
-        )
-    if "api_key" in config.config:
-        raise ConfigError(
-            "[llm] config.api_key: keys do not belong in a file; put the key in an environment "
-            "variable and name that variable in api_key_env"
-        )
-    component = {"component_type": "model", **component_of(config)}
-    try:
-        client = ChatCompletionClient.load_component(component)
-    except BigpeError:
-        raise
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"[llm] provider {config.provider!r} cannot be loaded: {error}"
-        ) from error
-    except Exception as error:
-        from bigpe.services.llm.failures import refusal  # here: see LlmService._explain
-
-        if (text := refusal(error)) is None:
-            raise
-        raise ConfigError(f"[llm] {config.provider} refuses its config: {text}") from error
-    require_key(config)
-    return client
-
-
-def class_name(client: ChatCompletionClient) -> str:
-    """The name of the client's class in fingerprints.
-
-    A wrapper has an attribute `fingerprint_class`, the name of the class that it wraps.
-    """
-    return getattr(client, "fingerprint_class", type(client).__qualname__)
-
-
-def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
-    """A digest of what an answer depends on besides the request: the model, never the key.
-
-    A client with weights of its own has an attribute `fingerprint`, their digest.
-    """
-    own = getattr(client, "fingerprint", None)
-    public = config.model_dump(
-        mode="json", exclude={"api_key_env", "concurrency", "timeout_s", "allow_providers"}
-    )
-    for name in SHORT_ONLY:  # so that what was paid before these keys were there stays paid
-        if public[name] in (None, {}):
-            del public[name]
-    return digest({"client": class_name(client), "config": public, "model": own})
+        It is given again to the same run or evaluation, and to no other. A model with weights of
+        its own would give the same answer again, so its answers stay.
+        """
+        ...
 
 
 class LlmService:
@@ -169,16 +120,19 @@ class LlmService:
         *,
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
+        memory: AnswerMemory | None = None,
         learned: LearnedServers | None = None,
         watch: OutageWatch | None = None,
     ) -> None:
         """`picture`: returns the PNG file of a digest, for requests with images.
 
-        `learned`: what servers refuse and can do, and where it is kept; None: in memory. `watch`:
-        how outages are waited for; None: not at all. The embedded model has none.
+        `memory`: which answers of `memo` may be used; None: all. `learned`: what servers refuse and
+        can do, and where it is kept; None: in memory. `watch`: how outages are waited for; None:
+        not at all. The embedded model has none.
         """
         if learned is not None and isinstance(client, LearningClient):
             client.learn_in(learned)
+        self._memory = memory or AnswerMemory()
         self._client = client
         self._memo = memo
         self._picture = picture
@@ -196,7 +150,7 @@ class LlmService:
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
         request = self._with_own_settings(request)
-        body, key = _body(request), self.effect_key(request)
+        body, key = _body(request), await self.stored_key(request)
         try:
             stored = await self._memo.run(
                 key, "llm", body, lambda: self._call_in_turn(request, key)
@@ -211,8 +165,18 @@ class LlmService:
         record_answered_usage(key, answer.usage)
         return answer
 
+    async def discard(self, effect_key: str) -> None:
+        """See `LlmClient.discard`."""
+        if not self.deterministic:
+            await self._memory.discard(effect_key)
+
+    async def stored_key(self, request: LlmRequest) -> str:
+        """Key of the stored call. It differs from `effect_key` for an answer that was discarded."""
+        key = self.effect_key(self._with_own_settings(request))
+        return key if self.deterministic else await self._memory.key_of(key)
+
     def effect_key(self, request: LlmRequest) -> str:
-        """Key of the stored call: a digest of everything that the answer depends on."""
+        """A digest of everything that the answer depends on."""
         parts = {"op": "llm", "version": 1, "model": self.fingerprint, "request": _body(request)}
         return digest(parts)
 
@@ -238,11 +202,6 @@ class LlmService:
         return bool(getattr(self._client, "thinks", False))
 
     @property
-    def is_local(self) -> bool:
-        """Whether the client has weights of its own on this machine, see `client_fingerprint`."""
-        return hasattr(self._client, "fingerprint")
-
-    @property
     def name(self) -> str:
         """The model's name, for people."""
         return self._config.model_name
@@ -263,6 +222,16 @@ class LlmService:
         """Keep what a probe found, if the client learns."""
         if isinstance(self._client, LearningClient):
             await self._client.learn(news)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the model has weights of its own and answers an equal request equally."""
+        return getattr(self._client, "fingerprint", None) is not None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded model, which needs rules of its own."""
+        return class_name(self._client) == EMBEDDED.rpartition(".")[2]
 
     @property
     def sees(self) -> bool:

@@ -187,6 +187,18 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (base_url, model)
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # Answers that a run or an evaluation judged unusable, and readers that began afresh.
+        """CREATE TABLE discarded_answer(
+            key TEXT NOT NULL,
+            reader TEXT NOT NULL,
+            PRIMARY KEY (key, reader)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE fresh_answers(
+            reader TEXT PRIMARY KEY,
+            token TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 VERSION = len(STEPS)

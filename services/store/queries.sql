@@ -210,6 +210,22 @@ SELECT result FROM effect WHERE key = :key;
 INSERT INTO effect(key, kind, request, result, ms, ts) VALUES (:key, :kind, :request, :result, :ms, :ts)
 ON CONFLICT(key) DO UPDATE SET result = excluded.result, ms = excluded.ms, ts = excluded.ts;
 
+-- name: discard_answer
+INSERT INTO discarded_answer(key, reader) VALUES (:key, :reader) ON CONFLICT DO NOTHING;
+
+-- name: discarded_by
+SELECT reader FROM discarded_answer WHERE key = :key;
+
+-- name: disown_discarded
+UPDATE OR REPLACE discarded_answer SET reader = '' WHERE reader = :reader;
+
+-- name: set_fresh_answers
+INSERT INTO fresh_answers(reader, token) VALUES (:reader, :token)
+ON CONFLICT(reader) DO UPDATE SET token = excluded.token;
+
+-- name: fresh_answers
+SELECT token FROM fresh_answers WHERE reader = :reader;
+
 -- name: get_sealed_effect
 SELECT result FROM sealed_effect WHERE key = :key;
 

@@ -16,7 +16,10 @@ from support.hostile_run import ATTACKS, poison
 from bigpe.agents.messages.core import ArmPulled, parse_message
 from bigpe.runtime.cli.run.inspect import inspect
 from bigpe.runtime.cli.share.export import export
+from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.resume.fork import with_best
 from bigpe.runtime.transcript.search import Wanted, find
+from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
 from bigpe.testing.runs import run_fake
 
@@ -114,3 +117,23 @@ def test_inspect_finds_words_and_tells_a_message_whole(finished: Path) -> None:
     for start in ("", "nothing"):
         result = CliRunner().invoke(inspect, ["main", "-p", str(finished), "--message", start])
         assert result.exit_code != 0 and "id" in str(result.exception)
+
+
+def test_the_best_instruction_is_a_system_prompt(finished: Path) -> None:
+    found = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt"])
+    best = asyncio.run(_best_text(finished))
+    assert found.exit_code == 0 and best in found.stdout
+    shown = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt", "--json"])
+    assert json.loads(shown.stdout)["system_prompt"] == found.stdout.rstrip("\n")
+
+
+async def _best_text(project: Path) -> str:
+    async with Store(Project(project).database, read_only=True) as store:
+        return (await with_best(store, "main", ()))[0].instruction.text
+
+
+def test_a_system_prompt_goes_with_no_files(finished: Path) -> None:
+    found = CliRunner().invoke(
+        export, ["main", "-p", str(finished), "--system-prompt", "--form", "html"]
+    )
+    assert isinstance(found.exception, ConfigError)

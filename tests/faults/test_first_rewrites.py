@@ -13,7 +13,7 @@ from bigpe.agents.messages.core import ImageScored, PoolChanged, RunStopped
 from bigpe.runtime.evaluation.measure import measure, under
 from bigpe.runtime.sharing.published_instruction import published_of
 from bigpe.services.core.errors import AlarmError, ConfigError
-from bigpe.services.llm.service import load_client
+from bigpe.services.llm.config import load_client
 from bigpe.services.store.database import Store
 from bigpe.testing.runs import messages_of, open_fake, open_fake_evaluated, run_fake, transcript
 

@@ -16,7 +16,7 @@ import pytest
 from support.http_llm import FakeServer, Reply, breaks_off, fails, says, sends
 from support.llm_services import config_for
 
-from bigpe.services.llm.service import load_client
+from bigpe.services.llm.config import load_client
 from bigpe.testing.runs import open_fake, transcript
 
 CONFIG: dict[str, Any] = {
@@ -170,7 +170,7 @@ async def test_first_rewrites_that_fail_end_the_run_with_the_cause(
 
 
 UNUSABLE = {
-    "no text": (says(""), "empty"),
+    "no text": (says(""), "no text"),
     "two megabytes": (says("word " * 400_000), "more than 65,536"),
     "a refusal": (says(REFUSAL), "the model refused"),
 }

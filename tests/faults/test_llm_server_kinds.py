@@ -13,7 +13,8 @@ from support.http_llm import FakeServer, says, sends
 from support.llm_oddities import Json, Reply
 from support.llm_parameter_oddities import fastapi, gpt5, json_word, without_system
 
-from bigpe.services.llm.service import LlmConfig, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmConfig
 from bigpe.testing.runs import open_fake, transcript
 
 CONFIG: dict[str, Any] = {

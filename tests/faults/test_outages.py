@@ -25,7 +25,7 @@ from bigpe.runtime.run.session import Session
 from bigpe.services.core.errors import OutageError, QuotaError
 from bigpe.services.core.outages.watch import OutageRule, OutageWatch
 from bigpe.services.core.values import Score, ScoreRequest
-from bigpe.services.llm.service import load_client
+from bigpe.services.llm.config import load_client
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer, rng_of
 from bigpe.testing.runs import NO_WAIT, messages_of, transcript

@@ -123,12 +123,13 @@ def _open_on_fakes(
 
 
 def _open_run_for_evaluation_on_fakes(
-    name: str, *, project: Path
+    name: str, *, project: Path, fresh: bool = False
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
     blobs, log, delay_s = _place(project)
     return open_run_for_evaluation(
         name,
         project=project,
+        fresh=fresh,
         llms=_llms(delay_s, log),
         renderer=FakeRenderer(blobs, delay_s=delay_s, log=log),
         scorer=FakeScorer(blobs),

@@ -26,7 +26,8 @@ class FakeServer:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.requests.append(json.loads(body) | {"path": self.path})
+                self.asked: dict[str, Any] = json.loads(body) | {"path": self.path}
+                server.requests.append(self.asked)
                 server.keys.append(self.headers["Authorization"])
                 server.headers.append(dict(self.headers.items()))
                 reply = server.replies[0] if len(server.replies) == 1 else server.replies.pop(0)

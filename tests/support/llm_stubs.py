@@ -21,6 +21,7 @@ class ScriptedAsks:
         self._lines = list(lines)
         self._forever = forever
         self.asked: list[LlmRequest] = []
+        self.discarded: list[str] = []
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`; every answer costs 10 prompt tokens and 2 more."""
@@ -31,6 +32,10 @@ class ScriptedAsks:
             raise line
         text = line if isinstance(line, str) else line(request)
         return LlmAnswer(text=text, usage=LlmUsage(calls=1, prompt_tokens=10, completion_tokens=2))
+
+    async def discard(self, effect_key: str) -> None:
+        """See `LlmClient.discard`."""
+        self.discarded.append(effect_key)
 
     @property
     def last(self) -> tuple[tuple[str, str], ...]:

@@ -6,26 +6,31 @@ citations are checked; if no wording is valid, a sentence composed from the rows
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Sequence
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from bigpe.agents.evidence.mixed_model import Z95, EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, words
 from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.reasoning.asking import Exchange, Fault, answer_in
+from bigpe.agents.reasoning.interface import WordedGradient
+from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS, RoleRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.errors import UnusableAnswerError
-from bigpe.services.core.values import Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.core.values import Instruction, Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
-CANDIDATES = 2
-TEMPERATURE = 0.4
-MAX_TOKENS = 120
 ADD_TERMS = 2
 AVOID_WORDS = ("avoid", "drop", "without", "less", "remove", "leave out", "no", "not")
+_WANTED = "Answer with one JSON object of the fields improvement, inference and evidence."
+_SHAPE = "it has no JSON object with the texts improvement and inference and the list evidence"
+_INVALID = (
+    "the improvement must name the listed terms that it cites, follow the sign of their effects, "
+    "and be one short sentence"
+)
 SCHEMA: Json = {
     "type": "object",
     "properties": {
@@ -38,20 +43,11 @@ SCHEMA: Json = {
 }
 
 
-class WordedGradient(Value):
-    """A gradient with the language model exchange that produced it."""
-
-    inference: str
-    improvement: str
-    evidence: tuple[str, ...]
-    composed: bool
-    fault: AnswerFault | None = None
-    """Why the last wording was not valid, if `composed`; None if none was requested."""
-    dropped_citations: int = 0
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
+def _listed(value: Any) -> Any:
+    """Ids that a model gave as one text, or as numbers."""
+    if isinstance(value, str):
+        return re.findall(r"\w+", value)
+    return [str(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 class _Answer(BaseModel):
@@ -59,7 +55,7 @@ class _Answer(BaseModel):
 
     inference: str
     improvement: str
-    evidence: list[str]
+    evidence: Annotated[list[str], BeforeValidator(_listed)]
 
 
 def sample_evidence(
@@ -131,6 +127,7 @@ async def word_gradient(
     professional: PairedComparison | None,
     seed: int,
     pictures: Sequence[str] = (),
+    rules: RoleRules = EMBEDDED_GRADIENTS,
 ) -> WordedGradient:
     """The model's wording of the rows if it is valid, else the composed sentences.
 
@@ -139,41 +136,35 @@ async def word_gradient(
     composed = compose(rows)
     if not rows:
         return composed
-    request = _request(rows, best, worst, professional, seed, pictures)
-    raw, dropped, usage, fault = "", 0, LlmUsage(), AnswerFault.EMPTY
-    keys: tuple[str, ...] = ()
-    for index in range(CANDIDATES):
-        request = request.model_copy(update={"seed": derive_seed(seed, "wording", index)})
-        try:
-            answer = await llm.ask(request)
-        except UnusableAnswerError as error:
-            raw, fault = error.raw, AnswerFault.EMPTY
-            usage += error.usage
-            continue
-        raw = answer.text
-        usage += answer.usage
-        keys += (answer.effect_key,)
-        worded = _parse(raw)
-        fault = AnswerFault.SHAPE if worded is None else AnswerFault.INVALID
+    exchange = Exchange(llm, rules)
+    common = _request(rows, best, worst, professional, pictures, rules)
+    dropped = 0
+
+    def request(index: int) -> LlmRequest:
+        return common.model_copy(update={"seed": derive_seed(seed, "wording", index)})
+
+    def judge(raw: str) -> WordedGradient | Fault:
+        nonlocal dropped
+        worded = _parse(raw, rules)
         if worded is None:
-            continue
+            return Fault(AnswerFault.SHAPE, _SHAPE)
         cited = [row for row in rows if row.id in worded.evidence]
         valid = [row for row in cited if citation_holds(worded.improvement, row)]
         dropped += len(worded.evidence) - len(valid)
-        if valid and not _contradicts(worded, rows):
-            return WordedGradient(
-                inference=worded.inference,
-                improvement=worded.improvement,
-                evidence=tuple(row.id for row in valid),
-                composed=False,
-                dropped_citations=dropped,
-                turns=(*request.turns, Turn(role="assistant", text=raw)),
-                usage=usage,
-                effect_keys=keys,
-            )
-    turns = (*request.turns, Turn(role="assistant", text=raw))
-    update = {"dropped_citations": dropped, "turns": turns, "usage": usage, "effect_keys": keys}
-    return composed.model_copy(update={**update, "fault": fault})
+        if not valid or _contradicts(worded, rows):
+            return Fault(AnswerFault.INVALID, _INVALID)
+        return WordedGradient(
+            inference=worded.inference,
+            improvement=worded.improvement,
+            evidence=tuple(row.id for row in valid),
+            composed=False,
+        )
+
+    done = await exchange.obtain(request, judge, _WANTED)
+    update = {"dropped_citations": dropped, **exchange.fields()}
+    if isinstance(done, Fault):
+        return composed.model_copy(update={**update, "fault": done.code})
+    return done.model_copy(update=update)
 
 
 def citation_holds(improvement: str, row: EvidenceRow) -> bool:
@@ -207,10 +198,9 @@ def _contradicts(worded: _Answer, rows: Sequence[EvidenceRow]) -> bool:
     return False
 
 
-def _parse(raw: str) -> _Answer | None:
-    try:
-        answer = _Answer.model_validate(json.loads(raw))
-    except (ValueError, RecursionError):  # no JSON, JSON of another shape, or too deep or long
+def _parse(raw: str, rules: RoleRules) -> _Answer | None:
+    answer = answer_in(raw, _Answer, rules)
+    if answer is None:
         return None
     update = {"inference": one_line(answer.inference), "improvement": one_line(answer.improvement)}
     return answer.model_copy(update=update)
@@ -221,8 +211,8 @@ def _request(
     best: PairedComparison | None,
     worst: PairedComparison | None,
     professional: PairedComparison | None,
-    seed: int,
     pictures: Sequence[str],
+    rules: RoleRules,
 ) -> LlmRequest:
     text = template("gradient")
     turns = few_shot(text.system, text.examples)
@@ -239,8 +229,8 @@ def _request(
     turns.append(Turn(role="user", text="\n".join(lines), images=tuple(pictures)))
     return LlmRequest(
         turns=tuple(turns),
-        seed=seed,
-        temperature=TEMPERATURE,
-        max_tokens=MAX_TOKENS,
+        seed=0,
+        temperature=rules.temperature,
+        max_tokens=rules.max_tokens,
         answer_schema=SCHEMA,
     )

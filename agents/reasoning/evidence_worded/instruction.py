@@ -5,7 +5,6 @@ clause_plan.py computes what the instruction must contain; the language model on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term, one_line, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.parts import Gradient, RefusalCode
+from bigpe.agents.reasoning.asking import Exchange, Fault, answer_in
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.clause_plan import (
     ClausePlan,
@@ -25,9 +25,10 @@ from bigpe.agents.reasoning.evidence_worded.clause_plan import (
     plan_clauses,
     split_clauses,
 )
+from bigpe.agents.reasoning.interface import Proposal, Rejection
+from bigpe.agents.reasoning.rules import EMBEDDED_PROPOSALS, RoleRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.errors import UnusableAnswerError
-from bigpe.services.core.values import Exemplar, Instruction, Json, LlmUsage, Value, derive_seed
+from bigpe.services.core.values import Exemplar, Instruction, Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 MAX_TEXT_WORDS = 34
@@ -38,9 +39,8 @@ WON_EXEMPLARS = 1
 NEAR_COPY = 92.0
 MAX_PROFESSIONAL = 2
 """Maximum number of professional prompts in the request."""
-CANDIDATES = 2
-TEMPERATURE = 0.3
-MAX_TOKENS = 80
+_SHAPE = "the model's answer was no instruction"
+_WANTED = "Answer with one JSON object of the field instruction."
 SCHEMA: Json = {
     "type": "object",
     "properties": {"instruction": {"type": "string", "maxLength": 300}},
@@ -49,64 +49,11 @@ SCHEMA: Json = {
 }
 
 
-class Proposal(Value):
-    """A new instruction."""
-
-    instruction: Instruction
-    composed: bool
-    """True if the text is the computed one, not the wording of the model."""
-    fault: AnswerFault | None = None
-    """Why the last wording was not valid, if `composed`."""
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
-
-
-class Rejection(Value):
-    """The reasons why no valid instruction follows from a gradient."""
-
-    code: RefusalCode
-    """"near-copy" when any candidate was one, else "invalid"."""
-    reasons: tuple[str, ...]
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
-
-
-class _Fault(NamedTuple):
+class _Refused(NamedTuple):
     """Why a candidate is refused."""
 
     code: RefusalCode
     text: str
-
-
-@dataclass
-class _Exchange:
-    """The calls of the language model for one proposal."""
-
-    turns: tuple[Turn, ...] = ()
-    """Request and answer of the last call."""
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-
-    async def ask(self, llm: LlmClient, request: LlmRequest) -> str | None:
-        """The raw answer; None if the service found it unusable."""
-        try:
-            answer = await llm.ask(request)
-        except UnusableAnswerError as error:
-            self.turns = (*request.turns, Turn(role="assistant", text=error.raw))
-            self.usage += error.usage
-            return None
-        self.turns = (*request.turns, Turn(role="assistant", text=answer.text))
-        self.usage += answer.usage
-        self.effect_keys += (answer.effect_key,)
-        return answer.text
-
-    def fields(self) -> dict[str, Any]:
-        """The fields that Proposal and Rejection share."""
-        return {"turns": self.turns, "usage": self.usage, "effect_keys": self.effect_keys}
 
 
 class _Answer(BaseModel):
@@ -127,6 +74,7 @@ async def propose(
     batch_prompts: Sequence[str],
     seed: int,
     constraints: Constraints = NONE,
+    rules: RoleRules = EMBEDDED_PROPOSALS,
 ) -> Proposal | Rejection:
     """Return an instruction that follows the gradient, or the reasons why there is none.
 
@@ -149,27 +97,44 @@ async def propose(
     faults = [composed_fault] if composed_fault else []
     if composed_fault and composed_fault.code == "near-copy":
         return _rejection(faults, {})  # another wording has the same clauses
-    exchange, code = _Exchange(), AnswerFault.EMPTY
-    for index in range(CANDIDATES):
-        request = _request(gradient, plan, professional, derive_seed(seed, "proposal", index))
-        if (raw := await exchange.ask(llm, request)) is None:
-            code = AnswerFault.EMPTY
-            continue
-        if (text := _parse(raw)) is None:
-            code = AnswerFault.SHAPE
-            faults.append(_Fault("invalid", "the model's answer was no instruction"))
-            continue
-        worded = Instruction(text=text, exemplars=exemplars)
-        if (fault := check.fault(worded)) is None:
-            return Proposal(instruction=worded, composed=False, **exchange.fields())
-        faults.append(fault)
-        code = AnswerFault.INVALID
+    exchange = Exchange(llm, rules)
+
+    def request(index: int) -> LlmRequest:
+        own_seed = derive_seed(seed, "proposal", index)
+        return _request(gradient, plan, professional, own_seed, rules)
+
+    judge = _Judge(check, exemplars, faults, rules)
+    done = await exchange.obtain(request, judge, _WANTED)
+    if not isinstance(done, Fault):
+        return Proposal(instruction=done, composed=False, **exchange.fields())
     if composed_fault is None:
-        return Proposal(instruction=composed, composed=True, fault=code, **exchange.fields())
+        return Proposal(instruction=composed, composed=True, fault=done.code, **exchange.fields())
     return _rejection(faults, exchange.fields())
 
 
-def _rejection(faults: Sequence[_Fault], exchange: Mapping[str, Any]) -> Rejection:
+@dataclass
+class _Judge:
+    """Reads an answer; keeps the reasons why candidates are refused."""
+
+    check: _Check
+    exemplars: tuple[Exemplar, ...]
+    faults: list[_Refused]
+    rules: RoleRules
+
+    def __call__(self, raw: str) -> Instruction | Fault:
+        """The instruction in an answer."""
+        answer = answer_in(raw, _Answer, self.rules)
+        if answer is None or not (text := one_line(answer.instruction)):
+            self.faults.append(_Refused("invalid", _SHAPE))
+            return Fault(AnswerFault.SHAPE, _SHAPE)
+        worded = Instruction(text=text, exemplars=self.exemplars)
+        if (refused := self.check.fault(worded)) is None:
+            return worded
+        self.faults.append(refused)
+        return Fault(AnswerFault.INVALID, refused.text)
+
+
+def _rejection(faults: Sequence[_Refused], exchange: Mapping[str, Any]) -> Rejection:
     near_copy = any(fault.code == "near-copy" for fault in faults)
     return Rejection(
         code="near-copy" if near_copy else "invalid",
@@ -237,13 +202,13 @@ class _Check:
         }
         self._subjects = subjects - required
 
-    def fault(self, candidate: Instruction) -> _Fault | None:
+    def fault(self, candidate: Instruction) -> _Refused | None:
         """Why the candidate is refused; None if it is valid."""
         if text := self._invalid(candidate):
-            return _Fault("invalid", text)
+            return _Refused("invalid", text)
         for other in self._living:
             if _near_copy(candidate, other):
-                return _Fault("near-copy", f"a near-copy of {other.id[:8]}")
+                return _Refused("near-copy", f"a near-copy of {other.id[:8]}")
         return None
 
     def _invalid(self, candidate: Instruction) -> str | None:
@@ -270,19 +235,12 @@ def _near_copy(a: Instruction, b: Instruction) -> bool:
     return same_clauses and (alike or bool(clauses_of(a)))
 
 
-def _parse(raw: str) -> str | None:
-    try:
-        text = _Answer.model_validate(json.loads(raw)).instruction
-    except (ValueError, RecursionError):  # no JSON, JSON of another shape, or too deep or long
-        return None
-    return one_line(text) or None
-
-
 def _request(
     gradient: Gradient,
     plan: ClausePlan,
     professional: Sequence[str],
     seed: int,
+    rules: RoleRules,
 ) -> LlmRequest:
     text = template("modifier")
     turns = few_shot(text.system, text.examples)
@@ -297,7 +255,7 @@ def _request(
     return LlmRequest(
         turns=tuple(turns),
         seed=seed,
-        temperature=TEMPERATURE,
-        max_tokens=MAX_TOKENS,
+        temperature=rules.temperature,
+        max_tokens=rules.max_tokens,
         answer_schema=SCHEMA,
     )

@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from bigpe.runtime.cli.common import (
+    fresh_option,
     json_option,
     perform,
     print_json,
@@ -90,6 +91,7 @@ Examples:
     help="Start without a question when the choice on validation prompts takes much more than the "
     "test prompts.",
 )
+@fresh_option
 @click.option("--every-prompt", is_flag=True, help="Print the whole table by prompt.")
 @click.option(
     "--markdown",
@@ -109,6 +111,7 @@ def evaluate(
     until_significant: bool,
     precision: float | None,
     yes: bool,
+    fresh: bool,
     every_prompt: bool,
     file: Path | None,
     as_json: bool,
@@ -133,7 +136,7 @@ def evaluate(
     )
     configure_logging(Project(project).log(f"{run}-evaluation"))
     try:
-        report = perform(_evaluate(run, project, settings, yes=yes))
+        report = perform(_evaluate(run, project, settings, yes=yes, fresh=fresh))
     except PAUSES_RUN as error:
         note = "all paid calls are stored, and the same command continues"
         stderr().print(Text(f"paused: {error}; {note}"), soft_wrap=True)
@@ -151,7 +154,7 @@ def evaluate(
 
 
 async def _evaluate(
-    run: str, folder: Path, settings: evaluating.EvaluationSettings, *, yes: bool
+    run: str, folder: Path, settings: evaluating.EvaluationSettings, *, yes: bool, fresh: bool
 ) -> Evaluation:
     console = stderr()
     progress = Progress(
@@ -172,7 +175,7 @@ async def _evaluate(
                 console.print(Text(f"{at.doing}: {at.of} comparisons"))
         progress.update(tasks[at.doing], completed=at.done)
 
-    async with open_run_for_evaluation(run, project=folder) as opened:
+    async with open_run_for_evaluation(run, project=folder, fresh=fresh) as opened:
         _require_consent(await forecast(opened, settings), yes=yes)
         opened.services.watch.listen(
             lambda report: console.print(Text(report.line)) if report.notable else None

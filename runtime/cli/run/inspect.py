@@ -19,9 +19,9 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
-from bigpe.runtime.transcript.describe import describe_row
+from bigpe.runtime.transcript.describing.messages import describe_row
+from bigpe.runtime.transcript.describing.parts import summary, terminal_lines
 from bigpe.runtime.transcript.llm_calls import paid_calls, replay
-from bigpe.runtime.transcript.message_parts import summary, terminal_lines
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.runtime.transcript.result import result_json, result_table
 from bigpe.runtime.transcript.search import (

@@ -15,6 +15,7 @@ from bigpe.agents.diagnostics.round_history import RoundHistory
 from bigpe.agents.messages.core import Message, RunStopped
 from bigpe.runtime.cli.common import (
     PAUSED,
+    fresh_option,
     json_option,
     perform,
     print_json,
@@ -29,11 +30,11 @@ from bigpe.runtime.cli.common import (
 from bigpe.runtime.cli.signals import Interrupts
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.first_question import first_question
 from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.runtime.run.monitoring.metrics import RunMeter
 from bigpe.runtime.run.monitoring.progress import RunView
 from bigpe.runtime.run.monitoring.tracing import Tracing
+from bigpe.runtime.run.probe.first_question import first_question
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.session import Session
 from bigpe.runtime.transcript.health import history_of
@@ -79,6 +80,7 @@ Examples:
 @project_option
 @set_option
 @seeds_option
+@fresh_option
 @verbose_option
 @metrics_option
 @json_option
@@ -87,6 +89,7 @@ def run(
     project: Path,
     changes: tuple[str, ...],
     seeds: Path | None,
+    fresh: bool,
     verbose: bool,
     metrics_port: int | None,
     as_json: bool,
@@ -103,7 +106,15 @@ def run(
     config = with_changes(load_config(Project(project).config), changes)
     if seeds is not None:
         config = with_seeds(config, seeds, project)
-    work = go(run, project, config, verbose=verbose, as_json=as_json, metrics_port=metrics_port)
+    work = go(
+        run,
+        project,
+        config,
+        verbose=verbose,
+        as_json=as_json,
+        metrics_port=metrics_port,
+        more={"fresh": fresh},
+    )
     raise SystemExit(perform(work))
 
 
@@ -180,7 +191,7 @@ def fork(
             config,
             verbose=verbose,
             as_json=as_json,
-            fork={"parent": parent, "from_best": from_best},
+            more={"parent": parent, "from_best": from_best},
         )
 
     raise SystemExit(perform(work()))
@@ -208,16 +219,19 @@ async def go(
     verbose: bool,
     as_json: bool,
     metrics_port: int | None = None,
-    fork: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
-    """Run to the end or a pause, showing progress; returns the exit code."""
+    """Run to the end or a pause, showing progress; returns the exit code.
+
+    `more`: further arguments of `Session.open`.
+    """
     configure_logging(Project(folder).log(name), verbose=verbose)
     console = stderr()
     before_start = first_question(lambda line: console.print(Text(line), soft_wrap=True))
     with Interrupts(console) as interrupts:
         try:
             async with Session.open(
-                name, config, project=folder, before_start=before_start, **(fork or {})
+                name, config, project=folder, before_start=before_start, **(more or {})
             ) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
                 if session.begins_again:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,10 +18,14 @@ from bigpe.runtime.cli.common import (
     run_argument,
 )
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.run.resume.fork import with_best
+from bigpe.runtime.run.resume.stored_run import require_stored_run
+from bigpe.runtime.run.style import style_of
 from bigpe.runtime.sharing.files import write_comparisons, write_messages, write_page
 from bigpe.runtime.sharing.mlflow_tracker import to_mlflow
 from bigpe.runtime.sharing.trackers import Tracked, tracked
 from bigpe.runtime.sharing.wandb_tracker import to_wandb
+from bigpe.services.core.errors import ConfigError
 
 TRACKERS = ("mlflow", "wandb")
 FORMS = ("html", "jsonl", "parquet")
@@ -35,6 +40,7 @@ Examples:
   bigpe export wide --form jsonl --form parquet -o out
   bigpe export --to mlflow              to MLFLOW_TRACKING_URI, else runs/main-export/mlruns
   bigpe export --to wandb -o tracked    an offline run that `wandb sync` uploads
+  bigpe export --system-prompt          the best instruction as a system prompt for any chat model
 """
 )
 @run_argument
@@ -59,6 +65,11 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the files  [default: runs/RUN-export in the project]",
 )
+@click.option(
+    "--system-prompt",
+    is_flag=True,
+    help="Print the best instruction as a system prompt for any chat model, and write nothing.",
+)
 @json_option
 def export(
     run: str,
@@ -66,10 +77,17 @@ def export(
     forms: tuple[str, ...],
     trackers: tuple[str, ...],
     output: Path | None,
+    system_prompt: bool,
     as_json: bool,
 ) -> None:
     """Write a run as a static page (one file), JSON lines and Parquet, or to an experiment
     tracker; works while it runs."""
+    if system_prompt:
+        if forms or trackers or output:
+            raise ConfigError("--system-prompt writes no files: use it without --form, --to and -o")
+        text = perform(_system_prompt(run, project))
+        print_json({"run": run, "system_prompt": text}) if as_json else click.echo(text)
+        return
     folder = output or Project(project).folder / "runs" / f"{run}-export"
     wanted = forms or (() if trackers else FORMS)
     written: dict[str, str] = {}
@@ -85,6 +103,21 @@ def export(
         return
     for path, note in written.items():
         click.echo(f"{path} ({note})")
+
+
+async def _system_prompt(run: str, project: Path) -> str:
+    async with reading(project) as store:
+        stored = await require_stored_run(store, run)
+        (best,) = await with_best(store, run, ())
+    return style_of(stored.config, lambda _: _Configured()).system_prompt(best.instruction)
+
+
+@dataclass(frozen=True)
+class _Configured:
+    """A language model that is not called."""
+
+    embedded: bool = False
+    thinks: bool = False
 
 
 def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:

@@ -13,6 +13,7 @@ from bigpe.agents.evidence.terms import one_line
 from bigpe.runtime.cli.common import (
     DEFAULT_RUN,
     PAUSED,
+    fresh_option,
     json_option,
     perform,
     project_option,
@@ -86,6 +87,7 @@ settings or input; 130 stopped by Ctrl-C, SIGTERM or a long outage.
     help="Use a published instruction, under its rules and those of the bigpe.toml here.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@fresh_option
 @click.option(
     "--jsonl", is_flag=True, help="Print one JSON object per line, as soon as each exists."
 )
@@ -100,6 +102,7 @@ def refine(
     place: str | None,
     stdin_format: StdinFormat | None,
     seed: int,
+    fresh: bool,
     jsonl: bool,
     as_json: bool,
 ) -> None:
@@ -130,7 +133,7 @@ def refine(
     elif place is not None:
         chosen = _published(place, project)
     output = RefineOutput("array" if as_json else "jsonl" if jsonl else "lines", source, total)
-    raise SystemExit(perform(_refine(rows, project, run, chosen, seed, output)))
+    raise SystemExit(perform(_refine(rows, project, run, chosen, seed, output, fresh=fresh)))
 
 
 async def _refine(
@@ -140,6 +143,8 @@ async def _refine(
     chosen: tuple[Instruction, BigpeConfig] | None,
     seed: int,
     output: RefineOutput,
+    *,
+    fresh: bool,
 ) -> int:
     """Rewrite and print; returns the exit code."""
     instruction, config = chosen or await _best(folder, run)
@@ -153,7 +158,9 @@ async def _refine(
     call_on_signals(stop)
     watch = OutageWatch(config.run.outages)
     watch.listen(lambda report: click.echo(report.line, err=True) if report.notable else None)
-    opened = Refiner.open(instruction, config, database=database, seed=seed, watch=watch)
+    opened = Refiner.open(
+        instruction, config, database=database, seed=seed, watch=watch, fresh=fresh
+    )
     try:
         async with opened as refiner:
             stream = RefineStream(refiner)

@@ -22,8 +22,10 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.evidence_worded.gradient import sample_evidence, word_gradient
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, propose
+from bigpe.agents.reasoning.evidence_worded.instruction import propose
+from bigpe.agents.reasoning.interface import Proposal
 from bigpe.agents.reasoning.rewriting import rewrite
+from bigpe.agents.reasoning.rules import NO_SETTINGS, ReasoningConfig, rewrite_rules, role_rules
 from bigpe.services.core.errors import DataError
 from bigpe.services.core.values import Instruction, Json, LlmUsage
 from bigpe.services.llm.service import LlmService
@@ -42,6 +44,7 @@ class ChatRoleConfig(BaseModel):
     instruction: Instruction
     seed: int = 0
     constraints: Constraints = NONE
+    reasoning: ReasoningConfig = NO_SETTINGS
 
 
 class _NoCallCache(CallCacheProtocol):
@@ -82,6 +85,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         instruction: The instruction to rewrite under, or to improve.
         seed: Equal seeds give equal answers, if the model obeys seeds.
         constraints: Rules for rewrites and proposals.
+        reasoning: Limits of the requests, and names that rewrites keep.
     """
 
     component_config_schema = ChatRoleConfig
@@ -96,6 +100,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         *,
         seed: int = 0,
         constraints: Constraints = NONE,
+        reasoning: ReasoningConfig = NO_SETTINGS,
     ) -> None:
         super().__init__(name, description=f"bigpe's {role}")
         self._role: RoleName = role
@@ -103,6 +108,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         self._instruction = instruction
         self._seed = seed
         self._constraints = constraints
+        self._limits = reasoning
         self._llm = LlmService(model_client, _NoCallCache())
         self._lock = asyncio.Lock()
 
@@ -141,7 +147,10 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
 
     async def _generate(self, text: str) -> _Answer:
         naive = text.strip()
-        done = await rewrite(self._llm, self._instruction, naive, self._seed, self._constraints)
+        rules = rewrite_rules(self._llm, self._limits)
+        done = await rewrite(
+            self._llm, self._instruction, naive, self._seed, self._constraints, rules
+        )
         return _Answer(text=done.text, usage=done.usage)
 
     async def _explain(self, text: str) -> _Answer:
@@ -150,7 +159,8 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
         focus = sample_evidence(rows, self._instruction, count=1, seed=self._seed)[0]
         ordered = sorted(pairs, key=lambda pair: pair.gain)
         best, worst = (ordered[-1], ordered[0]) if ordered else (None, None)
-        worded = await word_gradient(self._llm, focus, best, worst, None, self._seed)
+        rules = role_rules("gradient", self._llm, self._limits)
+        worded = await word_gradient(self._llm, focus, best, worst, None, self._seed, (), rules)
         gradient = Gradient.model_validate(worded.model_dump(include=set(Gradient.model_fields)))
         output = ModifierInput(gradient=gradient, rows=rows)
         return _Answer(text=output.model_dump_json(), usage=worded.usage)
@@ -168,6 +178,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             batch_prompts=(),
             seed=self._seed,
             constraints=self._constraints,
+            rules=role_rules("modifier", self._llm, self._limits),
         )
         if isinstance(made, Proposal):
             return _Answer(text=made.instruction.model_dump_json(), usage=made.usage)
@@ -181,6 +192,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             instruction=self._instruction,
             seed=self._seed,
             constraints=self._constraints,
+            reasoning=self._limits,
         )
 
     @classmethod
@@ -193,6 +205,7 @@ class ChatRole(BaseChatAgent, Component[ChatRoleConfig]):
             config.instruction,
             seed=config.seed,
             constraints=config.constraints,
+            reasoning=config.reasoning,
         )
 
 

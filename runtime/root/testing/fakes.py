@@ -56,9 +56,15 @@ class FakeLlm(BaseLlmClient):
                 request = [str(m.content) for m in messages]
                 file.write(json.dumps(["llm", request, extra_create_args.get("seed")]) + "\n")
         schema = json_output or extra_create_args.get("response_format")
-        text = self._schema_answer() if schema else self._rewrite(messages, extra_create_args)
+        text = self._answer(messages, extra_create_args, schema=schema is not None)
         usage = RequestUsage(prompt_tokens=10, completion_tokens=len(text.split()))
         return CreateResult(finish_reason="stop", content=text, usage=usage, cached=False)
+
+    def _answer(
+        self, messages: Sequence[LLMMessage], extra: Mapping[str, Any], *, schema: bool
+    ) -> str:
+        """The text of an answer; `schema`: whether the request has one."""
+        return self._schema_answer() if schema else self._rewrite(messages, extra)
 
     def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
         rewrites = [str(m.content) for m in messages if m.type == "AssistantMessage"]

@@ -41,14 +41,14 @@ def core_actors(
     retry: RetryRule,
 ) -> dict[str, Actor]:
     """Make the core actors, by name. They still have to join a runtime."""
-    llm, rules = services.llm, config.constraints
+    llm, style = services.llm, services.style
     at_once = config.run.concurrency  # so no round waits for model calls of another round
     return {
         COORDINATOR: coordinator,
         "generator": Generator(
             journal,
             llm("generator"),
-            constraints=rules,
+            style=style,
             concurrency=at_once,
             retry=retry,
         ),
@@ -56,6 +56,7 @@ def core_actors(
             journal,
             llm("gradient"),
             sees=llm("gradient").sees,
+            style=style,
             concurrency=at_once,
             retry=retry,
         ),
@@ -63,7 +64,7 @@ def core_actors(
             journal,
             llm("modifier"),
             library.search,
-            constraints=rules,
+            style=style,
             concurrency=at_once,
             retry=retry,
         ),

@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bigpe.agents.messages.core import LlmTurn
-from bigpe.runtime.transcript.describe import describe_row
+from bigpe.runtime.transcript.describing.messages import describe_row
+from bigpe.runtime.transcript.describing.parts import Description, summary
 from bigpe.runtime.transcript.llm_calls import paid_calls
-from bigpe.runtime.transcript.message_parts import Description, summary
 from bigpe.runtime.transcript.search import (
     SESSION,
     Cursor,

@@ -182,6 +182,9 @@ class _Slow:
         await asyncio.sleep(1.3)
         return LlmAnswer(text="at last")
 
+    async def discard(self, effect_key: str) -> None:
+        """Do nothing."""
+
 
 async def test_the_time_of_its_language_model_is_not_held_against_a_role() -> None:
     turns = (Turn(role="user", text="well?"),)

@@ -24,7 +24,8 @@ from bigpe.agents.messages.core import (
 )
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.evidence_worded.clause_plan import clauses_of
-from bigpe.agents.reasoning.evidence_worded.instruction import Proposal, Rejection, propose
+from bigpe.agents.reasoning.evidence_worded.instruction import propose
+from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rewriting import rewrite
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.run.session import Session
@@ -197,11 +198,12 @@ def test_word_files_are_read_with_the_configuration(tmp_path: Path) -> None:
 
 async def test_a_run_remembers_the_words_not_the_file(tmp_path: Path) -> None:
     """So a file that changes is a changed configuration, and resuming needs no file."""
-    from bigpe.testing.runs import open_fake
+    from bigpe.testing.runs import open_fake, run_fake
 
     words = tmp_path / "words.txt"
     words.write_text("gore", "utf-8")
     config = CONFIG | {"constraints": {"banned_file": "words.txt"}}
+    await run_fake(tmp_path, config)  # without a result, the run would begin again
     async with open_fake(tmp_path, config) as session:
         assert session.config.constraints.banned == ("gore",)
     words.write_text("gore\nneon", "utf-8")

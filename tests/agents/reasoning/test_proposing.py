@@ -14,16 +14,13 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import contains_term
 from bigpe.agents.messages.core import Gradient
 from bigpe.agents.reasoning.evidence_worded.clause_plan import EXPLORED, MAX_CLAUSES, clauses_of
-from bigpe.agents.reasoning.evidence_worded.instruction import (
-    CANDIDATES,
-    MAX_TEXT_WORDS,
-    Proposal,
-    Rejection,
-    propose,
-)
+from bigpe.agents.reasoning.evidence_worded.instruction import MAX_TEXT_WORDS, propose
+from bigpe.agents.reasoning.interface import Proposal, Rejection
+from bigpe.agents.reasoning.rules import EMBEDDED_PROPOSALS
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
 
+CANDIDATES = EMBEDDED_PROPOSALS.attempts
 GOOD = "Add details, with golden hour, and leave out gravel."
 PARENT = Instruction(
     text="Add details.",

@@ -6,16 +6,16 @@ import pytest
 from support.llm_stubs import ScriptedAsks, said_in
 
 from bigpe.agents.reasoning.rewriting import (
-    ATTEMPTS,
-    MAX_WORDS,
     Rewrite,
     check_rewrite,
     clean,
     rewrite,
 )
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
 
+ATTEMPTS, MAX_WORDS = EMBEDDED_REWRITES.attempts, EMBEDDED_REWRITES.max_words
 HAT = Exemplar(naive="a hat on a chair", rewrite="a hat on a chair, felt, dusty")
 LAMP = Exemplar(naive="the lamp", rewrite="the lamp, felt, dusty")
 PLAIN = Instruction(text="Add details.")
@@ -162,7 +162,7 @@ async def test_control_characters_of_a_naive_prompt_harm_nothing() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        ("", "empty"),
+        ("", "no text"),
         ("...", "empty"),
         ("I'm sorry, I can't draw a red fox", "refused"),
         ("I’m sorry, but a red fox is too much", "refused"),

@@ -11,15 +11,17 @@ from support.llm_stubs import Line, ScriptedAsks, said_in
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.reasoning.evidence_worded.gradient import (
-    CANDIDATES,
-    WordedGradient,
     citation_holds,
     compose,
     sample_evidence,
     word_gradient,
 )
+from bigpe.agents.reasoning.interface import WordedGradient
+from bigpe.agents.reasoning.rules import EMBEDDED_GRADIENTS
 from bigpe.services.core.errors import LlmError, TransientLlmError, UnusableAnswerError
 from bigpe.services.core.values import Exemplar, Instruction
+
+CANDIDATES = EMBEDDED_GRADIENTS.attempts
 
 
 def pair(rewrite: str, gain: float = 0.01) -> PairedComparison:

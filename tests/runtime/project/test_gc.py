@@ -20,6 +20,7 @@ from bigpe.testing.runs import open_fake, run_fake
 
 CONFIG = {"run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2}}
 WITHOUT_PICTURES = {"llm_server", "payment", "run", "delivery", "professional", "tally"}
+WITHOUT_PICTURES |= {"discarded_answer", "fresh_answers"}
 """Tables that name no picture; `bigpe gc` must read every other one."""
 READ = {"message", "effect", "sealed_effect", "evaluation", "evaluation_report", "snapshot"}
 READ |= {"vote"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bigpe.agents.messages.core import ImageScored
-from bigpe.runtime.transcript.describe import describe
-from bigpe.runtime.transcript.message_parts import summary
+from bigpe.runtime.transcript.describing.messages import describe
+from bigpe.runtime.transcript.describing.parts import summary
 from bigpe.testing.fakes import LIMIT
 from bigpe.testing.runs import open_fake
 

@@ -11,7 +11,7 @@ from support.http_llm import FakeServer, breaks_off
 from support.probed_servers import Quirk, answers, knows_no_model, llm_section, refuses_the_key
 
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.first_question import first_question
+from bigpe.runtime.run.probe.first_question import first_question
 from bigpe.runtime.run.session import Session
 from bigpe.services.core.errors import BigpeError, ConfigError
 from bigpe.services.store.blobs import BlobStore

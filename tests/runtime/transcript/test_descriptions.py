@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from bigpe.agents.messages.core import AnyMessage, Message, PlanChanged, RunStopped, StepFailed
-from bigpe.runtime.transcript.describe import describe, describe_row
-from bigpe.runtime.transcript.message_parts import Preformatted, summary, terminal_lines
+from bigpe.runtime.transcript.describing.messages import describe, describe_row
+from bigpe.runtime.transcript.describing.parts import Preformatted, summary, terminal_lines
 from bigpe.runtime.transcript.search import TranscriptRow
 
 KINDS: tuple[type[Message], ...] = get_args(get_args(AnyMessage)[0])

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bigpe.agents.messages.core import LlmTurn
-from bigpe.agents.reasoning.rewriting import ATTEMPTS, Rewrite, rewrite
+from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES
 from bigpe.runtime.transcript.llm_calls import paid_calls
 from bigpe.services.core.values import Exemplar, Instruction
 from bigpe.services.llm.service import LlmService
@@ -60,7 +61,7 @@ async def test_an_exchange_has_the_calls_of_all_attempts(tmp_path: Path) -> None
         done = await rewrite(LlmService(Mute(), memo), ORNATE, "a red fox", 7)
         await memo.close()
         found = await seeds_of(store, done, 1)
-    assert found[0] == 7 and len(set(found)) == ATTEMPTS
+    assert found[0] == 7 and len(set(found)) == EMBEDDED_REWRITES.attempts
 
 
 async def test_every_exchange_of_a_run_leads_to_its_calls(tmp_path: Path) -> None:

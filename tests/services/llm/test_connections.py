@@ -20,7 +20,8 @@ from support.http_llm import FakeServer
 from support.llm_services import a_request
 
 from bigpe.services.core.errors import LlmError, TransientLlmError
-from bigpe.services.llm.service import LlmConfig, LlmService, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmConfig, LlmService
 from bigpe.services.store.call_cache import InMemoryCallCache
 
 

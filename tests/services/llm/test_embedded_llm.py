@@ -29,8 +29,9 @@ from pydantic import BaseModel
 
 from bigpe.services.core.errors import ConfigError, LlmError, ServiceError
 from bigpe.services.llm import smollm_process as smollm_backend
+from bigpe.services.llm.config import load_client
 from bigpe.services.llm.embedded_client import EmbeddedLlmClient, EmbeddedLlmConfig
-from bigpe.services.llm.service import EMBEDDED, LlmConfig, load_client
+from bigpe.services.llm.service import EMBEDDED, LlmConfig
 from bigpe.services.models.downloads import SMOLLM2_FILE, SMOLLM2_SHA256, smollm2_path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,7 +10,8 @@ from support.http_llm import FakeServer, fails
 from support.llm_services import PROVIDER, a_request, config_for, service_on
 
 from bigpe.services.core.errors import ConfigError, LlmError
-from bigpe.services.llm.service import LlmConfig, client_fingerprint, load_client
+from bigpe.services.llm.config import client_fingerprint, load_client
+from bigpe.services.llm.service import LlmConfig
 
 KEY_NAME = "BIGPE_TEST_KEY"
 KEY = "sk-very-secret-0123456789"

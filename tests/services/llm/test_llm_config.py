@@ -16,9 +16,9 @@ from support.llm_services import PROVIDER, a_request, service_on
 from bigpe.runtime.cli.project.init import llm_section, write_config
 from bigpe.runtime.project.config import check_config, load_config
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.llm.config import BIGPES_OWN, CONFIG_KEYS
+from bigpe.services.llm.config import BIGPES_OWN, CONFIG_KEYS, client_fingerprint, load_client
 from bigpe.services.llm.providers import PROVIDERS, provider_at, rules_for
-from bigpe.services.llm.service import LlmConfig, client_fingerprint, load_client
+from bigpe.services.llm.service import LlmConfig
 
 AZURE = "autogen_ext.models.openai.AzureOpenAIChatCompletionClient"
 

@@ -23,8 +23,9 @@ from support.paths import ROOT
 
 from bigpe.services.core.errors import BigpeError, ConfigError, QuotaError, TransientLlmError
 from bigpe.services.core.values import LlmAnswer
+from bigpe.services.llm.config import load_client
 from bigpe.services.llm.learned import Learned, LearnedServers
-from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn
 from bigpe.services.store.call_cache import InMemoryCallCache
 
 GROUPS = {

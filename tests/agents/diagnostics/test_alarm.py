@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpe.agents.messages.answer_fault import AnswerFault
-from bigpe.agents.reasoning.alarm import (
+from bigpe.agents.diagnostics.alarm import (
     FIRST,
     OF_THE_PROMPT,
     RewriteOutcome,
@@ -15,6 +14,7 @@ from bigpe.agents.reasoning.alarm import (
     explained,
     outcome_of,
 )
+from bigpe.agents.messages.answer_fault import AnswerFault
 
 GOOD = outcome_of("a fox", None, None)
 

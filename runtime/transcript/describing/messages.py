@@ -7,7 +7,7 @@ from functools import singledispatch
 
 from bigpe.agents.messages import core as messages
 from bigpe.agents.messages import plugin as role_messages
-from bigpe.runtime.transcript.message_parts import (
+from bigpe.runtime.transcript.describing.parts import (
     LONGEST_CAUSE,
     ChatTurns,
     Description,
@@ -27,6 +27,7 @@ from bigpe.runtime.transcript.message_parts import (
     lines,
     strong,
 )
+from bigpe.runtime.transcript.describing.study import study_parts, tried_parts
 from bigpe.runtime.transcript.search import TranscriptRow
 
 
@@ -239,13 +240,16 @@ def _(message: messages.ArmPulled) -> Description:
 
 @describe.register
 def _(message: messages.CritiqueRequested) -> Description:
+    headline = line("what made the difference under ", InstructionId(message.instruction.id), "?")
+    if message.study is not None:
+        return Description(headline, (*study_parts(message.study), EvidenceTable(message.rows)))
     sides = (
         ("best", message.best),
         ("worst", message.worst),
         ("professional", message.professional),
     )
     return Description(
-        line("what made the difference under ", InstructionId(message.instruction.id), "?"),
+        headline,
         (
             EvidenceTable(message.rows),
             lines(
@@ -277,12 +281,16 @@ def _gradient(gradient: messages.Gradient) -> list[Line]:
 
 @describe.register
 def _(message: messages.ProposalRequested) -> Description:
+    search = message.search
+    operators = f" ({', '.join(search.operators)})" if search and search.operators else ""
+    gradients = [line(strong(gradient.improvement)) for gradient in message.gradients]
     return Description(
         line(
-            f"turn {_count(len(message.gradients), 'gradient')} into instructions, from ",
+            f"turn {_count(len(message.gradients), 'gradient')} into instructions{operators}, ",
+            "from ",
             InstructionId(message.instruction.id),
         ),
-        tuple(line(strong(gradient.improvement)) for gradient in message.gradients),
+        (*gradients, *(tried_parts(search.tried) if search else ())),
     )
 
 
@@ -298,9 +306,11 @@ def _(message: messages.InstructionsProposed) -> Description:
 
 def _proposal(proposal: messages.ProposedInstruction) -> list[Part]:
     instruction = proposal.instruction
-    source = "composed" if proposal.composed else "worded by the model"
+    source = "composed" if proposal.composed else proposal.operator or "worded by the model"
+    change = [line(dim("change: "), proposal.change)] if proposal.change else []
     return [
         line(InstructionId(instruction.id), " ", Quoted(instruction.text, 300)),
+        *change,
         line(dim(f"{source}, because "), strong(proposal.improvement)),
         lines(
             line(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120))

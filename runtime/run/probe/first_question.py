@@ -47,7 +47,7 @@ def first_question(tell: Callable[[str], None]) -> BeforeStart:
         for role in roles:
             models.setdefault(services.llm(role), role)
         await asyncio.gather(
-            *(_ask(run, role, llm, tell) for llm, role in models.items() if not llm.is_local)
+            *(_ask(run, role, llm, tell) for llm, role in models.items() if not llm.deterministic)
         )
         asking = False
 

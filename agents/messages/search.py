@@ -1,0 +1,76 @@
+"""What a search has found out so far, for agents that can reason about it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bigpe.agents.evidence.contrasts import Contrast
+from bigpe.agents.evidence.mixed_model import PairedComparison
+from bigpe.agents.messages.parts import PairedGain
+from bigpe.services.core.values import Instruction, Value
+
+Operator = Literal["revise", "explore", "merge", "condense"]
+"""A way to make an instruction of others: follow the gradient, take another approach, unite two, or
+shorten."""
+
+
+class InstructionRecord(Value):
+    """An instruction with its results."""
+
+    instruction: Instruction
+    gains: int
+    """Number of paired comparisons; 0: not tried yet, and the next fields are None."""
+    mean: float | None
+    """Mean gain, score units."""
+    lo: float | None
+    hi: float | None
+    """95% interval of the mean."""
+    won: tuple[str, ...] = ()
+    """Naive prompts on which it gained more than every other instruction."""
+
+
+class TriedChange(Value):
+    """A change of an instruction, and what it gained."""
+
+    round: int
+    """The round that proposed it."""
+    operator: Operator
+    change: str
+    """The change in one line, in the words of the modifier."""
+    parent: str
+    child: str
+    """Ids of the two instructions."""
+    prompts: int
+    """Number of naive prompts that both had; 0: not comparable yet."""
+    mean: float | None = None
+    """Mean gain of the child less that of the parent, score units."""
+    lo: float | None = None
+    hi: float | None = None
+
+
+class SearchState(Value):
+    """The search when a round was chosen. Later results do not change it."""
+
+    own: InstructionRecord
+    """The instruction of the round."""
+    records: tuple[InstructionRecord, ...]
+    """The best four and the worst two instructions with results, best first."""
+    tried: tuple[TriedChange, ...]
+    """The newest changes, newest last."""
+    operators: tuple[Operator, ...]
+    """How to make the instructions of the round, one for each proposal."""
+    stale: int
+    """Rounds since the best lower bound rose."""
+    sigma: float
+    """Noise of one gain (standard deviation), score units."""
+
+
+class BatchStudy(Value):
+    """A batch as the gradient calculator sees it."""
+
+    batch: tuple[PairedGain, ...]
+    contrasts: tuple[Contrast, ...]
+    """Within one naive prompt and seed: the best and the worst rewrite of any instruction."""
+    professionals: tuple[PairedComparison, ...]
+    """Professional prompts of the same subjects, scored like rewrites."""
+    search: SearchState

@@ -1,0 +1,1 @@
+"""The free-form style: agents for language models that can reason."""

@@ -1,0 +1,228 @@
+"""Textual gradients of a model that reasons: it sees the whole batch and what was tried before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bigpe.agents.evidence.mixed_model import EvidenceRow
+from bigpe.agents.evidence.terms import contains_term, one_line, subject_words, words
+from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.messages.core import CritiqueRequested
+from bigpe.agents.messages.search import BatchStudy
+from bigpe.agents.reasoning.answers.objects import find_object
+from bigpe.agents.reasoning.asking import Exchange, Fault
+from bigpe.agents.reasoning.evidence_worded.gradient import compose
+from bigpe.agents.reasoning.free_form import tables
+from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
+from bigpe.agents.reasoning.interface import WordedGradient
+from bigpe.agents.reasoning.rules import RoleRules
+from bigpe.prompts.templates import template
+from bigpe.services.core.values import Json, derive_seed
+from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
+
+HINTS = 8
+"""Rows of the evidence table in a request."""
+IMPROVEMENTS = 3
+"""Maximum number of changes in an answer."""
+COMPOSED = 2
+"""Rows of a composed gradient."""
+_NO_OBJECT = "it held no JSON object of that form"
+_WANTED = "Answer with the JSON object that the task describes, and nothing else."
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "inference": {"type": "string"},
+        "improvements": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "change": {"type": "string"},
+                    "reason": {"type": "string"},
+                    "rows": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["change", "reason", "rows"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["inference", "improvements"],
+    "additionalProperties": False,
+}
+
+
+class Improvement(BaseModel):
+    """One change that the model asks for."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    change: str = Field(min_length=1)
+    reason: str = ""
+    rows: list[str] = Field(default_factory=list[str])
+
+
+def _as_list(given: Any) -> Any:
+    """Improvements in other shapes: one alone, or plain sentences."""
+    items = cast(list[Any], given if isinstance(given, list) else [given])
+    return [{"change": item} if isinstance(item, str) else item for item in items]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    inference: str = Field(min_length=1)
+    improvements: Annotated[list[Improvement], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+async def write_gradients(
+    llm: LlmClient,
+    request: CritiqueRequested,
+    rules: RoleRules,
+    settings: FreeFormSettings,
+    *,
+    sees: bool,
+) -> list[WordedGradient]:
+    """The gradients of a batch, at most `request.improvements`; one exchange for all of them.
+
+    With one gradient, it holds all changes of the answer. Without a usable answer, the gradient is
+    composed from the hints. `sees`: whether the model gets the images of the widest contrast.
+
+    Raises:
+        ValueError: The request holds no study (`CampaignPlan.studies` is false).
+    """
+    if request.study is None:
+        raise ValueError("a gradient in free form needs the study of its batch")
+    shown = hint_rows(request.rows, [gain.naive for gain in request.study.batch])
+    images = _images(request.study) if sees else ()
+    text = tables.fit(lambda limit: _text(request, shown, limit), settings.request_tokens)
+    exchange = Exchange(llm, rules)
+
+    def asked(index: int) -> LlmRequest:
+        return _request(text, images, derive_seed(request.seed, index), rules, settings)
+
+    def judge(raw: str) -> _Answer | Fault:
+        return find_object(raw, _Answer) or Fault(AnswerFault.SHAPE, _NO_OBJECT)
+
+    done = await exchange.obtain(asked, judge, _WANTED)
+    if isinstance(done, Fault):
+        composed = compose(shown[:COMPOSED])
+        return [composed.model_copy(update={"fault": done.code, **exchange.fields()})]
+    return _gradients(done, shown, request.improvements, exchange)
+
+
+def hint_rows(rows: Sequence[EvidenceRow], naives: Sequence[str]) -> tuple[EvidenceRow, ...]:
+    """The rows that a request lists: terms without a word of the batch's subjects, surest first.
+
+    A term of one short word ("low", "lens") is a fragment more often than a style.
+    """
+    subjects = {word for naive in naives for word in subject_words(naive)}
+    usable = [
+        row
+        for row in rows
+        if row.kind == "term"
+        and not subjects & set(words(row.term))
+        and (len(words(row.term)) > 1 or len(row.term) > 4)
+    ]
+    return tuple(usable[:HINTS])
+
+
+def _request(
+    text: str,
+    images: tuple[str, ...],
+    seed: int,
+    rules: RoleRules,
+    settings: FreeFormSettings,
+) -> LlmRequest:
+    system = template("free_form/gradient").system_with(
+        scorer=settings.scorer, painter=settings.painter
+    )
+    return LlmRequest(
+        turns=(
+            Turn(role="system", text=system),
+            Turn(role="user", text=text, images=images),
+        ),
+        seed=seed,
+        temperature=rules.temperature,
+        max_tokens=rules.max_tokens,
+        answer_schema=SCHEMA,
+    )
+
+
+def _text(request: CritiqueRequested, shown: Sequence[EvidenceRow], limit: int) -> str:
+    study = request.study
+    assert study is not None
+    search = study.search
+    noise = f"One gain has a noise of about {100 * search.sigma:.1f} (standard deviation)."
+    stale = f" The best result has not improved for {search.stale} rounds." if search.stale else ""
+    contrasts = "\n".join(tables.contrast(item, limit) for item in study.contrasts)
+    professionals = "\n".join(tables.professional(item, limit) for item in study.professionals)
+    return tables.sections(
+        (
+            (
+                "The instruction",
+                f"{tables.quoted(request.instruction.text, 2 * limit)}\n"
+                f"Its record before this batch: {tables.record(search.own)}.\n"
+                f"Gains are score x 100. {noise}{stale}",
+            ),
+            ("This batch", tables.batch(study.batch, limit)),
+            ("Rewrites of one short prompt, by any instruction", contrasts),
+            ("Professional prompts of the same subjects", professionals),
+            ("Hints: effects of single terms, estimated over all rounds", tables.hints(shown)),
+            ("Changes that were tried", tables.tried(search.tried, limit)),
+        )
+    )
+
+
+def _images(study: BatchStudy) -> tuple[str, ...]:
+    """The images of the widest contrast, the better one first."""
+    if not study.contrasts:
+        return ()
+    widest = study.contrasts[0]
+    return tuple(image for image in (widest.best.image, widest.worst.image) if image)
+
+
+def _gradients(
+    answer: _Answer, shown: Sequence[EvidenceRow], count: int, exchange: Exchange
+) -> list[WordedGradient]:
+    by_id = {row.id: row for row in shown}
+    changes = answer.improvements[:IMPROVEMENTS]
+    groups = [changes] if count == 1 else [[change] for change in changes[:count]]
+    gradients: list[WordedGradient] = []
+    for index, group in enumerate(groups):
+        given = [id for change in group for id in change.rows]
+        cited = [
+            id
+            for change in group
+            for id in change.rows
+            if id in by_id and contains_term(f"{change.change} {change.reason}", by_id[id].term)
+        ]
+        gradients.append(
+            WordedGradient(
+                inference=one_line(answer.inference),
+                improvement=_numbered(group),
+                evidence=tuple(dict.fromkeys(cited)),
+                composed=False,
+                dropped_citations=len(given) - len(cited),
+                **(exchange.fields() if index == 0 else {}),
+            )
+        )
+    return gradients
+
+
+def _numbered(group: Sequence[Improvement]) -> str:
+    texts = [
+        one_line(
+            f"{item.change.rstrip('. ')} ({item.reason.rstrip('. ')})"
+            if item.reason
+            else item.change
+        )
+        for item in group
+    ]
+    texts = [re.sub(r"^\(?\d+[.)]\s*", "", text) for text in texts]
+    if len(texts) == 1:
+        return texts[0]
+    return " ".join(f"({index}) {text}." for index, text in enumerate(texts, start=1))

@@ -1,0 +1,99 @@
+"""The free-form style as a `ReasoningStyle`, for models that can reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
+from bigpe.agents.messages.parts import Gradient
+from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, FREE_FORM
+from bigpe.agents.messages.search import Operator
+from bigpe.agents.reasoning.free_form.generator import system_text
+from bigpe.agents.reasoning.free_form.gradient import write_gradients
+from bigpe.agents.reasoning.free_form.instruction import PROFESSIONAL, write_instruction
+from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
+from bigpe.agents.reasoning.interface import Proposed, Retrieve, WordedGradient
+from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.rules import RewriteRules, RoleRules
+from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.llm.service import LlmClient
+
+
+class FreeForm:
+    """The whole batch, contrasts within one prompt, what was tried, and operators."""
+
+    name = FREE_FORM
+
+    def __init__(
+        self,
+        settings: FreeFormSettings,
+        rewrites: RewriteRules,
+        gradients: RoleRules,
+        proposals: RoleRules,
+    ) -> None:
+        self._settings = settings
+        self._rewrites = rewrites
+        self._gradients = gradients
+        self._proposals = proposals
+
+    def system_prompt(self, instruction: Instruction) -> str:
+        """See `ReasoningStyle.system_prompt`."""
+        return system_text(instruction, self._settings, tagged=False)
+
+    async def rewrite(
+        self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int
+    ) -> Rewrite:
+        """See `ReasoningStyle.rewrite`."""
+        return await rewrite(
+            llm,
+            instruction,
+            naive,
+            seed,
+            self._settings.constraints,
+            self._rewrites,
+            system=system_text(instruction, self._settings),
+        )
+
+    async def explain(
+        self, llm: LlmClient, request: CritiqueRequested, *, sees: bool
+    ) -> list[WordedGradient]:
+        """See `ReasoningStyle.explain`. The model gets the images of the widest contrast."""
+        return await write_gradients(llm, request, self._gradients, self._settings, sees=sees)
+
+    async def propose(
+        self, llm: LlmClient, request: ProposalRequested, retrieve: Retrieve
+    ) -> list[Proposed]:
+        """See `ReasoningStyle.propose`. The proposals of a round are written at the same time."""
+
+        async def one(index: int, gradient: Gradient, operator: Operator) -> Proposed:
+            found = await retrieve(" ".join([gradient.improvement, *request.batch]), PROFESSIONAL)
+            outcome = await write_instruction(
+                llm,
+                request,
+                gradient,
+                operator,
+                found,
+                derive_seed(request.seed, index),
+                self._proposals,
+                self._settings,
+            )
+            return Proposed(gradient, outcome, operator)
+
+        tasks = assigned(request)
+        return await asyncio.gather(
+            *(one(index, gradient, operator) for index, (gradient, operator) in enumerate(tasks))
+        )
+
+
+def assigned(request: ProposalRequested) -> Sequence[tuple[Gradient, Operator]]:
+    """Each gradient with its operator.
+
+    The operators of the round go to the gradients of the gradient calculator, in order. Gradients
+    of contributors, and further ones, are followed.
+    """
+    operators: list[Operator] = list(request.search.operators) if request.search else []
+    own = [gradient for gradient in request.gradients if gradient.author == BUILT_IN_AUTHOR]
+    others = [gradient for gradient in request.gradients if gradient.author != BUILT_IN_AUTHOR]
+    further: list[Operator] = ["revise"] * len(request.gradients)
+    return list(zip([*own, *others], [*operators[: len(own)], *further], strict=False))

@@ -1,0 +1,149 @@
+"""What the agents of the free-form style read: the results of a search as plain text.
+
+Gains are shown as score x 100. Long texts are shortened until a request fits its budget of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bigpe.agents.evidence.contrasts import Contrast
+from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
+from bigpe.agents.evidence.terms import one_line, words
+from bigpe.agents.messages.parts import PairedGain
+from bigpe.agents.messages.search import InstructionRecord, SearchState, TriedChange
+
+CHARACTERS_PER_TOKEN = 4
+LIMITS = (4000, 2000, 1000, 600, 400, 250, 150)
+"""Lengths to which texts are shortened, in characters, until a request fits."""
+DIFFERENCES = 14
+"""Words of each side that a contrast lists."""
+
+
+def fit(build: Callable[[int], str], tokens: int) -> str:
+    """`build(limit)` with the largest limit of LIMITS whose text fits in about `tokens` tokens.
+
+    `build` shortens each text to `limit` characters. The smallest limit is used if none fits.
+    """
+    text = ""
+    for limit in LIMITS:
+        text = build(limit)
+        if len(text) <= tokens * CHARACTERS_PER_TOKEN:
+            break
+    return text
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text` on one line, at most `limit` characters; a cut is marked by an ellipsis."""
+    line = one_line(text)
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def points(gain: float) -> str:
+    """A gain as score x 100, with its sign."""
+    return f"{100 * gain:+.1f}"
+
+
+def estimate(mean: float | None, lo: float | None, hi: float | None) -> str:
+    """A mean gain with its 95% interval, where there is one."""
+    if mean is None:
+        return "no result yet"
+    bounds = f" [{points(lo)}, {points(hi)}]" if lo is not None and hi is not None else ""
+    return f"{points(mean)}{bounds}"
+
+
+def quoted(text: str, limit: int) -> str:
+    """An instruction with its lines, delimited."""
+    cut = text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
+    return f'"""\n{cut}\n"""'
+
+
+def record(item: InstructionRecord) -> str:
+    """The results of an instruction in one line."""
+    if item.mean is None:
+        return "no result yet"
+    won = f"; best on {len(item.won)} prompts" if item.won else ""
+    return f"mean gain {estimate(item.mean, item.lo, item.hi)}, {item.gains} comparisons{won}"
+
+
+def batch(gains: Sequence[PairedGain], limit: int) -> str:
+    """The batch, from the highest to the lowest gain."""
+    ordered = sorted(gains, key=lambda gain: -gain.gain)
+    return "\n".join(_gain(index, gain, limit) for index, gain in enumerate(ordered, start=1))
+
+
+def _gain(index: int, gain: PairedGain, limit: int) -> str:
+    head = f"{index}. short prompt: {shortened(gain.naive, limit)}"
+    if gain.fallback is not None:
+        return f"{head}\n   no usable rewrite ({shortened(gain.fallback, 200)}): gain 0"
+    cut = f"; the model cut off {gain.truncated} tokens of it" if gain.truncated else ""
+    return (
+        f"{head}\n   rewrite: {shortened(gain.rewrite, limit)}\n   gain: {points(gain.gain)}{cut}"
+    )
+
+
+def contrast(item: Contrast, limit: int) -> str:
+    """The best and the worst rewrite of one prompt, and the words that only one of them has."""
+    best, worst = item.best, item.worst
+    return "\n".join(
+        (
+            f"- short prompt: {shortened(best.naive, limit)}",
+            f"  better ({points(best.gain)}, {best.arm[:8]}): {shortened(best.rewrite, limit)}",
+            f"  worse ({points(worst.gain)}, {worst.arm[:8]}): {shortened(worst.rewrite, limit)}",
+            f"  only the better has: {_only(best.rewrite, worst.rewrite)}",
+            f"  only the worse has: {_only(worst.rewrite, best.rewrite)}",
+        )
+    )
+
+
+def _only(text: str, other: str) -> str:
+    """The words of `text` that `other` lacks, in order."""
+    missing = set(words(other))
+    found = [word for word in dict.fromkeys(words(text)) if word not in missing]
+    more = f" and {len(found) - DIFFERENCES} more" if len(found) > DIFFERENCES else ""
+    return ", ".join(found[:DIFFERENCES]) + more if found else "nothing"
+
+
+def professional(pair: PairedComparison, limit: int) -> str:
+    """A professional prompt with its gain."""
+    return (
+        f"- {shortened(pair.rewrite, limit)} "
+        f"(for {shortened(pair.naive, 120)}; gain {points(pair.gain)})"
+    )
+
+
+def hints(rows: Iterable[EvidenceRow]) -> str:
+    """Rows of the evidence table."""
+    return "\n".join(
+        f'{row.id} "{row.term}": {points(row.effect)} [{points(row.lo)}, {points(row.hi)}], '
+        f"in {row.n} rewrites of {row.arms} instruction{'s' * (row.arms != 1)}"
+        for row in rows
+    )
+
+
+def tried(changes: Iterable[TriedChange], limit: int) -> str:
+    """The changes that were tried, and what each child gained over its parent."""
+    return "\n".join(
+        f"- round {change.round}, {change.operator}: {shortened(change.change, limit)} -> "
+        + (
+            f"{estimate(change.mean, change.lo, change.hi)} over its parent, {change.prompts} "
+            f"prompt{'s' * (change.prompts != 1)}"
+            if change.prompts
+            else "not measured yet"
+        )
+        for change in changes
+    )
+
+
+def leaderboard(search: SearchState, limit: int) -> str:
+    """The best and the worst instructions with their texts."""
+    return "\n".join(
+        f"- {item.instruction.id[:8]} ({record(item)}): {shortened(item.instruction.text, limit)}"
+        for item in search.records
+        if item.instruction.id != search.own.instruction.id
+    )
+
+
+def sections(parts: Iterable[tuple[str, str]]) -> str:
+    """Headed sections; empty ones are left out."""
+    return "\n\n".join(f"## {title}\n{body}" for title, body in parts if body)

@@ -1,0 +1,166 @@
+"""What a role's requests ask with, and what its answers must keep.
+
+There are two sets of rules. The embedded model has 135 million parameters: it gets few tokens, one
+line, and its rewrites are checked word by word. Every other model gets room for thoughts and prose,
+and is judged by what it must keep letter for letter. `embedded` of the language model decides.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bigpe.services.core.after_start import AfterStart
+from bigpe.services.core.values import Value
+
+Role = Literal["generator", "gradient", "modifier"]
+
+
+class RoleLimits(BaseModel):
+    """`[reasoning.gradient]` and `[reasoning.modifier]`: limits of a role's requests.
+
+    A setting of `[llm.NAME]` for the same thing has priority.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int | None = Field(default=None, ge=16, le=1_000_000)
+    """Tokens of an answer with its thoughts, doubled up to 8 times if they do not suffice. The
+    default is 2,048; 1,024 for the generator; four times as much for a model that thinks. The
+    embedded model has 64 (generator), 120 (gradient) and 80 (modifier), which are never raised."""
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    """Default: 0.7; for the embedded model 0.4 (gradient) and 0.3 (others)."""
+    attempts: int | None = Field(default=None, ge=1, le=10)
+    """Requests for one text until an answer can be used. Default: 3; for the embedded model 3
+    (generator) and 2 (others)."""
+
+
+class GeneratorLimits(RoleLimits):
+    """`[reasoning.generator]`: the limits of `[reasoning.gradient]`, and one of rewrites."""
+
+    max_words: int | None = Field(default=None, ge=1, le=10_000)
+    """Words of a rewrite; two ideographs count as one word. Default: 400; 60 for the embedded
+    model."""
+
+
+class ReasoningConfig(BaseModel):
+    """`[reasoning]`: how roles ask their language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    style: Annotated[Literal["auto", "evidence-worded", "free-form"], AfterStart.NEEDS_FORK] = (
+        "auto"
+    )
+    """How agents think. "evidence-worded": the evidence decides, the model words it; for small
+    models. "free-form": the model sees the whole batch and reasons. "auto": evidence-worded for the
+    embedded model, free-form for every other."""
+    protect: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """Names of embeddings and trigger words: a rewrite keeps, letter for letter, those that its
+    naive prompt has. Not for the embedded model."""
+    generator: Annotated[GeneratorLimits, AfterStart.NEEDS_FORK] = GeneratorLimits()
+    gradient: Annotated[RoleLimits, AfterStart.NEEDS_FORK] = RoleLimits()
+    modifier: Annotated[RoleLimits, AfterStart.NEEDS_FORK] = RoleLimits()
+
+
+class RoleRules(Value):
+    """The limits of a role's requests, and how its answers are read."""
+
+    role: Role
+    embedded: bool
+    """Whether the rules are those of the embedded model: answers are read strictly and never
+    asked for with a larger limit."""
+    max_tokens: int
+    temperature: float
+    attempts: int
+    doublings: int
+    """How often the limit of tokens is doubled."""
+
+    @property
+    def most_calls(self) -> int:
+        """The largest number of calls for one text."""
+        return self.attempts + self.doublings
+
+
+class RewriteRules(RoleRules):
+    """The rules of rewrites."""
+
+    max_words: int
+    protect: tuple[str, ...] = ()
+
+
+class DecidesRules(Protocol):
+    """A language model whose rules are wanted."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded model."""
+        ...
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks before it answers."""
+        ...
+
+
+class _Defaults(Value):
+    max_tokens: int
+    temperature: float
+    attempts: int
+
+
+_EMBEDDED: dict[Role, _Defaults] = {
+    "generator": _Defaults(max_tokens=64, temperature=0.3, attempts=3),
+    "gradient": _Defaults(max_tokens=120, temperature=0.4, attempts=2),
+    "modifier": _Defaults(max_tokens=80, temperature=0.3, attempts=2),
+}
+_OTHERS: dict[Role, _Defaults] = {
+    "generator": _Defaults(max_tokens=1024, temperature=0.7, attempts=3),
+    "gradient": _Defaults(max_tokens=2048, temperature=0.7, attempts=3),
+    "modifier": _Defaults(max_tokens=2048, temperature=0.7, attempts=3),
+}
+DOUBLINGS = 3
+"""The limit of tokens grows to 8 times: thoughts often take several thousand."""
+THINKING = 4
+"""Factor of the limits for a model that thinks: so its first answer is whole more often."""
+EMBEDDED_MAX_WORDS = 60
+MAX_WORDS = 400
+"""Enhancers of 2025 and 2026 write 60 to 300 words."""
+
+
+NO_SETTINGS = ReasoningConfig()
+
+
+def role_rules(role: Role, llm: DecidesRules, config: ReasoningConfig) -> RoleRules:
+    """The rules of a role with this model and these settings."""
+    limits = {"generator": config.generator, "gradient": config.gradient}
+    return RoleRules.model_validate(_common(role, llm, limits.get(role, config.modifier)))
+
+
+def rewrite_rules(llm: DecidesRules, config: ReasoningConfig) -> RewriteRules:
+    """The rules of rewrites with this model and these settings."""
+    own = config.generator
+    most = own.max_words or (EMBEDDED_MAX_WORDS if llm.embedded else MAX_WORDS)
+    common = _common("generator", llm, own)
+    protect = () if llm.embedded else config.protect
+    return RewriteRules.model_validate({**common, "max_words": most, "protect": protect})
+
+
+def _common(role: Role, llm: DecidesRules, own: RoleLimits) -> dict[str, object]:
+    embedded = llm.embedded
+    usual = (_EMBEDDED if embedded else _OTHERS)[role].model_dump()
+    usual["max_tokens"] *= THINKING if llm.thinks and not embedded else 1
+    given = own.model_dump(include={"max_tokens", "temperature", "attempts"}, exclude_none=True)
+    doublings = 0 if embedded else DOUBLINGS
+    fixed = {"role": role, "embedded": embedded, "doublings": doublings}
+    return {**fixed, **usual, **given}
+
+
+class _Embedded:
+    embedded = True
+    thinks = False
+
+
+EMBEDDED_REWRITES = rewrite_rules(_Embedded(), NO_SETTINGS)
+EMBEDDED_GRADIENTS = role_rules("gradient", _Embedded(), NO_SETTINGS)
+EMBEDDED_PROPOSALS = role_rules("modifier", _Embedded(), NO_SETTINGS)

@@ -1,0 +1,73 @@
+"""The reasoning styles by name, and the one that a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
+from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.evidence_worded.style import EvidenceWorded
+from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
+from bigpe.agents.reasoning.free_form.style import FreeForm
+from bigpe.agents.reasoning.interface import ReasoningStyle
+from bigpe.agents.reasoning.rules import (
+    DecidesRules,
+    ReasoningConfig,
+    Role,
+    rewrite_rules,
+    role_rules,
+)
+from bigpe.services.core.errors import ConfigError
+
+LanguageModels = Callable[[Role], DecidesRules]
+"""Returns the language model of a role."""
+ROLES: tuple[Role, ...] = ("generator", "gradient", "modifier")
+
+
+def style_name(wanted: str, embedded: Collection[str]) -> str:
+    """The name of the style that `[reasoning] style` stands for.
+
+    Args:
+        wanted: The setting. "auto" is evidence-worded if any role is embedded, else free-form.
+        embedded: The roles whose language model is the embedded one.
+
+    Raises:
+        ConfigError: Free form is wanted of the embedded model, which cannot reason.
+    """
+    if wanted == "auto":
+        return EVIDENCE_WORDED if embedded else FREE_FORM
+    if wanted == FREE_FORM and embedded:
+        raise ConfigError(
+            f'[reasoning] style = "free-form": the embedded language model ({", ".join(embedded)}) '
+            "cannot follow such requests; set [llm.default] to a model that can reason, or "
+            'style = "evidence-worded"'
+        )
+    return wanted
+
+
+def make_style(
+    name: str,
+    config: ReasoningConfig,
+    llm: LanguageModels,
+    *,
+    constraints: Constraints = NONE,
+    settings: FreeFormSettings | None = None,
+) -> ReasoningStyle:
+    """The style of this name, with the limits of each role.
+
+    Args:
+        name: See `style_name`.
+        config: The section `[reasoning]`.
+        llm: The language model of each role; it decides about the limits.
+        constraints: What rewrites and instructions must keep.
+        settings: What agents of the free-form style are given; None: the defaults.
+    """
+    rules = (
+        rewrite_rules(llm("generator"), config),
+        role_rules("gradient", llm("gradient"), config),
+        role_rules("modifier", llm("modifier"), config),
+    )
+    if name == EVIDENCE_WORDED:
+        return EvidenceWorded(constraints, *rules)
+    given = settings or FreeFormSettings()
+    return FreeForm(given.model_copy(update={"constraints": constraints}), *rules)

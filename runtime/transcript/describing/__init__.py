@@ -1,0 +1,1 @@
+"""Descriptions of messages: content without layout, for terminal and pages."""

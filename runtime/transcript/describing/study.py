@@ -1,0 +1,65 @@
+"""The study of a batch and the changes of a search as parts of a description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bigpe.agents.messages.search import BatchStudy, InstructionRecord, TriedChange
+from bigpe.runtime.transcript.describing.parts import (
+    Gain,
+    GainList,
+    ImageReference,
+    InstructionId,
+    Line,
+    Part,
+    Quoted,
+    dim,
+    line,
+)
+
+
+def study_parts(study: BatchStudy) -> list[Part]:
+    """The batch, the contrasts within one prompt with their images, and what was tried."""
+    parts: list[Part] = [_record(study.search.own), GainList(study.batch)]
+    for contrast in study.contrasts:
+        parts.append(line(dim("within one prompt: "), Quoted(contrast.best.naive)))
+        for side, pair in (("better", contrast.best), ("worse", contrast.worst)):
+            parts.append(
+                line(
+                    dim(f"{side} by "), InstructionId(pair.arm), " ", Gain(pair.gain), " ",
+                    Quoted(pair.rewrite),
+                )
+            )  # fmt: skip
+            if pair.image:
+                label = line(f"{side} ", Gain(pair.gain))
+                parts.append(ImageReference(pair.image, f"{side}: {pair.rewrite}", label))
+    return [*parts, *tried_parts(study.search.tried)]
+
+
+def _record(record: InstructionRecord) -> Line:
+    if record.mean is None:
+        return line(dim("its record: no result yet"))
+    wins = f", best on {_count(len(record.won), 'prompt')}" if record.won else ""
+    return line(dim("its record: "), Gain(record.mean), dim(f" over {record.gains} pairs{wins}"))
+
+
+def tried_parts(changes: Sequence[TriedChange]) -> list[Part]:
+    """Each tried change in one line, with what the child gained over its parent."""
+    rows: list[Part] = []
+    for change in changes:
+        measured = (
+            (Gain(change.mean), f" over its parent on {_count(change.prompts, 'prompt')}")
+            if change.mean is not None
+            else ("not measured yet",)
+        )
+        rows.append(
+            line(
+                dim(f"round {change.round}, {change.operator}: "), InstructionId(change.child), " ",
+                Quoted(change.change), " ", *measured,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

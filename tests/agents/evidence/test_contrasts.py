@@ -1,0 +1,91 @@
+"""Contrasts: only within one prompt and seed, and only between instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigpe.agents.evidence.contrasts import contrasts, gain_over, prompts_won
+from bigpe.agents.evidence.mixed_model import PairedComparison
+
+quick = settings(deadline=None, derandomize=True, max_examples=60)
+ARMS = ("a" * 64, "b" * 64, "c" * 64, "professional")
+PAIR = st.builds(
+    PairedComparison,
+    naive=st.sampled_from(["a cat", "a dog"]),
+    rewrite=st.sampled_from(["a cat, oil", "a cat at dawn", "a dog, ink"]),
+    seed=st.integers(0, 2),
+    gain=st.integers(-3, 3).map(float),
+    arm=st.sampled_from(ARMS),
+    fallback=st.booleans(),
+)
+PAIRS = st.lists(PAIR, max_size=24)
+
+
+def pair(
+    gain: float, arm: str = ARMS[0], *, naive: str = "a cat", seed: int = 0
+) -> PairedComparison:
+    return PairedComparison(
+        naive=naive, rewrite=f"{naive} by {arm[0]} {gain}", seed=seed, gain=gain, arm=arm
+    )
+
+
+@quick
+@given(PAIRS, st.integers(0, 4))
+def test_a_contrast_is_of_one_prompt_and_seed_and_no_pair_lies_outside(
+    pairs: list[PairedComparison], most: int
+) -> None:
+    tasks = {("a cat", 0), ("a cat", 1), ("a dog", 0)}
+    found = contrasts(pairs, tasks, most=most)
+    assert len(found) <= most and [c.spread for c in found] == sorted(
+        (c.spread for c in found), reverse=True
+    )
+    for contrast in found:
+        best, worst = contrast.best, contrast.worst
+        assert (best.naive, best.seed) == (worst.naive, worst.seed) in tasks
+        assert best.rewrite != worst.rewrite and contrast.spread >= 0
+        for other in pairs:
+            same = (other.naive, other.seed) == (best.naive, best.seed)
+            if same and other.arm != "professional" and not other.fallback:
+                assert worst.gain <= other.gain <= best.gain
+
+
+@quick
+@given(PAIRS)
+def test_a_difference_changes_its_sign_with_the_direction(pairs: list[PairedComparison]) -> None:
+    there, back = gain_over(pairs, ARMS[0], ARMS[1]), gain_over(pairs, ARMS[1], ARMS[0])
+    assert (there is None) == (back is None)
+    if there is not None and back is not None:
+        assert there.prompts == back.prompts and there.mean == pytest.approx(-back.mean)
+
+
+def test_a_difference_is_on_equal_prompts_and_seeds_only() -> None:
+    child, parent = ARMS[0], ARMS[1]
+    pairs = [
+        pair(2.0, child),
+        pair(1.0, parent),
+        pair(5.0, child, naive="a dog"),
+        pair(1.0, parent, naive="a dog"),
+        pair(9.0, child, seed=1),
+    ]
+    found = gain_over(pairs, child, parent)
+    assert found is not None and (found.prompts, found.mean) == (2, 2.5)
+    assert gain_over(pairs, child, ARMS[2]) is None
+
+
+WON: Sequence[tuple[list[PairedComparison], dict[str, tuple[str, ...]]]] = (
+    ([pair(1.0), pair(2.0, ARMS[1])], {ARMS[1]: ("a cat",)}),
+    ([pair(1.0), pair(1.0, ARMS[1])], {}),
+    ([pair(1.0)], {}),
+    ([pair(1.0), pair(9.0, "professional")], {}),
+)
+
+
+@pytest.mark.parametrize(("pairs", "expected"), WON)
+def test_a_prompt_is_won_against_another_instruction(
+    pairs: list[PairedComparison], expected: dict[str, tuple[str, ...]]
+) -> None:
+    assert prompts_won(pairs) == expected

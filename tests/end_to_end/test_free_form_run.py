@@ -1,0 +1,92 @@
+"""Whole runs of the free-form style on fakes: the search works, and a run is repeatable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigpe.agents.messages.core import (
+    CritiqueRequested,
+    GradientsComputed,
+    InstructionsProposed,
+    PromptsRewritten,
+    ProposalRequested,
+    RunStarted,
+)
+from bigpe.runtime.project.paths import Project
+from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fake_images import BAD_WORDS, GOOD_WORDS, FakeRenderer
+from bigpe.testing.fake_reasoner import FakeReasoner
+from bigpe.testing.runs import CONFIG, messages_of, open_fake, run_fake, transcript
+
+
+def config(**run: Any) -> dict[str, Any]:
+    return {
+        "run": {**CONFIG["run"], "rounds": 14, **run},
+        "llm": {"default": {"provider": "openai", "model": "fake", "base_url": "http://localhost"}},
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("free-form")
+    asyncio.run(run_fake(folder, config(), llm=FakeReasoner(log=folder / "calls.jsonl")))
+    return folder
+
+
+def test_the_search_finds_what_the_scorer_likes(folder: Path) -> None:
+    (started,) = messages_of(folder, RunStarted)
+    assert started.plan.style == "free-form"
+    rewrites = [r for m in messages_of(folder, PromptsRewritten) for r in m.rewrites]
+    assert all(rewrite.fallback is None for rewrite in rewrites)
+    best = messages_of(folder, InstructionsProposed)[-1]
+    assert not any(
+        p.composed for m in messages_of(folder, InstructionsProposed) for p in m.proposals
+    )
+    assert best.proposals or best.refused
+
+
+def test_requests_hold_the_batch_contrasts_and_what_was_tried(folder: Path) -> None:
+    critiques = messages_of(folder, CritiqueRequested)
+    assert all(message.study is not None for message in critiques)
+    studies = [message.study for message in critiques if message.study]
+    assert all(study.batch for study in studies)
+    assert any(study.contrasts for study in studies), "arms share prompts and seeds"
+    assert any(change.prompts for study in studies for change in study.search.tried)
+    assert all(
+        g.composed is False for m in messages_of(folder, GradientsComputed) for g in m.gradients
+    )
+
+
+def test_every_operator_gets_its_trials(folder: Path) -> None:
+    operators = [
+        operator
+        for message in messages_of(folder, ProposalRequested)
+        if message.search
+        for operator in message.search.operators
+    ]
+    proposals = [p for m in messages_of(folder, InstructionsProposed) for p in m.proposals]
+    assert {"revise", "explore", "merge"} <= set(operators)
+    assert all(proposal.operator and proposal.change for proposal in proposals)
+    assert all("\n" in proposal.instruction.text for proposal in proposals)
+
+
+async def test_the_best_instruction_names_a_good_word_and_no_bad_one(folder: Path) -> None:
+    async with open_fake(folder, config(), llm=FakeReasoner()) as session:
+        text = session.pool.best().instruction.text
+    assert any(word in text for word in GOOD_WORDS) and not any(word in text for word in BAD_WORDS)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_the_same_seed_gives_the_same_run_whichever_stage_is_slow(
+    tmp_path: Path, concurrency: int
+) -> None:
+    settings = config(rounds=6, concurrency=concurrency)
+    await run_fake(tmp_path / "a", settings, llm=FakeReasoner(delay_s=0.004))
+    renderer = FakeRenderer(BlobStore(Project(tmp_path / "b").images), delay_s=0.005)
+    await run_fake(tmp_path / "b", settings, llm=FakeReasoner(), renderer=renderer)
+    assert transcript(tmp_path / "a") == transcript(tmp_path / "b")
