@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.agents.messages.usage import FREE
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import PriceTable
 from bigpe.runtime.run.probe.rows import Measured
 from bigpe.services.core.values import LlmUsage, Value
 
-REASONING_PROMPT_TOKENS = 1_500
-"""Prompt tokens of a request for a gradient or an instruction: a typical request of this kind."""
+REASONING_PROMPT_TOKENS = {EVIDENCE_WORDED: 500, FREE_FORM: 4_000}
+"""Prompt tokens of a usual request for a gradient or an instruction, by style. Free-form requests
+are kept below 6,000 tokens."""
 ROLES = ("generator", "gradient", "modifier")
 
 
@@ -52,7 +54,13 @@ def _minutes(minutes: float) -> str:
 
 
 def run_forecast(
-    config: BigpeConfig, train: int, measured: Measured, prices: PriceTable, parallel: int
+    config: BigpeConfig,
+    train: int,
+    measured: Measured,
+    prices: PriceTable,
+    *,
+    parallel: int,
+    style: str,
 ) -> RunForecast:
     """The forecast of a whole run.
 
@@ -62,6 +70,7 @@ def run_forecast(
         measured: What a probe measured.
         prices: Prices of the models.
         parallel: Pictures that the renderer paints at a time.
+        style: The reasoning style of the run.
     """
     run = config.run
     tasks = run.rounds * min(run.batch_size, train) * run.seeds_per_prompt
@@ -69,7 +78,7 @@ def run_forecast(
     reasons = run.rounds * run.improvements
     calls = {"generator": tasks * attempts, "gradient": reasons, "modifier": reasons}
     pictures = 2 * run.pilot_prompts + tasks * (3 if config.data.professional else 2)
-    usage = _usage(tasks, calls, measured)
+    usage = _usage(tasks, calls, measured, style)
     forecast = RunForecast(
         rounds=run.rounds,
         llm_calls=sum(calls.values()),
@@ -82,16 +91,17 @@ def run_forecast(
     return forecast.model_copy(update={"limit": _limit(config, forecast)})
 
 
-def _usage(tasks: int, calls: dict[str, int], measured: Measured) -> dict[str, LlmUsage]:
+def _usage(
+    tasks: int, calls: dict[str, int], measured: Measured, style: str
+) -> dict[str, LlmUsage]:
     """Usage by role; empty if not every role's model was measured."""
     if measured.rewrite is None or not all(role in measured.answer for role in ROLES):
         return {}
+    least = REASONING_PROMPT_TOKENS.get(style, REASONING_PROMPT_TOKENS[FREE_FORM])
     usage = {"generator": _times(measured.rewrite, tasks)}
     for role in ("gradient", "modifier"):
         each = measured.answer[role]
-        longer = each.model_copy(
-            update={"prompt_tokens": max(each.prompt_tokens, REASONING_PROMPT_TOKENS)}
-        )
+        longer = each.model_copy(update={"prompt_tokens": max(each.prompt_tokens, least)})
         usage[role] = _times(longer, calls[role])
     return usage
 

@@ -12,8 +12,8 @@ from PIL import Image as Pictures
 
 from bigpe.agents.reasoning.answers.objects import find_object
 from bigpe.agents.reasoning.answers.thoughts import without_thoughts
-from bigpe.agents.reasoning.constraints import Constraints
-from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
+from bigpe.agents.reasoning.interface import ReasoningStyle
+from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.formatting import quote
 from bigpe.runtime.run.probe.rows import ProbeReport, ProbeRow, Verdict, fault
 from bigpe.services.core.errors import BigpeError, LlmError
@@ -64,7 +64,6 @@ class Task:
     instruction: Instruction
     naive: str
     """A naive prompt of the project."""
-    constraints: Constraints
     seed: int
 
     @property
@@ -76,9 +75,14 @@ class Task:
         return [name for name, needed in wanted.items() if needed]
 
 
-async def probe_llm(llm: LlmService, task: Task, blobs: BlobStore, report: ProbeReport) -> None:
-    """Ask the model, and add the rows. Checks end at the first question that fails."""
-    probe = _LlmProbe(llm, task, blobs, report)
+async def probe_llm(
+    llm: LlmService, style: ReasoningStyle, task: Task, blobs: BlobStore, report: ProbeReport
+) -> None:
+    """Ask the model, and add the rows. Checks end at the first question that fails.
+
+    `style` asks for the rewrites, as in a run.
+    """
+    probe = _LlmProbe(llm, style, task, blobs, report)
     try:
         await probe.short_answer()
     except BigpeError as error:
@@ -98,8 +102,16 @@ async def probe_llm(llm: LlmService, task: Task, blobs: BlobStore, report: Probe
 
 
 class _LlmProbe:
-    def __init__(self, llm: LlmService, task: Task, blobs: BlobStore, report: ProbeReport) -> None:
+    def __init__(
+        self,
+        llm: LlmService,
+        style: ReasoningStyle,
+        task: Task,
+        blobs: BlobStore,
+        report: ProbeReport,
+    ) -> None:
         self._llm = llm
+        self._style = style
         self._task = task
         self._blobs = blobs
         self._report = report
@@ -187,7 +199,7 @@ class _LlmProbe:
 
     async def _rewrite(self) -> tuple[Rewrite, float]:
         task, start = self._task, time.monotonic()
-        done = await rewrite(self._llm, task.instruction, task.naive, task.seed, task.constraints)
+        done = await self._style.rewrite(self._llm, task.instruction, task.naive, task.seed)
         return done, time.monotonic() - start
 
     def _add_rewrite(self, done: Rewrite, seconds: float) -> None:

@@ -77,7 +77,6 @@ def plan_probe(config: BigpeConfig, project: Project) -> ProbePlan:
             roles=tuple(roles),
             instruction=instruction,
             naive=train[0],
-            constraints=config.constraints,
             seed=config.run.seed,
         )
         for roles in served.values()
@@ -138,7 +137,12 @@ async def probe(
                 await _ask_all(plan, services, report)
                 parallel = parallelism_of(services.render.backend)
                 forecast = run_forecast(
-                    plan.config, plan.train, report.measured, plan.prices, parallel
+                    plan.config,
+                    plan.train,
+                    report.measured,
+                    plan.prices,
+                    parallel=parallel,
+                    style=services.style.name,
                 )
         except BigpeError as error:
             report.add(fault("bigpe.toml", "opens", error))
@@ -154,7 +158,7 @@ async def _ask_all(plan: ProbePlan, services: Services, report: ProbeReport) -> 
         except BigpeError as error:
             report.add(fault(task.part, "answers", error))
             return
-        await probe_llm(llm, task, services.blobs, report)
+        await probe_llm(llm, services.style, task, services.blobs, report)
 
     config = plan.config
     renderer = f"{plan.prices.row('render').model} renderer ({config.render.backend})"

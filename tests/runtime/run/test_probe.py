@@ -17,6 +17,7 @@ from support.probed_servers import (
     like_gpt5,
     llm_section,
     refuses_the_key,
+    thinking,
     without_schema,
 )
 
@@ -69,6 +70,7 @@ GOOD: dict[str, str] = dict.fromkeys(ALL, "ok") | PICTURES
         (None, {}),
         (like_gpt5, {"parameters": "note"}),
         (without_schema, {"parameters": "note"}),
+        (thinking, {}),
     ],
 )
 async def test_a_server_that_bigpe_can_use_gets_no_fault(
@@ -81,7 +83,7 @@ async def test_a_server_that_bigpe_can_use_gets_no_fault(
     assert found == GOOD | different, [row.finding for row in done.report.rows]
     assert done.report.exit_code == 0
     assert row(done, "rewrites").figures["text"].endswith("wild roses")
-    assert not row(done, "thinking").figures["thinks"]
+    assert row(done, "thinking").figures["thinks"] == (quirk is thinking)
     assert row(done, "vision").figures["sees"] and row(done, "schema").figures["kept"]
     assert done.forecast is not None and done.forecast.minutes is not None
     assert done.forecast.usd is None, "no price of this model is known"
@@ -110,7 +112,7 @@ async def test_a_server_that_is_down_is_no_wrong_setting(tmp_path: Path) -> None
 
 async def test_a_missing_key_is_a_wrong_setting(tmp_path: Path) -> None:
     done = await probed(tmp_path, llm_section("http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY"))
-    assert "NO_SUCH_KEY" in row(done, "answers").finding and done.report.exit_code == 2
+    assert "NO_SUCH_KEY" in row(done, "opens").finding and done.report.exit_code == 2
 
 
 async def test_a_model_that_rewrites_nothing_is_a_fault_with_what_it_wrote(
@@ -199,7 +201,7 @@ async def test_the_forecast_counts_settings_prices_and_budgets(
     assert (forecast.llm_calls, forecast.pictures, forecast.scores) == (4 * 3 + 8, 28, 28)
     assert forecast.limit == "renders"
     # 7 tokens of a rewrite, and the assumed size of the other requests.
-    assert forecast.usd == pytest.approx(12 * 7 + 8 * 1500 + 0.5 * 28)
+    assert forecast.usd == pytest.approx(12 * 7 + 8 * 4000 + 0.5 * 28)
 
 
 def test_the_command_prints_json_and_exits_with_the_fault(
