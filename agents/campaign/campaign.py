@@ -377,6 +377,7 @@ class Campaign(CampaignState):
                 used=self.used,
                 stale=self.stopping.stale_rounds,
                 answers=self.answers.counts,
+                operators=dict(self.operators.choice.tallies),
             )
         ]
 
