@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bigpe.prompts.library import PromptForm
@@ -26,7 +28,7 @@ class Template(NamedTuple):
 
     system: str
     examples: tuple[Example, ...]
-    parts: dict[str, str]
+    parts: Mapping[str, str] = MappingProxyType({})
     """Texts that a request chooses from, by name."""
 
     def system_with(self, **slots: str) -> str:

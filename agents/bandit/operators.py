@@ -9,9 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from bigpe.agents.messages.search import Operator
+from bigpe.agents.messages.search import Operator, OperatorTally
 
 OPERATORS: tuple[Operator, ...] = ("revise", "explore", "merge", "condense")
 """In the order of their first trials."""
@@ -19,17 +18,6 @@ FORCED_TRIALS = 2
 """Number of trials of each possible operator before sampling begins."""
 BROAD: tuple[Operator, ...] = ("explore", "merge")
 """The operators that leave the neighbourhood of one instruction; favoured in a stagnation."""
-
-
-class OperatorTally(NamedTuple):
-    """The trials of one operator."""
-
-    chosen: int = 0
-    """Number of requests for a proposal."""
-    won: int = 0
-    """Number of children that gained more than their parent."""
-    lost: int = 0
-    """Number of children that did not, and of requests without an admissible proposal."""
 
 
 @dataclass

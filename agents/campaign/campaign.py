@@ -377,6 +377,7 @@ class Campaign(CampaignState):
                 used=self.used,
                 stale=self.stopping.stale_rounds,
                 answers=self.answers.counts,
+                operators=dict(self.operators.choice.tallies),
             )
         ]
 
@@ -384,7 +385,7 @@ class Campaign(CampaignState):
 
     def _stop(self, reason: str) -> RunStopped:
         end = {"reason": reason, "best": self.pool.best().instruction.id}
-        place = str(self.changes) if self.changes else ""
+        place = str(self.changes or "")
         self.stopped = RunStopped.make(self.start, place, round=self.applied, **end)
         return self.stopped
 

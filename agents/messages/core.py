@@ -31,7 +31,7 @@ from bigpe.agents.messages.parts import (
     Rewritten,
 )
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, CampaignPlan
-from bigpe.agents.messages.search import BatchStudy, SearchState
+from bigpe.agents.messages.search import BatchStudy, Operator, OperatorTally, SearchState
 from bigpe.agents.messages.usage import Limits, Prices, Usage
 from bigpe.services.core.values import Image, Instruction, Json, LlmUsage, digest
 
@@ -234,6 +234,8 @@ class PoolChanged(Message):
     """Usage of the run so far, including the pilot."""
     stale: int = 0
     """Rounds since the best lower bound rose."""
+    operators: dict[Operator, OperatorTally] = Field(default_factory=dict[Operator, OperatorTally])
+    """The trials of each operator so far, for styles with operators."""
     answers: AnswerCounts = AnswerCounts()
     """What the language model gave in the run so far."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from bigpe.agents.evidence.contrasts import Contrast
 from bigpe.agents.evidence.mixed_model import PairedComparison
@@ -12,6 +13,29 @@ from bigpe.services.core.values import Instruction, Value
 Operator = Literal["revise", "explore", "merge", "condense"]
 """A way to make an instruction of others: follow the gradient, take another approach, unite two, or
 shorten."""
+
+
+class OperatorTally(NamedTuple):
+    """The trials of one operator."""
+
+    chosen: int = 0
+    """Number of requests for a proposal."""
+    won: int = 0
+    """Number of children that gained more than their parent."""
+    lost: int = 0
+    """Number of children that did not, and of requests without an admissible proposal."""
+
+    @property
+    def text(self) -> str:
+        """The outcome for people."""
+        settled = self.won + self.lost
+        return f"{self.won} of {settled} won" if settled else f"{self.chosen} tried"
+
+
+def operators_text(tallies: Mapping[Operator, OperatorTally]) -> str:
+    """The trials of each operator in one line; empty without any."""
+    trials = ", ".join(f"{name} {tally.text}" for name, tally in tallies.items())
+    return f"operators: {trials}" if trials else ""
 
 
 class InstructionRecord(Value):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bigpe.agents.messages.core import (
     CritiqueRequested,
@@ -15,6 +17,7 @@ from bigpe.agents.messages.core import (
     ProposalRequested,
     RunStarted,
 )
+from bigpe.runtime.cli.run.status import status
 from bigpe.runtime.project.paths import Project
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fake_images import BAD_WORDS, GOOD_WORDS, FakeRenderer
@@ -90,3 +93,11 @@ async def test_the_same_seed_gives_the_same_run_whichever_stage_is_slow(
     renderer = FakeRenderer(BlobStore(Project(tmp_path / "b").images), delay_s=0.005)
     await run_fake(tmp_path / "b", settings, llm=FakeReasoner(), renderer=renderer)
     assert transcript(tmp_path / "a") == transcript(tmp_path / "b")
+
+
+def test_the_status_has_the_operators_and_the_whole_best_instruction(folder: Path) -> None:
+    (row,) = json.loads(CliRunner().invoke(status, ["-p", str(folder), "--json"]).stdout)
+    assert row["operators"]["revise"]["chosen"] >= 2
+    found = CliRunner().invoke(status, ["-p", str(folder), "--best", "--json"])
+    assert "\n" in json.loads(found.stdout)["main"]
+    assert "operators: " in CliRunner().invoke(status, ["-p", str(folder)]).stdout

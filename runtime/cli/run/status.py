@@ -15,6 +15,7 @@ from rich.text import Text
 from bigpe.agents.campaign.budget import forecast
 from bigpe.agents.diagnostics.faults import RunFinding
 from bigpe.agents.messages.core import PoolChanged
+from bigpe.agents.messages.search import operators_text
 from bigpe.runtime.cli.common import (
     json_option,
     perform,
@@ -35,20 +36,32 @@ from bigpe.runtime.run.monitoring.forecast_text import (
     usage_text,
     within_minutes,
 )
+from bigpe.runtime.run.resume.fork import with_best
 from bigpe.runtime.transcript.health import findings_of
 from bigpe.runtime.transcript.reader import last_message
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
 
 
-@click.command(epilog="\b\nExamples:\n  bigpe status\n  bigpe status -p my-project --json")
+@click.command(
+    epilog="\b\nExamples:\n  bigpe status\n  bigpe status -p my-project --json\n"
+    "  bigpe status --best       the best instruction of each run, whole"
+)
 @project_option
+@click.option("--best", is_flag=True, help="Print the best instruction of each run, whole.")
 @json_option
-def status(project: Path, as_json: bool) -> None:
+def status(project: Path, best: bool, as_json: bool) -> None:
     """Show a project's runs: state, round, writing process, usage, forecast and diagnostics.
 
     The forecast uses the pace of the rounds so far and tends to be too high.
     """
+    if best:
+        found = perform(_best(project))
+        if as_json:
+            print_json(found)
+        else:
+            click.echo("\n\n".join(f"{name}:\n{text}" for name, text in found.items()))
+        return
     rows = perform(_runs(project))
     if as_json:
         print_json(rows)
@@ -110,6 +123,18 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+async def _best(folder: Path) -> dict[str, str]:
+    """The best instruction of each run that has a result, by the name of the run."""
+    async with reading(folder) as store:
+        names = [row["name"] for row in await store.rows("list_runs")]
+        found: dict[str, str] = {}
+        for name in names:
+            if await last_message(store, name, PoolChanged) is not None:
+                (best,) = await with_best(store, name, ())
+                found[name] = best.instruction.text
+        return found
+
+
 async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
     """Usage of the run up to its last finished round, and the forecast."""
     nothing: dict[str, Any] = {
@@ -118,6 +143,7 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
         "summary": "",
         "answers": None,
         "shares": [],
+        "operators": {},
     }
     message = await last_message(store, row["name"], PoolChanged)
     if message is None:
@@ -136,5 +162,6 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
         "forecast": expected._asdict(),
         "summary": text,
         "answers": message.answers.model_dump(mode="json"),
-        "shares": message.answers.lines,
+        "shares": [*message.answers.lines, *filter(None, [operators_text(message.operators)])],
+        "operators": {name: tally._asdict() for name, tally in message.operators.items()},
     }

@@ -7,6 +7,7 @@ from functools import singledispatch
 
 from bigpe.agents.messages import core as messages
 from bigpe.agents.messages import plugin as role_messages
+from bigpe.agents.messages.search import operators_text
 from bigpe.runtime.transcript.describing.parts import (
     LONGEST_CAUSE,
     ChatTurns,
@@ -327,6 +328,8 @@ def _(message: messages.PoolChanged) -> Description:
     ]
     if message.waiting:
         details.append(line(dim(f"{message.waiting} waiting to enter")))
+    if trials := operators_text(message.operators):
+        details.append(line(dim(trials)))
     details.append(line(dim("noise of one gain: "), Score(message.sigma), dim(" (score x 100)")))
     return Description(line("pool: best is ", InstructionId(message.best)), tuple(details))
 
