@@ -57,6 +57,7 @@ class HttpRenderer:
     ) -> None:
         """Raises ConfigError for a changed setting that the service cannot use."""
         refuse_unused(config, api.uses)
+        self._takes_negative = "negative_prompt" in api.uses
         self.parallelism = config.http.concurrency
         self._api = api
         self._client = client
@@ -91,6 +92,8 @@ class HttpRenderer:
         await self._client.close()
 
     async def _one(self, request: RenderRequest) -> Image | Exception:
+        if request.negative and not self._takes_negative:
+            return RenderError(f"{self._client.url} takes no negative prompt")
         try:
             async with self._slots:
                 data = await self._api.render(request)

@@ -192,4 +192,5 @@ def _show(result: Rewrite, *, as_json: bool) -> None:
 
 
 def _row(result: Rewrite) -> dict[str, str | None]:
-    return {"naive": result.naive, "text": result.text, "fallback": result.fallback}
+    row = {"naive": result.naive, "text": result.text, "fallback": result.fallback}
+    return row | ({"negative": result.negative} if result.negative else {})
