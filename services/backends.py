@@ -16,9 +16,8 @@ from bigpe.services.core.errors import ConfigError, RenderError, ScoreError
 from bigpe.services.render.a1111 import open_a1111
 from bigpe.services.render.comfyui import open_comfyui
 from bigpe.services.render.http_base import refuse_unused
-from bigpe.services.render.negatives import require_negative
+from bigpe.services.render.negatives import require_negative, require_reader
 from bigpe.services.render.openai_images import open_openai_images
-from bigpe.services.render.prompt_profile import NEGATIVE_SETTING
 from bigpe.services.render.service import BuiltinRenderer, DiffusersRenderer, RenderConfig, Renderer
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
 from bigpe.services.score.service import BuiltinScorer, ClipScorer, ScoreConfig, Scorer
@@ -134,11 +133,7 @@ def open_renderer(config: RenderConfig, context: ServiceContext) -> Renderer:
     if backend:
         return backend.open(config, context)
     made: Renderer = plugins.make("renderers", config.backend, config, context.blobs)
-    if config.prompt.negative and not getattr(made, "takes_negative", False):
-        raise ConfigError(
-            f"{NEGATIVE_SETTING}: the renderer {config.backend!r} has no `takes_negative = True`; "
-            "take the setting out, or use a renderer that reads `negative` of its requests"
-        )
+    require_reader(config, made)
     return made
 
 

@@ -89,8 +89,6 @@ class PainterRules(Value):
     """The default of `[reasoning.generator] max_words`; None: `MAX_WORDS`."""
     protect: tuple[str, ...] = ()
     """Words that stay as they are, besides `[reasoning] protect`."""
-    negative: bool = False
-    """Whether a rewrite may have a negative prompt."""
     json_object: bool = False
     """Whether a rewrite is a JSON object."""
 
@@ -149,9 +147,16 @@ def role_rules(role: Role, llm: DecidesRules, config: ReasoningConfig) -> RoleRu
 
 
 def rewrite_rules(
-    llm: DecidesRules, config: ReasoningConfig, painter: PainterRules = ANY_PAINTER
+    llm: DecidesRules,
+    config: ReasoningConfig,
+    painter: PainterRules = ANY_PAINTER,
+    *,
+    negative: bool = False,
 ) -> RewriteRules:
-    """The rules of rewrites with this model, these settings and this painter."""
+    """The rules of rewrites with this model, these settings and this painter.
+
+    `negative`: whether negative prompts are kept.
+    """
     own = config.generator
     common = _common("generator", llm.embedded, own)
     if llm.embedded:
@@ -160,7 +165,13 @@ def rewrite_rules(
     most = own.max_words or painter.max_words or MAX_WORDS
     protect = tuple(dict.fromkeys((*config.protect, *painter.protect)))
     return RewriteRules.model_validate(
-        {**painter.model_dump(), **common, "max_words": most, "protect": protect}
+        {
+            **common,
+            "max_words": most,
+            "protect": protect,
+            "negative": negative,
+            "json_object": painter.json_object,
+        }
     )
 
 

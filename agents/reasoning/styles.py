@@ -69,4 +69,5 @@ def make_style(
     if name == EVIDENCE_WORDED:
         return EvidenceWorded(constraints, rewrite_rules(llm("generator"), config), *rules)
     given = (settings or FreeFormSettings()).model_copy(update={"constraints": constraints})
-    return FreeForm(given, rewrite_rules(llm("generator"), config, given.painter_rules), *rules)
+    rewrites = rewrite_rules(llm("generator"), config, given.painter_rules, negative=given.negative)
+    return FreeForm(given, rewrites, *rules)

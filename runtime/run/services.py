@@ -17,6 +17,7 @@ from bigpe.runtime.run.style import style_of
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.llm.service import LlmConfig, LlmService, load_client
 from bigpe.services.processes.cpu import process_cores
+from bigpe.services.render.negatives import require_reader
 from bigpe.services.render.service import Renderer, RenderService
 from bigpe.services.score.service import Scorer, ScoreService
 from bigpe.services.store.answer_memory import AnswerMemory
@@ -85,6 +86,8 @@ async def open_services(
         return ServiceContext(blobs, project.folder, log_path, config.workers, process_cores())
 
     async with AsyncExitStack() as stack:
+        if renderer is not None:
+            require_reader(config.render, renderer)
         image_model = renderer or open_renderer(config.render, context("render"))
         stack.push_async_callback(image_model.close)
         render = RenderService(image_model, effects, blobs, config.render)

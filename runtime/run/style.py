@@ -58,7 +58,6 @@ def _settings(config: BigpeConfig, profile: PromptProfile) -> FreeFormSettings:
         painter_rules=PainterRules(
             max_words=profile.most_words,
             protect=profile.triggers,
-            negative=profile.negative,
             json_object=profile.form == "json",
         ),
     )

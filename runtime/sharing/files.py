@@ -55,8 +55,8 @@ COMPARISONS = pa.schema(
     ]
 )
 """Columns of the Parquet file, one row per comparison. Scores are in score units, images are
-digests; `fallback` is null unless the rewrite could not be used, `negative` unless it has a negative
-prompt."""
+digests; `fallback` is null unless the rewrite could not be used; `negative` is null where there is
+no negative prompt."""
 
 
 async def write_page(project: Project, store: Store, run: str, path: Path) -> None:

@@ -35,6 +35,15 @@ def require_negative(painter: RenderConfig, folder: Path) -> None:
         _require_effect(painter)
 
 
+def require_reader(painter: RenderConfig, renderer: object) -> None:
+    """Raise ConfigError if a renderer of another package or of a program ignores the setting."""
+    if painter.prompt.negative and not getattr(renderer, "takes_negative", False):
+        raise ConfigError(
+            f"{SETTING}: the renderer {type(renderer).__name__} has no `takes_negative = True`; "
+            "take the setting out, or use a renderer that reads `negative` of its requests"
+        )
+
+
 def _require_effect(painter: RenderConfig) -> None:
     family = family_of(painter)
     by = family.negative_by if family else "guidance"

@@ -14,6 +14,10 @@ from bigpe.runtime.cli.common import json_option, print_json, project_option, st
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.plan import naive_set
+from bigpe.runtime.run.style import style_of_config
+from bigpe.services.render.negatives import require_negative
+from bigpe.services.render.prompt_profile import profile_of
+from bigpe.services.score.description import described_scorer
 
 
 @click.group()
@@ -30,8 +34,18 @@ def check(project: Path, as_json: bool) -> None:
     find_roles(settings.roles)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
+    style, profile = style_of_config(settings), profile_of(settings.render)
+    require_negative(settings.render, project)
     if as_json:
-        print_json({"config": settings.model_dump(mode="json"), "prompts": counts})
+        print_json(
+            {
+                "config": settings.model_dump(mode="json"),
+                "prompts": counts,
+                "style": style,
+                "painter": profile.model_dump(mode="json") | {"described": profile.described()},
+                "scorer": described_scorer(settings.score),
+            }
+        )
         return
     console = stdout()
     console.print(_table(settings))
@@ -39,6 +53,9 @@ def check(project: Path, as_json: bool) -> None:
     console.print(Text(f"naive prompts: {listed}"))
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
+    console.print(Text(f"reasoning style: {style}"))
+    console.print(Text(f"the painter: {profile.described()}"))
+    console.print(Text(f"the scorer: {described_scorer(settings.score)}"))
     console.print(Text(f"{Project(project).config} is valid"))
 
 

@@ -45,6 +45,8 @@ class FakeRenderer:
     each image.
     """
 
+    takes_negative = True
+
     async def open(self) -> str:
         """The fingerprint; there is no model to load."""
         return "fake-renderer"
@@ -74,7 +76,9 @@ class FakeRenderer:
         info = PngInfo()
         info.add_text("prompt", request.prompt.encode("latin-1", "replace").decode("latin-1"))
         if request.negative:
-            info.add_text("negative", request.negative.encode("latin-1", "replace").decode("latin-1"))
+            info.add_text(
+                "negative", request.negative.encode("latin-1", "replace").decode("latin-1")
+            )
         info.add_text("seed", str(request.seed))
         picture.save(buffer, "PNG", pnginfo=info)
         return Image(digest=self._blobs.put(buffer.getvalue()), width=8, height=8)

@@ -21,8 +21,8 @@ class FakeReasoner(FakeLlm):
 
     Its rewrites contain the words of TASTE that the instruction names, and sometimes one more. Its
     gradients name a word that only better rewrites have. Its instructions have several lines. Where
-    a negative prompt is asked for, it is one of BAD_WORDS. It thinks aloud and wraps its answers, as
-    such models do.
+    a negative prompt is asked for, it is one of BAD_WORDS. It thinks aloud and wraps its answers,
+    as such models do.
     """
 
     def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
