@@ -58,8 +58,8 @@ def _require_effect(painter: RenderConfig) -> None:
                 f"{SETTING}: {painter.model} has guidance only with a negative prompt; set "
                 '[render] negative_prompt, for example to " ", so that naive pictures have it, too'
             )
-    elif painter.guidance <= 1:
+    elif painter.guidance <= (off_at := family.off_at if family else 1.0):
         raise ConfigError(
             f"{SETTING}: a negative prompt has no effect with [render] guidance = "
-            f"{painter.guidance:g}; raise it above 1, or take the setting out"
+            f"{painter.guidance:g}; raise it above {off_at:g}, or take the setting out"
         )

@@ -33,6 +33,8 @@ class Family(NamedTuple):
     max_tokens: int | None = None
     """What its pipeline reads by default, tokens without special ones; None: not stated."""
     negative_by: NegativeBy = "guidance"
+    off_at: float = 1.0
+    """Guidance is off, and with it the negative prompt, up to this scale."""
     note: str = ""
     """A further sentence for the language model."""
 
@@ -54,7 +56,8 @@ FAMILIES: tuple[Family, ...] = (
     # Its true_cfg_scale is 1 by default, which ignores negative prompts.
     Family(r"flux", "prose", 512, "nothing"),
     Family(r"qwen-?image", "prose", 512, "true-cfg"),
-    Family(r"krea|chroma|z-?image|kandinsky-?5", "prose", 512),
+    Family(r"krea|z-?image", "prose", 512, off_at=0.0),
+    Family(r"chroma|kandinsky-?5|longcat", "prose", 512),
     Family(r"hidream", "prose", 128),
     Family(r"sana-?sprint", "prose", 300, "nothing"),
     Family(r"sana|pixart-?sigma", "prose", 300),
@@ -62,11 +65,12 @@ FAMILIES: tuple[Family, ...] = (
     Family(r"cogview-?4", "prose", 1024),
     Family(r"cogview-?3", "prose", 224),
     Family(r"lumina|auraflow|kolors|ovis", "prose", 256),
-    Family(r"glm-?image", "prose", 2048),
+    Family(r"glm-?image", "prose", 2048, "nothing"),
+    Family(r"hunyuan-?image", "prose", 1000),
     Family(r"fibo", "json", 3000),
     Family(r"ideogram", "json", 2048, "nothing"),
     Family(r"omnigen", "prose", negative_by="nothing"),
-    Family(r"qwen|hunyuan|longcat|ernie|bria", "prose"),
+    Family(r"qwen|hunyuan|ernie|bria", "prose"),
     Family(r"latent-?consistency|lcm-dreamshaper", "tags", 75, "nothing"),
     Family(
         r"stable-?diffusion|sd-?(?:xl|v?[12]|turbo)|v1-5|v2-1|ssd-?1b|segmind|playground-v"

@@ -168,6 +168,7 @@ async def test_a_service_without_one_fails_such_a_request(
         {"model": "black-forest-labs/FLUX.1-dev"},
         {"model": "black-forest-labs/FLUX.2-klein-4B"},
         {"model": "Qwen/Qwen-Image"},  # guidance only with a configured negative prompt
+        {"model": "Tongyi-MAI/Z-Image-Turbo", "guidance": 0.0},
         {"model": "ideogram-ai/ideogram-4"},
         {"backend": "openai-images", "model": "gpt-image-1"},
         {"backend": "a1111", "model": "flux1-dev-fp8"},
@@ -198,6 +199,7 @@ def test_it_is_refused_where_it_has_no_effect(settings: dict[str, Any], tmp_path
         {"model": "stabilityai/stable-diffusion-xl-base-1.0", "guidance": 5.0},
         {"model": "stabilityai/stable-diffusion-3.5-large", "guidance": 4.5},
         {"model": "Qwen/Qwen-Image", "negative_prompt": " "},
+        {"model": "Tongyi-MAI/Z-Image", "guidance": 0.5},
         {"model": "somebody/a-model-of-mine"},
         {"backend": "a1111"},
         {"backend": "bigpe"},

@@ -41,7 +41,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(model: Path | str, **settings: Any) -> RenderConfig:
-    chosen = {"steps": 2, "threads": 1, "device": "cpu", **settings}
+    chosen: dict[str, Any] = {"steps": 2, "threads": 1, "device": "cpu", **settings}
     return RenderConfig(model=str(model), **chosen)
 
 
