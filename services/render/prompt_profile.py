@@ -133,7 +133,7 @@ class PromptProfile(Value):
 
 
 _FORM: dict[PromptForm | None, str] = {
-    "tags": "It reads comma-separated tags{length}. The first tags count most.",
+    "tags": "It reads comma-separated tags{length}. Put the subject first.",
     "prose": "It reads whole sentences{length}. Describe concretely what is visible, the subject "
     "first.",
     "json": "It reads one JSON object that describes the picture{length}. The finished prompt is "
