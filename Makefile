@@ -44,15 +44,19 @@ models: setup
 demo: models
 	$(PY) -m bigpe demo demo
 
+# A worker more than two cores have: a quarter of the tests' time is waiting for other processes.
+WORKERS := 3
 # Compiled modules are kept, whatever the shell says: the tests start hundreds of processes.
 test: models browser check
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -q -n 2 --dist worksteal --ignore tests/figures
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/figures
 
 # Committed figures and tables against their scripts and their bars.
 figures-check: setup
 	$(PY) -m pytest -q -n 2 --dist worksteal tests/figures
 
-check: lint types imports
+# Beside each other: pyright alone keeps one core busy.
+check: setup
+	@$(MAKE) --no-print-directory -j 3 --output-sync=target lint types imports
 
 # Rules of prose and of layout: CONTRIBUTING.md.
 PRODUCT := agents runtime services prompts
@@ -61,7 +65,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/codespell $(PRODUCT) $(PROSE)
-	$(PY) -P scripts/lint_identifiers.py $(PRODUCT) $(PROSE)
+	$(PY) -P scripts/lint_identifiers.py $(PRODUCT) tests scripts $(PROSE)
 	$(PY) -P scripts/layout_check.py
 
 types: setup

@@ -11,6 +11,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from bigpe.prompts.library import PromptForm
+
 
 class Example(NamedTuple):
     """A request and the answer that it should get."""
@@ -59,20 +61,37 @@ def template(role: str) -> Template:
 
 @cache
 def seed_texts() -> tuple[SeedText, ...]:
-    """The packaged seed instructions."""
+    """The seed instructions of the embedded models."""
     return seeds_of(_read("data/seeds.toml"))
 
 
+def seed_file(form: PromptForm) -> str:
+    """A file of seed instructions for painters of a form, as it stands in a project."""
+    return (files("bigpe.prompts") / f"data/seeds_{form}.toml").read_text("utf-8")
+
+
 def seeds_of(raw: dict[str, Any]) -> tuple[SeedText, ...]:
-    """The seed instructions of a file's content; KeyError or TypeError when it is of another form.
+    """The seed instructions of a file's content.
 
     [[seed]] with name and text, each with any number of [[seed.exemplar]] with naive and rewrite.
+    KeyError, TypeError or ValueError when it is of another form, or has a key more.
     """
-    return tuple(
-        SeedText(
-            seed["name"],
-            seed["text"],
-            tuple((e["naive"], e["rewrite"]) for e in seed.get("exemplar", [])),
-        )
-        for seed in raw["seed"]
-    )
+    _refuse_others(raw, "seed")
+    return tuple(map(_seed_of, raw["seed"]))
+
+
+def _seed_of(seed: dict[str, Any]) -> SeedText:
+    _refuse_others(seed, "name", "text", "exemplar")
+    exemplars = seed.get("exemplar", [])
+    for exemplar in exemplars:
+        _refuse_others(exemplar, "naive", "rewrite")
+    pairs = tuple((exemplar["naive"], exemplar["rewrite"]) for exemplar in exemplars)
+    text = seed["text"]
+    if not isinstance(text, str):
+        raise TypeError(f"text is {text!r}, not a text")
+    return SeedText(seed["name"], text, pairs)
+
+
+def _refuse_others(table: dict[str, Any], *keys: str) -> None:
+    if others := set(table) - set(keys):
+        raise ValueError(f"unknown key {min(others)!r}; use {', '.join(keys)}")

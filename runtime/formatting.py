@@ -17,9 +17,20 @@ def quote(text: str, limit: int = 160) -> str:
     return f'"{flat[: limit - 1]}…"' if len(flat) > limit else f'"{flat}"'
 
 
+def first_line(text: str) -> str:
+    """The first line of a text, for a cell of a table, with "…" if there are more."""
+    first, _, rest = text.strip().partition("\n")
+    return f"{first} …" if rest else first
+
+
 def points(value: float) -> str:
     """A gain on the display scale (score x 100), with its sign."""
     return f"{100 * value:+.2f}"
+
+
+def falling(gain: float | None) -> tuple[bool, float]:
+    """A sort key: the largest gain first, None last."""
+    return (gain is None, -(gain or 0.0))
 
 
 def interval(lo: float | None, hi: float | None) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from bigpe.services.core import plugins
-from bigpe.services.core.errors import ConfigError, RenderError, ScoreError
+from bigpe.services.core.errors import ConfigError, RenderError, ScoreError, ServiceError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.render.a1111 import open_a1111
 from bigpe.services.render.comfyui import open_comfyui
 from bigpe.services.render.http_base import refuse_unused
@@ -50,6 +51,8 @@ class ServiceContext(NamedTuple):
     """Where models run."""
     cores: int = 1
     """CPU cores that small models may share."""
+    watch: OutageWatch | None = None
+    """How outages of services are waited for; None: not at all."""
 
 
 class Backend(NamedTuple, Generic[C, M]):
@@ -68,20 +71,20 @@ def _open_diffusers(config: RenderConfig, context: ServiceContext) -> Renderer:
 
 
 def _open_openai_images(config: RenderConfig, context: ServiceContext) -> Renderer:
-    return open_openai_images(config, context.blobs)
+    return open_openai_images(config, context.blobs, context.watch)
 
 
 def _open_a1111(config: RenderConfig, context: ServiceContext) -> Renderer:
-    return open_a1111(config, context.blobs)
+    return open_a1111(config, context.blobs, context.watch)
 
 
 def _open_comfyui(config: RenderConfig, context: ServiceContext) -> Renderer:
-    return open_comfyui(config, context.blobs, context.folder)
+    return open_comfyui(config, context.blobs, context.folder, context.watch)
 
 
 def _open_remote_renderer(config: RenderConfig, context: ServiceContext) -> Renderer:
     refuse_unused(config, ())
-    pool = HttpPool("render", config.http, timeout_s=config.call_timeout_s, error=RenderError)
+    pool = _http_pool("render", config, context, RenderError)
     return RemoteRenderer(pool, context.blobs)
 
 
@@ -96,7 +99,7 @@ def _open_hpsv2_package(config: ScoreConfig, context: ServiceContext) -> Scorer:
 def _open_remote_scorer(config: ScoreConfig, context: ServiceContext) -> Scorer:
     if config.model != ScoreConfig().model:
         raise ConfigError('[score] model has no effect with backend = "bigpe"; take it out')
-    pool = HttpPool("score", config.http, timeout_s=config.call_timeout_s, error=ScoreError)
+    pool = _http_pool("score", config, context, ScoreError)
     return RemoteScorer(pool, context.blobs)
 
 
@@ -159,6 +162,16 @@ def open_endpoint(
     if isinstance(config, RenderConfig):
         return render_endpoint(open_renderer(config, context), blobs, config)
     return score_endpoint(open_scorer(config, context), blobs, config)
+
+
+def _http_pool(
+    kind: str,
+    config: RenderConfig | ScoreConfig,
+    context: ServiceContext,
+    error: type[ServiceError],
+) -> HttpPool:
+    limit_s = config.call_timeout_s
+    return HttpPool(kind, config.http, timeout_s=limit_s, error=error, watch=context.watch)
 
 
 def _ray_pool(config: RenderConfig | ScoreConfig, context: ServiceContext) -> RayPool:

@@ -19,7 +19,7 @@ from autogen_core import AgentId, AgentRuntime, MessageContext, RoutedAgent, Typ
 from bigpe.agents.actors.journal import Journal
 from bigpe.agents.campaign.plugin_state import Answer
 from bigpe.agents.messages.core import Message, StepFailed
-from bigpe.services.core.errors import STOPS_RUN, BigpeError, UnusableAnswerError
+from bigpe.services.core.errors import PAUSES_RUN, STOPS_RUN, BigpeError, UnusableAnswerError
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import LlmUsage
 from bigpe.services.store.caller_context import CallerContext, caller_context, unreported_usage
@@ -85,6 +85,9 @@ class Actor(RoutedAgent):
                 await self._step(message, work)
             except _LeftOpenError:
                 pass
+            except PAUSES_RUN as error:
+                if not self._journal.draining:  # else the run pauses already, and so the wait ended
+                    self._journal.fail(error)
             except Exception as error:  # noqa: BLE001 - AutoGen would lose it
                 # The store or the coordinator failed, so the failure cannot be recorded.
                 self._journal.fail(error)

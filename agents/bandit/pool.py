@@ -17,16 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from bigpe.agents.bandit.arm import ArmRecord, State
 from bigpe.agents.bandit.policies import Arm, Policy
 from bigpe.agents.statistics.intervals import moderated_mean
 from bigpe.agents.statistics.moments import SumOfSquares, summed
 from bigpe.services.core.values import Instruction
-
-Basis = Literal["lower bound", "mean", "nothing"]
-"""The criterion that chose the best instruction; "nothing": no result yet, the first seed."""
 
 POOL_GROWTH_FACTOR = 5.0
 """Admission rate of new instructions: a run of 20 rounds pulls another instruction in nearly each
@@ -141,11 +138,7 @@ class Pool:
 
         If there is none, the instruction with the highest mean; without any result, the first seed.
         """
-        return _best(self.rows())[0]
-
-    def best_basis(self) -> Basis:
-        """The criterion that chose `best`."""
-        return _best(self.rows())[1]
+        return _best(self.rows())
 
     def has_room(self, finished: int) -> bool:
         """Whether the pool may admit an instruction once `finished` pulls have ended."""
@@ -263,7 +256,7 @@ class Pool:
         """The living arm to retire: it has a finished pull, none in flight, and is not the best."""
         prior = self._pooled_variance()
         living = self._in("living")
-        leader = _best([self._row(record, prior) for record in living])[0].instruction.id
+        leader = _best([self._row(record, prior) for record in living]).instruction.id
         arms = self.arms()
         hurry = self._blocked >= 2 * self._size - 1
         free = [
@@ -325,12 +318,8 @@ class Pool:
         )
 
 
-def _best(rows: Sequence[PoolRow]) -> tuple[PoolRow, Basis]:
-    """The best row and the criterion; the earliest of equal rows. `rows` must not be empty."""
+def _best(rows: Sequence[PoolRow]) -> PoolRow:
+    """The best row; the earliest of equal rows. `rows` must not be empty."""
     bounded = [(row.lo, row) for row in rows if row.lo is not None and row.gains > 1]
-    if bounded:
-        return max(bounded, key=lambda pair: pair[0])[1], "lower bound"
     averaged = [(row.mean, row) for row in rows if row.mean is not None]
-    if averaged:
-        return max(averaged, key=lambda pair: pair[0])[1], "mean"
-    return rows[0], "nothing"
+    return max(bounded or averaged or [(0.0, rows[0])], key=lambda pair: pair[0])[1]

@@ -27,6 +27,7 @@ from bigpe.agents.campaign.plugin_state import Answer, Refused, speaker_of
 from bigpe.agents.campaign.prompt_schedule import image_seed, pilot_prompts
 from bigpe.agents.campaign.round import Round
 from bigpe.agents.campaign.state import CampaignState
+from bigpe.agents.campaign.stopping import same_picture
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import (
     AnyMessage,
@@ -149,6 +150,8 @@ class Campaign(CampaignState):
                 f"no image of the pilot could be scored: {self.stopping.last_failure}; "
                 "fix the cause, and start a run with another name"
             )
+        elif self.pilot.has_one_picture:
+            self.broken = same_picture("all prompts of the pilot gave one and the same picture")
         else:
             self.scale = scale
         return self._choose()
@@ -189,7 +192,7 @@ class Campaign(CampaignState):
             search=search,
             wants_gradient=wants_gradient,
         )
-        current.withhold(plan)
+        current.prepare_requests(plan)
         self.chosen = index
 
     # -- results ------------------------------------------------------------------------------
@@ -253,10 +256,8 @@ class Campaign(CampaignState):
             case ImageLost() as image:
                 current.pictures.lose(image)
                 return self._join(message.round)
-            case PromptLost():
-                return self._join(message.round)
-            case BatchLost():
-                current.rewrites = {}
+            case PromptLost() | BatchLost():
+                current.lose_rewrites(message)
                 return self._join(message.round)
             case GradientsLost():
                 author = message.actor if message.actor in self.plan.authors else BUILT_IN_AUTHOR
@@ -349,16 +350,16 @@ class Campaign(CampaignState):
         gains = [(gain.naive, gain.gain) for gain in current.pulled.gains] if current.pulled else []
         self.pool.finish_pull(current.request.instruction.id, index, gains)
         self.scale = self.scale.with_squares(self.pool.noise())
-        taken = current.offer_to(self.pool)
-        if current.search is not None:
-            self.operators.take(index, current.search, current.proposed, taken)
+        self.operators.take(index, current.search, current.proposed, current.offer_to(self.pool))
         delta = self.pool.settle(self.policy, self.sigma)
         for role, used in self.observer_reports.count(index - 1).items():
             self._count_llm(index, role, used)
         self.budget.settle(current)
         best = self.pool.best()
         self.stopping.settle(bool(gains), best.lo)
-        self.broken = self.broken or current.broken
+        alarmed = self.answers.settle(current)
+        self.prompt_effect.add(current.pulled.gains if current.pulled else ())
+        self.broken = self.broken or current.broken or alarmed or self.prompt_effect.fault
         self.applied = index
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
@@ -375,17 +376,16 @@ class Campaign(CampaignState):
                 best=best.instruction.id,
                 used=self.used,
                 stale=self.stopping.stale_rounds,
+                answers=self.answers.counts,
             )
         ]
 
     # -- the end ------------------------------------------------------------------------------
 
     def _stop(self, reason: str) -> RunStopped:
-        best = self.pool.best().instruction.id
+        end = {"reason": reason, "best": self.pool.best().instruction.id}
         place = str(self.changes) if self.changes else ""
-        self.stopped = RunStopped.make(
-            self.start, place, round=self.applied, reason=reason, best=best
-        )
+        self.stopped = RunStopped.make(self.start, place, round=self.applied, **end)
         return self.stopped
 
     def _change(self, message: PlanChanged) -> list[Message]:

@@ -18,6 +18,10 @@ class Pilot:
     blocked_by_budget: list[RenderRequested] = field(default_factory=list[RenderRequested])
     """The requests for the images, until the budget lets the pilot begin."""
     _scores: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    _image: str = ""
+    """The first image."""
+    _differs: bool = False
+    """Whether an image differs from the first one."""
 
     @property
     def over(self) -> bool:
@@ -28,6 +32,13 @@ class Pilot:
         """Add the score of an image."""
         self.pictures.awaited.discard(picture_of(message))
         self._scores.setdefault(message.naive, []).append(message.score)
+        self._image = self._image or message.image
+        self._differs = self._differs or message.image != self._image
+
+    @property
+    def has_one_picture(self) -> bool:
+        """Whether all prompts, at all seeds, gave one and the same image."""
+        return len(self._scores) > 1 and bool(self._image) and not self._differs
 
     def scale(self) -> ScaleEstimate | None:
         """The noise of a gain; None if no prompt was scored twice."""

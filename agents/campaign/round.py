@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign.snapshot import ByTuple
+from bigpe.agents.diagnostics.alarm import RewriteOutcome
 from bigpe.agents.evidence.contrasts import contrasts
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 from bigpe.agents.messages.base import Keys, key_of
@@ -28,7 +29,7 @@ from bigpe.agents.messages.core import (
     Rewritten,
     StepFailed,
 )
-from bigpe.agents.messages.failure_scope import ImageLost, Purpose
+from bigpe.agents.messages.failure_scope import ImageLost, PromptLost, Purpose
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.search import BatchStudy, SearchState
 from bigpe.agents.messages.usage import Usage, of_role
@@ -128,6 +129,12 @@ class Round:
     """The first requests of the round, until the budget lets it begin."""
     pictures: PendingImages = field(default_factory=PendingImages)
     rewrites: ByTuple[tuple[str, int], Rewritten] | None = None
+    failed_rewrites: ByTuple[tuple[str, int], RewriteOutcome] = field(
+        default_factory=dict[tuple[str, int], RewriteOutcome]
+    )
+    """The prompts that the language model failed to rewrite."""
+    batch_failure: RewriteOutcome | None = None
+    """The failure of the whole batch."""
     scores: ByTuple[Picture, ImageScored] = field(default_factory=dict[Picture, ImageScored])
     pulled: ArmPulled | None = None
     own_pairs: list[PairedComparison] = field(default_factory=list[PairedComparison])
@@ -146,7 +153,7 @@ class Round:
     llm: Usage = Usage()
     """Language model usage of the round."""
 
-    def withhold(self, plan: CampaignPlan) -> None:
+    def prepare_requests(self, plan: CampaignPlan) -> None:
         """Make the first requests: to rewrite, and to render the images to compare with."""
         tasks, ask = self.request.tasks, self.pictures.ask
         self.blocked_by_budget = [self.request]
@@ -171,6 +178,17 @@ class Round:
         calls = {role: count * plan.most_calls[role] for role, count in texts.items()}
         bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
         return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
+
+    def lose_rewrites(self, failure: StepFailed) -> None:
+        """Record the failure of a prompt, or of the whole batch."""
+        outcome = RewriteOutcome(
+            naive=failure.naive, reason=failure.error, cause=failure.cause, failed=True
+        )
+        if isinstance(failure.scope, PromptLost):
+            self.failed_rewrites[failure.scope.naive, failure.scope.seed] = outcome
+        else:
+            self.batch_failure = outcome
+            self.rewrites = {}
 
     def add_llm(self, role: str, used: LlmUsage) -> None:
         """Add language model usage of a role."""

@@ -16,9 +16,12 @@ from pydantic import BeforeValidator, PlainSerializer
 
 FOLD_MODULES = (
     "bigpe.agents.bandit.arm",
+    "bigpe.agents.campaign.answers",
     "bigpe.agents.campaign.budget",
+    "bigpe.agents.messages.answer_counts",
+    "bigpe.agents.diagnostics.alarm",
     "bigpe.agents.campaign.campaign",
-    "bigpe.agents.campaign.search",
+    "bigpe.agents.bandit.operator_search",
     "bigpe.agents.bandit.operators",
     "bigpe.agents.evidence.contrasts",
     "bigpe.agents.messages.search",

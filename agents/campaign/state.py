@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from bigpe.agents.bandit.operator_search import OperatorSearch
 from bigpe.agents.bandit.policies import Policy, PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import Pool
+from bigpe.agents.campaign.answers import AnswerRecord
 from bigpe.agents.campaign.budget import BudgetAccount
 from bigpe.agents.campaign.pilot import Pilot
 from bigpe.agents.campaign.plugin_state import Gates, ObserverReports
 from bigpe.agents.campaign.prompt_schedule import PromptSchedule
 from bigpe.agents.campaign.round import Round
-from bigpe.agents.campaign.search import OperatorSearch
-from bigpe.agents.campaign.stopping import StoppingRule
+from bigpe.agents.campaign.stopping import PromptEffect, StoppingRule
 from bigpe.agents.evidence.comparison_window import ComparisonWindow
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import RunStarted, RunStopped
@@ -54,7 +55,9 @@ class CampaignState:
     operators: OperatorSearch = field(default_factory=OperatorSearch)
     scale: ScaleEstimate = NO_SCALE
     budget: BudgetAccount = field(default_factory=BudgetAccount)
+    answers: AnswerRecord = field(default_factory=AnswerRecord)
     stopping: StoppingRule = field(default_factory=StoppingRule)
+    prompt_effect: PromptEffect = field(default_factory=PromptEffect)
     stop_request: str | None = None
     """The reason of a StopRequested that no PlanChanged has cancelled."""
     broken: str | None = None

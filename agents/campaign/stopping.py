@@ -1,11 +1,46 @@
-"""The rule that stops a run without progress."""
+"""The rules that stop a run without progress, or whose pictures do not depend on the prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from bigpe.agents.messages.core import PairedGain
 
 EMPTY_ROUNDS = 3
 """Consecutive rounds without a result after which a run stops."""
+SAME_PICTURES = 4
+"""Rewrites with the picture of their naive prompt, and none with another, that stop a run."""
+
+
+@dataclass
+class PromptEffect:
+    """Whether a changed prompt changes the picture."""
+
+    compared: int = 0
+    differs: bool = False
+
+    def add(self, gains: Iterable[PairedGain]) -> None:
+        """Compare the pictures of rewrites with those of their naive prompts, at equal seeds."""
+        for gain in gains:
+            if not self.differs and gain.image and gain.rewrite != gain.naive:
+                self.compared += 1
+                self.differs = gain.image != gain.naive_image
+
+    @property
+    def fault(self) -> str | None:
+        """Why the run cannot go on; None if it can."""
+        if self.differs or self.compared < SAME_PICTURES:
+            return None
+        return same_picture(f"{self.compared} rewrites gave the pictures of their naive prompts")
+
+
+def same_picture(finding: str) -> str:
+    """The reason of a run's end whose renderer does not heed the prompt."""
+    return (
+        f"{finding}, so the prompt does not reach the renderer; check that its workflow or service "
+        "takes the prompt, then start a run with another name"
+    )
 
 
 @dataclass

@@ -20,7 +20,16 @@ from bigpe.agents.statistics import change_detection
 from bigpe.agents.statistics.moments import mean, pooled_squares
 from bigpe.services.core.values import Value
 
-Fault = Literal["stagnation", "degradation", "high variance", "truncation", "diversity", "failures"]
+Fault = Literal[
+    "stagnation",
+    "degradation",
+    "high variance",
+    "truncation",
+    "diversity",
+    "failures",
+    "no proposals",
+]
+
 
 STALE_ROUNDS = 30
 """Rounds without a better best. A search that improves in every fifth round rarely waits longer."""
@@ -44,6 +53,8 @@ round."""
 DOMINANT_NOISE = 3.0
 """Ratio of a pull's noise to the best mean gain beyond which a single pull is uninformative."""
 FEWEST_PULLS = 12
+WITHOUT_PROPOSAL = 5
+"""Rounds without a proposal that are reported."""
 
 
 class RoundDiagnostics(NamedTuple):
@@ -65,6 +76,9 @@ class RoundDiagnostics(NamedTuple):
     """Mean distance of the living instructions, in [0, 1]."""
     stale: int = 0
     """Rounds since the best instruction's lower bound rose."""
+    wants_proposal: bool = False
+    """Whether the round asked for gradients and proposals."""
+    proposals: int = 0
     causes: tuple[str, ...] = ()
     """Causes of failed steps and fallbacks."""
 
@@ -88,6 +102,7 @@ def diagnose(history: Sequence[RoundDiagnostics]) -> list[RunFinding]:
     """The current faults in a fixed order; empty for an empty history."""
     looks: tuple[Callable[[Sequence[RoundDiagnostics]], RunFinding | None], ...] = (
         failures,
+        no_proposals,
         truncation,
         degradation,
         high_variance,
@@ -96,6 +111,22 @@ def diagnose(history: Sequence[RoundDiagnostics]) -> list[RunFinding]:
     )
     recent = history[-WINDOW:]
     return [finding for look in looks if recent and (finding := look(recent))]
+
+
+def no_proposals(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
+    """No round that asked for a proposal has got one."""
+    wanted = [facts for facts in history if facts.wants_proposal]
+    if len(wanted) < WITHOUT_PROPOSAL or any(facts.proposals for facts in wanted):
+        return None
+    causes = [cause for facts in wanted for cause in facts.causes]
+    return RunFinding(
+        fault="no proposals",
+        since=wanted[0].round,
+        evidence=f"none of {len(wanted)} rounds that asked for an instruction got one"
+        + (f", the last cause: {causes[-1]}" if causes else ""),
+        remedy="`bigpe inspect --type InstructionsProposed` and `--type StepFailed` say why; a "
+        "model that answers in JSON for [llm.gradient] and [llm.modifier] may help",
+    )
 
 
 def stagnation(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
@@ -222,20 +253,12 @@ def failures(history: Sequence[RoundDiagnostics]) -> RunFinding | None:
         since=history[start].round,
         evidence=f"of {sum(trials[start:])} comparisons {lost} were lost and {kept} fell back to "
         f"the naive prompt{often}",
-        remedy="`bigpe inspect --type StepFailed` shows what a service said; for fallbacks, a "
+        remedy="`bigpe inspect --type StepFailed` shows the service's error; for fallbacks, a "
         "stronger [llm.generator] or instructions with exemplars",
     )
 
 
 # -- the statistics, many histories at once ---------------------------------------------------
-
-
-def stale_rounds(bounds: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Rounds since the running maximum last rose: (runs, n) to (runs, n)."""
-    best = np.maximum.accumulate(bounds, axis=1)
-    rose = np.concatenate([np.ones_like(best[:, :1], bool), best[:, 1:] > best[:, :-1]], axis=1)
-    index = np.arange(bounds.shape[1])
-    return index - np.maximum.accumulate(np.where(rose, index, 0), axis=1)
 
 
 def degradation_steps(

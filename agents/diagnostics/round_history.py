@@ -33,6 +33,7 @@ class _Open:
     pulled: ArmPulled | None = None
     truncated: int = 0
     novelty: list[float] = field(default_factory=list[float])
+    proposals: int = 0
     causes: list[str] = field(default_factory=list[str])
 
 
@@ -96,6 +97,7 @@ class RoundHistory:
 
     def _propose(self, current: _Open, message: InstructionsProposed) -> None:
         self._known.forget(message.round - WINDOW)
+        current.proposals += len(message.proposals)
         contents = [content(proposal.instruction) for proposal in message.proposals]
         near = [self._nearest(terms) for terms in contents]
         current.novelty += [gap for gap in near if gap is not None]
@@ -132,6 +134,8 @@ class RoundHistory:
                 novelty=mean(current.novelty) if current.novelty else None,
                 diversity=self._diversity,
                 stale=message.stale,
+                wants_proposal=pulled.wants_gradient and bool(pulled.gains),
+                proposals=current.proposals,
                 causes=(*current.causes, *fallbacks),
             )
         )

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.messages import plugin as roles
+from bigpe.agents.messages.answer_counts import AnswerCounts
 from bigpe.agents.messages.base import COORDINATOR, ImageMessage, Message
 from bigpe.agents.messages.failure_scope import (
     BatchLost,
@@ -233,6 +234,8 @@ class PoolChanged(Message):
     """Usage of the run so far, including the pilot."""
     stale: int = 0
     """Rounds since the best lower bound rose."""
+    answers: AnswerCounts = AnswerCounts()
+    """What the language model gave in the run so far."""
 
 
 class RunStopped(Message):

@@ -58,7 +58,7 @@ class CampaignPlan(Value):
     """Naive prompts that pulls draw from; never validation or test prompts."""
     professional: dict[str, str]
     """Professional prompts of the same subject, by naive prompt. Some naive prompts have none."""
-    instructions: tuple[SeedInstruction, ...] = Field(min_length=2)
+    instructions: tuple[SeedInstruction, ...] = Field(min_length=1)
     style: str = EVIDENCE_WORDED
     """Name of the reasoning style."""
     gates: tuple[roles.GateRule, ...] = ()

@@ -110,10 +110,13 @@ class Limits(Value):
     """The most that a run may use; 0: no limit."""
 
     renders: int = Field(default=0, ge=0)
+    """Distinct images: of naive prompts, rewrites and professional prompts together."""
     scores: int = Field(default=0, ge=0)
     llm_calls: int = Field(default=0, ge=0)
     tokens: int = Field(default=0, ge=0)
+    """Language model tokens, prompts and answers together."""
     usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Cost by the prices that `bigpe costs` shows. Every model needs one."""
 
     def of(self, resource: Resource) -> float:
         """The limit of the resource; 0: none."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from autogen_agentchat.base import ChatAgent
 from autogen_agentchat.messages import TextMessage
 from autogen_core import CancellationToken
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from bigpe.agents.evidence.terms import one_line
 from bigpe.agents.messages.core import AnyMessage, CritiqueRequested, Gradient
@@ -114,13 +114,11 @@ class AgentObserver(_Agent, Observer):
 
     async def read(self, message: AnyMessage, last: str) -> str | Sequence[str] | None:
         """See Observer."""
-        previous = f"You said last: {last}\n" if last else ""
+        previous = f"Your last comment: {last}\n" if last else ""
         return await self._ask(f"{previous}{message.model_dump_json(exclude={'mid', 'parent'})}")
 
 
 class _Vote(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     item: int
     verdict: Verdict
     text: str = ""
@@ -128,8 +126,6 @@ class _Vote(BaseModel):
 
 
 class _Votes(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     judgements: list[_Vote]
 
 
@@ -152,8 +148,6 @@ class AgentGate(_Agent, Gate):
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     inference: str
     improvement: str
     evidence: list[str] = Field(default_factory=list[str])

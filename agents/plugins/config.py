@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from bigpe.agents.messages.core import MESSAGE_TYPES
 from bigpe.agents.messages.plugin import Gateable
@@ -22,6 +22,7 @@ from bigpe.agents.plugins.agentchat import (
 from bigpe.services.core import plugins
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Value
 
 Shape = Literal["observer", "gate", "contributor"]
 SHAPES: Mapping[Shape, type[PluginRole]] = {
@@ -41,12 +42,10 @@ UNREADABLE = frozenset(
 """Kinds from or to plugin actors. Observers of these could answer each other forever."""
 
 
-class RoleConfig(BaseModel):
+class RoleConfig(Value):
     """`[roles.NAME]`: a class, or an AgentChat agent."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     class_: Annotated[str | None, AfterStart.NEEDS_FORK] = Field(default=None, alias="class")
     """A name of `bigpe roles list`, or "package.module:Class" with its package in `allow`."""

@@ -58,11 +58,11 @@ class Exchange:
         """
         fault = Fault(AnswerFault.EMPTY, "nothing was requested")
         for index in range(self.rules.attempts):
-            asked = request(index)
+            current = request(index)
             if index and not self.rules.embedded:
-                asked = _naming(asked, fault, wanted)
+                current = _naming(current, fault, wanted)
             self.attempts += 1
-            answer = await self._ask(asked)
+            answer = await self._ask(current)
             if isinstance(answer, Fault):
                 fault = answer
                 if fault.code in _FINAL:

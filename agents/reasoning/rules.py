@@ -27,8 +27,8 @@ class RoleLimits(BaseModel):
 
     max_tokens: int | None = Field(default=None, ge=16, le=1_000_000)
     """Tokens of an answer with its thoughts, doubled up to 8 times if they do not suffice. The
-    default is 2,048; 1,024 for the generator. The embedded model has 64 (generator), 120 (gradient)
-    and 80 (modifier), which are never raised."""
+    default is 2,048; 1,024 for the generator; four times as much for a model that thinks. The
+    embedded model has 64 (generator), 120 (gradient) and 80 (modifier), which are never raised."""
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
     """Default: 0.7; for the embedded model 0.4 (gradient) and 0.3 (others)."""
     attempts: int | None = Field(default=None, ge=1, le=10)
@@ -112,6 +112,11 @@ class DecidesRules(Protocol):
         """Whether it is the embedded model."""
         ...
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks before it answers."""
+        ...
+
 
 class _Defaults(Value):
     max_tokens: int
@@ -131,6 +136,8 @@ _OTHERS: dict[Role, _Defaults] = {
 }
 DOUBLINGS = 3
 """The limit of tokens grows to 8 times: thoughts often take several thousand."""
+THINKING = 4
+"""Factor of the limits for a model that thinks: so its first answer is whole more often."""
 EMBEDDED_MAX_WORDS = 60
 MAX_WORDS = 400
 """Enhancers of 2025 and 2026 write 60 to 300 words."""
@@ -143,7 +150,7 @@ ANY_PAINTER = PainterRules()
 def role_rules(role: Role, llm: DecidesRules, config: ReasoningConfig) -> RoleRules:
     """The rules of a role with this model and these settings."""
     limits = {"generator": config.generator, "gradient": config.gradient}
-    return RoleRules.model_validate(_common(role, llm.embedded, limits.get(role, config.modifier)))
+    return RoleRules.model_validate(_common(role, llm, limits.get(role, config.modifier)))
 
 
 def rewrite_rules(
@@ -158,7 +165,7 @@ def rewrite_rules(
     `negative`: whether negative prompts are kept.
     """
     own = config.generator
-    common = _common("generator", llm.embedded, own)
+    common = _common("generator", llm, own)
     if llm.embedded:
         most = own.max_words or EMBEDDED_MAX_WORDS
         return RewriteRules.model_validate({**common, "max_words": most})
@@ -175,16 +182,19 @@ def rewrite_rules(
     )
 
 
-def _common(role: Role, embedded: bool, own: RoleLimits) -> dict[str, object]:
-    usual = (_EMBEDDED if embedded else _OTHERS)[role]
+def _common(role: Role, llm: DecidesRules, own: RoleLimits) -> dict[str, object]:
+    embedded = llm.embedded
+    usual = (_EMBEDDED if embedded else _OTHERS)[role].model_dump()
+    usual["max_tokens"] *= THINKING if llm.thinks and not embedded else 1
     given = own.model_dump(include={"max_tokens", "temperature", "attempts"}, exclude_none=True)
     doublings = 0 if embedded else DOUBLINGS
     fixed = {"role": role, "embedded": embedded, "doublings": doublings}
-    return {**fixed, **usual.model_dump(), **given}
+    return {**fixed, **usual, **given}
 
 
 class _Embedded:
     embedded = True
+    thinks = False
 
 
 EMBEDDED_REWRITES = rewrite_rules(_Embedded(), NO_SETTINGS)

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load on first use, which most commands do not need
 from numpy.typing import NDArray
-from scipy.special import fdtrc, ndtri, stdtr
 
 Rows = NDArray[Any]
 
@@ -74,7 +74,9 @@ def spread_scores(squares: Rows, df: Rows) -> Rows:
     ratio = (squares / np.maximum(df, 1)) / np.maximum(
         before_squares / np.maximum(before_df, 1), 1e-30
     )
-    scores = -ndtri(fdtrc(np.maximum(df, 1), np.maximum(before_df, 1), ratio))
+    scores = -scipy.special.ndtri(
+        scipy.special.fdtrc(np.maximum(df, 1), np.maximum(before_df, 1), ratio)
+    )
     return np.where(usable, np.clip(scores, -CLIP, CLIP), np.nan)
 
 
@@ -127,5 +129,5 @@ def _own(members: NDArray[np.bool_], values: Rows, arms: NDArray[np.int_]) -> Ro
 
 def _normal_of_t(t: Rows, df: Rows) -> Rows:
     """The normal score of a Student's t value; from the small tail, which keeps its digits."""
-    size = -ndtri(stdtr(df, -np.abs(t)))
+    size = -scipy.special.ndtri(scipy.special.stdtr(df, -np.abs(t)))
     return np.clip(np.sign(t) * size, -CLIP, CLIP)

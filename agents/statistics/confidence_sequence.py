@@ -25,8 +25,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load on first use, which most commands do not need
 from numpy.typing import NDArray
-from scipy.special import betaln
 
 from bigpe.agents.statistics.intervals import LEVEL
 from bigpe.agents.statistics.significance import TIE
@@ -158,4 +158,6 @@ def sign_e(values: Sequence[float]) -> float:
     """
     gains = sum(value > TIE for value in values)
     losses = sum(value < -TIE for value in values)
-    return math.exp(float(betaln(1 + gains, 1 + losses)) + (gains + losses) * math.log(2))
+    return math.exp(
+        float(scipy.special.betaln(1 + gains, 1 + losses)) + (gains + losses) * math.log(2)
+    )

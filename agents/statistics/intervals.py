@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # scipy.stats loads on first use: one second that most commands do not need
-from scipy.special import stdtrit
+import scipy  # its parts load on first use: one second that most commands do not need
 
 from bigpe.agents.statistics.moments import SumOfSquares, mean, pooled_squares
 from bigpe.agents.statistics.significance import RESAMPLES, TIE, sign_flip_p
@@ -33,7 +32,7 @@ class Interval(NamedTuple):
 @lru_cache(maxsize=4096)
 def student_quantile(level: float, df: float) -> float:
     """Half-width of the central `level` of Student's t with `df` > 0, in standard errors."""
-    return float(stdtrit(df, 0.5 + level / 2))
+    return float(scipy.special.stdtrit(df, 0.5 + level / 2))
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:

@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from scipy.special import chdtri, nctdtr
+import scipy  # its parts load on first use, which most commands do not need
 
 from bigpe.agents.statistics.intervals import LEVEL, student_quantile
 from bigpe.agents.statistics.moments import mean, pooled_squares
 
 MOST_PROMPTS = 1_000_000
 SURE = 0.8
-"""Confidence of the bound on a spread that few gains have told: Browne 1995, On the use of a pilot
-sample for sample size determination, Statistics in Medicine 14."""
+"""Confidence of the bound on a spread that is estimated from few gains: Browne 1995, On the use of
+a pilot sample for sample size determination, Statistics in Medicine 14."""
 
 
 class SpreadParts(NamedTuple):
@@ -39,7 +39,7 @@ class SpreadParts(NamedTuple):
         """
         if math.isinf(self.df):
             return self.sd(seeds)
-        return self.sd(seeds) * math.sqrt(self.df / float(chdtri(self.df, SURE)))
+        return self.sd(seeds) * math.sqrt(self.df / float(scipy.special.chdtri(self.df, SURE)))
 
 
 def spread_parts(arms: Iterable[Sequence[Sequence[float]]]) -> SpreadParts | None:
@@ -71,7 +71,10 @@ def power(effect: float, sd: float, prompts: int, *, level: float = LEVEL) -> fl
     df = prompts - 1
     shift = abs(effect) / sd * math.sqrt(prompts)
     edge = student_quantile(level, df)
-    upper, lower = 1 - float(nctdtr(df, shift, edge)), float(nctdtr(df, shift, -edge))
+    upper, lower = (
+        1 - float(scipy.special.nctdtr(df, shift, edge)),
+        float(scipy.special.nctdtr(df, shift, -edge)),
+    )
     # The far tail, where the series has no digits left, is nothing.
     return upper + (0.0 if math.isnan(lower) else lower)
 

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from bigpe.services.core.errors import BigpeError
 from bigpe.services.core.version import VERSION
+from bigpe.services.processes.cpu import without_collection
 
 # The evidence fit is small, and threads of it would only wait for those of the models. Set before
 # anything loads numpy.
@@ -78,7 +79,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module, _, attribute = self._table[cmd_name][0].partition(":")
-        command: Any = getattr(import_module(f"{__name__}.{module}"), attribute)
+        with without_collection():
+            command: Any = getattr(import_module(f"{__name__}.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -99,7 +101,7 @@ Examples:
   bigpe demo my-demo             a whole run on the embedded models
   bigpe init my-project          a commented bigpe.toml to edit
   bigpe run -p my-project        start the run, or go on with it
-  bigpe inspect -p my-project    read what the actors said
+  bigpe inspect -p my-project    read the actors' messages
   bigpe refine -p my-project "a cat on the beach"
 """
 

@@ -7,7 +7,7 @@ import gc
 import json
 import sys
 import tomllib
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,10 +85,22 @@ def stderr() -> Console:
 
 
 @asynccontextmanager
-async def reading(project: Path) -> AsyncGenerator[Store]:
-    """Open the project's store for reading."""
+async def reading(project: Path, run: str | None = None) -> AsyncGenerator[Store]:
+    """Open the project's store for reading. ConfigError if it has no such `run`."""
     async with Store(Project(project).database, read_only=True) as store:
+        if run is not None:
+            await require_run(store, run)
         yield store
+
+
+def read_store(project: Path, work: Callable[[Store], Awaitable[T]], run: str | None = None) -> T:
+    """The result of `work` on the project's store. ConfigError if it has no such `run`."""
+
+    async def read() -> T:
+        async with reading(project, run) as store:
+            return await work(store)
+
+    return perform(read())
 
 
 async def require_run(store: Store, run: str) -> None:

@@ -13,13 +13,14 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from bigpe.agents.diagnostics.alarm import FIRST, RewriteOutcome, alarm, outcome_of
 from bigpe.agents.evidence.terms import subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.run.services import Services
-from bigpe.services.core.errors import STOPS_RUN, BigpeError
-from bigpe.services.core.retrying import RetryRule, retry
+from bigpe.services.core.errors import STOPS_RUN, AlarmError, BigpeError
+from bigpe.services.core.retrying import RetryRule, all_results, retry
 from bigpe.services.core.values import (
     Image,
     Instruction,
@@ -164,23 +165,29 @@ async def measure(
     measurer = _Measurer(services, treatment, seed, others, retry or RetryRule())
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def measured(prompt: str, draw: int) -> EvaluationRow:
+    first = FirstRows(treatment)
+    failed = False
+
+    async def measured(number: int, prompt: str, draw: int) -> EvaluationRow | None:
+        nonlocal failed
         async with slots:
-            row = await measurer.row(prompt, draw)
+            if failed:
+                return None
+            try:
+                row = await measurer.row(prompt, draw)
+                first.add(number, row)
+            except BaseException:
+                # No further comparison begins. Those that wait for a service give up.
+                failed = True
+                services.watch.abandon()
+                raise
         if on_row is not None:
             on_row(row)
         return row
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(measured(prompt, draw))
-                for prompt in prompts
-                for draw in range(seeds)
-            ]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed  # the other tasks failed for the same cause
-    return [task.result() for task in tasks]
+    pairs = [(prompt, draw) for prompt in prompts for draw in range(seeds)]
+    rows = await all_results(measured(number, *pair) for number, pair in enumerate(pairs))
+    return [row for row in rows if row is not None]
 
 
 async def treated(
@@ -232,6 +239,26 @@ def guard_gains(rows: Sequence[EvaluationRow]) -> dict[str, dict[str, list[float
     return {name: dict(groups) for name, groups in found.items()}
 
 
+class FirstRows:
+    """The alarm about the first rewrites under an instruction, see `agents.diagnostics.alarm`."""
+
+    def __init__(self, treatment: Treatment) -> None:
+        self._treatment = treatment
+        self._first: dict[int, RewriteOutcome] = {}
+
+    def add(self, number: int, row: EvaluationRow) -> None:
+        """Note row number `number` (from 0). AlarmError once the first rows raise the alarm."""
+        if number >= FIRST or self._treatment.kind != "instruction":
+            return
+        outcome = outcome_of(row.prompt, row.fallback, row.fault)
+        if row.failure is not None and not row.text:
+            update = {"reason": "failed", "cause": row.failure, "failed": True}
+            outcome = outcome.model_copy(update=update)
+        self._first[number] = outcome
+        if reason := alarm([self._first[key] for key in sorted(self._first)]):
+            raise AlarmError(f"{self._treatment.name}: {reason}")
+
+
 class _Measurer:
     """Measures prompts under one treatment."""
 
@@ -277,8 +304,8 @@ class _Measurer:
 
     async def _scored(self, row: EvaluationRow) -> EvaluationRow:
         sides = _Sides(
-            *await asyncio.gather(
-                self._render(row.prompt, row), self._render(row.text, row, row.negative)
+            *await all_results(
+                [self._render(row.prompt, row), self._render(row.text, row, row.negative)]
             )
         )
         naive, score = await self._both(self._services.score, row, sides)
@@ -314,15 +341,13 @@ class _Measurer:
         scorer = next(iter(self._services.guards.values()), self._services.score)
 
         async def best(side: Image) -> bool:
-            own, *rest = await asyncio.gather(
-                *(
-                    scorer.score(ScoreRequest(image=side.digest, prompt=prompt))
-                    for prompt in (row.prompt, *against)
-                )
+            own, *rest = await all_results(
+                scorer.score(ScoreRequest(image=side.digest, prompt=prompt))
+                for prompt in (row.prompt, *against)
             )
             return all(own.value > other.value for other in rest)
 
-        rewrite_shown, naive_shown = await asyncio.gather(best(sides.rendered), best(sides.naive))
+        rewrite_shown, naive_shown = await all_results([best(sides.rendered), best(sides.naive)])
         return rewrite_shown, naive_shown
 
     async def _render(self, prompt: str, row: EvaluationRow, negative: str = "") -> Image:
@@ -332,8 +357,8 @@ class _Measurer:
     async def _both(
         self, scorer: ScoreService, row: EvaluationRow, sides: _Sides
     ) -> tuple[float, float]:
-        naive, rendered = await asyncio.gather(
-            *(scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides)
+        naive, rendered = await all_results(
+            scorer.score(ScoreRequest(image=side.digest, prompt=row.prompt)) for side in sides
         )
         return naive.value, rendered.value
 

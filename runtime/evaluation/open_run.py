@@ -18,7 +18,7 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.resume.stored_run import find_stored_run
 from bigpe.runtime.run.services import Services, open_services
-from bigpe.runtime.transcript.replay import replayed_campaign
+from bigpe.runtime.transcript.replay import replayed_campaign, require_usable
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.splits import Split
 from bigpe.services.render.service import Renderer
@@ -88,6 +88,7 @@ async def open_run_for_evaluation(
         campaign = await replayed_campaign(store, name)
         if not campaign.started:
             raise ConfigError(f"run {name!r} has not begun; continue it with `bigpe resume {name}`")
+        require_usable(campaign, name)
         effects, sealed = CallCache(store), CallCache(store, sealed=True)
         for cache in (effects, sealed):
             stack.push_async_callback(cache.close)

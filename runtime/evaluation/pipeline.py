@@ -30,10 +30,10 @@ from bigpe.runtime.evaluation.selection import (
     shortlist,
     unmeasured,
 )
+from bigpe.runtime.project.professional import library_for
 from bigpe.runtime.run.plan import professional_matches
 from bigpe.services.core.errors import ConfigError, ScoreError
 from bigpe.services.core.values import Instruction, ScoreRequest, derive_seed
-from bigpe.services.prompt_data.library import PromptLibrary
 from bigpe.services.prompt_data.splits import Split
 
 TEST: Split = "test"
@@ -186,9 +186,7 @@ async def all_treatments(
         under(seed.instruction, f"seed: {seed.name}") for seed in run.campaign.plan.instructions
     ]
     if run.config.data.professional:
-        library = PromptLibrary(run.store)
-        await library.add_packaged()
-        texts = await professional_matches(prompts, library)
+        texts = await professional_matches(prompts, library_for(run.config, run.store))
         found.append(Treatment(name="professional prompts", kind="texts", texts=texts))
     if selection is not None and selection.chosen is not None:
         found.append(_best(selection.chosen))

@@ -17,7 +17,8 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow
 from bigpe.agents.evidence.terms import contains_term, words
 from bigpe.agents.messages.core import AnyMessage, CritiqueRequested, Gradient, GradientsComputed
 from bigpe.agents.statistics.agreement import cohen_kappa, rank_correlation
-from bigpe.services.core.errors import ConfigError, StoreError
+from bigpe.services.core.atomic_file import partial_file
+from bigpe.services.core.errors import ConfigError
 
 NO_EFFECT = 0.1
 """True effects up to this size (in the truth's units) count as no effect."""
@@ -160,18 +161,14 @@ def write_worksheet(path: Path, claims: Sequence[Claim]) -> None:
 
     Texts of models are escaped, because spreadsheets execute texts that begin with "=".
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(WORKSHEET)
-            for number, claim in enumerate(claims, start=1):
-                cited = "; ".join(f"{row.term} {100 * row.effect:+.2f}" for row in claim.rows)
-                gradient = claim.gradient
-                texts = (gradient.inference, gradient.improvement, cited, claim.best, claim.worst)
-                writer.writerow([f"C{number}", claim.run, claim.round, *map(_plain, texts), ""])
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    with partial_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(WORKSHEET)
+        for number, claim in enumerate(claims, start=1):
+            cited = "; ".join(f"{row.term} {100 * row.effect:+.2f}" for row in claim.rows)
+            gradient = claim.gradient
+            texts = (gradient.inference, gradient.improvement, cited, claim.best, claim.worst)
+            writer.writerow([f"C{number}", claim.run, claim.round, *map(_plain, texts), ""])
 
 
 def _plain(text: str) -> str:

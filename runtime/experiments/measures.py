@@ -32,11 +32,11 @@ from bigpe.runtime.experiments.report.tables import BEST
 from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, open_models
 from bigpe.runtime.project.config import BigpeConfig, check_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import library_for
 from bigpe.runtime.run.plan import naive_set, professional_matches
 from bigpe.runtime.transcript.health import findings_of
 from bigpe.runtime.transcript.reader import messages
 from bigpe.services.core.values import Instruction, derive_seed
-from bigpe.services.prompt_data.library import PromptLibrary
 from bigpe.services.store.database import Store
 
 SEED_INSTRUCTION = "seed instruction"
@@ -140,7 +140,7 @@ async def _heldout(run: EvaluatedRun, judging: Judging) -> Measured:
 
 async def _baselines(run: EvaluatedRun, judging: Judging) -> Measured:
     prompts = _test(run, judging.test_prompts)
-    matches = await professional_matches(prompts, PromptLibrary(run.store))
+    matches = await professional_matches(prompts, library_for(run.config, run.store))
     first = run.campaign.plan.instructions[0].instruction
     treatments = (
         PLAIN,

@@ -23,7 +23,9 @@ from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.values import Image, Json, RenderRequest, Score, ScoreRequest
 from bigpe.services.llm.base_client import BaseLlmClient
-from bigpe.services.llm.service import class_name, load_client
+from bigpe.services.llm.config import class_name, load_client
+from bigpe.services.llm.learned import LearnedServers
+from bigpe.services.llm.service import LearningClient
 from bigpe.services.models.fingerprints import Composed
 from bigpe.services.processes.batch_queue import ParallelModel, parallelism_of
 from bigpe.services.processes.cpu import process_cores
@@ -166,6 +168,16 @@ class _SharedLlm(BaseLlmClient):
     @property
     def model_info(self) -> ModelInfo:
         return self._client.model_info
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks before it answers."""
+        return bool(getattr(self._client, "thinks", False))
+
+    def learn_in(self, learned: LearnedServers) -> None:
+        """Keep in `learned` what the client's server refuses, if the client learns."""
+        if isinstance(self._client, LearningClient):
+            self._client.learn_in(learned)
 
     async def create(
         self, messages: Sequence[LLMMessage], *args: Any, **kwargs: Any

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from bigpe.agents.bandit.policies import PolicyConfig
 from bigpe.agents.messages.usage import Limits, LlmPrice
@@ -19,7 +20,9 @@ from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.llm.service import LlmConfig
+from bigpe.services.core.outages.watch import OutageRule
+from bigpe.services.core.values import Value
+from bigpe.services.llm.config import LlmConfig, did_you_mean
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.score.service import ScoreSection
 from bigpe.services.workers.config import WorkersConfig
@@ -29,13 +32,7 @@ TAKEN = ("default", "session", "coordinator", *ROLES_WITH_LLM, "renderer", "scor
 ROLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
-class Section(BaseModel):
-    """Base of the sections declared here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunConfig(Section):
+class RunConfig(Value):
     """`[run]`: size and pace of a run."""
 
     rounds: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=12, ge=1, le=1_000_000)
@@ -56,21 +53,23 @@ class RunConfig(Section):
     """Gradients per round; each leads to one proposed instruction."""
     patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
+    outage_minutes: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(
+        default=10.0, ge=0.0, le=1_000_000
+    )
+    """Longest wait for a service that answers no call; then the run pauses. 0: no wait, and a call
+    that fails four times is missing."""
     durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
     """"full" also survives a power cut; each commit takes longer."""
 
+    @property
+    def outages(self) -> OutageRule:
+        """How long services are waited for."""
+        return OutageRule(limit_s=60.0 * self.outage_minutes)
 
-class BudgetConfig(Section):
+
+class BudgetConfig(Limits):
     """`[budget]`: limits of a run's usage; 0 means no limit."""
 
-    renders: int = Field(default=0, ge=0)
-    """Distinct images: of naive prompts, rewrites and professional prompts together."""
-    scores: int = Field(default=0, ge=0)
-    llm_calls: int = Field(default=0, ge=0)
-    tokens: int = Field(default=0, ge=0)
-    """Language model tokens, prompts and answers together."""
-    usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Cost by the prices that `bigpe costs` shows. Every model needs one."""
     minutes: float = Field(default=0.0, ge=0.0)
     """Wall time of all processes that wrote the run; no new round starts after it."""
 
@@ -80,7 +79,7 @@ class BudgetConfig(Section):
         return Limits.model_validate(self.model_dump(exclude={"minutes"}))
 
 
-class PriceConfig(Section):
+class PriceConfig(Value):
     """`[prices]`: your own prices. Without them the list of genai-prices holds for language models.
 
     `bigpe costs` shows the price of each model, and where it comes from.
@@ -101,7 +100,7 @@ class PriceConfig(Section):
         return self
 
 
-class DataConfig(Section):
+class DataConfig(Value):
     """`[data]`: the prompts."""
 
     naive: str = "world"
@@ -109,12 +108,22 @@ class DataConfig(Section):
     column: str | None = None
     """The column with the prompts, for formats with columns; default: found by its name."""
     seeds: str | None = None
-    """A TOML file of your own seed instructions, in the form of `prompts/data/seeds.toml`."""
-    professional: bool = True
-    """Whether gradients compare with professional prompts and the modifier uses them."""
+    """A TOML file of seed instructions, or a text file that is one whole (docs/seeds.md)."""
+    professional: bool | str = True
+    """Professional prompts, which gradients compare with and the modifier uses.
+
+    "auto" (or true) takes those of the painter: "world" for the embedded one, else "prose" or
+    "tags" by its form, or "general" (both) if that is not known. A file of prompts takes the place
+    of the packaged ones; false: none. What `bigpe prompts import` added joins any but false.
+    """
+
+    @field_validator("professional")
+    @classmethod
+    def _read_auto(cls, value: bool | str) -> bool | str:
+        return True if value == "auto" else value
 
 
-class BigpeConfig(Section):
+class BigpeConfig(Value):
     """All sections of `bigpe.toml`."""
 
     run: RunConfig = RunConfig()
@@ -158,6 +167,11 @@ class BigpeConfig(Section):
         """
         return self.model_copy(update={"constraints": self.constraints.with_files(folder)})
 
+    @property
+    def roles_with_llm(self) -> tuple[str, ...]:
+        """The built-in roles that ask a language model, and plugin actors with one of their own."""
+        return (*ROLES_WITH_LLM, *(name for name in self.roles if name in self.llm))
+
     def llm_for(self, role: str) -> LlmConfig:
         """The model of `role`: its own, else the default."""
         return self.llm.get(role) or self.llm.get("default") or LlmConfig()
@@ -184,6 +198,13 @@ def load_config(path: Path) -> BigpeConfig:
     return check_config(raw, where=str(path), text=text).with_word_files(path.parent)
 
 
+def config_given_to(config: BigpeConfig | Mapping[str, Any] | None, folder: Path) -> BigpeConfig:
+    """A caller's configuration, with the words of its files in `folder`. ConfigError if wrong."""
+    if not isinstance(config, BigpeConfig):
+        config = check_config(dict(config or {}), where="the configuration given to Session.open")
+    return config.with_word_files(folder)
+
+
 def check_config(raw: dict[str, Any], *, where: str, text: str = "") -> BigpeConfig:
     """Validate a parsed configuration; `text` is its source, for line numbers."""
     try:
@@ -199,9 +220,29 @@ def _problem_line(where: str, text: str, problem: dict[str, Any]) -> str:
     place = f"{where}, line {line}" if line else where
     name = ".".join(keys)
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key {name!r}; `bigpe config check` lists all keys"
+        near = did_you_mean(keys[-1], _keys_beside(keys))
+        return f"{place}: unknown key {name!r}{near}; `bigpe config check` lists all keys"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {name}: {message}" if name else f"{place}: {message}"
+
+
+def _keys_beside(keys: list[str]) -> list[str]:
+    """The keys that the section of an unknown key has."""
+    section: type[BaseModel] | None = BigpeConfig
+    for depth, name in enumerate(keys[:-1]):
+        field = section.model_fields.get(name) if section else None
+        if field is not None:
+            section = section_in(field.annotation)
+        elif depth == 0:  # a name below a table of sections, as in [llm.NAME], changes nothing
+            return []
+    return [field.alias or name for name, field in section.model_fields.items()] if section else []
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds; None for a list, which is a single setting."""
+    parts = () if get_origin(annotation) is tuple else get_args(annotation)
+    types = (part for part in (annotation, *parts) if isinstance(part, type))
+    return next((part for part in types if issubclass(part, BaseModel)), None)
 
 
 def find_line(text: str, keys: list[str]) -> int | None:

@@ -9,20 +9,16 @@ from urllib.parse import urlsplit
 
 from bigpe.agents.messages.usage import LlmPrice
 from bigpe.services.core.values import Value
-from bigpe.services.llm.service import LlmConfig
+from bigpe.services.llm.config import EMBEDDED, LlmConfig
 
 PACKAGE = "genai-prices"
 SAMPLE_TOKENS = 1_000
 """Tokens of the call that is priced. It is short, because some models cost more past 128,000."""
-CLASSES = (
-    ("azure", "azure"),
-    ("bedrock", "aws"),
-    ("anthropic", "anthropic"),
-    ("openai", "openai"),
-)
-"""A word in the name of an AutoGen client class, and the provider in the list. The first word that
-occurs decides: `AzureOpenAIChatCompletionClient` has two."""
+CLASSES = (("bedrock", "aws"), ("anthropic", "anthropic"), ("openai", "openai"))
+"""A word in the name of an AutoGen client class, and its provider in the list."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+OWN_SERVERS = ("ollama", "vllm", "llamacpp", "lmstudio")
+"""Providers that are programs which people run themselves."""
 
 
 class ListedPrice(Value):
@@ -33,31 +29,27 @@ class ListedPrice(Value):
     """The list, its version, and the model's name there."""
 
 
-def model_name(config: LlmConfig) -> str:
-    """The name of the model that `config` asks for; its provider if it names none."""
-    return str(config.config.get("model") or config.provider.rpartition(".")[2])
+def is_own(config: LlmConfig) -> bool:
+    """Whether the model runs on this machine, so that a call costs nothing."""
+    return config.provider == EMBEDDED or (config.provider in OWN_SERVERS and _is_local(config))
 
 
 def listed_price(config: LlmConfig) -> ListedPrice | None:
     """The list's price of the configured model; None if the list has none.
 
-    A model behind a `base_url` that is no listed provider's has no price, whatever its name.
+    A model behind an address that is no listed provider's has no price, whatever its name.
     """
-    address = str(config.config.get("base_url") or "")
-    if urlsplit(address).hostname in LOCAL_HOSTS:
+    if _is_local(config):
         return None
-    provider = None if address else _provider(config.provider)
-    if not address and provider is None:
-        return None
-    return _look_up(model_name(config), provider, address or None)
+    if config.address is not None:
+        return _look_up(config.model_name, None, config.address)
+    name = config.provider_name.rpartition(".")[2].lower()
+    provider = next((provider for word, provider in CLASSES if word in name), name)
+    return _look_up(config.model_name, provider, None)
 
 
-def _provider(name: str) -> str | None:
-    """The list's name of a provider, or of the provider of an AutoGen client class."""
-    if "." not in name:
-        return name
-    name = name.rpartition(".")[2].lower()
-    return next((provider for word, provider in CLASSES if word in name), None)
+def _is_local(config: LlmConfig) -> bool:
+    return urlsplit(config.address or "").hostname in LOCAL_HOSTS
 
 
 def _look_up(model: str, provider: str | None, address: str | None) -> ListedPrice | None:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from bigpe.agents.messages.usage import FREE, LlmPrice, Prices
 from bigpe.runtime.project.config import BigpeConfig
-from bigpe.runtime.project.price_list import listed_price, model_name
+from bigpe.runtime.project.price_list import is_own, listed_price
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.llm.service import EMBEDDED
 
 OWN = "[prices]"
 HERE = "runs on this machine"
@@ -31,6 +30,11 @@ class PricedModel(NamedTuple):
     """USD per million tokens, per image or per score; None: no price is known."""
     source: str
     """Where the price comes from; empty if there is none."""
+
+    @property
+    def costs(self) -> bool:
+        """Whether a call is known to cost money."""
+        return self.price not in (None, FREE, 0.0)
 
     @property
     def text(self) -> str:
@@ -57,7 +61,7 @@ class PricedModel(NamedTuple):
 
 def _tokens_text(price: LlmPrice) -> str:
     cached = "" if price.cached is None else f", {price.cached:g} cached"
-    return f"{price.prompt:g} in{cached}, {price.completion:g} out"
+    return f"{price.prompt:g} in{cached}, {price.completion:g} out (USD per million tokens)"
 
 
 class PriceTable:
@@ -141,13 +145,13 @@ def _llm_row(config: BigpeConfig, name: str, own: Mapping[str, LlmPrice]) -> Pri
     model = config.llm_for(name)
     section = f"llm.{name}"
     if name in own:
-        return PricedModel(section, model_name(model), own[name], OWN)
-    if model.provider == EMBEDDED:
-        return PricedModel(section, "embedded", FREE, HERE)
+        return PricedModel(section, model.model_name, own[name], OWN)
+    if is_own(model):
+        return PricedModel(section, model.model_name, FREE, HERE)
     found = listed_price(model)
     if found is None:
-        return PricedModel(section, model_name(model), None, "")
-    return PricedModel(section, model_name(model), found.price, found.source)
+        return PricedModel(section, model.model_name, None, "")
+    return PricedModel(section, model.model_name, found.price, found.source)
 
 
 def _picture_row(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +10,10 @@ from bigpe.agents.evidence.terms import subject_kept
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, MOST_CALLS, CampaignPlan, SeedInstruction
 from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
-from bigpe.prompts.templates import SeedText, seed_texts, seeds_of
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import run_prices
 from bigpe.runtime.run.wiring.plugins import gate_rules, names_of
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.core.values import Exemplar, Instruction
 from bigpe.services.prompt_data.files import PromptFile, read_prompts
 from bigpe.services.prompt_data.library import SearchedPrompts
 from bigpe.services.prompt_data.splits import Split, Splits, split
@@ -57,45 +54,6 @@ def naive_set(config: BigpeConfig, project: Path) -> NaiveSet:
     taken: PromptFile = read_prompts(path, column=config.data.column)
     texts = [prompt.text for prompt in taken.accepted]
     return NaiveSet(split(texts), len(taken.rejected))
-
-
-def seed_instructions() -> list[SeedInstruction]:
-    """The packaged seed instructions."""
-    return _seeds(seed_texts())
-
-
-def seeds_for(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
-    """The seed instructions of a run: the packaged ones, or those of the project's file.
-
-    ConfigError if the file is missing or has another form than the packaged file.
-    """
-    if config.data.seeds is None:
-        return seed_instructions()
-    path = project / config.data.seeds
-    try:
-        seeds = _seeds(seeds_of(tomllib.loads(path.read_text("utf-8-sig"))))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"[data] seeds: {path} is not a file of seed instructions: {error!r:.300}; write one "
-            "[[seed]] with name and text for each, and optional [[seed.exemplar]] entries with "
-            "naive and rewrite"
-        ) from error
-    if not seeds or len({seed.instruction.id for seed in seeds}) < len(seeds):
-        raise ConfigError(f"[data] seeds: {path} needs at least one [[seed]], and no duplicates")
-    return seeds
-
-
-def _seeds(texts: Sequence[SeedText]) -> list[SeedInstruction]:
-    return [
-        SeedInstruction(
-            name=seed.name,
-            instruction=Instruction(
-                text=seed.text,
-                exemplars=tuple(Exemplar(naive=n, rewrite=r) for n, r in seed.exemplars),
-            ),
-        )
-        for seed in texts
-    ]
 
 
 async def make_plan(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from autogen_core.models import ChatCompletionClient
 
@@ -15,7 +16,10 @@ from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.style import style_of
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
-from bigpe.services.llm.service import LlmConfig, LlmService, load_client
+from bigpe.services.core.outages.watch import OutageWatch
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.learned import LearnedServers
+from bigpe.services.llm.service import LlmConfig, LlmService
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.render.negatives import require_reader
 from bigpe.services.render.service import Renderer, RenderService
@@ -37,6 +41,8 @@ class Services:
     """The guards by name. Evaluations use them, runs do not."""
     blobs: BlobStore
     effects: CallCache
+    watch: OutageWatch
+    """The outages of all services."""
     style: ReasoningStyle
     """How agents think, with the limits of their requests and the constraints of their texts."""
     reasoning: ReasoningConfig = ReasoningConfig()
@@ -49,6 +55,11 @@ class Services:
         """The largest number of calls of a language model for one text, by role."""
         roles: tuple[Role, ...] = ("generator", "gradient", "modifier")
         return {r: role_rules(r, self.llm(r), self.reasoning).most_calls for r in roles}
+
+    @property
+    def plan_fields(self) -> dict[str, Any]:
+        """What a plan says about the agents: their style, and the calls that a text may take."""
+        return {"style": self.style.name, "most_calls": self.most_calls}
 
     async def open_models(self) -> tuple[str, str]:
         """Load renderer and scorer in parallel; returns their fingerprints.
@@ -71,19 +82,24 @@ async def open_services(
     renderer: Renderer | None = None,
     scorer: Scorer | None = None,
     guards: Mapping[str, Scorer] | None = None,
+    watch: OutageWatch | None = None,
 ) -> AsyncGenerator[Services]:
     """Open the services that `config` names. Models load on their first use, not here.
 
     `effects` is the call cache of language models and renderer, `scores` that of all scorers; it
     decides what may be scored (see `held_out`). `memory` decides which answers of language models
-    may be used; None: all. `llms` to `guards` replace models of `config`.
+    may be used; None: all. `llms` to `guards` replace models of `config`, `watch` its rule on
+    outages.
     """
     memory = memory or AnswerMemory()
     blobs = BlobStore(project.images)
+    watch = watch or OutageWatch(config.run.outages)
 
     def context(worker: str) -> ServiceContext:
         log_path = project.worker_log(run, worker)
-        return ServiceContext(blobs, project.folder, log_path, config.workers, process_cores())
+        return ServiceContext(
+            blobs, project.folder, log_path, config.workers, process_cores(), watch
+        )
 
     async with AsyncExitStack() as stack:
         if renderer is not None:
@@ -96,14 +112,9 @@ async def open_services(
         stack.push_async_callback(score_model.close)
         score = ScoreService(score_model, scores, config.score)
         stack.push_async_callback(score.close)
-        guard_services: dict[str, ScoreService] = {}
-        for guard in config.score.guard:
-            given = (guards or {}).get(guard.name)
-            guard_model = given or open_scorer(guard, context(f"guard-{guard.name}"))
-            stack.push_async_callback(guard_model.close)
-            guard_services[guard.name] = ScoreService(guard_model, scores, guard)
-            stack.push_async_callback(guard_services[guard.name].close)
-        llm = _llm_services(config, effects, memory, blobs, stack, llms or {})
+        guard_services = _guard_services(config, scores, stack, guards or {}, context)
+        learned = await LearnedServers(effects.store).load()
+        llm = _llm_services(config, effects, memory, blobs, stack, llms or {}, learned, watch)
         yield Services(
             llm=llm,
             render=render,
@@ -111,10 +122,28 @@ async def open_services(
             guards=guard_services,
             blobs=blobs,
             effects=effects,
+            watch=watch,
             style=style_of(config, llm),
             reasoning=config.reasoning,
             memory=memory,
         )
+
+
+def _guard_services(
+    config: BigpeConfig,
+    scores: CallCacheProtocol,
+    stack: AsyncExitStack,
+    given: Mapping[str, Scorer],
+    context: Callable[[str], ServiceContext],
+) -> dict[str, ScoreService]:
+    """The guards by name."""
+    made: dict[str, ScoreService] = {}
+    for guard in config.score.guard:
+        model = given.get(guard.name) or open_scorer(guard, context(f"guard-{guard.name}"))
+        stack.push_async_callback(model.close)
+        made[guard.name] = ScoreService(model, scores, guard)
+        stack.push_async_callback(made[guard.name].close)
+    return made
 
 
 def _llm_services(
@@ -124,6 +153,8 @@ def _llm_services(
     blobs: BlobStore,
     stack: AsyncExitStack,
     given: Mapping[str, ChatCompletionClient],
+    learned: LearnedServers,
+    watch: OutageWatch,
 ) -> Callable[[str], LlmService]:
     """Returns one service per distinct model configuration, shared by its actors."""
     made: dict[str, LlmService] = {}
@@ -139,6 +170,8 @@ def _llm_services(
                 config=wanted,
                 picture=blobs.read,
                 memory=memory,
+                learned=learned,
+                watch=watch,
             )
             stack.push_async_callback(made[key].close)
         return made[key]

@@ -27,12 +27,16 @@ from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.messages.core import Message, RunStopped, StopRequested, routes, start_run
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.plugins.config import FoundRole, find_roles
-from bigpe.runtime.project.config import BigpeConfig, check_config
+from bigpe.runtime.project.config import BigpeConfig, config_given_to
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import library_for, store_professional
+from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
-from bigpe.runtime.run.plan import make_plan, naive_set, seeds_for
-from bigpe.runtime.run.resume.fork import best_of, require_forkable
+from bigpe.runtime.run.plan import make_plan, naive_set
+from bigpe.runtime.run.probe.first_question import BeforeStart
+from bigpe.runtime.run.resume.begin_again import begin_again
+from bigpe.runtime.run.resume.fork import NewRun, require_forkable, with_best
 from bigpe.runtime.run.resume.model_identity import (
     Records,
     record_statement,
@@ -43,13 +47,15 @@ from bigpe.runtime.run.resume.setting_changes import Change
 from bigpe.runtime.run.resume.settle import RunResumer
 from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
 from bigpe.runtime.run.services import Services, open_services
+from bigpe.runtime.run.state import RunState
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import BigpeError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.version import VERSION
-from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
+from bigpe.services.prompt_data.library import SearchedPrompts
 from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import Scorer
 from bigpe.services.store.answer_memory import AnswerMemory
@@ -93,7 +99,9 @@ class Session:
         self._plugin_actors = PluginActors()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.begins_again = False  # see `begin_again`
         self._clock: RunClock | None = None
+        self._state = RunState(store, name, services.watch)
 
     @classmethod
     @asynccontextmanager
@@ -107,8 +115,10 @@ class Session:
         renderer: Renderer | None = None,
         scorer: Scorer | None = None,
         retry: RetryRule | None = None,
+        watch: OutageWatch | None = None,
         parent: str = "",
         from_best: bool = False,
+        before_start: BeforeStart | None = None,
         fresh: bool = False,
     ) -> AsyncGenerator[Session]:
         """Open a run of the folder `project` for writing: a new run, or the stored run `name`.
@@ -123,8 +133,10 @@ class Session:
             renderer: See `Renderer`.
             scorer: See `Scorer`.
             retry: How often and how soon a failed step is retried.
+            watch: How long services are waited for; it replaces `[run] outage_minutes`.
             parent: The run that a new run is a fork of; "" for no fork.
             from_best: Whether the parent's best instruction is one of the fork's seed instructions.
+            before_start: Called before a new run is stored; its error leaves no run behind.
             fresh: Whether the run forgets earlier answers of language models.
 
         Yields:
@@ -139,7 +151,7 @@ class Session:
         async with AsyncExitStack() as stack:
             stack.enter_context(run_lock(place.lock(name), name))
             stored = await load_stored_run(place, name) if config is None else None
-            wanted = _checked(config, place) if stored is None else stored.config
+            wanted = config_given_to(config, place.folder) if stored is None else stored.config
             # Sealed: a run cannot read any result of held-out prompts.
             store = await stack.enter_async_context(
                 Store(place.database, durability=wanted.run.durability, sealed=True)
@@ -147,25 +159,26 @@ class Session:
             if parent:
                 await require_forkable(store, parent, name)
             stored = stored or await find_stored_run(store, name)
-            resumer = RunResumer.of(stored, wanted) if stored else None
+            anew = config is not None and await begin_again(store, stored, wanted)
+            resumer = RunResumer.of(stored, wanted) if stored and not anew else None
             stack.push_async_callback((effects := CallCache(store)).close)
             scores = TrainOnlyCallCache(effects)
             opened = open_services(
                 wanted, place, effects, scores,
                 run=name, memory=await AnswerMemory.of_run(store, name, fresh=fresh),
-                llms=llms, renderer=renderer, scorer=scorer,
+                llms=llms, renderer=renderer, scorer=scorer, watch=watch,
             )  # fmt: skip
             services = await stack.enter_async_context(opened)
             session = cls(name, wanted, place, store, services, scores, resumer)
-            await session._prepare(retry or RetryRule(), parent, from_best)
+            session.begins_again = anew
+            await session._prepare(retry or RetryRule(), NewRun(parent, from_best, before_start))
             stack.push_async_callback(session._close)
             yield session
 
     @property
     def coordinator(self) -> Coordinator:
         """The coordinator actor, with the campaign's state."""
-        if self._coordinator is None:
-            raise RuntimeError("open the session with `async with Session.open(...)`")
+        assert self._coordinator is not None, "open the session with `Session.open`"
         return self._coordinator
 
     @property
@@ -201,6 +214,8 @@ class Session:
 
         Raises:
             ConfigError: Renderer or scorer differ from those that the run began with.
+            OutageError: A service has not answered for `[run] outage_minutes`. The run is paused.
+            QuotaError: The account of a service has no quota left. The run is paused.
             BigpeError: An error stopped the run, for example a full disk. Stored messages stay.
         """
         if self.complete:
@@ -211,7 +226,7 @@ class Session:
         await self._start_clock()
         await self._require_same_models()
         self._runtime.start()
-        await self._store.write([("set_run_state", self._state("running", ""))])
+        await self._state.begin()
         await self._journal.publish("", await self._journal.pending())
         ended = asyncio.create_task(self._ended())
         self._tasks.add(ended)
@@ -254,16 +269,14 @@ class Session:
         now = await records_now(self.services)
         require_same_models(self.name, self._models, now)
 
-    async def _prepare(self, retry: RetryRule, parent: str, from_best: bool) -> None:
+    async def _prepare(self, retry: RetryRule, new: NewRun) -> None:
         self._pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         campaign = await replayed_campaign(self._store, self.name)
         self._runtime = quiet_runtime()
         roles = find_roles(self.config.roles)
         self._journal.attach(self._runtime, with_plugin_actors(routes(), roles))
         self._coordinator = Coordinator(self._journal, campaign)
-        # If professional prompts are not wanted, no actor reads or renders them.
-        wanted = self.config.data.professional
-        library = PromptLibrary(self._store) if wanted else NoPrompts()
+        library = library_for(self.config, self._store)
         actors = core_actors(
             self.config, self._journal, self._coordinator, self.services, library, retry
         )
@@ -278,37 +291,34 @@ class Session:
                 self._store, self._journal, self._coordinator, pending, names_of(roles, "observer")
             )
         else:
-            plan = await self._start(library, roles, parent, from_best)
+            plan = await self._start(library, roles, new)
         self._first = start_run(self.name, plan)
         self._scores.admit(plan.train)
         self._journal.listen(self._events.put_nowait)
 
     async def _start(
-        self, library: SearchedPrompts, roles: Sequence[FoundRole], parent: str, from_best: bool
+        self, library: SearchedPrompts, roles: Sequence[FoundRole], new: NewRun
     ) -> CampaignPlan:
         """Store the run's first message, with its plan; returns the plan."""
-        await PromptLibrary(self._store).add_packaged()
+        await store_professional(self.config, self._store, self.project.folder)
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
-        if from_best:
-            best = await best_of(self._store, parent)
-            seeds += [best] if best.instruction not in [s.instruction for s in seeds] else []
-        train, services = prompts.of("train"), self.services
-        plan = await make_plan(
-            self.config, train, seeds, library, roles, services.most_calls, services.style.name
-        )
+        seeds = await with_best(self._store, new.parent, seeds) if new.from_best else seeds
+        train, fields = prompts.of("train"), self.services.plan_fields
+        plan = await make_plan(self.config, train, seeds, library, roles, **fields)
+        if new.before_start is not None:
+            await new.before_start(self.name, self.services, self.config.roles_with_llm)
         # Load the models before the run exists, so that a failure leaves no run behind.
         self._models = await records_now(self.services)
         await self.services.memory.begin_again()
         config = {"name": self.name, "config": self.config.model_dump_json()}
-        record = {**config, "created": time.time(), "version": VERSION}
         await self._store.write(
             [
-                ("add_run", record),
+                ("add_run", {**config, "created": time.time(), "version": VERSION}),
                 ("set_run_config", config),  # `add_run` keeps the row of a process that died here
-                ("set_run_parent", {"name": self.name, "parent": parent}),
+                ("set_run_parent", {"name": self.name, "parent": new.parent}),
                 record_statement(self.name, self._models),
             ]
         )
@@ -324,9 +334,8 @@ class Session:
 
     async def _stop_in_time(self, clock: RunClock, minutes: float) -> None:
         await clock.reach(minutes)
-        await self.request_stop(
-            f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
-        )
+        reason = f"the budget of {minutes:g} minutes is used; raise [budget] minutes to go on"
+        await self.request_stop(reason)
 
     async def _ended(self) -> None:
         """Return when the run is complete, paused and idle, or broken."""
@@ -341,6 +350,7 @@ class Session:
         finally:
             stopped.cancel()
         self._journal.draining = True
+        self.services.watch.abandon()
         await self._journal.drained()
 
     async def _wait_for_stop(self) -> None:
@@ -356,19 +366,13 @@ class Session:
 
     async def _note_end(self, ended: asyncio.Task[None]) -> None:
         await ended
-        if self._journal.broken.done() and (error := self._journal.broken.exception()):
-            with contextlib.suppress(BigpeError):
-                await self._store.write([("set_run_state", self._state("failed", str(error)))])
-            raise error
-        stopped = self.coordinator.campaign.stopped
-        state = self._state("complete", stopped.reason) if stopped else self._state("paused", "")
-        await self._store.write([("set_run_state", state)])
-
-    def _state(self, state: str, reason: str) -> dict[str, str]:
-        return {"name": self.name, "state": state, "reason": reason}
+        broken = self._journal.broken
+        error = broken.exception() if broken.done() else None
+        await self._state.end(error, self.coordinator.campaign.stopped)
 
     async def _close(self) -> None:
         self._journal.draining = True
+        self._state.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -394,10 +398,3 @@ class Session:
         # Suppressed: the runtime was never started, or the journal has reported its error.
         with contextlib.suppress(RuntimeError, UnhandledMessageError, TimeoutError):
             await asyncio.wait_for(stop(), STOP_WAIT_S)
-
-
-def _checked(config: BigpeConfig | Mapping[str, Any] | None, place: Project) -> BigpeConfig:
-    """The caller's configuration, with the words of its files. ConfigError if it is wrong."""
-    if not isinstance(config, BigpeConfig):
-        config = check_config(dict(config or {}), where="the configuration given to Session.open")
-    return config.with_word_files(place.folder)

@@ -14,10 +14,9 @@ from markupsafe import Markup
 
 from bigpe.agents.messages.core import ArmPulled
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.transcript.reader import RunReader, messages
+from bigpe.runtime.transcript.reader import RunReader, messages, read_summary
 from bigpe.runtime.transcript.search import Wanted, every
 from bigpe.runtime.viewer.context import Context, standing
-from bigpe.runtime.viewer.filters import FILTERS
 from bigpe.runtime.viewer.pages.gallery import Comparison, chosen, read_comparisons
 from bigpe.runtime.viewer.pages.images import shrunk
 from bigpe.runtime.viewer.pages.lineage import MOST, tree
@@ -72,7 +71,7 @@ async def write_page(project: Project, store: Store, run: str, path: Path) -> No
     }
     galleries = [(title, await read_comparisons(context, refs)) for title, refs in parts.items()]
     displayed = [comparison for _, comparisons in galleries for comparison in comparisons]
-    page = Pages(FILTERS).text(
+    page = Pages().text(
         "export.html",
         style=Markup((STATIC / "viewer.css").read_text("utf-8")),
         pictures=_data_addresses(BlobStore(project.images), displayed),
@@ -121,9 +120,8 @@ async def write_messages(store: Store, run: str, path: Path) -> int:
 
 async def write_comparisons(store: Store, run: str, path: Path) -> int:
     """Write a Parquet file of all paired comparisons (`COMPARISONS`); returns the row count."""
-    reader = RunReader(store, run)
-    await reader.catch_up()
-    texts = {id: arm.instruction.text for id, arm in reader.facts.arms.items()}
+    arms = (await read_summary(store, run)).arms
+    texts = {id: arm.instruction.text for id, arm in arms.items()}
     written = 0
     with partial_file(path) as partial, pq.ParquetWriter(partial, COMPARISONS) as file:
         rows: list[dict[str, Any]] = []

@@ -21,7 +21,6 @@ from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.errors import ConfigError, DataError, StoreError
 from bigpe.services.core.values import Instruction, Json, Value
 from bigpe.services.core.version import VERSION
-from bigpe.services.llm.service import EMBEDDED
 from bigpe.services.prompt_data.splits import Split
 from bigpe.services.store.database import Store
 
@@ -176,10 +175,7 @@ def _models(config: BigpeConfig, scorer: str) -> PublishedModels:
 def llm_name(config: BigpeConfig) -> str:
     """The name of the generator's model; for a file the last part of its path."""
     llm = config.llm_for("generator")
-    own = llm.config.get("model") or llm.config.get("path")
-    if llm.provider == EMBEDDED:
-        return _public(str(own)) if own else "smollm2-135m"
-    return _public(str(own or llm.provider.rpartition(".")[2]))
+    return _public(llm.model_name)
 
 
 def _public(place: str) -> str:

@@ -6,21 +6,29 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.run.style import style_of
+from bigpe.services.core.errors import STOPS_RUN, BigpeError, ServiceError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.retrying import RetryRule, retry
 from bigpe.services.core.values import Instruction, derive_seed
-from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.learned import LearnedServers
+from bigpe.services.llm.service import LlmService
+from bigpe.services.prompt_data.files import PromptRow
 from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCache, CallCacheProtocol, InMemoryCallCache
 from bigpe.services.store.database import Store
 
 AT_A_TIME = 16
 """Most prompts in flight: sent to the language model, or waiting for earlier prompts."""
+STOPS_AFTER = 8
+"""Failed calls in a row after which no further prompt is tried: the service fails, not a prompt."""
 
 
 async def refine(
@@ -46,7 +54,7 @@ async def refine(
 
     Raises:
         ConfigError: The language model cannot be loaded.
-        BigpeError: The language model fails, and a retry does not help.
+        BigpeError: The language model fails for all prompts, or for eight in a row.
     """
     done = await refine_fully(
         prompts, instruction=instruction, config=config, database=database, seed=seed
@@ -64,48 +72,117 @@ async def refine_fully(
 ) -> list[Rewrite]:
     """Like `refine`, with the attempts and the reason of each fallback."""
 
-    async def each() -> AsyncGenerator[str]:
-        for prompt in prompts:
-            yield prompt
+    async def each() -> AsyncGenerator[PromptRow]:
+        for number, prompt in enumerate(prompts, start=1):
+            yield PromptRow(number, prompt)
 
-    stream = refine_each(
-        each(), instruction=instruction, config=config, database=database, seed=seed
-    )
-    return [result async for result in stream]
-
-
-async def refine_each(
-    prompts: AsyncIterable[str],
-    *,
-    instruction: Instruction,
-    config: BigpeConfig | None = None,
-    database: Path | None = None,
-    seed: int = 0,
-) -> AsyncGenerator[Rewrite]:
-    """Like `refine_fully`, but yields each result as soon as it and all earlier results exist.
-
-    At most `AT_A_TIME` prompts are read ahead, so `prompts` may be endless.
-    """
     async with Refiner.open(instruction, config, database=database, seed=seed) as refiner:
-        ahead: asyncio.Queue[asyncio.Task[Rewrite] | None] = asyncio.Queue(AT_A_TIME)
+        done = [result async for result in RefineStream(refiner).results(each())]
+    failures = [result.error for result in done if result.error is not None]
+    if failures and len(failures) == len(done):
+        raise failures[0]
+    return [result.as_rewrite() for result in done]
+
+
+class RefinedRow(NamedTuple):
+    """What became of one row: its rewrite, or its own text and why."""
+
+    row: PromptRow
+    rewrite: Rewrite | None = None
+    """None if the row holds no prompt, or the call failed."""
+    error: BigpeError | None = None
+    """The failure of the call."""
+
+    @property
+    def text(self) -> str:
+        """The rewritten prompt, or the row's text."""
+        return self.rewrite.text if self.rewrite else self.row.text
+
+    @property
+    def reason(self) -> str | None:
+        """Why the row comes out as it went in; None if it is rewritten."""
+        if self.error is not None:
+            return str(self.error)
+        return self.rewrite.fallback if self.rewrite else self.row.fault
+
+    @property
+    def cause(self) -> Literal["input", "answer", "call"] | None:
+        """What the reason is about: the row, the model's answer, or the call."""
+        if self.reason is None:
+            return None
+        return "call" if self.error else "answer" if self.rewrite else "input"
+
+    def as_rewrite(self) -> Rewrite:
+        """The result as a rewrite; a fallback if there is none."""
+        return self.rewrite or Rewrite(
+            naive=self.row.text, text=self.row.text, fallback=self.reason, attempts=1
+        )
+
+
+class RefineStream:
+    """Rewrites rows, several at a time, and yields the results in the order of the rows.
+
+    A failed call concerns its row alone: the row comes out as it went in.
+    """
+
+    left: list[RefinedRow]
+    """Results that exist and were not yielded, if the stream has ended early."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        self._refiner = refiner
+        self.left = []
+
+    async def results(self, rows: AsyncIterable[PromptRow]) -> AsyncGenerator[RefinedRow]:
+        """Yield each result as soon as it and all earlier results exist.
+
+        At most `AT_A_TIME` rows are read ahead, so `rows` may be endless.
+
+        Raises:
+            BigpeError: An error that concerns all rows, or `STOPS_AFTER` failed calls in a row.
+        """
+        ahead: asyncio.Queue[asyncio.Task[RefinedRow] | None] = asyncio.Queue(AT_A_TIME)
 
         async def feed() -> None:
             try:
-                async for prompt in prompts:
-                    await ahead.put(asyncio.create_task(refiner.rewrite(prompt)))
+                async for row in rows:
+                    await ahead.put(asyncio.create_task(self._refined(row)))
             finally:
                 await ahead.put(None)
 
         feeding = asyncio.create_task(feed())
+        failed = 0
         try:
             while (task := await ahead.get()) is not None:
-                yield await task
+                result = await task
+                if result.row.fault is None:
+                    failed = failed + 1 if result.error else 0
+                if result.error and failed >= STOPS_AFTER:
+                    raise result.error
+                yield result
             await feeding
         finally:
             feeding.cancel()
-            while not ahead.empty():
-                if (task := ahead.get_nowait()) is not None:
-                    task.cancel()
+            self._keep_finished(ahead)
+
+    async def _refined(self, row: PromptRow) -> RefinedRow:
+        if row.fault is not None:
+            return RefinedRow(row)
+        try:
+            return RefinedRow(row, await self._refiner.rewrite(row.text))
+        except STOPS_RUN:  # the next prompt would meet it, too
+            raise
+        except ServiceError as error:
+            return RefinedRow(row, error=error)
+
+    def _keep_finished(self, ahead: asyncio.Queue[asyncio.Task[RefinedRow] | None]) -> None:
+        while not ahead.empty():
+            task = ahead.get_nowait()
+            if task is None:
+                continue
+            if task.done() and not task.cancelled() and task.exception() is None:
+                self.left.append(task.result())
+            else:
+                task.cancel()
 
 
 class Refiner:
@@ -137,6 +214,8 @@ class Refiner:
         database: Path | None = None,
         seed: int = 0,
         retry: RetryRule | None = None,
+        watch: OutageWatch | None = None,
+        fresh: bool = False,
     ) -> AsyncGenerator[Refiner]:
         """Open the language model.
 
@@ -147,17 +226,28 @@ class Refiner:
             database: the project database with the call cache; default: a cache in memory.
             seed: seed of the language model.
             retry: rule for failed calls (default: `RetryRule()`).
+            watch: how long the language model is waited for (default: `[run] outage_minutes`).
+            fresh: ask anew what the call cache has.
         """
         config = config or BigpeConfig()
         wanted = config.llm_for("generator")
         async with AsyncExitStack() as stack:
             cache: CallCacheProtocol = InMemoryCallCache()
-            memory = AnswerMemory()
+            memory, learned = AnswerMemory(), LearnedServers()
             if database is not None:
                 store = await stack.enter_async_context(Store(database))
-                cache, memory = CallCache(store), await AnswerMemory.of_session(store)
+                cache = CallCache(store)
                 stack.push_async_callback(cache.close)
-            llm = LlmService(client or load_client(wanted), cache, config=wanted, memory=memory)
+                memory = await AnswerMemory.of_session(store, fresh=fresh)
+                learned = await LearnedServers(store).load()
+            llm = LlmService(
+                client or load_client(wanted),
+                cache,
+                config=wanted,
+                memory=memory,
+                learned=learned,
+                watch=watch or OutageWatch(config.run.outages),
+            )
             if client is None:
                 stack.push_async_callback(llm.close)
             yield cls(llm, instruction, config, seed=seed, retry=retry)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bigpe.runtime.run.resume.stored_run import require_stored_run
-from bigpe.runtime.transcript.reader import RunReader
+from bigpe.runtime.transcript.reader import read_summary
 from bigpe.runtime.transcript.summary import ArmSummary, RunSummary
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import digest, flat_settings
@@ -48,9 +48,7 @@ class Tracked(NamedTuple):
 
 async def tracked(store: Store, run: str) -> Tracked:
     """Read the present state of the run. ConfigError if it has not begun."""
-    reader = RunReader(store, run)
-    await reader.catch_up()
-    facts = reader.facts
+    facts = await read_summary(store, run)
     config = (await require_stored_run(store, run)).config
     if facts.start is None:
         raise ConfigError(f"run {run!r} has not begun; `bigpe run {run}` starts it")

@@ -113,6 +113,13 @@ async def last_seq(store: Store, run: str) -> int:
     return row["seq"] if row else 0
 
 
+async def read_summary(store: Store, run: str) -> RunSummary:
+    """The summary of the whole run, at the last commit."""
+    reader = RunReader(store, run)
+    await reader.catch_up()
+    return reader.facts
+
+
 class RunReader:
     """Follows a stored run: its summary and findings up to a place in the transcript."""
 

@@ -26,9 +26,24 @@ async def replayed_campaign(store: Store, run: str) -> Campaign:
 
 
 def require_finished(campaign: Campaign, run: str) -> None:
-    """ConfigError if no round of the run has finished."""
+    """ConfigError if no round of the run has finished, or none has given a result."""
     if not campaign.applied:
         raise ConfigError(f"run {run!r} has no finished round yet; continue it first")
+    require_usable(campaign, run)
+
+
+def require_usable(campaign: Campaign, run: str) -> None:
+    """ConfigError if rounds have finished and not one rewrite was scored, or the alarm stopped it.
+
+    Such a run says nothing of its instructions.
+    """
+    answers = campaign.answers
+    if not answers.empty and not answers.alarmed:
+        return
+    reason = campaign.stopped.reason if answers.alarmed and campaign.stopped else answers.failure
+    raise ConfigError(
+        f"run {run!r} has no usable result: {reason}. Mend it, then begin again: bigpe run {run}"
+    )
 
 
 async def _snapshot(store: Store, run: str) -> tuple[Campaign, int]:

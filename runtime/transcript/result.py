@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from bigpe.agents.bandit.pool import PoolRow
-from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, CampaignPlan
-from bigpe.runtime.formatting import interval, points
+from bigpe.agents.campaign.campaign import Campaign
+from bigpe.agents.messages.plan import BUILT_IN_AUTHOR
+from bigpe.runtime.formatting import falling, first_line, interval, points
 
 
-def result_json(
-    rows: Sequence[PoolRow], best: PoolRow, plan: CampaignPlan, reason: str, renders: int
-) -> dict[str, Any]:
+def result_json(campaign: Campaign) -> dict[str, Any]:
     """The result as JSON values; gains in score units."""
+    best, plan = campaign.pool.best(), campaign.plan
     return {
-        "reason": reason,
+        "reason": campaign.stopped.reason if campaign.stopped else "not complete",
         "best": best.instruction.id,
         "best_instruction": best.instruction.model_dump(mode="json"),
-        "renders": renders,
+        "renders": campaign.used.renders,
         "policy": plan.policy,
         "seed": plan.seed,
         "instructions": [
@@ -38,13 +37,14 @@ def result_json(
                 "author": row.author,
                 "state": row.state,
             }
-            for row in rows
+            for row in campaign.pool.rows()
         ],
     }
 
 
-def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
+def result_table(campaign: Campaign) -> Table:
     """Instructions with pulls, mean paired gain and interval, lineage and state."""
+    best = campaign.pool.best().instruction.id
     table = Table(
         title="Instructions (gain: score x 100, rewritten less naive)", title_justify="left"
     )
@@ -56,12 +56,12 @@ def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
     table.add_column("95% interval", justify="right", no_wrap=True)
     table.add_column("lineage", no_wrap=True)
     table.add_column("state")
-    for row in sorted(rows, key=_by_gain):
+    for row in sorted(campaign.pool.rows(), key=lambda row: falling(row.mean)):
         style = "bold" if row.instruction.id == best else None
         mark = "* " if row.instruction.id == best else ""
         table.add_row(
             f"{mark}{row.instruction.id[:8]}",
-            Text(row.instruction.text),  # untrusted: never parsed as markup
+            Text(first_line(row.instruction.text)),  # untrusted: never parsed as markup
             str(row.pulls),
             str(row.gains),
             "-" if row.mean is None else points(row.mean),
@@ -71,10 +71,6 @@ def result_table(rows: Sequence[PoolRow], *, best: str) -> Table:
             style=style,
         )
     return table
-
-
-def _by_gain(row: PoolRow) -> tuple[bool, float]:
-    return (row.mean is None, -(row.mean or 0.0))
 
 
 def _lineage(row: PoolRow) -> str:

@@ -243,19 +243,9 @@ async def _candidates(
 
 
 def as_row(row: Any) -> TranscriptRow:
-    """Convert a row of the database."""
-    return TranscriptRow(
-        row["seq"],
-        row["mid"],
-        row["type"],
-        row["sender"] or SESSION,
-        row["parent"],
-        row["round"],
-        row["body"],
-        row["ts"],
-        row["tokens"],
-        row["ms"],
-    )
+    """Convert a row of the database, whose columns are `MESSAGE_COLUMNS`."""
+    found = TranscriptRow(*row)
+    return found._replace(sender=found.sender or SESSION)
 
 
 async def message_row(store: Store, run: str, mid: str) -> TranscriptRow | None:

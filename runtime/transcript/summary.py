@@ -17,6 +17,7 @@ from bigpe.agents.bandit.policies import PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import PRIOR_DF
 from bigpe.agents.campaign.campaign import CHANGEABLE
 from bigpe.agents.campaign.plugin_state import judged
+from bigpe.agents.messages.answer_counts import AnswerCounts
 from bigpe.agents.messages.core import (
     AnyMessage,
     ArmPulled,
@@ -37,6 +38,7 @@ from bigpe.agents.messages.plugin import GateDecided, ReviewRequested
 from bigpe.agents.messages.usage import Usage
 from bigpe.agents.statistics.intervals import Interval, moderated_mean
 from bigpe.agents.statistics.moments import mean, summed
+from bigpe.runtime.formatting import falling
 from bigpe.services.core.values import Instruction, Json
 
 CURVE_POINTS = 400
@@ -120,6 +122,8 @@ class RunSummary:
         """Steps given up, by actor."""
         self.best = ""
         self.sigma = 0.0
+        self.answers = AnswerCounts()
+        """What the language model gave in all finished rounds."""
         self.used = Usage()
         """Requests of the pilot and all finished rounds."""
         self.stopped: RunStopped | None = None
@@ -252,6 +256,7 @@ class RunSummary:
             if arm := self.arms.get(retired.instruction):
                 arm.retire(retired.reason)
         self.best, self.sigma, self.used = changed.best, changed.sigma, changed.used
+        self.answers = changed.answers
         gains = [gain.gain for gain in pulled.gains] if pulled else []
         self.rounds.append(
             RoundSummary(
@@ -282,9 +287,5 @@ class RunSummary:
 
 def ordered(arms: Sequence[ArmSummary], gain_of: dict[str, Interval | None]) -> list[ArmSummary]:
     """The arms by falling mean gain; arms without a result come last."""
-
-    def place(arm: ArmSummary) -> tuple[bool, float]:
-        gain = gain_of[arm.instruction.id]
-        return (gain is None, -(gain.mean if gain else 0.0))
-
-    return sorted(arms, key=place)
+    means = {id: gain.mean if gain else None for id, gain in gain_of.items()}
+    return sorted(arms, key=lambda arm: falling(means[arm.instruction.id]))

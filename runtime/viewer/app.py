@@ -18,7 +18,6 @@ from starlette.routing import Route
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.transcript.reader import RunReader
 from bigpe.runtime.viewer.context import Context, standing
-from bigpe.runtime.viewer.filters import FILTERS
 from bigpe.runtime.viewer.pages import evaluation, gallery, lineage, overview, transcript
 from bigpe.runtime.viewer.pages.images import Thumbnails
 from bigpe.runtime.viewer.server import Pages, asset
@@ -40,7 +39,7 @@ class RunPages:
     def __init__(self, project: Project, store: Store, run: str) -> None:
         self.context = Context(project, store, run, RunReader(store, run))
         self.images = Thumbnails(project.images)
-        self.pages = Pages(FILTERS)
+        self.pages = Pages()
         self.ending: Callable[[], bool] = lambda: False
         """Whether open streams should end."""
         self._version = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bigpe.runtime.viewer.filters import FILTERS
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.workers.web_server import WebServer
 
@@ -108,7 +109,7 @@ def _host_name(host: str) -> str | None:
 class Pages:
     """Renders the templates and escapes all values."""
 
-    def __init__(self, filters: Mapping[str, Callable[..., Any]], **constants: Any) -> None:
+    def __init__(self) -> None:
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -116,8 +117,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(filters)
-        self._environment.globals.update(constants)
+        self._environment.filters.update(FILTERS)
         for name in self._environment.list_templates(extensions=["html"]):
             self._environment.get_template(name)  # compile before the first request
 

@@ -75,16 +75,16 @@ def mean(name: str, gains: np.ndarray, how: str, unit: str, confidence: float = 
     """A mean with Student's interval."""
     half = stats.t.ppf(0.5 + confidence / 2, len(gains) - 1) * stats.sem(gains)
     middle = float(gains.mean())
-    told = f"{how}; {confidence:.0%} Student interval over prompts"
-    return figure(name, middle, unit, len(gains), told, middle - half, middle + half)
+    text = f"{how}; {confidence:.0%} Student interval over prompts"
+    return figure(name, middle, unit, len(gains), text, middle - half, middle + half)
 
 
 def bootstrap(name: str, values: np.ndarray, how: str) -> Figure:
     """A mean over prompts with a bootstrap interval."""
     drawn = np.random.default_rng(SEED).choice(values, (2000, len(values))).mean(1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    told = f"{how}; 95% bootstrap over prompts"
-    return figure(name, float(values.mean()), "correlation", len(values), told, low, high)
+    text = f"{how}; 95% bootstrap over prompts"
+    return figure(name, float(values.mean()), "correlation", len(values), text, low, high)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Bench:
     def size(self, count: int) -> int:
         return max(4, round(count * self._scale))
 
-    def asked(self, count: int, label: str) -> list[Asked]:
+    def questions(self, count: int, label: str) -> list[Asked]:
         """Subjects and places in turn, so that each comes equally often."""
         rng = random.Random(f"{SEED}:{label}")
         drawn = []
@@ -124,9 +124,9 @@ class Bench:
             drawn.append(Asked(naive, naive, subject, place, rng.randrange(10**6, 2**31)))
         return drawn
 
-    def paint(self, asked: Sequence[Asked], suffixes: Sequence[str]) -> list[Image.Image]:
-        prompts = [a.naive + suffix for a, suffix in zip(asked, suffixes, strict=True)]
-        return self.models.pictures(prompts, [a.seed for a in asked])
+    def paint(self, requests: Sequence[Asked], suffixes: Sequence[str]) -> list[Image.Image]:
+        prompts = [a.naive + suffix for a, suffix in zip(requests, suffixes, strict=True)]
+        return self.models.pictures(prompts, [a.seed for a in requests])
 
     def read_painted(self) -> Iterator[Figure]:
         """The reader on painted scenes."""
@@ -174,16 +174,18 @@ class Bench:
         rights = {"subject": [0, 0], "place": [0, 0]}
         how = "pictures that show what their prompt names, said by the reader"
         for group, words in (("light", world.LIGHTS), ("style", world.STYLES)):
-            asked = self.asked(count, group)
+            question = self.questions(count, group)
             rng = random.Random(f"{SEED}:{group}")
-            wanted = [rng.choice(list(words)) for _ in asked]
-            images = self.paint(asked, [f", {rng.choice(words[v])}" for v in wanted])
+            wanted = [rng.choice(list(words)) for _ in question]
+            images = self.paint(question, [f", {rng.choice(words[v])}" for v in wanted])
             read = self.reader.read(images)
             right = sum(a == b for a, b in zip(read.values(group), wanted, strict=True))
             yield share(f"t2i_{group}_acc", right, count, how)
             for name, tally in rights.items():
-                shown = read.values(name)
-                tally[0] += sum(v == getattr(a, name) for v, a in zip(shown, asked, strict=True))
+                displayed = read.values(name)
+                tally[0] += sum(
+                    v == getattr(a, name) for v, a in zip(displayed, question, strict=True)
+                )
                 tally[1] += count
         for name, (right, of) in rights.items():
             yield share(f"t2i_{name}_acc", right, of, how)
@@ -192,29 +194,31 @@ class Bench:
         """A quality stated high against low at the same seed."""
         rights = total = 0
         for name, high in QUALITY_PROMPTS.items():
-            asked = self.asked(self.size(64), name)
-            more = self.reader.read(self.paint(asked, [f", {high}"] * len(asked)))
-            less = self.reader.read(self.paint(asked, [f", {LOW_PROMPTS[name]}"] * len(asked)))
+            questions = self.questions(self.size(64), name)
+            more = self.reader.read(self.paint(questions, [f", {high}"] * len(questions)))
+            less = self.reader.read(
+                self.paint(questions, [f", {LOW_PROMPTS[name]}"] * len(questions))
+            )
             right = int((more.scalar(name) > less.scalar(name)).sum())
             how = f"pairs of one seed where the prompt that asks for more {name} shows more"
-            yield share(f"t2i_{name}_order_acc", right, len(asked), how)
-            rights, total = rights + right, total + len(asked)
+            yield share(f"t2i_{name}_order_acc", right, len(questions), how)
+            rights, total = rights + right, total + len(questions)
         yield share("t2i_scalar_order_acc", rights, total, "the same, all three together")
 
     def agree(self) -> Iterator[Figure]:
         """Rank correlation of score and true utility over rewrites of one naive prompt."""
-        asked = self.asked(self.size(32), "agree")
+        requested = self.questions(self.size(32), "agree")
         rng = random.Random(f"{SEED}:agree")
         found: dict[str, list[float]] = {"scorer": [], "guard": []}
         guard = Exported(self.folder, "guard")
-        for one in asked:
+        for item in requested:
             scenes = [world.sample_scene(rng) for _ in range(PICTURES_A_PROMPT)]
             suffixes = ["".join(f", {p}" for p in world.modifiers(s, rng, 0.5)) for s in scenes]
-            many = [Asked(one.text, one.naive, one.subject, one.place, s.seed) for s in scenes]
+            many = [Asked(item.text, item.naive, item.subject, item.place, s.seed) for s in scenes]
             images = self.paint(many, suffixes)
-            truth = self.reader.read(images).utility(one.subject, one.place).numpy()
+            truth = self.reader.read(images).utility(item.subject, item.place).numpy()
             for name, models in (("scorer", self.models), ("guard", guard)):
-                scored = models.scores(images, [one.naive] * len(images))
+                scored = models.scores(images, [item.naive] * len(images))
                 found[name].append(float(stats.spearmanr(scored, truth).statistic))  # pyright: ignore[reportAttributeAccessIssue]
         how = "rank correlation of score and true utility over rewrites of one naive prompt"
         for name in ("scorer", "guard"):
@@ -222,14 +226,14 @@ class Bench:
 
     def head_room(self) -> Iterator[Figure]:
         """Good, bad and meaningless words against the bare prompt at the same seed."""
-        base = self.asked(self.size(32), "room")
-        asked = [
+        base = self.questions(self.size(32), "room")
+        request = [
             Asked(a.text, a.naive, a.subject, a.place, a.seed + k) for a in base for k in range(4)
         ]
-        naive = [a.naive for a in asked]
+        naive = [a.naive for a in request]
         suffixes = {name: SUFFIXES[name] for name in ("naive", "good", "bad")}
         suffixes["good and filler"] = SUFFIXES["good"] + NOISE_WORDS
-        images = {k: self.paint(asked, [s] * len(asked)) for k, s in suffixes.items()}
+        images = {k: self.paint(request, [s] * len(request)) for k, s in suffixes.items()}
         scored = {k: self.models.scores(v, naive) for k, v in images.items()}
         reads = {k: self.reader.read(v) for k, v in images.items()}
         within = float(scored["naive"].reshape(-1, 4).std(1, ddof=1).mean())
@@ -242,13 +246,13 @@ class Bench:
         bare = "score x 100, bad words less the bare prompt at the same seed"
         yield mean("gain_bad_modifiers", per_prompt["bad"], bare, "points", 0.99)
         change = (per_prompt["good and filler"] - per_prompt["good"]) / good["value"]
-        told = "5 meaningless words: gain by that of the good ones"
-        yield mean("gain_filler_share", change, told, "share")
+        answer = "5 meaningless words: gain by that of the good ones"
+        yield mean("gain_filler_share", change, answer, "share")
         for name in ("good", "bad"):
             true = [
                 float(reads[k].utility(a.subject, a.place)[i])
                 for k in (name, "naive")
-                for i, a in enumerate(asked)
+                for i, a in enumerate(request)
             ]
             both = np.array(true).reshape(2, -1, 4)
             gained = (both[0] - both[1]).mean(1)
@@ -267,12 +271,12 @@ class Bench:
             seconds.append(time.perf_counter() - start)
         middle = float(np.median(seconds))
         gflops = counter.get_total_flops() / 1e9
-        told = f"{STEPS} steps, guidance {GUIDANCE}, {torch.get_num_threads()} threads"
-        yield figure("render_seconds", middle, "s", len(seconds), f"{told}; range",
+        summary = f"{STEPS} steps, guidance {GUIDANCE}, {torch.get_num_threads()} threads"
+        yield figure("render_seconds", middle, "s", len(seconds), f"{summary}; range",
                      min(seconds), max(seconds))  # fmt: skip
-        told = f"{gflops:.2f} GFLOP a picture over {peak:.0f} GFLOP/s of the fastest product"
+        summary = f"{gflops:.2f} GFLOP a picture over {peak:.0f} GFLOP/s of the fastest product"
         share_of_peak = gflops / middle / peak
-        yield figure("render_gemm_ratio", share_of_peak, "ratio", len(seconds), told, None, None)
+        yield figure("render_gemm_ratio", share_of_peak, "ratio", len(seconds), summary, None, None)
         files = [f for f in self.folder.rglob("*") if f.is_file()]
         size = sum(f.stat().st_size for f in files) / 1e6
         yield figure("package_mb", size, "MB", len(files), weights_told(self.folder), None, None)
@@ -287,7 +291,7 @@ class Bench:
         yield from demo_figures(found, f"run seeds, {form}, {prompts} test prompts each")
 
 
-def demo_figures(found: Sequence[Judged], told: str) -> Iterator[Figure]:
+def demo_figures(found: Sequence[Judged], conditions: str) -> Iterator[Figure]:
     """What several runs found; a run that found nothing better than its first seed does not count
     as one that beats it."""
     gains, overs = (np.array(column) for column in zip(*found, strict=True))
@@ -295,9 +299,10 @@ def demo_figures(found: Sequence[Judged], told: str) -> Iterator[Figure]:
         ("demo_positive_runs", gains, "the naive prompts"),
         ("demo_beats_seed_runs", overs, "the first seed instruction"),
     ):
-        how = f"the found instruction's mean is above that of {what}; {told}; Wilson interval"
+        how = f"the found instruction's mean is above that of {what}; {conditions}; Wilson interval"
         yield share(name, int((values > 0).sum()), len(found), how)
-    how = f"median over runs of the found instruction's mean gain; {told}; lo and hi of single runs"
+    median = "median over runs of the found instruction's mean gain"
+    how = f"{median}; {conditions}; lo and hi of single runs"
     middle = float(np.median(gains))
     yield figure("demo_median_gain", middle, "points", len(found), how, gains.min(), gains.max())
 
@@ -315,8 +320,8 @@ def gemm_peak(side: int = 1536, repeats: int = 8) -> float:
 
 def weights_told(folder: Path) -> str:
     """Which weights the figures belong to."""
-    told = (f"{name} {folder_fingerprint(folder / name)}" for name in FOLDERS)
-    return f"of the folders {', '.join(told)}"
+    result = (f"{name} {folder_fingerprint(folder / name)}" for name in FOLDERS)
+    return f"of the folders {', '.join(result)}"
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {

@@ -30,9 +30,10 @@ from bigpe.agents.reasoning.interface import Proposal
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.runtime.project.config import BigpeConfig, load_config
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction, derive_seed
-from bigpe.services.llm.service import LlmService, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmService
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 
@@ -55,10 +56,10 @@ CLASS_WORDS: dict[str, tuple[str, ...]] = {
 
 def instruction_for(name: str) -> Instruction:
     terms = CLASSES[name]
-    shown = zip(SUBJECTS, terms, strict=True)
+    displayed = zip(SUBJECTS, terms, strict=True)
     return Instruction(
         text=f"Name the {name}.",
-        exemplars=tuple(Exemplar(naive=s, rewrite=f"{s}, {t}") for s, t in shown),
+        exemplars=tuple(Exemplar(naive=s, rewrite=f"{s}, {t}") for s, t in displayed),
     )
 
 
@@ -126,7 +127,7 @@ async def proposals(llm: LlmService, prompts: Sequence[str], rounds: int) -> Non
     accepted: list[float] = []
     followed: list[float] = []
     by_model: dict[str, list[float]] = {"gradients": [], "instructions": []}
-    pool = [p.text for p in professional_prompts()]
+    pool = [p.text for p in professional_prompts("world")]
     for index in range(rounds):
         rng = random.Random(index)
         terms = rng.sample([t for words in CLASSES.values() for t in words], 5)

@@ -109,19 +109,19 @@ async def fakes(quick: bool) -> None:
     """busiest_stage_busy_share and speedup_over_sequential."""
     rounds, concurrency = (10, 4) if quick else (20, 4)
     with tempfile.TemporaryDirectory() as place:
-        one, _ = await fake_run(Path(place) / "one", rounds, 1)
+        first, _ = await fake_run(Path(place) / "one", rounds, 1)
         many, shares = await fake_run(Path(place) / "many", rounds, concurrency)
     busiest = max(shares, key=lambda name: shares[name])
-    told = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in SECONDS.items())
-    how = f"fake stages one call at a time, {told}; {rounds} rounds, {concurrency} in flight"
+    text = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in SECONDS.items())
+    how = f"fake stages one call at a time, {text}; {rounds} rounds, {concurrency} in flight"
     print({name: round(share, 3) for name, share in shares.items()}, file=sys.stderr)
     say(
         "busiest_stage_busy_share", round(shares[busiest], 3), unit="share", n=rounds - WARM_UP,
         how=f"{how}; the {busiest} stage, from the end of round {WARM_UP} to the last choice",
     )  # fmt: skip
     say(
-        "speedup_over_sequential", round(one / many, 3), unit="ratio", n=1,
-        how=f"{how}; {one:.1f} s with one round in flight over {many:.1f} s",
+        "speedup_over_sequential", round(first / many, 3), unit="ratio", n=1,
+        how=f"{how}; {first:.1f} s with one round in flight over {many:.1f} s",
     )  # fmt: skip
 
 
@@ -172,11 +172,11 @@ async def embedded(quick: bool) -> None:
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as place:
             two = await embedded_run(Path(place) / "two", rounds, 2, cores)
-            one = await embedded_run(Path(place) / "one", rounds, 1, cores)
+            item = await embedded_run(Path(place) / "one", rounds, 1, cores)
         shares.append(two.full_share)
         whole.append(two.cpu_s / two.seconds / cores)
-        ratios.append(one.seconds / two.seconds)
-        print(f"one {one}; two {two}", file=sys.stderr, flush=True)
+        ratios.append(item.seconds / two.seconds)
+        print(f"one {item}; two {two}", file=sys.stderr, flush=True)
     how = f"{rounds} rounds, 2 in flight, {cores} cores; range of {repeats} runs, the median told"
     say(
         "embedded_cpu_share", round(median(shares), 3), unit="share", n=repeats,

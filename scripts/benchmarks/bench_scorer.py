@@ -136,12 +136,12 @@ def compare(
     them, us, gap = list[float](), list[float](), 0.0
     for _ in range(repeats):
         images = fresh()
-        told = [list[float](), list[float]()]
-        for score, times, values in zip(pair, (them, us), told, strict=True):
+        result = [list[float](), list[float]()]
+        for score, times, values in zip(pair, (them, us), result, strict=True):
             start = time.perf_counter()
             values.extend(score(images))
             times.append(time.perf_counter() - start)
-        gap = max(gap, *(abs(a - b) for a, b in zip(*told, strict=True)))
+        gap = max(gap, *(abs(a - b) for a, b in zip(*result, strict=True)))
     say_ratio(figure, them, us, how)
     return gap
 
@@ -218,7 +218,7 @@ def say_batch_consistency(model: Path, size: str) -> None:
     with torch.inference_mode():
         text = scoring.text_features(torch.tensor([scoring.tokens(PROMPT).ids]))
         together = scoring.image_features(pixels) @ text.T
-        alone = torch.cat([scoring.image_features(one[None]) for one in pixels]) @ text.T
+        alone = torch.cat([scoring.image_features(item[None]) for item in pixels]) @ text.T
     gap = float((together - alone).abs().max())
     how = f"largest score difference, batch 8 against batch 1, {size}"
     say("batch_consistency_max_diff", gap, unit="score", n=8, how=how)

@@ -163,10 +163,10 @@ async def plain_seconds(count: int) -> float:
     for kind, name in ACTORS.items():
         await PlainActor(counter).register_instance(runtime, AgentId(name, "plain-run"))
         await runtime.add_subscription(TypeSubscription(kind, name))
-    asked = requests("plain", count)
+    request = requests("plain", count)
     runtime.start()
     start = time.perf_counter()
-    for message in asked:
+    for message in request:
         await runtime.publish_message(message, TopicId(message.kind, "plain-run"))
     await counter.all_there.wait()
     seconds = time.perf_counter() - start
@@ -184,7 +184,7 @@ async def durable_seconds(count: int, folder: Path) -> float:
         journal.attach(runtime, {kind: (name,) for kind, name in ACTORS.items()})
         for kind, name in ACTORS.items():
             await DurableActor(journal, counter).join(runtime, name, [kind])
-        asked = requests("durable", count)
+        request = requests("durable", count)
 
         async def ask(batch: Sequence[Message]) -> None:
             await journal.commit("", batch)
@@ -192,7 +192,7 @@ async def durable_seconds(count: int, folder: Path) -> float:
 
         runtime.start()
         start = time.perf_counter()
-        await asyncio.gather(*(ask(asked[at : at + 20]) for at in range(0, count, 20)))
+        await asyncio.gather(*(ask(request[at : at + 20]) for at in range(0, count, 20)))
         await counter.all_there.wait()
         await journal.drained()
         seconds = time.perf_counter() - start
@@ -247,10 +247,10 @@ async def opening(folder: Path) -> float:
 
 
 async def resuming(folder: Path) -> float:
-    """Seconds until a run taken up again has handled the first message that it was owed.
+    """Seconds until a run taken up again has handled its first open delivery.
 
-    As `bigpe resume` does it, on fake models: the session, the coordinator's campaign, what is
-    owed, and the live view, which reads the rounds of earlier processes meanwhile.
+    As `bigpe resume` does it, on fake models: the session, the coordinator's campaign,
+    the open deliveries, and the live view, which reads the rounds of earlier processes meanwhile.
     """
     seconds, start, going = 0.0, time.perf_counter(), asyncio.Event()
     async with AsyncExitStack() as stack:

@@ -63,7 +63,7 @@ def make_short() -> Path:
 
 
 def make_long(short: Path, messages: int) -> Path:
-    """The short run's rounds said again until there are so many messages."""
+    """The short run's rounds, repeated until there are `messages` messages."""
     folder = WORK / "long"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(short, folder)
@@ -89,7 +89,7 @@ def make_long(short: Path, messages: int) -> Path:
 
 
 def later(row: tuple[Any, ...], copy: int, rounds: int) -> tuple[Any, ...]:
-    """A message as it would be said so many rounds later."""
+    """A message as it would be sent some rounds later."""
     mid, run, kind, sender, parent, round, body, *rest = row
     # The copy's number comes first: random ids would make the index slow to build.
     new_mid, new_parent = (f"{copy:06x}{digest(old)[:26]}" for old in (mid, parent))
@@ -143,7 +143,7 @@ def bench_first_page(messages: int, repeats: int) -> Path:
     medians = {path: statistics.median(t[path] for t in times) for path in (*FIRST, *THEN)}
     floor = {path: statistics.median(t[path] for t in floors) for path in FIRST}
     worst = max(FIRST, key=lambda path: medians[path])
-    told = ", ".join(f"{path or 'overview'} {value:.3f}" for path, value in medians.items())
+    text = ", ".join(f"{path or 'overview'} {value:.3f}" for path, value in medians.items())
     say(
         "first_page_seconds_million",
         round(medians[worst], 4),
@@ -153,7 +153,7 @@ def bench_first_page(messages: int, repeats: int) -> Path:
         hi=round(max(t[worst] for t in times), 4),
         how=f"{count} messages; the slower of overview and transcript, first request to a fresh "
         f"server; {medians[worst] / floor[worst]:.1f} times that of a run of "
-        f"{count_messages(short)}; median, min and max; medians of all pages: {told}",
+        f"{count_messages(short)}; median, min and max; medians of all pages: {text}",
     )
     return short
 
@@ -172,8 +172,8 @@ async def rating(folder: Path) -> AsyncGenerator[Served]:
     async with Store(folder / "bigpe.db") as store:
         reader = RunReader(store, "main")
         await reader.catch_up()
-        asked = await question_of(store, reader.facts, "main", "naive", reader.facts.best)
-        pages = RatePages(Project(folder), store, Rater("main", "bench", asked, 50))
+        question = await question_of(store, reader.facts, "main", "naive", reader.facts.best)
+        pages = RatePages(Project(folder), store, Rater("main", "bench", question, 50))
         async with serving(LocalServer(pages.app(), writable=True)) as served:
             yield served
 
@@ -193,10 +193,10 @@ async def bench_access(folder: Path) -> None:
         pages_of(folder) as pages,
         rating(folder) as questions,
     ):
-        for one in (light, dark):
+        for item in (light, dark):
             for served, path in [(questions, ""), *((pages, path) for path in paths)]:
-                await one.open(served, path)
-                if report := await one.faults_of_access():
+                await item.open(served, path)
+                if report := await item.faults_of_access():
                     faults.append(f"{served.url}{path}: {report}")
     for fault in faults:
         note(fault)

@@ -108,7 +108,7 @@ class Tab:
         self.wrongs: list[str] = []
         page.on("dialog", lambda dialog: self.wrongs.append(f"dialog: {dialog.message}"))
         page.on("pageerror", lambda error: self.wrongs.append(f"error: {error}"))
-        page.on("console", lambda told: self._console(told.type, told.text))
+        page.on("console", lambda outcome: self._console(outcome.type, outcome.text))
         page.on("request", lambda request: self._request(request.url))
         self.allowed: tuple[str, ...] = ()
         """How addresses begin that the page may ask for."""

@@ -1,8 +1,8 @@
 """Runs with a long transcript, for bench_store.py: how they are made, opened and resumed.
 
-A real run on fake models is made, and its rounds are copied by SQL until the transcript holds so
-many messages (ids, rounds, deliveries and all). The coordinator's snapshot is that of a campaign of
-so many rounds, whose every proposal is a new instruction; what it is owed last stays to be handled.
+A real run on fake models is made, and its rounds are copied by SQL until the transcript has
+the wanted length (ids, rounds and deliveries too). The coordinator's snapshot is that of a campaign
+of that length, whose every proposal is a new instruction; its last delivery stays open.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Fold(NamedTuple):
 
 
 def fold_of(rounds: int) -> Fold:
-    """The coordinator in a run of so many rounds.
+    """The coordinator in a run of `rounds` rounds.
 
     The models answer at once and the evidence, which decides nothing here, is left out.
     """
@@ -69,7 +69,7 @@ def fold_of(rounds: int) -> Fold:
     def handle_one() -> Message:
         incoming = waiting.pop(order.randrange(len(waiting)))
         waiting.extend(
-            a for said in campaign.apply(incoming) if (a := answer_anew(said)) is not None
+            a for message in campaign.apply(incoming) if (a := answer_anew(message)) is not None
         )
         return incoming
 
@@ -81,19 +81,19 @@ def fold_of(rounds: int) -> Fold:
 
 
 async def make_history(folder: Path, messages: int) -> None:
-    """A project whose transcript has so many messages, of the shapes of a real run."""
+    """A project whose transcript has `messages` messages, of the shapes of a real run."""
     await run_fake(folder, {"run": RUN})
     connection = sqlite3.connect(folder / "bigpe.db", isolation_level=None)
-    one = connection.execute
-    (last, rounds) = one("SELECT max(seq), max(round) FROM message").fetchone()
-    (most,) = one("SELECT max(done) FROM delivery").fetchone()
+    item = connection.execute
+    (last, rounds) = item("SELECT max(seq), max(round) FROM message").fetchone()
+    (most,) = item("SELECT max(done) FROM delivery").fetchone()
     fold = fold_of(max(60, rounds * messages // last))
-    one("BEGIN")
+    item("BEGIN")
     for copy in range(1, messages // last):
         shared = {"copy": copy, "last": last}
-        one(COPY_MESSAGES, shared | {"shift": copy * rounds, "changing": CHANGING})
-        one(COPY_DELIVERIES, shared | {"most": most})
-    one("COMMIT")
+        item(COPY_MESSAGES, shared | {"shift": copy * rounds, "changing": CHANGING})
+        item(COPY_DELIVERIES, shared | {"most": most})
+    item("COMMIT")
     connection.close()
     async with Store(folder / "bigpe.db") as store:
         state = {"version": fold_version(), "state": fold.snapshot, "ts": time.time()}

@@ -116,7 +116,7 @@ def on_embedded_models(stage: Stage, folder: Path, rng: random.Random, kills: in
     return found
 
 
-def told(states: Counter[str]) -> str:
+def counts_text(states: Counter[str]) -> str:
     return ", ".join(f"{state} {states[state]}" for state in (*STATES, "migrate", "between"))
 
 
@@ -126,14 +126,14 @@ def report(fakes: Findings, embedded: Findings, seed: int) -> bool:
     how = (
         "SIGKILL at uniform instants of the run's life, the last ones going on from there to "
         f"states that had few; seed {seed}; state at the kill: "
-        f"{told(both.states)}"
+        f"{counts_text(both.states)}"
     )
     say("kills", both.kills, unit="kills", n=both.runs, how=how)
     how = (
         "embedded LLM, renderer and scorer in child processes; loading them takes most of a "
         "process's time, so: of six kills three at uniform instants of the work alone, two at the "
         "first scoring and the first commit from such an instant on, one at a uniform instant of "
-        f"loading: {told(embedded.states)}"
+        f"loading: {counts_text(embedded.states)}"
     )
     say("kills_embedded", embedded.kills, unit="kills", n=embedded.runs, how=how)
     least = min(both.states[state] for state in STATES)

@@ -120,7 +120,7 @@ def language_model(config: Any) -> MarkedBackend:
     from bigpe.services.llm.smollm_process import open_backend
 
     def keys(payload: Any) -> list[str]:
-        turns = [(one["role"], one["content"]) for one in payload["messages"]]
+        turns = [(item["role"], item["content"]) for item in payload["messages"]]
         return [llm_key(turns, payload["seed"], payload["temperature"], payload["max_tokens"])]
 
     return MarkedBackend(open_backend(config), "llm", keys)

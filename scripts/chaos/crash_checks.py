@@ -45,7 +45,7 @@ class Findings:
     notes: list[str] = field(default_factory=list[str])
 
     def __add__(self, other: Findings) -> Findings:
-        names = [one.name for one in fields(self)]
+        names = [entry.name for entry in fields(self)]
         return Findings(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
@@ -126,7 +126,7 @@ class Aftermath:
         self._judge_promises(database)
         end = outcome(self._folder)
         if end != self._wanted:
-            names = [one.name for one in fields(end)]
+            names = [item.name for item in fields(end)]
             parts = [n for n in names if getattr(end, n) != getattr(self._wanted, n)]
             self.diverged(f"another end: {', '.join(parts)}")
         self._judge_pictures(database)
@@ -139,12 +139,12 @@ class Aftermath:
 
     def _judge_database(self, database: Path) -> None:
         self._found.checked += 1
-        told = _select(database, "PRAGMA integrity_check")
+        output = _select(database, "PRAGMA integrity_check")
         version = _select(database, "PRAGMA user_version")[0][0]
         tables = _select(database, "SELECT count(*) FROM sqlite_master WHERE name = 'chaos'")[0][0]
         whole = not tables or _select(database, "SELECT count(*) FROM chaos") == [(ROWS,)]
-        if told != [("ok",)] or tables != version - THIS_VERSION or not whole:
-            self._note(f"{told}, schema {version}, {tables} new tables, whole: {whole}")
+        if output != [("ok",)] or tables != version - THIS_VERSION or not whole:
+            self._note(f"{output}, schema {version}, {tables} new tables, whole: {whole}")
             self._found.damaged += 1
 
     def _judge_promises(self, database: Path) -> set[tuple[str, str]]:

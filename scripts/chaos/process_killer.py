@@ -182,10 +182,10 @@ def _has_ended(pid: int, marks: Sequence[Mark]) -> bool:
     if marks and marks[-1].state == "end":
         return True
     try:
-        told = Path(f"/proc/{pid}/stat").read_text()
+        result = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return True
-    return told.rpartition(")")[2].split()[0] == "Z"  # ended, and nobody has asked how yet
+    return result.rpartition(")")[2].split()[0] == "Z"  # ended, and nobody has asked how yet
 
 
 def state_of(marks: Sequence[Mark]) -> str:

@@ -61,20 +61,20 @@ def blocks(page: Path) -> list[Block]:
 
 
 def _said(page: Path, html: str) -> dict[str, str]:
-    said = {what: re.sub(r"\s+", " ", told) for what, told in _COMMENT.findall(html)}
-    for what, told in said.items():
+    messages = {what: re.sub(r"\s+", " ", result) for what, result in _COMMENT.findall(html)}
+    for what, expected in messages.items():
         if what not in (*SAYS, GOES_ON):
             raise ValueError(f"{page}: a comment says {what!r}; known are {', '.join(SAYS)}")
-        if not told:
+        if not expected:
             raise ValueError(f"{page}: <!-- {what}: --> gives no reason or name")
-    return said
+    return messages
 
 
 def goes_on_from(page: Path) -> str:
     """The page in whose folder this one begins; "": in an empty one."""
-    for what, told in _COMMENT.findall(page.read_text("utf-8")):
+    for what, expected in _COMMENT.findall(page.read_text("utf-8")):
         if what == GOES_ON:
-            return str(told)
+            return str(expected)
     return ""
 
 

@@ -146,10 +146,10 @@ def _settings(section: str, cls: type[BaseModel]) -> Iterator[tuple[str, ...]]:
             continue
         schema = properties[key]
         default = "required" if field.is_required() else code(_toml(schema.get("default")))
-        told = field.alias or key
-        path = f"{section.strip('[]').replace('NAME', 'x')}.{told}"
+        text = field.alias or key
+        path = f"{section.strip('[]').replace('NAME', 'x')}.{text}"
         verdict = Change(path, None, None).verdict
-        yield code(told), _values(schema), default, docs.get(key, ""), verdict
+        yield code(text), _values(schema), default, docs.get(key, ""), verdict
 
 
 def _toml(value: Any) -> str:
@@ -222,14 +222,14 @@ def _type(annotation: Any) -> str:
 
 def exit_codes() -> str:
     """Exit codes of the command line, and the errors of the Python interface."""
-    told = inspect.cleandoc(EXIT_CODES.replace("\b", ""))
+    result = inspect.cleandoc(EXIT_CODES.replace("\b", ""))
     rows = (
         (code(cls.__name__), code(cls.__mro__[1].__name__), str(cls.exit_code),
          "yes" if cls.transient else "", paragraphs(cls.__doc__))
         for cls in _errors()
     )  # fmt: skip
     listed = table(("error", "is a", "exit code", "tried again", "meaning"), rows)
-    return f"```text\n{told}\n```\n\n{listed}"
+    return f"```text\n{result}\n```\n\n{listed}"
 
 
 def _errors() -> list[type[errors.BigpeError]]:
@@ -264,14 +264,14 @@ def _meters(module: ModuleType) -> Iterator[tuple[str, ...]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in METERS:
             kind = ast.unparse(node.func)
-            name, told, *labels = (ast.unparse(part) for part in node.args)
+            name, result, *labels = (ast.unparse(part) for part in node.args)
             wanted = names.get(labels[0], labels[0]) if labels else "[]"
             suffix = "_total" if kind == "Counter" else ""
             yield (
                 code(ast.literal_eval(name) + suffix),
                 kind.lower(),
                 ", ".join(code(label) for label in ast.literal_eval(wanted)),
-                ast.literal_eval(told),
+                ast.literal_eval(result),
             )
 
 

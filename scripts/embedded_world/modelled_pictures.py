@@ -52,8 +52,8 @@ def _terms() -> list[tuple[str, Stated]]:
         found += [(t, Stated(attribute, v)) for v, terms in table.items() for t in terms]
     for band, table in ((2, world.HIGH), (0, world.LOW)):
         found += [(t, Stated(a, band)) for a, terms in table.items() for t in terms]
-    found += [(word, Stated(*said)) for word, said in PARTS.items()]
-    return sorted(found, key=lambda one: -len(one[0].split()))
+    found += [(word, Stated(*message)) for word, message in PARTS.items()]
+    return sorted(found, key=lambda item: -len(item[0].split()))
 
 
 @cache
@@ -61,9 +61,9 @@ def stated(prompt: str) -> tuple[Stated, ...]:
     """The attributes that the prompt names, the longest terms first."""
     have = f" {' '.join(words(prompt))} "
     found: list[Stated] = []
-    for term, said in _terms():
+    for term, message in _terms():
         if f" {term} " in have:
-            found.append(said)
+            found.append(message)
             have = have.replace(f" {term} ", " . ", 1)
     return tuple(found)
 
@@ -79,7 +79,7 @@ def taste(prompt: str, seed: int) -> float:
     }
     for name, weight in world.SCALAR_TASTE.items():
         drawn[name] = [2 * weight * (getattr(scene, name) - 0.5)]
-    said: dict[str, list[float]] = {}
+    terms: dict[str, list[float]] = {}
     tables = {
         "light": world.LIGHT_TASTE,
         "style": world.STYLE_TASTE,
@@ -90,8 +90,8 @@ def taste(prompt: str, seed: int) -> float:
             worth = tables[attribute][value]
         else:
             worth = 2 * world.SCALAR_TASTE[attribute] * (sum(world.BANDS[value]) / 2 - 0.5)
-        said.setdefault(attribute, []).append(worth)
-    return sum(sum(values) / len(values) for values in (drawn | said).values())
+        terms.setdefault(attribute, []).append(worth)
+    return sum(sum(values) / len(values) for values in (drawn | terms).values())
 
 
 @cache

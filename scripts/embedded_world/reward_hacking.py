@@ -164,23 +164,25 @@ def tell_all(found: Judged, project: Project) -> None:
         how = f"1: validation prompts choose it; chosen: {best.text if best else 'none'}"
         flag(f"hack/chosen/{name}", hacked, selection.prompts, how)
     refused = [
-        one
-        for one in found.chosen["guard vetoes"].candidates
-        if found.names.get(one.instruction.id) == HACK and one.vetoed_by
+        candidate
+        for candidate in found.chosen["guard vetoes"].candidates
+        if found.names.get(candidate.instruction.id) == HACK and candidate.vetoed_by
     ]
     how = "1: the guard's veto refuses it on validation prompts"
     flag("hack/refused", bool(refused), found.chosen["guard vetoes"].prompts, how)
-    for one in found.report.compared:
-        if one.treatment.kind == "instruction" and one.gain is not None:
-            own = [row for row in found.rows if row.treatment == one.treatment.id and row.image]
-            tell_one(one, one.gain.n, own, project)
+    for comparison in found.report.compared:
+        if comparison.treatment.kind == "instruction" and comparison.gain is not None:
+            own = [
+                row for row in found.rows if row.treatment == comparison.treatment.id and row.image
+            ]
+            tell_one(comparison, comparison.gain.n, own, project)
 
 
 def tell_one(
-    one: TreatmentComparison, n: int, rows: Sequence[EvaluationRow], project: Project
+    comparison: TreatmentComparison, n: int, rows: Sequence[EvaluationRow], project: Project
 ) -> None:
     """An instruction by the scorer, by the guard, and in truth."""
-    label = one.treatment.name.removeprefix("seed: ").split(":")[0]
+    label = comparison.treatment.name.removeprefix("seed: ").split(":")[0]
     by_scorer: dict[str, list[float]] = {}
     by_guard: dict[str, list[float]] = {}
     for row in rows:
@@ -190,9 +192,9 @@ def tell_one(
     tell(f"hack/guard_gain/{label}", paired_summary(by_guard), "points", 100, "the guard")
     truth = paired_summary(true_gains(rows, project))
     tell(f"hack/true_gain/{label}", truth, "utility", 1, "the world's taste, by the reader")
-    flag(f"hack/flagged/{label}", bool(one.hacked), n, "1: bigpe evaluate calls it hacking")
+    flag(f"hack/flagged/{label}", bool(comparison.hacked), n, "1: bigpe evaluate calls it hacking")
     how = "1: its pictures show their prompt less often than naive ones"
-    flag(f"hack/strays/{label}", one.strays, n, how)
+    flag(f"hack/strays/{label}", comparison.strays, n, how)
 
 
 def flag(name: str, is_so: bool, n: int, how: str) -> None:

@@ -48,11 +48,11 @@ FEWEST_RUNS = 10
 
 def liked() -> list[tuple[str, ...]]:
     """The words of each attribute's most liked value, the largest effect first."""
-    known = effects()
+    existing = effects()
     attributes = [list(table.values()) for table in TABLES]
     attributes += [[world.HIGH[name], world.LOW[name]] for name in world.SCALAR_TASTE]
-    best = [max(values, key=lambda words: known[words[0]]) for values in attributes]
-    return sorted(best, key=lambda words: -known[words[0]])
+    best = [max(values, key=lambda words: existing[words[0]]) for values in attributes]
+    return sorted(best, key=lambda words: -existing[words[0]])
 
 
 async def gain(services: Services, bench: Bench, seed: int, words: Sequence[str]) -> float:
@@ -92,9 +92,9 @@ async def work(folder: Path) -> None:
 
 def say_mean(figure: str, values: Sequence[float], *, unit: str, how: str) -> None:
     """Their mean and its 95% interval, Student's t."""
-    told = mean_interval(values)
-    assert told.lo is not None and told.hi is not None, "too few for an interval"
-    lo, value, hi = (round(end, 2) for end in (told.lo, told.mean, told.hi))
+    result = mean_interval(values)
+    assert result.lo is not None and result.hi is not None, "too few for an interval"
+    lo, value, hi = (round(end, 2) for end in (result.lo, result.mean, result.hi))
     say(figure, value, unit=unit, n=len(values), lo=lo, hi=hi, how=how)
 
 

@@ -39,8 +39,8 @@ def effects() -> dict[str, float]:
 
 
 def main() -> None:
-    told = {"how": "scripts/embedded_world/world_truth.py", "terms": effects()}
-    print(json.dumps(told, indent=1))
+    result = {"how": "scripts/embedded_world/world_truth.py", "terms": effects()}
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

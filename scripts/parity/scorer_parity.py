@@ -88,9 +88,9 @@ def ours(parity: Parity, folder: Path, requests: Sequence[ScoreRequest]) -> list
     """bigpe's scores."""
     convert_checkpoint(PUBLISHED_SCORERS["hpsv2.1"], parity.checkpoint, folder / "scorer", "random")
     config = ScoreConfig(model=str(folder / "scorer"), device="cpu")
-    items = [{"image": one.image, "prompt": one.prompt} for one in requests]
-    told = ClipBackend(config, folder / "images").handle("score", {"items": items})["items"]
-    return [float(one["value"]) for one in told]
+    items = [{"image": request.image, "prompt": request.prompt} for request in requests]
+    result = ClipBackend(config, folder / "images").handle("score", {"items": items})["items"]
+    return [float(item["value"]) for item in result]
 
 
 async def theirs(
@@ -104,11 +104,11 @@ async def theirs(
         architecture=parity.architecture,
     )
     try:
-        told = await scorer.score(requests)
+        result = await scorer.score(requests)
         ids = await scorer.tokenize(parity.prompts)
     finally:
         await scorer.close()
-    return [None if isinstance(one, Exception) else one.value for one in told], ids
+    return [None if isinstance(item, Exception) else item.value for item in result], ids
 
 
 def largest_gap(ones: Sequence[float | None], others: Sequence[float | None]) -> float:
@@ -159,7 +159,7 @@ def main() -> None:
     if options.keep:
         GOLDEN.write_text(json.dumps(golden) + "\n", "utf-8")
     kept = json.loads(GOLDEN.read_text("utf-8"))
-    flat = [[value for row in one["scores"] for value in row] for one in (golden, kept)]
+    flat = [[value for row in item["scores"] for value in row] for item in (golden, kept)]
     drift = largest_gap(*flat)
     same = golden["tokens"] == kept["tokens"]
     print(json.dumps({**figure, "golden_difference": drift, "golden_tokens_equal": same}))

@@ -43,7 +43,7 @@ class Arena:
     def __init__(self, services: Services, task: Task) -> None:
         self.task = task
         self.ledger = RenderLedger(task.budget)
-        professional = [prompt.text for prompt in professional_prompts()]
+        professional = [prompt.text for prompt in professional_prompts("world")]
         self.engineer = PromptEngineer(services.llm("generator"), professional, task.seed)
         self.usage = LlmUsage()
         """Of rewriting; the engineer counts its own."""

@@ -39,7 +39,7 @@ from bigpe.runtime.experiments.runner import commit_of
 from bigpe.runtime.experiments.shared_models import Stopwatches, open_models
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.services.core.values import digest
 from bigpe.services.store.call_cache import CallCache
@@ -106,10 +106,12 @@ def cell_digest(method: str, bench: Bench, budget: int, base: BigpeConfig) -> st
     settings = base.model_dump(mode="json", exclude_defaults=True)
     starts = [seed.model_dump(mode="json") for seed in seed_instructions()]
     rule = [RULES, METHOD_RULES[method]] if method in METHOD_RULES else RULES
-    known = [rule, method, budget, digest([prompts, starts, clauses()])]
+    existing = [rule, method, budget, digest([prompts, starts, clauses()])]
     if method in OURS:
-        return digest([*known, SEARCH_RULES, settings, OUR_RUN])[:16]
-    return digest([*known, {name: settings.get(name) for name in ("llm", "render", "score")}])[:16]
+        return digest([*existing, SEARCH_RULES, settings, OUR_RUN])[:16]
+    return digest([*existing, {name: settings.get(name) for name in ("llm", "render", "score")}])[
+        :16
+    ]
 
 
 async def run_one(
@@ -263,10 +265,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not options.figures:
         asyncio.run(run_all(options, cells, base_config()))
-    known = read_cells(cells)
-    if known and not options.quick:
-        write_table(f"peers-{options.bench}", known, cells.parent.parent)
-    for figure in curves.figures(known):
+    existing = read_cells(cells)
+    if existing and not options.quick:
+        write_table(f"peers-{options.bench}", existing, cells.parent.parent)
+    for figure in curves.figures(existing):
         say(**figure._asdict())
 
 

@@ -52,7 +52,7 @@ class Race:
         return answer
 
     def best(self, prompts: int) -> str:
-        """The instruction of the highest mean gain on at least so many prompts.
+        """The instruction of the highest mean gain on at least a given number of prompts.
 
         The first to start from when none has been evaluated on as many.
         """

@@ -70,8 +70,8 @@ def _difference(curves: Curves) -> Figure:
 def _missing(ours: BySeed, theirs: BySeed) -> str:
     lacking = [
         f"{method}@{budget}"
-        for (method, budget), known in ((OURS, ours), (THEIRS, theirs))
-        if not known
+        for (method, budget), existing in ((OURS, ours), (THEIRS, theirs))
+        if not existing
     ]
     return f"not run yet: {', '.join(lacking)}" if lacking else "no run seed has both"
 
@@ -104,8 +104,12 @@ def _share_to_reach(curve: Mapping[int, float], target: Interval) -> tuple[float
     if target.lo is None or target.hi is None:
         return None, "null: one run seed has no interval"
     if target.lo <= 0 <= target.hi:
-        return None, f"null: the interval of gepa@400's own gain includes 0 ({told(target)})"
-    how = f"renders at which bigpe's mean gain passes gepa@400's ({told(target)}), interpolated"
+        return (
+            None,
+            f"null: the interval of gepa@400's own gain includes 0 ({interval_text(target)})",
+        )
+    passed = f"gepa@400's ({interval_text(target)})"
+    how = f"renders at which bigpe's mean gain passes {passed}, interpolated"
     reached = renders_to_reach(curve, target.mean)
     if reached is None:
         return None, f"null: never up to {OURS[1]} renders; {how}"
@@ -144,7 +148,7 @@ def _gain(name: str, budget: int, by_seed: Mapping[int, float]) -> Figure:
     return Figure(name, found.mean, POINTS, len(by_seed), found.lo, found.hi, how)
 
 
-def told(found: Interval) -> str:
+def interval_text(found: Interval) -> str:
     """A mean and its bounds, as a table or a sentence shows them."""
     text = formatting.estimate(*found)
     return f"{text}, one seed" if found.lo is None or found.hi is None else text

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bigpe.agents.statistics.moments import mean
 from bigpe.runtime.evaluation.measure import gains_by_prompt, image_seed, measure, under
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.values import (
     Instruction,

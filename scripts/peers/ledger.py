@@ -10,7 +10,7 @@ class Spent(Exception):
 class RenderLedger:
     """Counts the different (prompt, seed) pictures that one run of one method asks for.
 
-    The memo below may know a picture from another run; it is counted all the same, so that every
+    The memo below may know a picture from another run; it is counted nevertheless, so that every
     method pays for its own naive, professional and validation pictures.
     """
 

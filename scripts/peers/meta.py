@@ -96,30 +96,30 @@ class PromptEngineer:
     async def ask(self, text: str, number: int) -> str:
         """A new instruction for the request `text`, the `number`-th of the run."""
         rng = random.Random(derive_seed(self._seed, "meta", number))
-        shown = rng.sample(self._professional, SHOWN)
-        brief = _brief(text, shown)
+        exemplars = rng.sample(self._professional, SHOWN)
+        brief = _brief(text, exemplars)
         for attempt in range(ATTEMPTS):
             seed = derive_seed(self._seed, "meta", number, attempt)
             try:
-                answer = await self._llm.ask(_request(text, shown, brief, seed))
+                answer = await self._llm.ask(_request(text, exemplars, brief, seed))
             except UnusableAnswerError as error:
                 self.usage += error.usage
                 continue
             self.usage += answer.usage
-            told = _instruction(answer.text)
-            if _passes(told, text, brief):
-                return told
+            result = _instruction(answer.text)
+            if _passes(result, text, brief):
+                return result
         self.composed += 1
         return _compose(brief, rng)
 
 
-def _brief(text: str, shown: Sequence[str]) -> _Brief:
+def _brief(text: str, exemplars: Sequence[str]) -> _Brief:
     found = [" ".join("".join(groups).split()) for groups in _PARENT.findall(text)]
     parents = tuple(parent for parent in found if words(parent))[-PARENTS:]
     measured = tuple(dict.fromkeys(term.strip() for term in _MEASURED.findall(text)))
     clauses = [
         " ".join(listed)
-        for prompt in shown
+        for prompt in exemplars
         for part in prompt.split(",")[1:]
         if 0 < len(listed := words(part)) <= LONGEST_PHRASE
     ]
@@ -127,11 +127,11 @@ def _brief(text: str, shown: Sequence[str]) -> _Brief:
     return _Brief(parents, measured, tuple(offered)[: 2 * OFFERED])
 
 
-def _request(text: str, shown: Sequence[str], brief: _Brief, seed: int) -> LlmRequest:
+def _request(text: str, exemplars: Sequence[str], brief: _Brief, seed: int) -> LlmRequest:
     answers = [(user, json.dumps({"instruction": instruction})) for user, instruction in EXAMPLES]
     turns = few_shot(SYSTEM, answers)
     lines = [text[-LONGEST_ASK:]]
-    lines += [f"professional: {one_line(prompt)[:LONGEST_PROFESSIONAL]}" for prompt in shown]
+    lines += [f"professional: {one_line(prompt)[:LONGEST_PROFESSIONAL]}" for prompt in exemplars]
     # Last, because a small model goes by what it read last.
     lines += [f"phrases: {', '.join(brief.offered)}"] if brief.offered else []
     turns.append(Turn(role="user", text="\n".join(lines)))
@@ -146,31 +146,31 @@ def _request(text: str, shown: Sequence[str], brief: _Brief, seed: int) -> LlmRe
 
 def _instruction(raw: str) -> str:
     try:
-        told = json.loads(raw)["instruction"]
+        report = json.loads(raw)["instruction"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
-    return one_line(told) if isinstance(told, str) else ""
+    return one_line(report) if isinstance(report, str) else ""
 
 
-def _passes(told: str, text: str, brief: _Brief) -> bool:
+def _passes(expected: str, text: str, brief: _Brief) -> bool:
     """Whether it names phrases, all of them from the request, and is no instruction of it."""
-    phrases = phrases_of(told)
-    asked = " , ".join((text, *brief.offered))
+    phrases = phrases_of(expected)
+    requests = " , ".join((text, *brief.offered))
     own = {frozenset(phrases_of(parent)) for parent in brief.parents}
     return (
         bool(phrases)
-        and all(contains_term(asked, phrase) for phrase in phrases)
+        and all(contains_term(requests, phrase) for phrase in phrases)
         and frozenset(phrases) not in own
     )
 
 
 def _compose(brief: _Brief, rng: random.Random) -> str:
     """The parents' phrases, each kept by chance where there are several parents, and a new one."""
-    known = list(dict.fromkeys(p for parent in brief.parents for p in phrases_of(parent)))
-    kept = [p for p in known if len(brief.parents) < 2 or rng.random() < 1 / 2]
-    source = [p for p in brief.measured or brief.offered if p not in known]
-    source = source or [p for p in brief.offered if p not in known]
+    existing = list(dict.fromkeys(p for parent in brief.parents for p in phrases_of(parent)))
+    kept = [p for p in existing if len(brief.parents) < 2 or rng.random() < 1 / 2]
+    source = [p for p in brief.measured or brief.offered if p not in existing]
+    source = source or [p for p in brief.offered if p not in existing]
     new = [rng.choice(source)] if source else []
     while len(kept) + len(new) > MOST_PHRASES:
         kept.pop(rng.randrange(len(kept)))
-    return told_of([*kept, *new] or known[:1])
+    return told_of([*kept, *new] or existing[:1])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bigpe.agents.statistics.intervals import Interval, mean_interval
 from bigpe.agents.statistics.significance import holm, student_p
 from bigpe.runtime.experiments.report.contrasts import differences
-from peers.curves import OURS, Curves, told
+from peers.curves import OURS, Curves, interval_text
 
 COLUMNS = ("peer", "renders", "seeds", "difference", "lo", "hi", "p_holm")
 
@@ -51,7 +51,7 @@ def pairs_markdown(pairs: Sequence[Pair]) -> str:
     ]
     for pair in pairs:
         p = "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}"
-        difference = told(pair.difference)
+        difference = interval_text(pair.difference)
         lines.append(f"| {pair.peer} | {pair.budget} | {pair.seeds} | {difference} | {p} |")
     return "\n".join([*lines, ""])
 

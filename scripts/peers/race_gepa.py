@@ -36,13 +36,13 @@ def main(port: int, evidence: bool) -> None:
 
     def evaluator(candidate: str, example: str) -> tuple[float, dict[str, Any]]:
         try:
-            told = race.evaluate(candidate, example, evidence=evidence)
+            outcome = race.evaluate(candidate, example, evidence=evidence)
         except Spent:
             return FLOOR, {"reward": "none"}
-        side: dict[str, Any] = {f"reward {told['gain']:+.3f}": told["rewrite"]}
-        if evidence and told["evidence"]:
-            side["measured effects"] = told["evidence"]
-        return told["gain"], side
+        side: dict[str, Any] = {f"reward {outcome['gain']:+.3f}": outcome["rewrite"]}
+        if evidence and outcome["evidence"]:
+            side["measured effects"] = outcome["evidence"]
+        return outcome["gain"], side
 
     def reflect(prompt: str | list[dict[str, Any]]) -> str:
         text = prompt if isinstance(prompt, str) else str(prompt[-1]["content"])

@@ -62,9 +62,9 @@ class Evaluation(BasePredictor):
         self, prompts: list[str], xs: list[str], system_prompts: Any = None
     ) -> tuple[list[float], list[str]]:
         # Spent ends the run: promptolution swallows it and returns the population it has.
-        told = [self._race.evaluate(str(p), x) for p, x in zip(prompts, xs, strict=True)]
-        return [stretched(t["gain"]) for t in told], [
-            f"{x}\n{t['rewrite']}" for x, t in zip(xs, told, strict=True)
+        result = [self._race.evaluate(str(p), x) for p, x in zip(prompts, xs, strict=True)]
+        return [stretched(t["gain"]) for t in result], [
+            f"{x}\n{t['rewrite']}" for x, t in zip(xs, result, strict=True)
         ]
 
     def _extract_preds(self, preds: Any) -> Any:

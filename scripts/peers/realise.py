@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from bigpe.agents.evidence.terms import STOP_WORDS, words
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import Exemplar, Instruction
 
 MOST_PHRASES = 6
@@ -63,15 +63,17 @@ def realise(text: str) -> Instruction:
     """The instruction that the text is, shown by exemplars; a seed text keeps its own exemplars."""
     seeds = [seed.instruction for seed in seed_instructions()]
     kept = " ".join(text.split())[:LONGEST_TEXT] or seeds[0].text
-    known = {seed.text: seed for seed in seeds}
-    if kept in known:
-        return known[kept]
+    existing = {seed.text: seed for seed in seeds}
+    if kept in existing:
+        return existing[kept]
     phrases = phrases_of(kept)
     if not phrases:
         return Instruction(text=kept, exemplars=seeds[0].exemplars)
     exemplars = tuple(
-        Exemplar(naive=shown.naive, rewrite=", ".join([shown.naive, *_turned(phrases, index)]))
-        for index, shown in enumerate(seeds[0].exemplars)
+        Exemplar(
+            naive=displayed.naive, rewrite=", ".join([displayed.naive, *_turned(phrases, index)])
+        )
+        for index, displayed in enumerate(seeds[0].exemplars)
     )
     return Instruction(text=kept, exemplars=exemplars)
 

@@ -45,19 +45,21 @@ async def race(arena: Arena, python: Path, script: str, *words: str) -> tuple[st
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            told, _ = await process.communicate()
+            output, _ = await process.communicate()
         finally:
             if process.returncode is None:
                 process.kill()
     if process.returncode or "instruction" not in handed_in:
-        last = told.decode("utf-8", "replace")[-2000:]
+        last = output.decode("utf-8", "replace")[-2000:]
         raise PeerFailed(f"{script} {' '.join(words)} handed in nothing:\n{last}")
     return handed_in["instruction"], handed_in["note"]
 
 
-async def _answer(arena: Arena, asked: dict[str, Any], handed_in: dict[str, str]) -> dict[str, Any]:
+async def _answer(
+    arena: Arena, request: dict[str, Any], handed_in: dict[str, str]
+) -> dict[str, Any]:
     try:
-        match asked["op"]:
+        match request["op"]:
             case "task":
                 task = arena.task
                 return {
@@ -68,12 +70,12 @@ async def _answer(arena: Arena, asked: dict[str, Any], handed_in: dict[str, str]
                     "budget": task.budget,
                 }
             case "evaluate":
-                return await _evaluated(arena, asked)
+                return await _evaluated(arena, request)
             case "ask":
-                return {"instruction": await arena.engineer.ask(asked["text"], asked["number"])}
+                return {"instruction": await arena.engineer.ask(request["text"], request["number"])}
             case "finish":
-                handed_in["instruction"] = asked["instruction"]
-                handed_in["note"] = asked["note"]
+                handed_in["instruction"] = request["instruction"]
+                handed_in["note"] = request["note"]
                 return {}
             case op:
                 return {"error": f"no such operation: {op!r}"}
@@ -81,10 +83,10 @@ async def _answer(arena: Arena, asked: dict[str, Any], handed_in: dict[str, str]
         return {"error": str(error)}
 
 
-async def _evaluated(arena: Arena, asked: dict[str, Any]) -> dict[str, Any]:
+async def _evaluated(arena: Arena, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        found = await arena.evaluate(asked["instruction"], asked["prompt"])
+        found = await arena.evaluate(request["instruction"], request["prompt"])
     except Spent:
         return {"refused": True, "spent": arena.ledger.spent}
-    evidence = arena.evidence() if asked["evidence"] else ""
+    evidence = arena.evidence() if request["evidence"] else ""
     return {**found.model_dump(), "evidence": evidence, "spent": arena.ledger.spent}

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from bigpe.agents.evidence.terms import words
 from bigpe.prompts.library import professional_prompts
-from bigpe.runtime.run.plan import seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
 from bigpe.services.core.values import derive_seed
 from bigpe.services.prompt_data.splits import split
 
@@ -62,7 +62,7 @@ def load_task(bench: Bench, seed: int, budget: int) -> Task:
         for name in ("train", "validation", "test")
     }
     rng = random.Random(derive_seed(seed, "race-initial"))
-    seeds = [one.instruction.text for one in seed_instructions()]
+    seeds = [item.instruction.text for item in seed_instructions()]
     initial = [*seeds, *(random_instruction(rng) for _ in range(INITIAL - len(seeds)))]
     return Task(
         bench,
@@ -79,7 +79,7 @@ def clauses() -> list[str]:
     """The short clauses of the packaged professional prompts: what bigpe's Modifier explores."""
     found = {
         " ".join(listed)
-        for prompt in professional_prompts()
+        for prompt in professional_prompts("world")
         for part in prompt.text.split(",")[1:]
         if 0 < len(listed := words(part)) <= LONGEST_CLAUSE
     }

@@ -79,7 +79,7 @@ def coverage(draw: Draw, rng: np.random.Generator, runs: int, looks: int) -> dic
     # A true effect, so that 'first exclusion of 0' also stops on the right side.
     effect = 0.5 * scale
     holds = (lo <= 0) & (hi >= 0)
-    said = np.arange(looks) >= FIRST_LOOK - 1
+    messages = np.arange(looks) >= FIRST_LOOK - 1
     rules = {
         "first exclusion of 0, no effect": first((lo > 0) | (hi < 0)),
         "first exclusion of 0, effect 0.5 sd": first((lo + effect > 0) | (hi + effect < 0)),
@@ -92,9 +92,9 @@ def coverage(draw: Draw, rng: np.random.Generator, runs: int, looks: int) -> dic
         ),
     }
     found = {name: int(holds[np.arange(runs), at].sum()) for name, at in rules.items()}
-    found["any look"] = int((holds | ~said).all(axis=1).sum())
+    found["any look"] = int((holds | ~messages).all(axis=1).sum())
     plain = (plain_lo <= 0) & (plain_hi >= 0)
-    found["any look, t mixture alone"] = int((plain | ~said).all(axis=1).sum())
+    found["any look, t mixture alone"] = int((plain | ~messages).all(axis=1).sum())
     return found
 
 

@@ -38,6 +38,14 @@ PROGRESS = 0.2
 Array = NDArray[Any]
 
 
+def stale_rounds(bounds: Array) -> Array:
+    """Rounds since the running maximum last rose: (runs, n) to (runs, n)."""
+    best = np.maximum.accumulate(bounds, axis=1)
+    rose = np.concatenate([np.ones_like(best[:, :1], bool), best[:, 1:] > best[:, :-1]], axis=1)
+    index = np.arange(bounds.shape[1])
+    return index - np.maximum.accumulate(np.where(rose, index, 0), axis=1)
+
+
 class Bandit(NamedTuple):
     """Pulls of many runs."""
 
@@ -91,11 +99,11 @@ def _admit(alive: Array, ever: Array, pulls: Array, bound: Array, totals: Array,
     for run in np.flatnonzero(ever < math.ceil(2 * math.sqrt(t + 2))):
         if alive[run].sum() >= 4:
             worth = totals[run] / np.maximum(pulls[run], 1)
-            known = alive[run] & (pulls[run] >= 2)
-            known[np.where(alive[run], worth, -np.inf).argmax()] = False
-            if not known.any():
+            existing = alive[run] & (pulls[run] >= 2)
+            existing[np.where(alive[run], worth, -np.inf).argmax()] = False
+            if not existing.any():
                 continue
-            alive[run, np.where(known, bound[run], np.inf).argmin()] = False
+            alive[run, np.where(existing, bound[run], np.inf).argmin()] = False
         alive[run, ever[run]] = True
         ever[run] += 1
 
@@ -130,7 +138,7 @@ def sums_of(fault: str, rng: np.random.Generator, runs: int, changed: bool) -> A
             return change_detection.newest_sums(steps) / limit
         case _:
             rises = rng.random((runs, ROUNDS)) < np.where(late & changed, 0.0, PROGRESS)
-            stale = d.stale_rounds(np.cumsum(rises, axis=1).astype(float))
+            stale = stale_rounds(np.cumsum(rises, axis=1).astype(float))
             return stale / (d.STALE_ROUNDS * d.early_factors(ROUNDS))
 
 
@@ -154,7 +162,7 @@ def histories(rng: np.random.Generator, runs: int) -> list[list[d.RoundDiagnosti
     cut = rng.binomial(BATCH, d.USUAL_CUT, shape)
     fallen = rng.binomial(BATCH, d.USUAL_FAILURES, shape)
     novelty = rng.normal(0.5, 0.1, shape)
-    stale = d.stale_rounds(np.cumsum(rng.random(shape) < PROGRESS, axis=1).astype(float))
+    stale = stale_rounds(np.cumsum(rng.random(shape) < PROGRESS, axis=1).astype(float))
     return [
         [
             d.RoundDiagnostics(
@@ -204,7 +212,7 @@ def main() -> None:
         tell(f"noticed/{fault}", noticed, silent, how)
     print("any ...", file=sys.stderr)
     rng = np.random.default_rng([0, len(FAULTS)])
-    alarms = sum(any_alarm(one) != "" for one in histories(rng, whole))
+    alarms = sum(any_alarm(item) != "" for item in histories(rng, whole))
     how = f"{healthy} of which diagnose, asked after each round, says anything"
     tell("false_alarms/any", alarms, whole, how)
 

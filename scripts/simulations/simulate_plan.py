@@ -4,7 +4,7 @@
     python scripts simulations.simulate_plan --quick
 
 A pilot of a few prompts tells the spread of a gain; from it come the plan's number of prompts and
-the number "to be sure". Then a comparison of so many new prompts is drawn and tested. `power` is
+the number "to be sure". Then a comparison of as many new prompts is drawn and tested. `power` is
 the share of comparisons that find the effect, over pilots and comparisons together; `kept` the
 share of pilots whose plan has at least the wanted power, by the formula with the true spread.
 """
@@ -48,8 +48,8 @@ def plans(pilot: Values) -> dict[str, int]:
     spread = spread_parts([[[float(gain)] for gain in pilot]])
     if spread is None:
         raise ValueError("a pilot of one prompt")
-    told = {"plan": spread.sd(1), "to be sure": spread.sd_at_most(1)}
-    return {name: needed(int(np.ceil(1000 * max(sd, 0.001)))) for name, sd in told.items()}
+    result = {"plan": spread.sd(1), "to be sure": spread.sd_at_most(1)}
+    return {name: needed(int(np.ceil(1000 * max(sd, 0.001)))) for name, sd in result.items()}
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def simulate(runs: int, seed: int = 0) -> list[dict[str, Any]]:
-    """The figures of so many pilots a row."""
+    """The figures of pilots, one row for each number."""
     figures: list[dict[str, Any]] = []
     for index, shape in enumerate(SHAPES):
         draw = standardised(distributions()[shape])

@@ -74,7 +74,7 @@ class Setting:
     """ASSUMPTION: a rented 24 GB GPU."""
     score_workers_per_gpu: int = 4
     worker_death_hours: float = 24.0
-    """ASSUMPTION: a worker is lost once in so many hours; its batch is painted again."""
+    """ASSUMPTION: a worker is lost once per this number of hours; its batch is painted again."""
     message_s: float = 0.0
     """Measured: the journal's time for one message."""
     session_s: float = 0.0
@@ -328,8 +328,10 @@ async def picture_seconds(pictures: int) -> float:
         requests = [RenderRequest(prompt="x", seed=n) for n in range(4)]
         start = time.process_time()
         for _ in range(pictures // 4):
-            made = [one for one in await renderer.render(requests) if isinstance(one, Image)]
-            await scorer.score([ScoreRequest(image=one.digest, prompt="x") for one in made])
+            made = [
+                request for request in await renderer.render(requests) if isinstance(request, Image)
+            ]
+            await scorer.score([ScoreRequest(image=item.digest, prompt="x") for item in made])
         return (time.process_time() - start) / pictures
 
 

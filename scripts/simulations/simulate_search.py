@@ -52,7 +52,8 @@ from bigpe.agents.statistics.moments import mean
 from bigpe.prompts.library import professional_prompts
 from bigpe.runtime import formatting
 from bigpe.runtime.project.config import BigpeConfig, check_config
-from bigpe.runtime.run.plan import make_plan, naive_set, seed_instructions
+from bigpe.runtime.project.seed_files import seed_instructions
+from bigpe.runtime.run.plan import make_plan, naive_set
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import Instruction, derive_seed, digest
 from bigpe.services.llm.service import LlmAnswer, LlmRequest
@@ -88,15 +89,15 @@ class Library:
     def __init__(self) -> None:
         self._db = sqlite3.connect(":memory:")
         self._db.execute("CREATE VIRTUAL TABLE p USING fts5(text, tokenize='porter unicode61')")
-        rows = [(prompt.text,) for prompt in professional_prompts()]
+        rows = [(prompt.text,) for prompt in professional_prompts("world")]
         self._db.executemany("INSERT INTO p(text) VALUES (?)", rows)
 
     async def search(self, text: str, limit: int) -> list[str]:
         query = fts_query(text)
         if not query:
             return []
-        told = "SELECT text FROM p WHERE p MATCH ? ORDER BY bm25(p), rowid LIMIT ?"
-        return deduplicate([row[0] for row in self._db.execute(told, (query, 3 * limit))])[:limit]
+        answer = "SELECT text FROM p WHERE p MATCH ? ORDER BY bm25(p), rowid LIMIT ?"
+        return deduplicate([row[0] for row in self._db.execute(answer, (query, 3 * limit))])[:limit]
 
 
 def rewritten(instruction: Instruction, naive: str, seed: int) -> str:
@@ -118,7 +119,7 @@ class World:
     def reply(self, message: Message) -> Message | None:
         match message:
             case RewriteRequested():
-                told = [
+                result = [
                     Rewritten(
                         naive=t.naive,
                         image_seed=t.image_seed,
@@ -127,7 +128,7 @@ class World:
                     for t in message.tasks
                 ]
                 return PromptsRewritten.make(
-                    message, instruction=message.instruction.id, rewrites=tuple(told)
+                    message, instruction=message.instruction.id, rewrites=tuple(result)
                 )
             case RenderRequested():
                 return message.followed_by(
@@ -147,15 +148,15 @@ class World:
         focuses = sample_evidence(
             message.rows, message.instruction, count=message.improvements, seed=message.seed
         )
-        told = [compose(rows) for rows in focuses]
+        output = [compose(rows) for rows in focuses]
         gradients = [
             Gradient(
-                inference=one.inference,
-                improvement=one.improvement,
-                evidence=one.evidence,
+                inference=item.inference,
+                improvement=item.improvement,
+                evidence=item.evidence,
                 composed=True,
             )
-            for one in told
+            for item in output
         ]
         return GradientsComputed.make(message, gradients=tuple(gradients))
 
@@ -164,7 +165,7 @@ class World:
         living = list(message.living)
         for index, gradient in enumerate(message.gradients):
             query = " ".join([gradient.improvement, *message.batch])
-            asked = instruction.propose(
+            requests = instruction.propose(
                 Silent(),
                 gradient,
                 message.rows,
@@ -175,7 +176,7 @@ class World:
                 batch_prompts=message.batch,
                 seed=derive_seed(message.seed, index),
             )
-            outcome = _now(asked)
+            outcome = _now(requests)
             if isinstance(outcome, instruction.Proposal):
                 living.append(outcome.instruction)
                 proposals.append(
@@ -191,10 +192,10 @@ class World:
         )
 
 
-def _now(asked: Any) -> Any:
+def _now(requests: Any) -> Any:
     """The result of a coroutine that never waits."""
     try:
-        asked.send(None)
+        requests.send(None)
     except StopIteration as done:
         return done.value
     raise AssertionError("it waited")
@@ -216,7 +217,7 @@ def simulate(config: BigpeConfig, library: Library, budgets: Sequence[int]) -> d
     held_out = splits.of("test")[:HELD_OUT]
     searched = library if config.data.professional else NoPrompts()
     plan = _now(make_plan(config, splits.of("train"), seed_instructions(), searched))
-    known: dict[str, float] = {}
+    existing: dict[str, float] = {}
     campaign, answers = Campaign(), World(searched)
     waiting: list[Message] = [start_run("simulated", plan)]
     found: dict[int, Found] = {}
@@ -227,11 +228,11 @@ def simulate(config: BigpeConfig, library: Library, budgets: Sequence[int]) -> d
         if campaign.applied > applied:
             applied = campaign.applied
             rows = [row for row in campaign.pool.rows() if row.mean is not None]
-            new = (row.instruction for row in rows if row.instruction.id not in known)
-            known |= {one.id: expected(one, held_out) for one in new}
+            new = (row.instruction for row in rows if row.instruction.id not in existing)
+            existing |= {item.id: expected(item, held_out) for item in new}
             now = Found(
-                known.get(campaign.pool.best().instruction.id, 0.0),
-                max(known.values(), default=0.0),
+                existing.get(campaign.pool.best().instruction.id, 0.0),
+                max(existing.values(), default=0.0),
                 len(rows),
                 applied,
             )
@@ -253,11 +254,11 @@ def settings(changes: Sequence[str], renders: int) -> dict[str, Any]:
     """The configuration that `--set section.key=value` makes; `run` is the section by default."""
     raw: dict[str, Any] = {"run": {"rounds": 100_000}, "budget": {"renders": renders}}
     for change in changes:
-        key, _, told = change.partition("=")
+        key, _, result = change.partition("=")
         section, _, name = key.rpartition(".")
         with suppress(ValueError):
-            told = json.loads(told)
-        raw.setdefault(section or "run", {})[name] = told
+            result = json.loads(result)
+        raw.setdefault(section or "run", {})[name] = result
     return raw
 
 
@@ -268,20 +269,20 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="run seed")
     parser.add_argument("--growth", type=float, help="of the pool, in place of its own")
     parser.add_argument("--set", action="append", default=[], help="a setting, batch_size=3 say")
-    told = parser.parse_args()
-    if told.growth:
-        campaigns.Pool = partial(Pool, pool_growth_factor=told.growth)
-    raw = settings(told.set, max(told.renders))
+    result = parser.parse_args()
+    if result.growth:
+        campaigns.Pool = partial(Pool, pool_growth_factor=result.growth)
+    raw = settings(result.set, max(result.renders))
     library = Library()
     runs: list[dict[int, Found]] = []
-    for seed in range(told.first, told.first + told.seeds):
+    for seed in range(result.first, result.first + result.seeds):
         raw["run"]["seed"] = seed
-        runs.append(simulate(check_config(raw, where="--set"), library, told.renders))
+        runs.append(simulate(check_config(raw, where="--set"), library, result.renders))
         print(seed, *(f"{found.returned:+.2f}" for found in runs[-1].values()), file=sys.stderr)
-    for budget in told.renders:
+    for budget in result.renders:
         found = [run[budget] for run in runs if budget in run]
-        gain = mean_interval([one.returned for one in found])
-        tried, arms, rounds = (mean([one[k] for one in found]) for k in (1, 2, 3))
+        gain = mean_interval([item.returned for item in found])
+        tried, arms, rounds = (mean([item[k] for item in found]) for k in (1, 2, 3))
         print(
             f"{budget} renders: gain {formatting.estimate(*gain)}; "
             f"best tried {tried:+.2f}; {arms:.1f} instructions in {rounds:.1f} rounds"

@@ -54,6 +54,10 @@ class RunLockedError(StoreError):
     """Another process is writing the same run."""
 
 
+class AlarmError(BigpeError):
+    """Most of the first rewrites cannot be used, all for one reason: more would be wasted."""
+
+
 class PluginError(BigpeError):
     """Code of another package failed."""
 

@@ -1,14 +1,22 @@
-"""Retries of transient failures: one rule for actors, evaluations and `bigpe refine`."""
+"""Retries of transient failures: one rule for actors, evaluations and `bigpe refine`.
+
+It is for failures of a call. An outage of a service is waited for below it, see `outages.access`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bigpe.services.core.errors import BigpeError, LostWorkerError, TransientLlmError
+from bigpe.services.core.errors import (
+    BigpeError,
+    LostWorkerError,
+    TransientLlmError,
+    TransientServiceError,
+)
 
 T = TypeVar("T")
 
@@ -37,7 +45,8 @@ class RetryRule:
 
     def wait_s(self, error: BaseException, attempt: int) -> float:
         """Return the wait before the next attempt: Retry-After plus a backoff with full jitter."""
-        retry_after = error.retry_after_s if isinstance(error, TransientLlmError) else None
+        transient = isinstance(error, TransientLlmError | TransientServiceError)
+        retry_after = error.retry_after_s if transient else None
         longest = backoff_s(attempt, first_s=self.first_wait_s, longest_s=self.longest_wait_s)
         return min(retry_after or 0.0, self.longest_retry_after_s) + random.uniform(0.0, longest)
 
@@ -45,6 +54,18 @@ class RetryRule:
 def backoff_s(failures: int, *, first_s: float, longest_s: float) -> float:
     """Return the wait in seconds after `failures` failures in a row (from 1), doubled each time."""
     return min(first_s * 2.0 ** min(failures - 1, MAX_DOUBLINGS), longest_s)
+
+
+async def all_results(works: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of `works`, in order.
+
+    The first error is raised only after all works have ended, so that what they pay for is stored.
+    """
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 async def retry(work: Callable[[], Awaitable[T]], rule: RetryRule) -> T:

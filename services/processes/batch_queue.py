@@ -29,15 +29,6 @@ def parallelism_of(backend: object, otherwise: int = 1) -> int:
     return backend.parallelism if isinstance(backend, ParallelModel) else otherwise
 
 
-@dataclass
-class Metrics:
-    """Counts of a queue."""
-
-    batches: int = 0
-    items: int = 0
-    busy_s: float = 0.0
-
-
 @dataclass(order=True)
 class _Item(Generic[Req, Res]):
     priority: int
@@ -76,7 +67,6 @@ class BatchQueue(Generic[Req, Res]):
         self._max_parallel_batches = max_parallel_batches
         self._workers: list[asyncio.Task[None]] = []
         self._closed = False
-        self.metrics = Metrics()
 
     @property
     def depth(self) -> int:
@@ -114,16 +104,12 @@ class BatchQueue(Generic[Req, Res]):
             batch: list[_Item[Req, Res]] = []
             try:
                 await self._gather(batch)
-                start = time.monotonic()
                 await self._settle(batch)
             except asyncio.CancelledError:
                 # These items have left the queue, so `close` does not find them.
                 for item in batch:
                     item.result.cancel()
                 raise
-            self.metrics.busy_s += time.monotonic() - start
-            self.metrics.batches += 1
-            self.metrics.items += len(batch)
 
     async def _gather(self, batch: list[_Item[Req, Res]]) -> None:
         """Fill the batch with waiting items and items that arrive within the wait."""

@@ -75,6 +75,8 @@ class SupervisedProcess:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._lock = asyncio.Lock()
         self._closed = False
+        self._ready = False
+        """Whether the current process has loaded its model."""
         self._refusal: Json | None = None
         """The error of the backend's start, if a retry cannot help."""
 
@@ -113,9 +115,11 @@ class SupervisedProcess:
     async def close(self) -> None:
         """End the process permanently; a second call does nothing.
 
-        A call in flight fails after `CLOSE_GRACE_S`.
+        A call in flight fails after `CLOSE_GRACE_S`, a start that is not complete at once.
         """
         self._closed = True
+        if not self._ready:
+            await self._kill()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_GRACE_S), self._lock:
                 pass
@@ -162,6 +166,9 @@ class SupervisedProcess:
         except OSError as error:
             raise ServiceError(f"cannot start the {self._name} process: {error}") from error
         self._drain = asyncio.create_task(self._keep_stderr(self._process))
+        if self._closed:
+            await self._kill()
+            raise ServiceError(f"the {self._name} process is closed")
         try:
             answer = await self._exchange(self._config, self._start_timeout_s)
             if "error" in answer and answer["error"].get("lost"):
@@ -172,6 +179,7 @@ class SupervisedProcess:
             if self._vet is not None:
                 request = {"method": "fingerprint", "payload": {}}
                 self._vet(_result(await self._exchange(request, self._start_timeout_s)))
+            self._ready = True
             self.start_s = time.monotonic() - since
         except asyncio.CancelledError:
             await self._kill()
@@ -212,7 +220,7 @@ class SupervisedProcess:
         return LostWorkerError(f"the {self._name} process {how}; {self._last_words()}")
 
     async def _kill(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self._ready = self._process, None, False
         if process is None:
             return
         if process.returncode is None:
@@ -239,7 +247,7 @@ class SupervisedProcess:
                     log = None
 
     def _last_words(self) -> str:
-        text = f"its last line: {self._tail[-1][:300]}" if self._tail else "it said nothing"
+        text = f"its last line: {self._tail[-1][:300]}" if self._tail else "it wrote no line"
         return f"{text}; its log: {self._log_path}" if self._log_path else text
 
 

@@ -10,6 +10,7 @@ during a call: a model must not outlive its run.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -23,6 +24,7 @@ from typing import IO, Any, Protocol
 
 from bigpe.services.core.errors import BigpeError, UnusableAnswerError, error_to_json
 from bigpe.services.core.values import Json
+from bigpe.services.processes.cpu import without_collection
 
 LOST_DEVICE = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS|NCCL) error\b", re.IGNORECASE)
 """After such an error every later call of the process fails too (CUDA: a sticky error)."""
@@ -87,7 +89,9 @@ def serve(factory: str) -> None:
     made: list[Backend] = []
 
     def begin() -> Json:
-        made.append(load_factory(factory)(config))
+        with without_collection():
+            made.append(load_factory(factory)(config))
+        gc.freeze()  # no later collection scans the model's code
         return {}
 
     say(_answer(begin))

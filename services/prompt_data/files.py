@@ -111,27 +111,30 @@ def read_prompts(path: Path, *, column: str | None = None) -> PromptFile:
     return PromptFile(tuple(accepted), tuple(rejected))
 
 
-def read_rows(path: Path, *, column: str | None = None) -> Iterator[PromptRow]:
+def read_rows(
+    path: Path, *, column: str | None = None, longest: int | None = LONGEST
+) -> Iterator[PromptRow]:
     """Every row of a file in its order, repeated prompts, blank lines and comments included.
 
-    Raises DataError as `read_prompts` does, save for a file without a usable prompt.
+    `longest`: most characters of a prompt; None: no limit. Raises DataError as `read_prompts` does,
+    save for a file without a usable prompt.
     """
     try:
-        yield from prompt_rows(_raw_rows(path, column))
+        yield from prompt_rows(_raw_rows(path, column), longest=longest)
     except AmbiguousColumnError as error:
         raise ambiguous(path, error) from error
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {_first_line(error)}") from error
 
 
-def prompt_rows(rows: Iterable[Row]) -> Iterator[PromptRow]:
+def prompt_rows(rows: Iterable[Row], *, longest: int | None = None) -> Iterator[PromptRow]:
     """The prompts in rows of any reader, checked."""
     for row in rows:
         if row.fault is not None:
             yield PromptRow(row.line, _shown_text(row.value), row.fault, row.skipped)
             continue
         for value in cell_values(row.value):
-            text, fault = _clean(value)
+            text, fault = _clean(value, longest)
             yield PromptRow(row.line, _shown_text(value) if fault else text, fault)
 
 
@@ -206,7 +209,7 @@ def _is_json(source: Source) -> bool:
 # -- rows ------------------------------------------------------------------------------------------
 
 
-def _clean(value: Any) -> tuple[str, str | None]:
+def _clean(value: Any, longest: int | None) -> tuple[str, str | None]:
     """The prompt in a cell, and what is wrong with it."""
     if value is None:
         return "", "empty"
@@ -215,8 +218,8 @@ def _clean(value: Any) -> tuple[str, str | None]:
     # A byte order mark stays inside where files were joined.
     value = value.replace("\ufeff", "")
     text = " ".join(unicodedata.normalize("NFC", value).split())
-    if len(text) > LONGEST:
-        return "", f"{len(text):,} characters; at most {LONGEST:,} are taken"
+    if longest is not None and len(text) > longest:
+        return "", f"{len(text):,} characters; at most {longest:,} are taken"
     unsafe = next((char for char in value if _unsafe(char)), None)
     if unsafe is not None:
         kind = "control character" if unicodedata.category(unsafe) == "Cc" else "half character"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from rapidfuzz import fuzz, process
 
-from bigpe.prompts.library import professional_prompts
+from bigpe.prompts.library import (
+    PROFESSIONAL_SETS,
+    ProfessionalSet,
+    professional_prompts,
+    source_of,
+)
 from bigpe.services.prompt_data.splits import NEAR, SMALL_WORDS
 from bigpe.services.store.database import Store, many
 
@@ -36,8 +42,14 @@ class NoPrompts:
 class PromptLibrary:
     """Professional prompts in the store, searched by FTS5 with BM25 ranking."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, packaged: Collection[ProfessionalSet] = PROFESSIONAL_SETS
+    ) -> None:
+        """`packaged`: the packaged sets to search beside all prompts of the project's own."""
         self._store = store
+        self._packaged = packaged
+        hidden = [source_of(name) for name in PROFESSIONAL_SETS if name not in packaged]
+        self._without = json.dumps(hidden)
 
     async def add(self, prompts: Iterable[str], *, source: str, license: str) -> None:
         """Add prompts in one transaction; prompts that the store already has stay unchanged."""
@@ -45,10 +57,11 @@ class PromptLibrary:
         await self._store.write([many("add_professionals", rows)])
 
     async def add_packaged(self) -> None:
-        """Add the prompts that come with bigpe."""
+        """Add the prompts of the packaged sets."""
         rows = [
             {"text": prompt.text, "source": prompt.source, "license": prompt.license}
-            for prompt in professional_prompts()
+            for name in self._packaged
+            for prompt in professional_prompts(name)
         ]
         await self._store.write([many("add_professionals", rows)])
 
@@ -62,7 +75,9 @@ class PromptLibrary:
         query = fts_query(text)
         if not query:
             return []
-        rows = await self._store.rows("search_professional", query=query, limit=3 * limit)
+        rows = await self._store.rows(
+            "search_professional", query=query, without=self._without, limit=3 * limit
+        )
         return deduplicate([row["text"] for row in rows])[:limit]
 
 

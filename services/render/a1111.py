@@ -13,6 +13,7 @@ from typing import Any
 
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient, read_key
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest
 from bigpe.services.render.http_base import HttpRenderer, client_for, from_base64, value_at
 from bigpe.services.render.service import RenderConfig
@@ -100,11 +101,13 @@ class A1111:
             )
 
 
-def open_a1111(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
+def open_a1111(
+    config: RenderConfig, blobs: BlobStore, watch: OutageWatch | None = None
+) -> HttpRenderer:
     """The renderer. Raises ConfigError with the missing setting."""
     key = read_key(config.http)
     # --api-auth USER:PASSWORD is HTTP's basic scheme; a proxy needs a bearer token.
     basic = base64.b64encode((key or "").encode()).decode()
     headers = {"Authorization": f"Basic {basic}"} if key and ":" in key else None
     client = client_for(config, headers=headers)
-    return HttpRenderer(A1111(client, config), client, config, blobs)
+    return HttpRenderer(A1111(client, config), client, config, blobs, watch)

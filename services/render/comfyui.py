@@ -17,6 +17,7 @@ from typing import Any
 
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, TransientServiceError
 from bigpe.services.core.http_client import HttpClient
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest, digest
 from bigpe.services.render.http_base import HttpRenderer, client_for, value_at
 from bigpe.services.render.service import RenderConfig
@@ -124,7 +125,10 @@ class ComfyUi:
     async def _look(self, job: str) -> Json:
         pause, looks, queued = FIRST_LOOK_S, 0, True
         while True:
-            entry = value_at(await self._client.get_json(f"/history/{job}"), job)
+            try:
+                entry = value_at(await self._client.get_json(f"/history/{job}"), job)
+            except TransientServiceError:
+                entry = None  # the picture may be made meanwhile; another one would be paid again
             if isinstance(entry, dict):
                 return entry
             if not queued:
@@ -134,7 +138,8 @@ class ComfyUi:
             looks += 1
             if looks % LOOKS_PER_QUEUE == 0:
                 # Read before the history: a job that leaves the queue is in the history by then.
-                queued = job in json.dumps(await self._client.get_json("/queue"))
+                with contextlib.suppress(TransientServiceError):
+                    queued = job in json.dumps(await self._client.get_json("/queue"))
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, LONGEST_LOOK_S)
 
@@ -172,10 +177,12 @@ def _cause(entry: Json) -> str:
     return "the workflow has failed"
 
 
-def open_comfyui(config: RenderConfig, blobs: BlobStore, folder: Path) -> HttpRenderer:
+def open_comfyui(
+    config: RenderConfig, blobs: BlobStore, folder: Path, watch: OutageWatch | None = None
+) -> HttpRenderer:
     """The renderer. A relative workflow path starts at `folder`. Raises ConfigError."""
     if not config.http.workflow:
         raise ConfigError('[render.http] workflow: backend = "comfyui" needs a workflow\'s file')
     workflow = Workflow(folder / config.http.workflow)
     client = client_for(config)
-    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs)
+    return HttpRenderer(ComfyUi(client, config, workflow), client, config, blobs, watch)

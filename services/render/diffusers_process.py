@@ -22,7 +22,7 @@ from bigpe.services.models import embedded
 from bigpe.services.models.fingerprints import folder_fingerprint
 from bigpe.services.processes.devices import pick_device, pick_dtype
 from bigpe.services.render.prompt_profile import NEGATIVE_SETTING, profile_of
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.service import RenderConfig, require_folder
 from bigpe.services.store.blobs import BlobStore
 
 diffusers: Any = _diffusers  # type checkers do not see its names
@@ -191,14 +191,16 @@ def _place(model: str) -> str:
 
 
 def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
+    require_folder(config.model)
     place = _place(config.model)
-    if (Path(place).is_absolute() or place.startswith(".")) and not Path(place).is_dir():
-        raise ConfigError(f"[render] model = {config.model!r}: there is no such folder")
     options: dict[str, Any] = {"torch_dtype": dtype}
     options |= {"revision": config.revision} if config.revision else {}
     options |= {"variant": config.variant} if config.variant else {}
     if config.vae:
         options["vae"] = _load_vae(config.vae, dtype)
+    if config.model == "embedded":
+        # The auto pipeline gives the same class, but imports every pipeline that diffusers has.
+        return diffusers.DiffusionPipeline.from_pretrained(place, **options)
     try:
         try:
             return diffusers.AutoPipelineForText2Image.from_pretrained(place, **options)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.image_decoding import served_png
+from bigpe.services.core.outages.access import ServiceAccess
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Image, Json, RenderRequest, digest
 from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
@@ -53,9 +55,17 @@ class HttpRenderer:
     """A renderer behind an ImageApi. Each request fails separately."""
 
     def __init__(
-        self, api: ImageApi, client: HttpClient, config: RenderConfig, blobs: BlobStore
+        self,
+        api: ImageApi,
+        client: HttpClient,
+        config: RenderConfig,
+        blobs: BlobStore,
+        watch: OutageWatch | None = None,
     ) -> None:
-        """Raises ConfigError for a changed setting that the service cannot use."""
+        """Raises ConfigError for a changed setting that the service cannot use.
+
+        `watch`: how outages are waited for; None: not at all.
+        """
         refuse_unused(config, api.uses)
         self._takes_negative = "negative_prompt" in api.uses
         self.parallelism = config.http.concurrency
@@ -63,7 +73,7 @@ class HttpRenderer:
         self._client = client
         self._config = config
         self._blobs = blobs
-        self._slots = asyncio.Semaphore(config.http.concurrency)
+        self._access = ServiceAccess(f"the renderer {client.url}", config.http.concurrency, watch)
         self._opening = asyncio.Lock()
         self._fingerprint = ""
 
@@ -95,8 +105,8 @@ class HttpRenderer:
         if request.negative and not self._takes_negative:
             return RenderError(f"{self._client.url} takes no negative prompt")
         try:
-            async with self._slots:
-                data = await self._api.render(request)
+            key = f"{request.seed}/{request.prompt}"
+            data = await self._access.call(lambda: self._api.render(request), request.priority, key)
             return await asyncio.to_thread(self._keep, data)
         except BigpeError as error:
             return error

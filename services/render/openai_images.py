@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest
 from bigpe.services.render.http_base import HttpRenderer, client_for, from_base64, value_at
 from bigpe.services.render.service import RenderConfig
@@ -48,7 +49,9 @@ class OpenAiImages:
         return from_base64(picture, self._client.url)
 
 
-def open_openai_images(config: RenderConfig, blobs: BlobStore) -> HttpRenderer:
+def open_openai_images(
+    config: RenderConfig, blobs: BlobStore, watch: OutageWatch | None = None
+) -> HttpRenderer:
     """The renderer. Raises ConfigError with the missing setting."""
     client = client_for(config, default=OPENAI)
-    return HttpRenderer(OpenAiImages(client, config), client, config, blobs)
+    return HttpRenderer(OpenAiImages(client, config), client, config, blobs, watch)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from bigpe.services.core import plugins
 from bigpe.services.core.after_start import AfterStart
-from bigpe.services.core.errors import RenderError, error_from_json
+from bigpe.services.core.errors import ConfigError, RenderError, error_from_json
 from bigpe.services.core.http_client import HttpConfig
 from bigpe.services.core.values import Image, Json, RenderRequest, Value
 from bigpe.services.models.fingerprints import SameModel
@@ -138,6 +138,7 @@ class DiffusersRenderer:
         """`cores`: CPU cores that the embedded pipeline may use. Its matrices are small: a second
         thread gains nothing, a second process doubles the images per second. Other pipelines are
         too large to load twice."""
+        self._name = config.model
         settings = config.model_dump(mode="json")
         self.parallelism = processes_for(config.threads, cores) if config.model == "embedded" else 1
         self._model = SameModel("renderer", "Pictures")
@@ -157,6 +158,8 @@ class DiffusersRenderer:
     async def open(self) -> str:
         """Load the model; returns the fingerprint. Raises ConfigError if loading fails."""
         if not self._model.fingerprint:
+            # Here, because the process takes seconds to load its libraries.
+            require_folder(self._name)
             await self._children.call("fingerprint", {})
             if self.fingerprint_inputs.get("settings", {}).get("device", "cpu") != "cpu":
                 self._children.most = 1  # one process fills a GPU
@@ -176,6 +179,12 @@ class DiffusersRenderer:
     async def close(self) -> None:
         """End the processes."""
         await self._children.close()
+
+
+def require_folder(model: str) -> None:
+    """Raise ConfigError if `[render] model` is the path of a folder that does not exist."""
+    if (Path(model).is_absolute() or model.startswith(".")) and not Path(model).is_dir():
+        raise ConfigError(f"[render] model = {model!r}: there is no such folder")
 
 
 def _image(item: Json) -> Image | Exception:

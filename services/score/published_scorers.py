@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Json
+from bigpe.services.models import embedded
 from bigpe.services.models.downloads import ModelRow, cache_folder
 from bigpe.services.models.fingerprints import file_fingerprint
 
@@ -126,6 +127,24 @@ def find_official(name: str) -> Path:
     weights = folder / WEIGHTS
     if not weights.is_file() or file_fingerprint(weights) != note["sha256"]:
         raise ConfigError(f"{weights} is damaged; delete {folder}, then {how_to_place(name)}")
+    return folder
+
+
+def scorer_folder(name: str) -> Path:
+    """The CLIPModel folder of `[score] model`. Raises ConfigError if it is missing or damaged."""
+    if name == "embedded":
+        return embedded.scorer_path()
+    if name == "embedded-guard":
+        return embedded.guard_path()
+    if name in PUBLISHED_SCORERS:
+        return find_official(name)
+    folder = Path(name)
+    if not folder.is_dir():
+        raise ConfigError(
+            f'[score] model = {name!r}: there is no such folder. Available: "embedded", '
+            f"{', '.join(PUBLISHED_SCORERS)}, or the "
+            "path of a CLIPModel folder (config.json, model.safetensors, tokenizer, preprocessor)"
+        )
     return folder
 
 

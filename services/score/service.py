@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
@@ -17,6 +18,7 @@ from bigpe.services.models.fingerprints import SameModel
 from bigpe.services.processes.cpu import thread_env
 from bigpe.services.processes.model_service import Model, ModelService
 from bigpe.services.processes.supervised_process import SupervisedProcess
+from bigpe.services.score.published_scorers import scorer_folder
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import CallCacheProtocol
 
@@ -126,6 +128,7 @@ class ClipScorer:
     def __init__(
         self, config: ScoreConfig, blobs: BlobStore, *, log_path: Path | None = None
     ) -> None:
+        self._name = config.model
         self._model = SameModel("scorer", "Scores")
         settings = config.model_dump(mode="json", include=set(ScoreConfig.model_fields))
         self._child = SupervisedProcess(
@@ -140,6 +143,8 @@ class ClipScorer:
     async def open(self) -> str:
         """Load the model; returns the fingerprint. Raises ConfigError if loading fails."""
         if not self._model.fingerprint:
+            # Here, because the process takes seconds to load its libraries.
+            await asyncio.to_thread(scorer_folder, self._name)
             await self._child.open()
         return self._model.fingerprint
 

@@ -37,19 +37,18 @@ class AnswerMemory:
 
     @classmethod
     async def of_evaluation(cls, store: Store, run: str, *, fresh: bool = False) -> AnswerMemory:
-        """The memory of the next evaluation of a run; an interrupted evaluation has the same.
+        """The memory of all evaluations of a run, so that a repeated evaluation is free and equal.
 
         What a fresh run has forgotten, its evaluations have forgotten, too.
         """
-        row = await store.row("count_evaluation_reports", run=run)
-        done = row["n"] if row else 0
-        names = [f"evaluations of {run}", run]
-        return await cls._open(store, f"evaluation {done + 1} of {run}", names, fresh=fresh)
+        reader = f"evaluations of {run}"
+        return await cls._open(store, reader, [reader, run], fresh=fresh)
 
     @classmethod
-    async def of_session(cls, store: Store) -> AnswerMemory:
+    async def of_session(cls, store: Store, *, fresh: bool = False) -> AnswerMemory:
         """The memory of a process that is no run, for example `bigpe refine`."""
-        return cls(store, reader=uuid.uuid4().hex)
+        reader = uuid.uuid4().hex
+        return cls(store, reader=reader, fresh=reader if fresh else "")
 
     @classmethod
     async def _open(

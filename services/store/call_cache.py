@@ -109,6 +109,11 @@ class CallCache(CallCacheProtocol):
         self.saved: Counter[str] = Counter()
         """Number of calls answered from the cache or by a call in flight, by kind."""
 
+    @property
+    def store(self) -> Store:
+        """The database that keeps the results."""
+        return self._store
+
     async def answer(self, wanted: CachedCall) -> Json:
         """See `CallCacheProtocol.run`."""
         if wanted.key in self._flights:

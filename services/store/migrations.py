@@ -179,6 +179,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE payment ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
     ),
     (
+        # What servers of language models refuse and can do; `learned` is JSON.
+        """CREATE TABLE llm_server(
+            base_url TEXT NOT NULL,
+            model TEXT NOT NULL,
+            learned TEXT NOT NULL,
+            PRIMARY KEY (base_url, model)
+        ) STRICT, WITHOUT ROWID""",
+    ),
+    (
         # Answers that a run or an evaluation judged unusable, and readers that began afresh.
         """CREATE TABLE discarded_answer(
             key TEXT NOT NULL,

@@ -32,6 +32,19 @@ UPDATE run SET seconds = seconds + :seconds WHERE name = :name;
 -- name: set_run_state
 UPDATE run SET state = :state, reason = :reason WHERE name = :name;
 
+-- name: scored_rewrite
+SELECT 1 FROM message WHERE run = :run AND type = 'ImageScored'
+AND json_extract(body, '$.purpose') = 'rewrite' LIMIT 1;
+
+-- name: drop_deliveries
+DELETE FROM delivery WHERE run = :run;
+
+-- name: drop_snapshots
+DELETE FROM snapshot WHERE run = :run;
+
+-- name: drop_messages
+DELETE FROM message WHERE run = :run;
+
 -- What takes :rows takes them as a JSON array of objects; see store.many.
 
 -- name: add_messages
@@ -206,9 +219,6 @@ SELECT reader FROM discarded_answer WHERE key = :key;
 -- name: disown_discarded
 UPDATE OR REPLACE discarded_answer SET reader = '' WHERE reader = :reader;
 
--- name: count_evaluation_reports
-SELECT count(*) AS n FROM evaluation_report WHERE run = :run;
-
 -- name: set_fresh_answers
 INSERT INTO fresh_answers(reader, token) VALUES (:reader, :token)
 ON CONFLICT(reader) DO UPDATE SET token = excluded.token;
@@ -270,7 +280,9 @@ SELECT source, license, count(*) AS n FROM professional GROUP BY source, license
 -- name: search_professional
 SELECT p.text, p.source, p.license, bm25(professional_fts) AS rank
 FROM professional_fts JOIN professional p ON p.id = professional_fts.rowid
-WHERE professional_fts MATCH :query ORDER BY rank, p.id LIMIT :limit;
+WHERE professional_fts MATCH :query
+  AND p.source NOT IN (SELECT value FROM json_each(:without))
+ORDER BY rank, p.id LIMIT :limit;
 
 -- name: data_version
 PRAGMA data_version;
@@ -345,3 +357,10 @@ ORDER BY ts, rater, prompt, seed;
 
 -- name: voted
 SELECT DISTINCT first, second FROM vote WHERE run = :run ORDER BY first, second;
+
+-- name: all_learned
+SELECT base_url, model, learned FROM llm_server ORDER BY base_url, model;
+
+-- name: put_learned
+INSERT INTO llm_server(base_url, model, learned) VALUES (:base_url, :model, :learned)
+ON CONFLICT(base_url, model) DO UPDATE SET learned = excluded.learned;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ import structlog
 
 from bigpe.services.core.errors import ConfigError, ServiceError, TransientServiceError
 from bigpe.services.core.http_client import HttpClient, HttpConfig, bearer, read_key
+from bigpe.services.core.outages.access import ServiceAccess
+from bigpe.services.core.outages.watch import NO_WAITING, OutageWatch
 from bigpe.services.core.retrying import backoff_s
 from bigpe.services.core.values import Json
 
@@ -38,20 +39,29 @@ class _Member:
     rests_until: float = 0.0
     """Clock time at which the pause ends."""
 
-    def rest(self) -> None:
-        """Pause the worker."""
+    def rest(self, now: float, error: TransientServiceError) -> None:
+        """Pause the worker, at least as long as it asks for."""
         self.failures += 1
         pause_s = backoff_s(self.failures, first_s=FIRST_REST_S, longest_s=LONGEST_REST_S)
-        self.rests_until = time.monotonic() + pause_s
+        self.rests_until = now + max(pause_s, error.retry_after_s or 0.0)
 
 
 class HttpPool:
     """A WorkerPool over HTTP. A call goes to the healthy worker with the fewest calls in flight."""
 
     def __init__(
-        self, kind: str, config: HttpConfig, *, timeout_s: float, error: type[ServiceError]
+        self,
+        kind: str,
+        config: HttpConfig,
+        *,
+        timeout_s: float,
+        error: type[ServiceError],
+        watch: OutageWatch | None = None,
     ) -> None:
-        """`kind`: "render" or "score". Raises ConfigError without an address or a key."""
+        """`kind`: "render" or "score". Raises ConfigError without an address or a key.
+
+        `watch`: how an outage of all workers is waited for; None: not at all.
+        """
         if not config.urls:
             raise ConfigError(
                 f'[{kind}.http] urls: backend = "bigpe" needs the address of at least one worker; '
@@ -62,6 +72,10 @@ class HttpPool:
         self._error = error
         self._fingerprint = ""
         self._opening = asyncio.Lock()
+        self._watch = watch or OutageWatch(NO_WAITING)
+        self._clock = self._watch.clock
+        service = f"the {kind} workers {', '.join(config.urls)}"
+        self._access = ServiceAccess(service, self.parallelism, self._watch)
         headers = bearer(read_key(config))
 
         def client(url: str, limit_s: float) -> HttpClient:
@@ -82,7 +96,10 @@ class HttpPool:
     async def call(self, payload: Json) -> Json:
         """See `WorkerPool.call`. After a failure, another worker is called."""
         await self.open()
-        deadline = time.monotonic() + PATIENCE_S
+        return await self._access.call(lambda: self._one_call(payload))
+
+    async def _one_call(self, payload: Json) -> Json:
+        deadline = self._clock.now() + PATIENCE_S
         tried: list[_Member] = []
         while True:
             member = await self._choose(tried, deadline)
@@ -91,7 +108,7 @@ class HttpPool:
                 return await self._ask(member, payload)
             except TransientServiceError as error:
                 log.warning("a worker failed", url=member.client.url, cause=str(error))
-                member.rest()
+                member.rest(self._clock.now(), error)
                 tried.append(member)
                 if len(tried) >= len(self._members):
                     raise
@@ -111,7 +128,7 @@ class HttpPool:
         prints: dict[str, str] = {}
         for member, result in zip(self._members, found, strict=True):
             if isinstance(result, TransientServiceError):
-                member.rest()
+                member.rest(self._clock.now(), result)
             elif isinstance(result, BaseException):
                 raise result
             else:
@@ -140,7 +157,7 @@ class HttpPool:
     async def _choose(self, tried: Sequence[_Member], deadline: float) -> _Member:
         """A healthy worker, or the first that becomes healthy before the deadline."""
         while True:
-            now = time.monotonic()
+            now = self._clock.now()
             left = [member for member in self._members if member not in tried]
             awake = [member for member in left if member.rests_until <= now]
             for member in sorted(awake, key=lambda member: (member.failures > 0, member.in_flight)):
@@ -148,15 +165,15 @@ class HttpPool:
                     return member
             soonest = min(member.rests_until for member in left)
             if soonest > deadline:
-                raise TransientServiceError(f"no {self._kind} worker is well")
-            await asyncio.sleep(max(soonest - time.monotonic(), 0.0))
+                raise TransientServiceError(f"no {self._kind} worker is well", trouble="service")
+            await self._watch.sleep(max(soonest - self._clock.now(), 0.0))
 
     async def _is_well_again(self, member: _Member) -> bool:
         """Whether a failed worker answers again with the same fingerprint."""
         try:
             self._require_same(member, await self._health(member))
-        except TransientServiceError:
-            member.rest()
+        except TransientServiceError as error:
+            member.rest(self._clock.now(), error)
             return False
         member.failures = 0
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -35,9 +36,9 @@ def bigpe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         monkeypatch.setattr(sys, "argv", ["bigpe", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         code = ended.value.code
-        return Told(code if isinstance(code, int) else 0, said.out, said.err)
+        return Told(code if isinstance(code, int) else 0, output.out, output.err)
 
     return run
 
@@ -60,11 +61,11 @@ def test_it_is_a_command() -> None:
 
 def loaded_by(words: str, at: Path) -> set[str]:
     """The modules that a command imports, by its end."""
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", "-m", "bigpe", *words.split()],
         cwd=at, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    return {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
 
 
 @pytest.mark.parametrize("words", ["--help", "status --help", "inspect --help", "config check"])
@@ -77,32 +78,32 @@ def test_what_only_reads_waits_for_no_heavy_library(project: Path, words: str) -
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help(bigpe: Run, name: str) -> None:
-    told = bigpe(name, "--help")
-    assert told.code == 0 and "Usage:" in told.out
+    result = bigpe(name, "--help")
+    assert result.code == 0 and "Usage:" in result.out
 
 
 def test_the_shell_completes_commands_and_values() -> None:
     for words, wanted in (("bigpe vi", "view"), ("bigpe serve ren", "render")):
-        asked = {"_BIGPE_COMPLETE": "bash_complete", "COMP_WORDS": words}
-        asked |= {"COMP_CWORD": str(words.count(" "))}
+        requests = {"_BIGPE_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        requests |= {"COMP_CWORD": str(words.count(" "))}
         command = str(Path(sys.executable).with_name("bigpe"))
-        done = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True)
+        done = subprocess.run([command], env=os.environ | requests, capture_output=True, text=True)
         assert done.stdout.split() == [f"plain,{wanted}"], done.stderr
 
 
 def test_init_leaves_an_existing_file_alone(bigpe: Run, project: Path) -> None:
     before = (project / "bigpe.toml").read_text()
-    told = bigpe("init", project, "--no-pull", "--template", "sdxl-turbo")
-    assert told.code == 2 and "there already" in told.err
+    result = bigpe("init", project, "--no-pull", "--template", "sdxl-turbo")
+    assert result.code == 2 and "there already" in result.err
     assert (project / "bigpe.toml").read_text() == before
 
 
 @pytest.mark.parametrize("template", ["embedded", "sdxl-turbo"])
 def test_the_packaged_configurations_are_valid(bigpe: Run, tmp_path: Path, template: str) -> None:
     bigpe("init", tmp_path / "p", "--no-pull", "--template", template)
-    told = bigpe("config", "check", "-p", tmp_path / "p", "--json")
-    assert told.code == 0
-    counts = json.loads(told.out)["prompts"]
+    result = bigpe("config", "check", "-p", tmp_path / "p", "--json")
+    assert result.code == 0
+    counts = json.loads(result.out)["prompts"]
     assert min(counts.values()) > 10
 
 
@@ -121,9 +122,9 @@ BAD_CONFIGS = {
 def test_a_mistake_in_the_configuration_is_named(bigpe: Run, tmp_path: Path, case: str) -> None:
     text, wanted = BAD_CONFIGS[case]
     (tmp_path / "bigpe.toml").write_text(text)
-    told = bigpe("run", "-p", tmp_path)
-    assert told.code == 2
-    assert wanted in told.err and "Traceback" not in told.err
+    result = bigpe("run", "-p", tmp_path)
+    assert result.code == 2
+    assert wanted in result.err and "Traceback" not in result.err
     assert not (tmp_path / "bigpe.db").exists(), "nothing was begun"
 
 
@@ -142,44 +143,44 @@ def test_a_model_or_file_that_is_not_there_is_named(
     bigpe: Run, tmp_path: Path, section: str, wanted: str
 ) -> None:
     (tmp_path / "bigpe.toml").write_text(section)
-    told = bigpe("run", "-p", tmp_path)
-    assert told.code != 0
-    assert wanted in told.err + told.out and "Traceback" not in told.err
+    result = bigpe("run", "-p", tmp_path)
+    assert result.code != 0
+    assert wanted in result.err + result.out and "Traceback" not in result.err
 
 
 def test_there_is_no_configuration(bigpe: Run, tmp_path: Path) -> None:
-    told = bigpe("run", "-p", tmp_path)
-    assert told.code == 2 and "bigpe init" in told.err
+    result = bigpe("run", "-p", tmp_path)
+    assert result.code == 2 and "bigpe init" in result.err
 
 
 def test_a_bad_run_name(bigpe: Run, project: Path) -> None:
-    told = bigpe("run", "../evil", "-p", project)
-    assert told.code == 2 and "cannot name a run" in told.err
+    result = bigpe("run", "../evil", "-p", project)
+    assert result.code == 2 and "cannot name a run" in result.err
 
 
 def test_a_project_folder_that_cannot_be_written(bigpe: Run, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where a folder should be")
     (tmp_path / "bigpe.toml").write_text("")
-    told = bigpe("run", "-p", tmp_path)
-    assert told.code == 1 and "cannot" in told.err and "Traceback" not in told.err
+    result = bigpe("run", "-p", tmp_path)
+    assert result.code == 1 and "cannot" in result.err and "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("content", ["", "\n\n  \n", "\x00\x01\n"])
 def test_an_empty_prompt_file(bigpe: Run, tmp_path: Path, content: str) -> None:
     (tmp_path / "naive.txt").write_text(content)
     (tmp_path / "bigpe.toml").write_text('[data]\nnaive = "naive.txt"\n')
-    told = bigpe("run", "-p", tmp_path)
-    assert told.code == 2 and "naive.txt" in told.err
+    result = bigpe("run", "-p", tmp_path)
+    assert result.code == 2 and "naive.txt" in result.err
 
 
 def test_import_shows_what_is_taken_and_what_is_not(bigpe: Run, project: Path) -> None:
     file = project / "mine.txt"
     rows = ["a tower, ünïcode 🎨, oil", "a tower, ünïcode 🎨, oil", "x" * 5000, "bad\x07bell"]
     file.write_text("\n".join(rows))
-    told = bigpe("prompts", "import", file, "-p", project)
-    assert told.code == 0 and "1 taken, 3 rejected" in told.out
+    result = bigpe("prompts", "import", file, "-p", project)
+    assert result.code == 0 and "1 taken, 3 rejected" in result.out
     for reason in ("same prompt", "5,000 characters", "control character"):
-        assert reason in told.out
+        assert reason in result.out
     found = bigpe("prompts", "search", "tower", "-p", project, "--json")
     assert json.loads(found.out) == [rows[0]]
     assert bigpe("prompts", "search", '"* OR NEAR(', "-p", project).code == 0
@@ -191,16 +192,11 @@ def test_import_shows_what_is_taken_and_what_is_not(bigpe: Run, project: Path) -
     assert [*typo.iterdir()] == []
 
 
-async def test_a_finished_run_can_be_read(bigpe: Run, tmp_path: Path) -> None:
-    await run_fake(tmp_path)
+def test_a_finished_run_can_be_read(bigpe: Run, tmp_path: Path) -> None:
+    asyncio.run(run_fake(tmp_path))
 
-    # asyncio.run may not nest: the commands run in processes of their own.
     def ask(*arguments: str) -> Told:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "bigpe", *arguments, "-p", str(tmp_path)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return Told(done.returncode, done.stdout, done.stderr)
+        return bigpe(*arguments, "-p", tmp_path)
 
     transcript = ask("inspect")
     assert transcript.code == 0, transcript.err
@@ -220,8 +216,8 @@ def test_a_database_of_a_newer_schema(bigpe: Run, project: Path) -> None:
     connection = sqlite3.connect(project / "bigpe.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    told = bigpe("run", "-p", project)
-    assert told.code == 1 and "newer bigpe" in told.err
+    result = bigpe("run", "-p", project)
+    assert result.code == 1 and "newer bigpe" in result.err
 
 
 def test_a_database_of_0_1_0(bigpe: Run, project: Path) -> None:
@@ -236,5 +232,5 @@ def test_a_database_of_0_1_0(bigpe: Run, project: Path) -> None:
 
 
 def test_stop_without_a_run(bigpe: Run, project: Path) -> None:
-    told = bigpe("stop", "-p", project)
-    assert told.code == 2 and "no process is writing" in told.err
+    result = bigpe("stop", "-p", project)
+    assert result.code == 2 and "no process is writing" in result.err

@@ -29,7 +29,7 @@ MAIN = (
 class Quiet(SimpleHTTPRequestHandler):
     """Says nothing about what it serves."""
 
-    def log_message(self, *told: object) -> None:
+    def log_message(self, *result: object) -> None:
         """Nothing."""
 
 
@@ -84,9 +84,9 @@ async def test_it_is_read_and_searched_without_the_internet(served: Served) -> N
 async def test_its_pages_are_accessible_in_light_and_dark_and_narrow(served: Served) -> None:
     async with tab() as light, tab(dark=True, width=390) as dark:
         for path in MAIN:
-            for one in (light, dark):
-                await one.open(served, path)
-                assert await one.faults_of_access() == "", path
+            for item in (light, dark):
+                await item.open(served, path)
+                assert await item.faults_of_access() == "", path
             wide = await dark.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= 390, f"{path} is wider than a narrow screen"
         assert light.wrongs == dark.wrongs == []

@@ -17,7 +17,7 @@ from bigpe.agents.messages.core import ArmPulled, parse_message
 from bigpe.runtime.cli.run.inspect import inspect
 from bigpe.runtime.cli.share.export import export
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.resume.fork import best_of
+from bigpe.runtime.run.resume.fork import with_best
 from bigpe.runtime.transcript.search import Wanted, find
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
@@ -32,8 +32,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(project: Path, *more: str) -> Path:
-    told = CliRunner().invoke(export, ["main", "-p", str(project), *more])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(export, ["main", "-p", str(project), *more])
+    assert result.exit_code == 0, result.output
     return project / "runs" / "main-export"
 
 
@@ -64,17 +64,17 @@ async def test_the_page_stands_alone_whatever_it_says(finished: Path, tmp_path: 
     page = await asyncio.to_thread(exported, project, "--form", "html")
     (moved := tmp_path / "moved.html").write_bytes((page / "main.html").read_bytes())
     shutil.rmtree(project)
-    async with tab() as one:
-        one.allowed = (moved.as_uri(), "data:image/webp;base64,")
-        await one.page.goto(moved.as_uri(), wait_until="load")
-        assert not await one.hacked()
-        assert ATTACKS[0] in await one.page.inner_text("blockquote")
-        assert await one.page.locator("script, a[href^=javascript], base").count() == 0
+    async with tab() as opened:
+        opened.allowed = (moved.as_uri(), "data:image/webp;base64,")
+        await opened.page.goto(moved.as_uri(), wait_until="load")
+        assert not await opened.hacked()
+        assert ATTACKS[0] in await opened.page.inner_text("blockquote")
+        assert await opened.page.locator("script, a[href^=javascript], base").count() == 0
         drawn = "all => all.every(i => i.complete && i.naturalWidth > 0) && all.length"
-        assert await one.page.eval_on_selector_all("img", drawn)
-        assert await one.faults_of_access() == ""
-        assert await one.page.evaluate("document.documentElement.scrollWidth") <= 1280
-    assert one.wrongs == []
+        assert await opened.page.eval_on_selector_all("img", drawn)
+        assert await opened.faults_of_access() == ""
+        assert await opened.page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert opened.wrongs == []
 
 
 def test_an_export_replaces_the_one_before_and_leaves_no_parts(finished: Path) -> None:
@@ -86,16 +86,16 @@ def test_an_export_replaces_the_one_before_and_leaves_no_parts(finished: Path) -
 
 def test_a_folder_that_cannot_be_written_is_named(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         export, ["main", "-p", str(finished), "-o", str(tmp_path / "file" / "sub")]
     )
-    assert "cannot write" in str(told.exception) and "sub" in str(told.exception)
+    assert "cannot write" in str(result.exception) and "sub" in str(result.exception)
 
 
 def inspected(project: Path, *more: str) -> str:
-    told = CliRunner().invoke(inspect, ["main", "-p", str(project), *more])
-    assert told.exit_code == 0, told.output
-    return told.output
+    result = CliRunner().invoke(inspect, ["main", "-p", str(project), *more])
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def test_inspect_finds_words_and_tells_a_message_whole(finished: Path) -> None:
@@ -109,14 +109,14 @@ def test_inspect_finds_words_and_tells_a_message_whole(finished: Path) -> None:
     turn = json.loads(inspected(finished, "--type", "LlmTurn", "--json").split("\n")[0])
     whole = json.loads(inspected(finished, "--message", turn["mid"][:12], "--json"))
     assert whole["message"] == turn and whole["causes"][0] == turn["parent"]
-    asked = [part["content"] for part in turn["chat"]]
-    assert [t["text"] for t in whole["calls"][-1]["request"]["turns"]] == asked[:-1]
-    assert whole["calls"][-1]["answer"]["text"] == asked[-1]
-    shown = inspected(finished, "--message", turn["mid"])
-    assert "why it was said" in shown and turn["parent"][:8] in shown
+    requests = [part["content"] for part in turn["chat"]]
+    assert [t["text"] for t in whole["calls"][-1]["request"]["turns"]] == requests[:-1]
+    assert whole["calls"][-1]["answer"]["text"] == requests[-1]
+    output = inspected(finished, "--message", turn["mid"])
+    assert "causes\n" in output and turn["parent"][:8] in output
     for start in ("", "nothing"):
-        told = CliRunner().invoke(inspect, ["main", "-p", str(finished), "--message", start])
-        assert told.exit_code != 0 and "id" in str(told.exception)
+        result = CliRunner().invoke(inspect, ["main", "-p", str(finished), "--message", start])
+        assert result.exit_code != 0 and "id" in str(result.exception)
 
 
 def test_the_best_instruction_is_a_system_prompt(finished: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_best_instruction_is_a_system_prompt(finished: Path) -> None:
 
 async def _best_text(project: Path) -> str:
     async with Store(Project(project).database, read_only=True) as store:
-        return (await best_of(store, "main")).instruction.text
+        return (await with_best(store, "main", ()))[0].instruction.text
 
 
 def test_a_system_prompt_goes_with_no_files(finished: Path) -> None:

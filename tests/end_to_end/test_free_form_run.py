@@ -77,7 +77,7 @@ def test_every_operator_gets_its_trials(folder: Path) -> None:
 
 async def test_the_best_instruction_names_a_good_word_and_no_bad_one(folder: Path) -> None:
     async with open_fake(folder, config(), llm=FakeReasoner()) as session:
-        text = session.result().best.text
+        text = session.pool.best().instruction.text
     assert any(word in text for word in GOOD_WORDS) and not any(word in text for word in BAD_WORDS)
 
 

@@ -69,20 +69,20 @@ def limits(whole: Path, kind: str) -> dict[str, int]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected"),
     [
         ("pages", "database or disk is full; free some space, then run `bigpe resume`"),
         ("quota", "disk I/O error; see to the disk (a quota?"),
     ],
 )
 def test_a_database_that_cannot_grow_stops_the_run_and_space_resumes_it(
-    whole: Path, tmp_path: Path, kind: str, told: str
+    whole: Path, tmp_path: Path, kind: str, expected: str
 ) -> None:
     """Of a real process, by SQLite's own limit and by the system's."""
     folder = tmp_path / "p"
     process = start(folder, "run", **limits(whole, kind))
     _, err = process.communicate()
-    assert process.returncode == 1 and told in err and "Traceback" not in err, err
+    assert process.returncode == 1 and expected in err and "Traceback" not in err, err
     check_database(folder)
     assert set() < transcript(folder) < transcript(whole)
     unkept = calls_without_answer_kept(folder)

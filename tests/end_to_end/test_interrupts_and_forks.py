@@ -102,8 +102,8 @@ def test_a_budget_that_ends_a_run_before_its_first_result_is_a_normal_end(
     assert "nothing is known of any instruction yet" in err
     assert f"bigpe resume main -p {tmp_path}" in err
     if as_json:
-        told = json.loads(out)
-        assert {row["mean_gain"] for row in told["instructions"]} == {None}
+        report = json.loads(out)
+        assert {row["mean_gain"] for row in report["instructions"]} == {None}
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -172,11 +172,11 @@ def test_an_interrupted_evaluation_goes_on_and_paints_nothing_again(
     _, err = process.communicate(timeout=LATEST_S)
     assert process.returncode == 130 and "the same command continues" in err
     assert "Traceback" not in err
-    kept, asked = stored_renders(folder), len(calls(folder))
+    kept, requests = stored_renders(folder), len(calls(folder))
     assert len(stored_renders(free)) < len(kept) < len(stored_renders(whole))
     code, out, _ = bigpe(folder, *wanted, "--json")
     assert code == 0 and json.loads(out) == json.loads(undisturbed)
-    again = {(call[1], call[2]) for call in calls(folder)[asked:] if call[0] == "render"}
+    again = {(call[1], call[2]) for call in calls(folder)[requests:] if call[0] == "render"}
     assert again and not again & kept
     assert stored_renders(folder) == stored_renders(whole)
 
@@ -185,7 +185,10 @@ def stored_renders(folder: Path) -> set[tuple[str, int]]:
     """(prompt, seed) of the pictures that the project has paid for."""
     with closing(sqlite3.connect(folder / "bigpe.db")) as connection:
         rows = connection.execute("SELECT request FROM effect WHERE kind = 'render'").fetchall()
-    return {(told["prompt"], told["seed"]) for told in (json.loads(text) for (text,) in rows)}
+    return {
+        (expected["prompt"], expected["seed"])
+        for expected in (json.loads(text) for (text,) in rows)
+    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -204,7 +207,7 @@ def test_a_signal_while_models_load_stops_at_once(tmp_path: Path, number: signal
 def test_a_forbidden_change_is_refused_with_the_difference_and_the_way_out(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     assert bigpe(folder, "run", "--set", "run.rounds=1")[0] == 0
-    before, asked = transcript(folder), calls(folder)
+    before, requests = transcript(folder), calls(folder)
     code, _, err = bigpe(folder, "run", "--set", "budget.renders=99", "--set", "run.seed=12")
     assert code == 2
     for line in (
@@ -214,7 +217,7 @@ def test_a_forbidden_change_is_refused_with_the_difference_and_the_way_out(tmp_p
         "bigpe fork main NEW-NAME --set budget.renders=99 --set run.rounds=8 --set run.seed=12",
     ):
         assert line in err
-    assert (transcript(folder), calls(folder)) == (before, asked)
+    assert (transcript(folder), calls(folder)) == (before, requests)
     # Nothing was taken over of the changes that would have been allowed.
     assert bigpe(folder, "resume")[0] == 0 and transcript(folder) == before
 
@@ -229,16 +232,16 @@ def test_a_fork_shares_what_was_paid_and_says_where_it_comes_from(
     code, out, err = bigpe(folder, "fork", "main", "wide", "--set", "run.pool_size=8")
     assert code == 0 and "all 8 rounds are done" in out, err
     assert repeated_calls(folder) == 0
-    told = json.loads(bigpe(folder, "costs", "wide", "--json")[1])["total"]
-    assert told["paid"]["renders"] + told["paid"]["llm_calls"] == len(calls(folder)) - paid
-    assert told["asked"]["renders"] > told["paid"]["renders"]
+    report = json.loads(bigpe(folder, "costs", "wide", "--json")[1])["total"]
+    assert report["paid"]["renders"] + report["paid"]["llm_calls"] == len(calls(folder)) - paid
+    assert report["asked"]["renders"] > report["paid"]["renders"]
     main = json.loads(bigpe(folder, "costs", "--json")[1])["total"]
     assert main["asked"]["renders"] == main["paid"]["renders"]
     # Another scorer: to be compared with nothing that was scored, but painted it all is.
     assert bigpe(folder, "resume", "--set", "score.model=hpsv2.1")[0] == 2
     assert bigpe(folder, "fork", "main", "judged", "--set", "score.model=hpsv2.1")[0] == 0
-    told = json.loads(bigpe(folder, "costs", "judged", "--json")[1])["total"]
-    assert (told["paid"]["renders"], told["asked"]["renders"]) == (0, main["asked"]["renders"])
+    report = json.loads(bigpe(folder, "costs", "judged", "--json")[1])["total"]
+    assert (report["paid"]["renders"], report["asked"]["renders"]) == (0, main["asked"]["renders"])
     assert "fork of main" in bigpe(folder, "status")[1]
     assert "fork of main" in bigpe(folder, "inspect", "wide")[1]
     assert bigpe(folder, "fork", "main", "wide")[0] == 2, "it is there already"
@@ -252,12 +255,12 @@ def test_a_fork_shares_what_was_paid_and_says_where_it_comes_from(
 
 @pytest.mark.parametrize("by", ["role", "instruction", "round"])
 def test_costs_add_up_whatever_they_are_split_by(free: Path, by: str) -> None:
-    told = json.loads(bigpe(free, "costs", "--by", by, "--json")[1])
+    report = json.loads(bigpe(free, "costs", "--by", by, "--json")[1])
     (state,) = json.loads(bigpe(free, "status", "--json")[1])
     for resource, value in state["used"].items():
-        assert told["total"]["asked"][resource] == pytest.approx(value)
-        assert sum(line["asked"][resource] for line in told["lines"]) == pytest.approx(value)
+        assert report["total"]["asked"][resource] == pytest.approx(value)
+        assert sum(line["asked"][resource] for line in report["lines"]) == pytest.approx(value)
     made = calls(free)
-    assert told["total"]["paid"]["llm_calls"] == sum(call[0] == "llm" for call in made)
-    assert told["total"]["paid"]["renders"] == sum(call[0] == "render" for call in made)
-    assert told["total"]["paid"]["unsettled"] == told["total"]["paid"]["failed"] == 0
+    assert report["total"]["paid"]["llm_calls"] == sum(call[0] == "llm" for call in made)
+    assert report["total"]["paid"]["renders"] == sum(call[0] == "render" for call in made)
+    assert report["total"]["paid"]["unsettled"] == report["total"]["paid"]["failed"] == 0

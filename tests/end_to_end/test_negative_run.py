@@ -45,7 +45,7 @@ from bigpe.testing.runs import (
 def config(**prompt: Any) -> dict[str, Any]:
     return {
         "run": {**CONFIG["run"], "rounds": 4},
-        "llm": {"default": {"provider": "openai", "config": {"model": "fake"}}},
+        "llm": {"default": {"provider": "openai", "model": "fake", "base_url": "http://localhost"}},
         "render": {"prompt": {"negative": True, **prompt}},
     }
 
@@ -135,7 +135,8 @@ async def test_a_renderer_that_ignores_negative_prompts_opens_no_run(tmp_path: P
 CHECKED = """
 [llm.default]
 provider = "openai"
-config.model = "fake"
+model = "fake"
+base_url = "http://localhost"
 
 [render.prompt]
 negative = true

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fake_cli import start
 from support.http_llm import FakeServer, says, sends
 
 from bigpe.testing.runs import transcript
@@ -38,9 +39,13 @@ structured_output = true, family = "unknown", multiple_system_messages = true }}
 pytestmark = pytest.mark.timeout(900)
 
 
-def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[str]:
+def configure(folder: Path, url: str, rounds: int) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "bigpe.toml").write_text(CONFIG.format(rounds=rounds, url=url))
+
+
+def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[str]:
+    configure(folder, url, rounds)
     environment = os.environ | {"BIGPE_TEST_KEY": KEY, "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-P", "-m", "bigpe", "run", "-p", str(folder)]
     return subprocess.run(
@@ -61,11 +66,11 @@ def test_a_capable_server_drives_a_run_to_its_end(server: FakeServer, tmp_path: 
     rewrites = [r for body in bodies(tmp_path / "p", "PromptsRewritten") for r in body["rewrites"]]
     assert len(rewrites) == 4
     assert all(r["text"].endswith("golden hour, wild roses") for r in rewrites)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-m", "bigpe", "inspect", "-p", str(tmp_path / "p")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "golden hour, wild roses" in told.stdout
+    assert "golden hour, wild roses" in result.stdout
     assert set(server.keys) == {f"Bearer {KEY}"}
     written = [file for file in (tmp_path / "p").rglob("*") if file.is_file()]
     assert not [file for file in written if KEY.encode() in file.read_bytes()]
@@ -79,17 +84,25 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("case", list(GARBAGE))
-def test_garbage_is_never_a_score(server: FakeServer, tmp_path: Path, case: str) -> None:
+def test_garbage_is_never_a_score(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
     server.replies = [GARBAGE[case]()]
     folder = tmp_path / "p"
-    done = run(folder, server.url, rounds=1)
-    assert "Traceback" not in done.stderr
+    configure(folder, server.url, rounds=1)
+    monkeypatch.setenv("BIGPE_TEST_KEY", KEY)
+    done = start(folder, "run", http_llm=True)
+    out, err = done.communicate(timeout=840)
+    assert "Traceback" not in err
     gains = [gain for body in bodies(folder, "ArmPulled") for gain in body["gains"]]
     if gains:
         # An answer that came but can't be used: the naive prompt stands in, and says so.
         assert all(gain["fallback"] for gain in gains)
+    elif case == "a web page":
+        # What is no model at all shows before the first picture, and is a wrong setting.
+        assert done.returncode == 2 and not (folder / "images").exists()
     else:
         assert done.returncode == 1
-        assert "no round gave a result" in done.stderr
+        assert "no round gave a result" in err
         assert bodies(folder, "StepFailed")
-    assert "best:" not in done.stdout or gains
+    assert "best:" not in out or gains

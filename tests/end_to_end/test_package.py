@@ -47,7 +47,7 @@ def test_the_built_wheel_runs_from_anywhere(tmp_path: Path) -> None:
     assert python("-c", where, at=tmp_path, PYTHONPATH=str(installed)).startswith(str(installed))
     bigpe("init", "project", "--template", "embedded")
     few = ("rounds=1", "batch_size=1", "pilot_prompts=2", "concurrency=1")
-    settings = [part for one in few for part in ("--set", f"run.{one}")]
-    told = bigpe("run", "-p", "project", *settings, "--set", "render.steps=2", "--json")
-    assert json.loads(told)["instructions"]
+    settings = [part for item in few for part in ("--set", f"run.{item}")]
+    result = bigpe("run", "-p", "project", *settings, "--set", "render.steps=2", "--json")
+    assert json.loads(result)["instructions"]
     assert bigpe("export", "main", "-p", "project", "--form", "html", "--json")

@@ -28,11 +28,12 @@ EXAMPLES = ROOT / "docs/examples"
 @pytest.fixture
 def source(tmp_path: Path) -> str:
     """A published instruction."""
-    shown = ("a lamp on a desk", "a hat on a chair")
+    displayed = ("a lamp on a desk", "a hat on a chair")
     instruction = Instruction(
         text="Add golden light.",
         exemplars=tuple(
-            Exemplar(naive=naive, rewrite=f"{naive}, golden light, soft focus") for naive in shown
+            Exemplar(naive=naive, rewrite=f"{naive}, golden light, soft focus")
+            for naive in displayed
         ),
     )
     published = PublishedInstruction(

@@ -39,13 +39,13 @@ def test_a_terminal_shows_about_where_a_run_will_end(
     limit = ("--set", "budget.llm_calls=50")  # each round makes as many
     process = start(tmp_path, "run", *limit, delay_s=0.05, stderr=theirs)
     os.close(theirs)
-    shown = shown_by(ours)
+    displayed = shown_by(ours)
     os.close(ours)
-    assert process.communicate()[0] and process.returncode == 0, shown
-    told = [tuple(map(int, found)) for found in FORECAST.findall(shown)]
-    assert told and told == sorted(told), "what was used only grows"
+    assert process.communicate()[0] and process.returncode == 0, displayed
+    result = [tuple(map(int, found)) for found in FORECAST.findall(displayed)]
+    assert result and result == sorted(result), "what was used only grows"
     pulls = messages_of(tmp_path, PoolChanged)
     assert len(pulls) < 8
-    for used, renders, rounds in told:
+    for used, renders, rounds in result:
         assert used < renders and abs(rounds - len(pulls)) <= 1
-    assert told[-1][1] >= pulls[-1].used.renders, "it rather overstates"
+    assert result[-1][1] >= pulls[-1].used.renders, "it rather overstates"

@@ -55,25 +55,25 @@ async def rating(
     folder: Path, name: str = "anna", limit: int = 50
 ) -> AsyncGenerator[tuple[Served, Question, Store]]:
     async with Store(folder / "bigpe.db") as store:
-        asked = await question(store)
-        pages = RatePages(Project(folder), store, Rater("main", name, asked, limit))
+        requests = await question(store)
+        pages = RatePages(Project(folder), store, Rater("main", name, requests, limit))
         async with serving(LocalServer(pages.app(), writable=True)) as served:
-            yield served, asked, store
+            yield served, requests, store
 
 
 async def test_a_person_votes_by_keys_takes_one_back_and_comes_back(project: Path) -> None:
-    async with rating(project) as (served, asked, store), tab() as one:
-        order = in_order(asked.pairs, "main", "anna", 50)
-        await one.open(served)
-        assert await one.faults_of_access() == ""
-        shown = await one.page.inner_text("body")
-        for hint in ("naive", "rewrit", asked.second[:8], f"{order[0].first.score:.2f}"):
-            assert hint not in shown.replace(order[0].prompt, "")
+    async with rating(project) as (served, pages, store), tab() as opened:
+        order = in_order(pages.pairs, "main", "anna", 50)
+        await opened.open(served)
+        assert await opened.faults_of_access() == ""
+        output = await opened.page.inner_text("body")
+        for hint in ("naive", "rewrit", pages.second[:8], f"{order[0].first.score:.2f}"):
+            assert hint not in output.replace(order[0].prompt, "")
         for key in ("1", "2", "0", "z", "2"):
-            before = await one.page.content()
-            await one.press(key)
-            assert await one.page.content() != before
-        votes = await votes_of(store, "main", asked.first, asked.second)
+            before = await opened.page.content()
+            await opened.press(key)
+            assert await opened.page.content() != before
+        votes = await votes_of(store, "main", pages.first, pages.second)
         left = [("first" if p.first_is_left("main", "anna") else "second") for p in order]
         other = {"first": "second", "second": "first"}
         assert [v.prompt for v in votes] == [p.prompt for p in order[:3]]
@@ -84,45 +84,45 @@ async def test_a_person_votes_by_keys_takes_one_back_and_comes_back(project: Pat
             order[0].first.image,
             order[0].second.score,
         )
-    assert one.wrongs == []
+    assert opened.wrongs == []
     async with rating(project) as (served, _, _), tab() as again:
         await again.open(served)
         assert f"4 of {len(order)}" in await again.page.inner_text(".status")
 
 
 async def test_all_pairs_lead_to_an_end_and_others_have_their_own(project: Path) -> None:
-    async with rating(project, limit=2) as (served, _, _), tab() as one:
-        await one.open(served)
+    async with rating(project, limit=2) as (served, _, _), tab() as opened:
+        await opened.open(served)
         for _ in range(2):
-            await one.press("1")
-        assert "That is all: 2 of 2" in await one.page.inner_text("h1")
+            await opened.press("1")
+        assert "That is all: 2 of 2" in await opened.page.inner_text("h1")
     async with rating(project, "bert", limit=2) as (served, _, _):
         assert "1</b> of 2" in (await served.get()).text
 
 
 async def test_its_pages_are_accessible_in_light_and_dark_and_narrow(project: Path) -> None:
     """The question, and the end after the last vote."""
-    async with rating(project, limit=1) as (served, asked, _):
+    async with rating(project, limit=1) as (served, pages, _):
         async with tab() as light, tab(dark=True, width=390) as dark:
             for end in (False, True):
                 if end:
-                    pair = in_order(asked.pairs, "main", "anna", 1)[0]
+                    pair = in_order(pages.pairs, "main", "anna", 1)[0]
                     vote = f"pair={pair.key}&choice=left"
                     await served.send("POST", "vote", body=vote, Origin=served.origin)
-                for one in (light, dark):
-                    await one.open(served)
-                    heading = await one.page.inner_text("body")
+                for item in (light, dark):
+                    await item.open(served)
+                    heading = await item.page.inner_text("body")
                     assert ("That is all" in heading) == end
-                    assert await one.faults_of_access() == ""
+                    assert await item.faults_of_access() == ""
                 wide = await dark.page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= 390, "wider than a narrow screen"
             assert light.wrongs == dark.wrongs == []
 
 
 async def test_a_vote_must_be_one_of_this_page(project: Path) -> None:
-    async with rating(project) as (served, asked, store):
-        good = f"pair={asked.pairs[0].key}&choice=left"
-        for body in ("", "pair=x&choice=left", f"pair={asked.pairs[0].key}&choice=best", EVIL):
+    async with rating(project) as (served, pages, store):
+        good = f"pair={pages.pairs[0].key}&choice=left"
+        for body in ("", "pair=x&choice=left", f"pair={pages.pairs[0].key}&choice=best", EVIL):
             assert (
                 await served.send("POST", "vote", body=body, Origin=served.origin)
             ).status == 400
@@ -131,12 +131,12 @@ async def test_a_vote_must_be_one_of_this_page(project: Path) -> None:
         assert (await served.send("POST", "/x/vote", body=good, Origin=served.origin)).status == 404
         huge = good + "&x=" + "y" * 10_000
         assert (await served.send("POST", "vote", body=huge, Origin=served.origin)).status == 413
-        assert await votes_of(store, "main", asked.first, asked.second) == []
+        assert await votes_of(store, "main", pages.first, pages.second) == []
         for _ in range(2):
             assert (
                 await served.send("POST", "vote", body=good, Origin=served.origin)
             ).status == 303
-        assert len(await votes_of(store, "main", asked.first, asked.second)) == 1
+        assert len(await votes_of(store, "main", pages.first, pages.second)) == 1
 
 
 async def test_held_out_pictures_go_before_the_runs_own(project: Path) -> None:
@@ -175,14 +175,14 @@ def test_sides_and_order_differ_between_people(project: Path) -> None:
         async with Store(project / "bigpe.db", read_only=True) as store:
             return await question(store)
 
-    asked = asyncio.run(pairs())
+    requests = asyncio.run(pairs())
     raters = [f"rater {i}" for i in range(200)]
     shares = [
         sum(pair.first_is_left("main", name) for name in raters) / len(raters)
-        for pair in asked.pairs
+        for pair in requests.pairs
     ]
     assert all(0.3 < share < 0.7 for share in shares)
-    orders = {tuple(p.key for p in in_order(asked.pairs, "main", name, 99)) for name in raters}
+    orders = {tuple(p.key for p in in_order(requests.pairs, "main", name, 99)) for name in raters}
     assert len(orders) > 150
 
 
@@ -223,8 +223,8 @@ def test_no_votes_say_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("abc"), choices), max_size=40))
-def test_a_report_is_consistent(said: list[tuple[int, str, str]]) -> None:
-    unique = {(place, rater): choice for place, rater, choice in said}
+def test_a_report_is_consistent(messages: list[tuple[int, str, str]]) -> None:
+    unique = {(place, rater): choice for place, rater, choice in messages}
     votes = [vote(place, rater, choice) for (place, rater), choice in unique.items()]
     report = report_of(votes)
     assert report.wins + report.losses + report.ties == report.pairs == len({p for p, _ in unique})
@@ -266,28 +266,30 @@ def test_kappa_of_known_tables(
 
 
 def test_the_report_command(project: Path) -> None:
-    def told(*more: str) -> str:
+    def report_of(*more: str) -> str:
         result = CliRunner().invoke(rate, ["main", "-p", str(project), "--report", *more])
         assert result.exit_code == 0, result.output
         return result.output
 
-    assert "no votes yet on naive against" in told()
+    assert "no votes yet on naive against" in report_of()
 
     async def say() -> None:
         async with Store(project / "bigpe.db") as store:
-            asked = await question(store)
-            pages = RatePages(Project(project), store, Rater("main", "anna", asked, 50))
-            rows = [pages.vote_on(pair, "left").model_dump() for pair in asked.pairs]
+            requests = await question(store)
+            pages = RatePages(Project(project), store, Rater("main", "anna", requests, 50))
+            rows = [pages.vote_on(pair, "left").model_dump() for pair in requests.pairs]
             await store.write([("put_vote", row) for row in rows])
 
     asyncio.run(say())
-    found = json.loads(told("--json"))
+    found = json.loads(report_of("--json"))
     assert found["votes"] == found["pairs"] > 4 and found["left_share"] == 1.0
     assert found["wins"] + found["losses"] == found["pairs"] and found["tie_share"] == 0.0
-    assert "ties: 0% [0%, " in told() and "of all pairs" in told()
-    assert "Cohen's kappa" in told() and "votes for the left picture: 100%" in told()
+    assert "ties: 0% [0%, " in report_of() and "of all pairs" in report_of()
+    assert "Cohen's kappa" in report_of() and "votes for the left picture: 100%" in report_of()
     page = asyncio.run(evaluation_page(project))
-    assert "What people say" in page and all(escape(line) in page for line in told().splitlines())
+    assert "What people say" in page and all(
+        escape(line) in page for line in report_of().splitlines()
+    )
     none = CliRunner().invoke(rate, ["main", "-p", str(project), "--report", "--b", "zz"])
     assert isinstance(none.exception, ConfigError)
 

@@ -61,8 +61,8 @@ def test_a_killed_run_resumes_to_the_same_end(
     assert process.returncode == -signal.SIGKILL
     assert transcript(tmp_path) < whole, "what was committed is a part of the undisturbed run"
     finish = start(tmp_path, 0.0)
-    _, told = finish.communicate(timeout=LATEST_S)
-    assert finish.returncode == 0, told.decode()
+    _, text = finish.communicate(timeout=LATEST_S)
+    assert finish.returncode == 0, text.decode()
     assert transcript(tmp_path) == whole
     # Calls in flight at the kill may be paid twice; nothing else.
     assert repeated_calls(tmp_path) <= 16
@@ -78,8 +78,8 @@ def test_a_run_killed_many_times_still_ends_the_same(undisturbed: Path, tmp_path
         process.kill()
         process.communicate()
     finish = start(tmp_path, 0.0)
-    _, told = finish.communicate(timeout=LATEST_S)
-    assert finish.returncode == 0, told.decode()
+    _, text = finish.communicate(timeout=LATEST_S)
+    assert finish.returncode == 0, text.decode()
     assert transcript(tmp_path) == whole
 
 

@@ -106,8 +106,8 @@ async def test_the_installed_reviewer_and_historian_work(
     assert all(text.endswith("Mind the light.") for text in admitted)
     history = messages_of(tmp_path, RoleSaid)
     assert len(history) == 7 and history[-1].about == "RunStopped"
-    state, told, *events = history[-1].texts[0].splitlines()
-    assert json.loads(state)["rounds"] == 6 and told.startswith("6 rounds; the best is ")
+    state, result, *events = history[-1].texts[0].splitlines()
+    assert json.loads(state)["rounds"] == 6 and result.startswith("6 rounds; the best is ")
     assert len(events) <= 4 and events[-1].startswith("The run ended: all 6 rounds are done")
 
 
@@ -151,8 +151,8 @@ async def test_an_assistant_agent_is_a_second_gradient_calculator_by_configurati
         assert "demanding photo editor" in request["messages"][0]["content"]
     proposals = [p for m in messages_of(tmp_path, InstructionsProposed) for p in m.proposals]
     assert "critic" in {p.author for p in proposals}
-    told = [m for m in messages_of(tmp_path, LlmTurn) if m.role == "critic"]
-    assert len(told) == 6 and all(m.prompt_tokens == 7 for m in told)
+    result = [m for m in messages_of(tmp_path, LlmTurn) if m.role == "critic"]
+    assert len(result) == 6 and all(m.prompt_tokens == 7 for m in result)
 
 
 @pytest.mark.parametrize("vision", [True, False])
@@ -162,7 +162,7 @@ async def test_a_gradient_calculator_that_sees_gets_the_best_and_the_worst_pictu
     server.replies = [says(json.dumps({"inference": "i", "improvement": "x", "evidence": []}))]
     await play(tmp_path, {"llm": {"gradient": served(server.url, vision=vision)}})
     assert not messages_of(tmp_path, StepFailed)
-    asked = messages_of(tmp_path, CritiqueRequested)
+    requested = messages_of(tmp_path, CritiqueRequested)
     contents = [request["messages"][-1]["content"] for request in server.requests]
     assert contents
     if not vision:
@@ -170,7 +170,8 @@ async def test_a_gradient_calculator_that_sees_gets_the_best_and_the_worst_pictu
         return
     blobs = BlobStore(Project(tmp_path).images)
     wanted = {
-        tuple(pixels(blobs.read(image)) for image in (m.best_image, m.worst_image)) for m in asked
+        tuple(pixels(blobs.read(image)) for image in (m.best_image, m.worst_image))
+        for m in requested
     }
     for text, *pictures in contents:
         assert "pictures: the best one first, then the worst" in text["text"]

@@ -102,8 +102,8 @@ async def test_a_killed_run_with_roles_resumes_to_the_same_end(site: Path, tmp_p
         process.communicate()
         assert process.returncode in (-signal.SIGKILL, 0)
     finish = start(site, tmp_path / "killed", 0.0)
-    _, told = finish.communicate(timeout=LATEST_S)
-    assert finish.returncode == 0, told.decode()
+    _, text = finish.communicate(timeout=LATEST_S)
+    assert finish.returncode == 0, text.decode()
     assert transcript(tmp_path / "killed") == whole
 
 

@@ -30,7 +30,7 @@ def test_stage_times_do_not_show(concurrency: int, llm_s: float, render_s: float
     import asyncio
 
     with tempfile.TemporaryDirectory() as place:
-        one, other = Path(place) / "one", Path(place) / "other"
-        asyncio.run(run_with(one, concurrency, 0.004, 0.0))
+        first, other = Path(place) / "one", Path(place) / "other"
+        asyncio.run(run_with(first, concurrency, 0.004, 0.0))
         asyncio.run(run_with(other, concurrency, llm_s, render_s))
-        assert transcript(one) == transcript(other)
+        assert transcript(first) == transcript(other)

@@ -29,12 +29,12 @@ def start(folder: Path, kind: str) -> tuple[subprocess.Popen[str], str]:
         [*command, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
-    said = ""
-    while not said.rstrip().endswith("}"):
+    output = ""
+    while not output.rstrip().endswith("}"):
         line = process.stdout.readline()
-        assert line, f"the worker ended: {said}"
-        said += line
-    return process, json.loads(said)["url"]
+        assert line, f"the worker ended: {output}"
+        output += line
+    return process, json.loads(output)["url"]
 
 
 @pytest.mark.timeout(900)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends every command that serves, in peace, whatever it was doing just then."""
+"""Ctrl-C ends every command that serves, without an error, whatever it was doing just then."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def start(project: Path, command: str, places: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "places", "asked"),
+    ("command", "places", "requests"),
     [("view --json", ENDING, True), ("view --json", "", False), ("rate --json", "", False)],
 )
 def test_what_is_announced_is_there_and_ends_at_once(
-    project: Path, command: str, places: str, asked: bool
+    project: Path, command: str, places: str, requests: bool
 ) -> None:
     """Where a page was asked for, a second Ctrl-C comes while the server ends."""
     with start(project, command, places) as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
-        if asked:
+        if requests:
             assert asyncio.run(Served(url).get()).status == 200
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
@@ -84,7 +84,7 @@ def test_what_is_announced_is_there_and_ends_at_once(
 
 
 @pytest.mark.parametrize(
-    ("command", "place", "code", "told"),
+    ("command", "place", "code", "expected"),
     [
         ("view", OPENING, 0, ""),
         ("view", STARTING, 0, ""),
@@ -93,10 +93,10 @@ def test_what_is_announced_is_there_and_ends_at_once(
     ],
 )
 def test_one_that_is_interrupted_early_announces_nothing(
-    project: Path, command: str, place: str, code: int, told: str
+    project: Path, command: str, place: str, code: int, expected: str
 ) -> None:
     with start(project, command, place) as process:
         out, err = process.communicate()
-    assert (process.returncode, out, err) == (code, "", told)
+    assert (process.returncode, out, err) == (code, "", expected)
     assert not ADDRESS.search(out + err)
     assert not list(project.glob("bigpe-worker-*")), "a worker leaves nothing behind"

@@ -130,92 +130,92 @@ async def test_pages_are_accessible_in_light_and_dark_and_narrow(project: Path) 
         async with pages_of(project) as served:
             some = await message_of(project, "LlmTurn")
             for path in (*PAGES, f"message/{some}", "nowhere"):
-                for one in (light, dark):
-                    await one.open(served, path)
-                    assert await one.faults_of_access() == "", path
+                for item in (light, dark):
+                    await item.open(served, path)
+                    assert await item.faults_of_access() == "", path
                 wide = await dark.page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= 390, f"{path} is wider than a narrow screen"
     assert all("404" in wrong for wrong in [*light.wrongs, *dark.wrongs])
 
 
 async def test_hostile_text_is_shown_and_never_run(project: Path) -> None:
-    said = await poison(project)
-    async with tab() as one, pages_of(project) as served:
-        paths = [*PAGES, *(f"message/{m.mid}" for m in said), f"message/{'0' * 31}1"]
+    messages = await poison(project)
+    async with tab() as opened, pages_of(project) as served:
+        paths = [*PAGES, *(f"message/{m.mid}" for m in messages), f"message/{'0' * 31}1"]
         paths += [
             f"transcript?q={quoted('window.hacked')}",
             f"transcript?actor={quoted(EVIL)}&all=1",
         ]
         paths += [f"transcript?q={quoted(EVIL[:180])}&all=1"]
         for path in paths:
-            await one.open(served, path)
-            await one.page.mouse.move(300, 300)
-            assert not await one.hacked(), path
-            shown = await one.page.evaluate("document.body.textContent")
-            assert ATTACKS[0] in shown or path == "evaluation", path
-            assert "1337" not in shown
-            counts = await one.page.evaluate(
+            await opened.open(served, path)
+            await opened.page.mouse.move(300, 300)
+            assert not await opened.hacked(), path
+            displayed = await opened.page.evaluate("document.body.textContent")
+            assert ATTACKS[0] in displayed or path == "evaluation", path
+            assert "1337" not in displayed
+            counts = await opened.page.evaluate(
                 "[...document.querySelectorAll('script:not([src]), base, svg[onload], [onerror], "
                 "[onmouseover], [onfocus], a[href^=javascript]')].length"
             )
             assert counts == 0, path
-    assert one.wrongs == []
+    assert opened.wrongs == []
 
 
 async def test_a_message_leads_to_its_cause_its_consequences_and_its_paid_call(
     finished: Path,
 ) -> None:
-    async with tab() as one, pages_of(finished) as served:
-        await one.open(served, f"message/{await message_of(finished, 'ArmPulled')}")
-        await one.click("#consequences-title + ol a[data-open]")
-        assert (await one.page.inner_text("h1")).startswith("CritiqueRequested")
-        await one.press("u")
-        await expect(one.page.locator("h1")).to_contain_text("ArmPulled")
+    async with tab() as opened, pages_of(finished) as served:
+        await opened.open(served, f"message/{await message_of(finished, 'ArmPulled')}")
+        await opened.click("#consequences-title + ol a[data-open]")
+        assert (await opened.page.inner_text("h1")).startswith("CritiqueRequested")
+        await opened.press("u")
+        await expect(opened.page.locator("h1")).to_contain_text("ArmPulled")
         mid = await message_of(finished, "LlmTurn")
-        await one.open(served, f"message/{mid}")
-        request = json.loads(await one.page.inner_text("pre[aria-label='request 1']"))
-        answer = json.loads(await one.page.inner_text("pre[aria-label='answer 1']"))
+        await opened.open(served, f"message/{mid}")
+        request = json.loads(await opened.page.inner_text("pre[aria-label='request 1']"))
+        answer = json.loads(await opened.page.inner_text("pre[aria-label='answer 1']"))
         raw = LlmTurn.model_validate_json((await served.get(f"message/{mid}/json")).text)
         assert [t["text"] for t in request["turns"]] == [t["content"] for t in raw.chat[:-1]]
         assert answer["text"] == raw.chat[-1]["content"]
         assert {"seed", "temperature", "max_tokens"} <= request.keys()
-    assert one.wrongs == []
+    assert opened.wrongs == []
 
 
 async def test_keys_go_through_the_pages_and_entries(finished: Path) -> None:
-    async with tab() as one, pages_of(finished) as served:
-        await one.open(served)
-        await one.press("4")
-        assert one.page.url.endswith("/transcript")
+    async with tab() as opened, pages_of(finished) as served:
+        await opened.open(served)
+        await opened.press("4")
+        assert opened.page.url.endswith("/transcript")
         for key in ("j", "j", "k", "j"):
-            await one.page.keyboard.press(key)
-        focused = await one.page.evaluate("document.activeElement.dataset.seq")
-        entries = await one.page.evaluate(
+            await opened.page.keyboard.press(key)
+        focused = await opened.page.evaluate("document.activeElement.dataset.seq")
+        entries = await opened.page.evaluate(
             "[...document.querySelectorAll('[data-entry]')].map(e => e.dataset.seq)"
         )
         assert focused == entries[1]
-        await one.press("Enter")
-        assert "/message/" in one.page.url
-        await one.page.keyboard.press("?")
-        await expect(one.page.locator("#keys")).to_be_visible()
-        await one.page.keyboard.press("Escape")
-        await expect(one.page.locator("#keys")).to_be_hidden()
-        await one.press("/")
-        assert one.page.url.endswith("/transcript")
-        await one.page.keyboard.press("/")
-        await expect(one.page.locator("[data-search]")).to_be_focused()
-        await one.page.keyboard.type("golden")
-        await one.press("Enter")
-        assert "q=golden" in one.page.url
-        marks = await one.page.eval_on_selector_all("mark", "all => all.map(m => m.innerText)")
+        await opened.press("Enter")
+        assert "/message/" in opened.page.url
+        await opened.page.keyboard.press("?")
+        await expect(opened.page.locator("#keys")).to_be_visible()
+        await opened.page.keyboard.press("Escape")
+        await expect(opened.page.locator("#keys")).to_be_hidden()
+        await opened.press("/")
+        assert opened.page.url.endswith("/transcript")
+        await opened.page.keyboard.press("/")
+        await expect(opened.page.locator("[data-search]")).to_be_focused()
+        await opened.page.keyboard.type("golden")
+        await opened.press("Enter")
+        assert "q=golden" in opened.page.url
+        marks = await opened.page.eval_on_selector_all("mark", "all => all.map(m => m.innerText)")
         assert marks and {mark.lower() for mark in marks} == {"golden"}
 
 
 async def test_keys_work_as_soon_as_the_help_is_closed(finished: Path) -> None:
     """The focus stays in a closed dialog until the browser has drawn the page once more."""
-    async with tab() as one, pages_of(finished) as served:
-        await one.open(served, "lineage")
-        await one.page.evaluate(
+    async with tab() as opened, pages_of(finished) as served:
+        await opened.open(served, "lineage")
+        await opened.page.evaluate(
             """() => {
                 const help = document.getElementById("keys");
                 help.showModal();
@@ -224,7 +224,7 @@ async def test_keys_work_as_soon_as_the_help_is_closed(finished: Path) -> None:
                 within.dispatchEvent(new KeyboardEvent("keydown", {key: "4", bubbles: true}));
             }"""
         )
-        await one.page.wait_for_url("**/transcript")
+        await opened.page.wait_for_url("**/transcript")
 
 
 async def test_a_page_follows_a_run_that_goes_on(tmp_path: Path) -> None:
@@ -250,8 +250,8 @@ async def test_a_page_follows_a_run_that_goes_on(tmp_path: Path) -> None:
 async def test_a_reader_does_not_let_the_log_grow(project: Path) -> None:
     """The write-ahead log can start anew only when no reader stands in the middle of it."""
     filler = "x" * 100_000
-    async with tab() as one, pages_of(project) as served, Store(project / "bigpe.db") as store:
-        await one.open(served)
+    async with tab() as opened, pages_of(project) as served, Store(project / "bigpe.db") as store:
+        await opened.open(served)
         for index in range(300):
             await store.write([bulky(index, filler)])
         size = (project / "bigpe.db-wal").stat().st_size
@@ -264,23 +264,23 @@ async def test_the_evaluation_is_shown_prompt_by_prompt(project: Path) -> None:
         report = await evaluate(
             judged, EvaluationSettings(instructions=(evil,), prompts=6), lambda _: None
         )
-    async with tab() as one, tab(dark=True, width=390) as dark, pages_of(project) as served:
-        for page in (one, dark):
+    async with tab() as opened, tab(dark=True, width=390) as dark, pages_of(project) as served:
+        for page in (opened, dark):
             await page.open(served, "evaluation")
             assert await page.faults_of_access() == ""
             assert not await page.hacked()
         assert await dark.page.evaluate("document.documentElement.scrollWidth") <= 390
-        shown = [compared for compared in report.compared if compared.treatment.kind != "naive"]
-        text = await one.page.inner_text("main")
+        displayed = [compared for compared in report.compared if compared.treatment.kind != "naive"]
+        text = await opened.page.inner_text("main")
         assert EVIL[:60] in text
-        gains = await one.page.locator(".arms tbody .gain").all_inner_texts()
-        assert gains[::2] == [points(compared.gain.mean) for compared in shown if compared.gain]
-        assert await one.page.locator(".prompts tbody tr").count() == len(report.lines)
-        chosen = shown[0].treatment.id
-        await one.open(served, f"evaluation?sort={chosen}")
-        first = await one.page.locator(".prompts tbody th").first.inner_text()
+        gains = await opened.page.locator(".arms tbody .gain").all_inner_texts()
+        assert gains[::2] == [points(compared.gain.mean) for compared in displayed if compared.gain]
+        assert await opened.page.locator(".prompts tbody tr").count() == len(report.lines)
+        chosen = displayed[0].treatment.id
+        await opened.open(served, f"evaluation?sort={chosen}")
+        first = await opened.page.locator(".prompts tbody th").first.inner_text()
         assert first == max(report.lines, key=lambda line: line.gains[chosen] or 0.0).prompt
-    assert one.wrongs == dark.wrongs == []
+    assert opened.wrongs == dark.wrongs == []
 
 
 async def message_of(folder: Path, kind: str) -> str:

@@ -48,8 +48,11 @@ async def test_the_gallery_is_in_order_and_of_one_instruction(finished: Path) ->
             ("new", gains[::-1]),
         ):
             page = (await served.get(f"gallery?sort={order}")).text
-            shown = found(r'<span class="gain \w+">([^<]*)</span>', page)
-            assert shown == [points(gain) for gain in wanted[: len(shown)]] and len(shown) > 20
+            displayed = found(r'<span class="gain \w+">([^<]*)</span>', page)
+            assert (
+                displayed == [points(gain) for gain in wanted[: len(displayed)]]
+                and len(displayed) > 20
+            )
         page = (await served.get(f"gallery?sort=new&arm={arm}")).text
     shown_arms = found(r'</a> · <a class="id" href="[^"]*#i-(\w+)"', page)
     assert len(shown_arms) == min(len(of_arm), 24) and set(shown_arms) == {arm}
@@ -62,23 +65,25 @@ async def test_the_gallery_is_in_order_and_of_one_instruction(finished: Path) ->
 
 
 async def test_the_lineage_tells_what_changed_and_why(finished: Path) -> None:
-    known = {one.id: one for one in seeds(finished)}
+    existing = {seed.id: seed for seed in seeds(finished)}
     parents: dict[str, str] = {}
     reasons: dict[str, str] = {}
     for proposed in messages_of(finished, InstructionsProposed):
-        for one in proposed.proposals:
-            known[one.instruction.id] = one.instruction
-            parents.setdefault(one.instruction.id, proposed.parent_instruction)
-            reasons.setdefault(one.instruction.id, one.improvement)
-    admitted = {one.id for said in messages_of(finished, PoolChanged) for one in said.admitted}
+        for entry in proposed.proposals:
+            existing[entry.instruction.id] = entry.instruction
+            parents.setdefault(entry.instruction.id, proposed.parent_instruction)
+            reasons.setdefault(entry.instruction.id, entry.improvement)
+    admitted = {
+        item.id for message in messages_of(finished, PoolChanged) for item in message.admitted
+    }
     async with pages_of(finished) as served:
         page = (await served.get("lineage?all=1")).text
     nodes = dict(re.findall(r'id="i-(\w+)"(.*?)(?=<li class="node|</ol>)', page, re.DOTALL))
     assert len(parents) >= 3 and nodes.keys() >= parents.keys() | admitted
     for child, parent in parents.items():
-        told = re.findall(r'<p class="instruction">(.*?)</p>', nodes[child], re.DOTALL)[0]
-        assert plain(told, "ins") == known[parent].text
-        assert plain(told, "del") == known[child].text
+        result = re.findall(r'<p class="instruction">(.*?)</p>', nodes[child], re.DOTALL)[0]
+        assert plain(result, "ins") == existing[parent].text
+        assert plain(result, "del") == existing[child].text
         assert f"<b>{reasons[child]}</b>" in unescape(nodes[child])
 
 
@@ -114,8 +119,8 @@ async def test_a_message_has_its_pictures_scores_and_raw_json_in_place(finished:
         page = unescape((await served.get(f"message/{message.mid}")).text)
         raw = await served.get(f"message/{message.mid}/json")
     assert ArmPulled.model_validate_json(raw.text) == message
-    shown = re.findall(r"<pre[^>]*raw JSON[^>]*>(.*?)</pre>", page, re.DOTALL)[0]
-    assert json.loads(shown) == json.loads(raw.text)
+    displayed = re.findall(r"<pre[^>]*raw JSON[^>]*>(.*?)</pre>", page, re.DOTALL)[0]
+    assert json.loads(displayed) == json.loads(raw.text)
     for pair in message.gains:
         for part in (pair.naive_image, pair.image, points(pair.gain), score(pair.score)):
             assert part in page

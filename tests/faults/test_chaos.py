@@ -35,10 +35,10 @@ def test_twenty_kills_lose_nothing() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = read_figures(done.stdout)
-    assert tuple(told) == NAMES
-    assert told["kills"]["value"] >= 20
-    assert {name: told[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+    output = read_figures(done.stdout)
+    assert tuple(output) == NAMES
+    assert output["kills"]["value"] >= 20
+    assert {name: output[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
 
 
 @pytest.mark.timeout(900)

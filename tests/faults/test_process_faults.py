@@ -42,9 +42,9 @@ def poison(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     folder = tmp_path_factory.mktemp("undisturbed")
     asyncio.run(run_fake(folder, config()))
-    asked = said(folder, "RenderRequested")
-    pilot = {one["naive"] for one in asked if one["purpose"] == "pilot"}
-    return min({one["naive"] for one in asked if one["round"] == 1} - pilot)
+    requests = bodies_of(folder, "RenderRequested")
+    pilot = {item["naive"] for item in requests if item["purpose"] == "pilot"}
+    return min({item["naive"] for item in requests if item["round"] == 1} - pilot)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def _children(monkeypatch: pytest.MonkeyPatch, poison: str) -> None:
     monkeypatch.setattr("bigpe.services.processes.supervised_process.FIRST_BACKOFF_S", 0.01)
 
 
-def said(folder: Path, kind: str) -> list[dict[str, Any]]:
+def bodies_of(folder: Path, kind: str) -> list[dict[str, Any]]:
     found = [json.loads(body) for _, body in transcript(folder)]
     return [body for body in found if body["kind"] == kind]
 
@@ -81,7 +81,7 @@ async def run(folder: Path) -> None:
 
 
 def check(folder: Path, poison: str, fault: str, step: str) -> None:
-    failures = said(folder, "StepFailed")
+    failures = bodies_of(folder, "StepFailed")
     blamed = {failure["step"] for failure in failures}
     assert blamed, "the poison was met"
     for failure in failures:
@@ -91,9 +91,9 @@ def check(folder: Path, poison: str, fault: str, step: str) -> None:
     tries = sorted((failure["attempt"], failure["will_retry"]) for failure in failures)
     each = [(1, True), (2, False)] if fault in LOST else [(1, False)]
     assert tries == sorted(each * len(blamed))
-    pulled = {one["round"]: one for one in said(folder, "ArmPulled")}
+    pulled = {pull["round"]: pull for pull in bodies_of(folder, "ArmPulled")}
     assert pulled[1]["missing"] == 1 and len(pulled[1]["gains"]) == 2
-    assert all(one["score"] > 0.1 for one in said(folder, "ImageScored"))
+    assert all(item["score"] > 0.1 for item in bodies_of(folder, "ImageScored"))
 
 
 @pytest.mark.usefixtures("_children")
@@ -130,10 +130,10 @@ async def test_a_renderer_that_keeps_dying_stops_the_run_which_goes_on_once_it_i
     monkeypatch.setenv(POISON, "")  # is in every prompt
     with pytest.raises(GivenUpError, match="died 7 times in a row; .*then run `bigpe resume`"):
         await run(tmp_path)
-    assert not said(tmp_path, "ImageScored") and not said(tmp_path, "RunStopped")
+    assert not bodies_of(tmp_path, "ImageScored") and not bodies_of(tmp_path, "RunStopped")
     monkeypatch.setenv(POISON, "no prompt contains this")
     await run(tmp_path)
-    assert all(one["missing"] == 0 for one in said(tmp_path, "ArmPulled"))
+    assert all(pulled["missing"] == 0 for pulled in bodies_of(tmp_path, "ArmPulled"))
 
 
 @pytest.mark.usefixtures("_children")
@@ -155,12 +155,12 @@ async def test_a_model_that_is_another_one_after_a_restart_stops_the_run(
         )
     with pytest.raises(ConfigError) as refused:
         await run(tmp_path)
-    told = str(refused.value)
-    assert f"the {name} was started again and is another one now" in told
-    assert '\n  weights: "first" -> "second"\n' in told
-    assert f"{products} of the two could not be compared. Restore what was changed" in told
-    assert all(failure["will_retry"] for failure in said(tmp_path, "StepFailed"))
+    message = str(refused.value)
+    assert f"the {name} was started again and is another one now" in message
+    assert '\n  weights: "first" -> "second"\n' in message
+    assert f"{products} of the two could not be compared. Restore what was changed" in message
+    assert all(failure["will_retry"] for failure in bodies_of(tmp_path, "StepFailed"))
     model.write_text("first")
     monkeypatch.setenv(POISON, "no prompt contains this")
     await run(tmp_path)
-    assert all(one["missing"] == 0 for one in said(tmp_path, "ArmPulled"))
+    assert all(pulled["missing"] == 0 for pulled in bodies_of(tmp_path, "ArmPulled"))

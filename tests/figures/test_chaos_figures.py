@@ -20,11 +20,11 @@ FAULTS = NAMES[3:]
 
 
 def test_the_committed_figures_meet_their_bars() -> None:
-    told = read_figures((ROOT / "docs/figures/chaos.jsonl").read_text("utf-8"))
-    assert tuple(told) == NAMES
-    assert told["kills"]["value"] >= 200
-    assert told["kills_embedded"]["value"] >= 20
-    assert told["kills_min_per_state"]["value"] >= 10
-    assert {name: told[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
-    assert all(told[name]["n"] > 0 for name in NAMES)
-    assert all(f"{state} " in told["kills"]["how"] for state in STATES)
+    result = read_figures((ROOT / "docs/figures/chaos.jsonl").read_text("utf-8"))
+    assert tuple(result) == NAMES
+    assert result["kills"]["value"] >= 200
+    assert result["kills_embedded"]["value"] >= 20
+    assert result["kills_min_per_state"]["value"] >= 10
+    assert {name: result[name]["value"] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+    assert all(result[name]["n"] > 0 for name in NAMES)
+    assert all(f"{state} " in result["kills"]["how"] for state in STATES)

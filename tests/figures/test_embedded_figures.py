@@ -35,9 +35,9 @@ BARS: dict[str, tuple[float, float]] = {
 
 
 def test_they_were_measured_on_the_shipped_weights() -> None:
-    told = FIGURES["package_mb"]["how"]
+    result = FIGURES["package_mb"]["how"]
     for name in ("pipeline", "scorer", "guard", "reader"):
-        assert f"{name} {folder_fingerprint(EMBEDDED / name)}" in told
+        assert f"{name} {folder_fingerprint(EMBEDDED / name)}" in result
 
 
 @pytest.mark.parametrize("name", BARS)

@@ -27,13 +27,13 @@ def test_table_json_and_plot_stand_beside_the_cells(name: str) -> None:
     table = tabulate_cells(name, chosen.reference, cells, chosen.labels)
     assert (RESULTS / f"{name}.md").read_text("utf-8") == markdown(table), remedy
     assert (RESULTS / f"{name}.csv").read_text("utf-8") == csv_text(table), remedy
-    told = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-    assert told["question"] == chosen.question, remedy
-    assert {key: told[key] for key in ("rows", "cells", "commits")} == {
+    report = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    assert report["question"] == chosen.question, remedy
+    assert {key: report[key] for key in ("rows", "cells", "commits")} == {
         key: table.model_dump(mode="json")[key] for key in ("rows", "cells", "commits")
     }, remedy
     for key, made in (("contrasts", contrasts), ("trends", trends)):
-        assert told[key] == [one.model_dump(mode="json") for one in made(cells, chosen.labels)]
+        assert report[key] == [cell.model_dump(mode="json") for cell in made(cells, chosen.labels)]
     plot = ElementTree.fromstring((RESULTS / f"{name}.svg").read_text("utf-8"))
     assert plot.tag.endswith("svg") and len(list(plot.iter())) > 20, remedy
 
@@ -52,7 +52,7 @@ def test_the_races_tables_and_curves_stand_beside_its_cells(
     assert [path.suffix for path in made] == [".csv", ".md", ".csv", ".md", ".svg"]
     for path in made:
         if path.suffix != ".svg":  # its bytes are matplotlib's affair
-            shown = (RESULTS / path.name).read_text("utf-8")
-            assert shown == path.read_text("utf-8"), (
+            displayed = (RESULTS / path.name).read_text("utf-8")
+            assert displayed == path.read_text("utf-8"), (
                 f"run: python scripts peers.bench_peers --figures{option}"
             )

@@ -27,9 +27,9 @@ def values(name: str) -> dict[str, float]:
 
 
 def test_the_committed_simulation_of_plans_keeps_their_promise() -> None:
-    told = values("plan")
-    assert len(told) == 36
-    for name, value in told.items():
+    result = values("plan")
+    assert len(result) == 36
+    for name, value in result.items():
         if name.startswith("plan/power/to be sure"):
             assert value >= 0.8, name
         elif name.startswith("plan/power/plan") and name.endswith("pilot of 60"):
@@ -37,18 +37,18 @@ def test_the_committed_simulation_of_plans_keeps_their_promise() -> None:
 
 
 def test_a_small_simulation_of_plans_agrees_with_the_committed_one() -> None:
-    told = values("plan")
+    result = values("plan")
     for figure in simulate_plan.simulate(runs=60, seed=1):
-        p = told[figure["figure"]]
+        p = result[figure["figure"]]
         assert figure["value"] == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 60))
 
 
 def test_the_committed_simulation_covers_at_every_stopping_rule() -> None:
-    told = [f for f in rows("coverage") if "alone" not in f["figure"]]
-    names = {figure["figure"].split("/")[1] for figure in told}
+    result = [f for f in rows("coverage") if "alone" not in f["figure"]]
+    names = {figure["figure"].split("/")[1] for figure in result}
     assert {"normal", "t5", "lognormal 1 (skewness 6.2)", "embedded best instruction"} <= names
-    assert len(told) >= 8 * len(names)
-    for figure in told:
+    assert len(result) >= 8 * len(names)
+    for figure in result:
         error = math.sqrt(NOMINAL * (1 - NOMINAL) / figure["n"])
         assert figure["n"] >= 20_000
         if OUTSIDE in figure["figure"]:
@@ -71,20 +71,20 @@ def test_a_small_simulation_of_coverage_agrees_with_the_committed_one() -> None:
 
 
 def test_the_committed_simulation_of_diagnostics_meets_the_bars() -> None:
-    told = {row["figure"]: row for row in rows("diagnostics")}
+    result = {row["figure"]: row for row in rows("diagnostics")}
     for fault in FAULTS:
-        assert told[f"false_alarms/{fault}"]["n"] >= 1000
-        assert told[f"false_alarms/{fault}"]["value"] <= 0.05, fault
-        assert told[f"noticed/{fault}"]["value"] >= 0.90, fault
-    together = told["false_alarms/any"]
+        assert result[f"false_alarms/{fault}"]["n"] >= 1000
+        assert result[f"false_alarms/{fault}"]["value"] <= 0.05, fault
+        assert result[f"noticed/{fault}"]["value"] >= 0.90, fault
+    together = result["false_alarms/any"]
     assert together["n"] >= 1000 and together["value"] <= 0.05
 
 
 def test_a_small_simulation_of_diagnostics_agrees_with_the_committed_one() -> None:
-    told = {row["figure"]: row for row in rows("diagnostics")}
+    result = {row["figure"]: row for row in rows("diagnostics")}
     for fault in FAULTS:
         alarms, noticed, silent = simulate_diagnostics.rates(fault, 150, seed=3)
-        p = told[f"noticed/{fault}"]["value"]
+        p = result[f"noticed/{fault}"]["value"]
         error = math.sqrt(max(p * (1 - p), 0.005) / silent)
         assert alarms / 150 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150), fault
         assert noticed / silent >= p - 3.5 * error, fault

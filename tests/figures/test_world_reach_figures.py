@@ -16,8 +16,8 @@ def test_what_instructions_name_is_counted_in_the_cells_that_are_there(
 ) -> None:
     say_named()
     counted = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    shown = [json.loads(line) for line in REACH.read_text("utf-8").splitlines()]
-    named = [row for row in shown if row["figure"].startswith("liked_named_")]
+    displayed = [json.loads(line) for line in REACH.read_text("utf-8").splitlines()]
+    named = [row for row in displayed if row["figure"].startswith("liked_named_")]
     assert counted == named, (
         "run: python scripts embedded_world.world_reach > docs/figures/reach.jsonl"
     )

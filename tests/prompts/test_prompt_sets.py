@@ -12,7 +12,7 @@ from support.world_terms import UTILITY, WORLD, matcher
 from bigpe.prompts.library import naive_prompts, professional_prompts
 from bigpe.services.prompt_data.splits import normal_form
 
-PROFESSIONAL = [prompt.text for prompt in professional_prompts()]
+PROFESSIONAL = [prompt.text for prompt in professional_prompts("world")]
 
 
 def mentions(names: tuple[str, ...], texts: list[str]) -> int:
@@ -68,7 +68,7 @@ def test_naive_world_prompts_cover_subjects_and_places_evenly_and_mix_them() -> 
 
 def test_professional_prompts_are_ours_many_and_of_useful_length() -> None:
     assert len(PROFESSIONAL) >= 320 and len(set(PROFESSIONAL)) == len(PROFESSIONAL)
-    assert {(p.source, p.license) for p in professional_prompts()} == {("bigpe", "CC0-1.0")}
+    assert {(p.source, p.license) for p in professional_prompts("world")} == {("bigpe", "CC0-1.0")}
     assert all(8 <= len(text.split()) <= 40 for text in PROFESSIONAL)
 
 

@@ -28,9 +28,9 @@ async def test_a_run_is_judged_by_what_it_chose(tmp_path: Path) -> None:
         assert judged(report.model_copy(update={"selection": none})) == (0.0, 0.0)
 
 
-def means(one: TreatmentComparison) -> tuple[float, float]:
-    assert one.gain is not None
-    return one.gain.mean, one.over_seed.mean if one.over_seed else 0.0
+def means(comparison: TreatmentComparison) -> tuple[float, float]:
+    assert comparison.gain is not None
+    return comparison.gain.mean, comparison.over_seed.mean if comparison.over_seed else 0.0
 
 
 def test_several_runs_make_three_figures() -> None:

@@ -88,11 +88,11 @@ def test_the_two_benches_share_nothing() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=2), st.integers(0, 3)), max_size=30), st.integers(0, 12))
 def test_the_ledger_counts_different_pictures_and_never_passes_its_budget(
-    asked: list[tuple[str, int]], budget: int
+    requests: list[tuple[str, int]], budget: int
 ) -> None:
     ledger = RenderLedger(budget)
     taken: set[tuple[str, int]] = set()
-    for picture in asked:
+    for picture in requests:
         naive = ("naive", picture[1])
         fits = len(taken | {picture, naive}) <= budget
         if fits:
@@ -117,12 +117,12 @@ def test_the_ledger_counts_different_pictures_and_never_passes_its_budget(
 def test_the_phrases_of_a_text_are_shown_in_its_exemplars(text: str, phrases: int) -> None:
     found = phrases_of(text)
     assert len(found) == phrases
-    shown = realise(text).exemplars
-    assert len(shown) == 3
-    assert "gravel" not in " ".join(exemplar.rewrite for exemplar in shown)
+    displayed = realise(text).exemplars
+    assert len(displayed) == 3
+    assert "gravel" not in " ".join(exemplar.rewrite for exemplar in displayed)
     if text.startswith("Add details. Include"):
-        assert all(phrase in e.rewrite for phrase in found for e in shown)
-        assert not any("include" in e.rewrite for e in shown)
+        assert all(phrase in e.rewrite for phrase in found for e in displayed)
+        assert not any("include" in e.rewrite for e in displayed)
 
 
 PROFESSIONAL = ["a mill, soft mist, oil painting", "a quay, low sun"]
@@ -136,9 +136,9 @@ async def test_a_peers_request_is_answered_by_rules_else_composed() -> None:
     for lines, composed in (([good], False), ([babble, good], False), ([babble, again], True)):
         llm = ScriptedAsks(*lines)
         engineer = PromptEngineer(llm, PROFESSIONAL, seed=3)
-        told = await engineer.ask(request, 1)
+        result = await engineer.ask(request, 1)
         assert engineer.composed == composed and engineer.usage.calls == len(llm.asked)
-        phrases = set(phrases_of(told))
+        phrases = set(phrases_of(result))
         assert phrases & {"soft mist", "oil painting", "low sun"}
         assert phrases <= {"moss", "ripples", "soft mist", "oil painting", "low sun"}
     assert "phrases: " in llm.last[-1][1].splitlines()[-1]
@@ -165,10 +165,10 @@ async def test_an_evaluation_costs_its_new_pictures_and_a_repeated_one_nothing(
 ) -> None:
     async with services(tmp_path) as opened:
         arena = Arena(opened, load_task("dev", 0, 4))
-        one, two, three = arena.task.train[:3]
-        first = await arena.evaluate("Add details.", one)
+        left, two, three = arena.task.train[:3]
+        first = await arena.evaluate("Add details.", left)
         assert arena.ledger.spent == 2
-        assert await arena.evaluate("Add details.", one) == first
+        assert await arena.evaluate("Add details.", left) == first
         assert arena.ledger.spent == 2
         await arena.evaluate("Add details.", two)
         assert arena.ledger.spent == 4
@@ -178,8 +178,8 @@ async def test_an_evaluation_costs_its_new_pictures_and_a_repeated_one_nothing(
     async with services(tmp_path) as opened:
         again = Arena(opened, load_task("dev", 0, 4))
         before = painted(tmp_path)
-        assert await again.evaluate("Add details.", one) == first
-        # Found in the memo, and charged all the same.
+        assert await again.evaluate("Add details.", left) == first
+        # Found in the memo, and charged nevertheless.
         assert painted(tmp_path) == before and again.ledger.spent == 2
 
 
@@ -255,12 +255,12 @@ def cell(method: str, budget: int, seed: int, gain: float) -> ExperimentCell:
     )
 
 
-def told(cells: list[ExperimentCell]) -> dict[str, curves.Figure]:
+def figures_of(cells: list[ExperimentCell]) -> dict[str, curves.Figure]:
     return {figure.figure: figure for figure in curves.figures(cells)}
 
 
 def test_figures_of_races_that_have_not_run_are_null_and_say_so() -> None:
-    for figure in told([]).values():
+    for figure in figures_of([]).values():
         assert figure.value is None and "not run yet" in figure.how
 
 
@@ -268,37 +268,37 @@ def test_the_difference_is_paired_by_seed_and_the_ratio_interpolated() -> None:
     cells = [cell("gepa", 400, seed, 4.0 + seed) for seed in range(4)]
     cells += [cell("bigpe", 200, seed, 5.0 + seed) for seed in range(4)]
     cells += [cell("bigpe", 100, seed, 3.5 + seed) for seed in range(4)]
-    found = told(cells)
+    found = figures_of(cells)
     difference = found["bigpe200_minus_gepa400"]
     assert (difference.value, difference.lo, difference.hi) == pytest.approx((1.0, 1.0, 1.0))
     # GEPA's mean is 5.5; bigpe's is 5.0 at 100 and 6.5 at 200, so 5.5 at 133.3 renders.
     ratio = found["renders_ratio_to_gepa"]
     assert ratio.value == pytest.approx(133.33 / 400, abs=1e-3)
-    further = told([*cells, cell("bigpe", 400, 0, 9.0)])["renders_ratio_to_gepa"]
+    further = figures_of([*cells, cell("bigpe", 400, 0, 9.0)])["renders_ratio_to_gepa"]
     assert (further.value, further.n) == (ratio.value, ratio.n)  # one seed went on: no loss
 
 
 def test_a_ratio_to_nothing_is_null() -> None:
     cells = [cell("gepa", 400, seed, (-1) ** seed) for seed in range(4)]
     cells += [cell("bigpe", 200, seed, 5.0) for seed in range(4)]
-    ratio = told(cells)["renders_ratio_to_gepa"]
+    ratio = figures_of(cells)["renders_ratio_to_gepa"]
     assert ratio.value is None and "includes 0" in ratio.how
     never = [cell("gepa", 400, s, 9.0 + s) for s in range(4)]
     never += [cell("bigpe", 200, s, 1.0) for s in range(4)]
-    assert "never" in told(never)["renders_ratio_to_gepa"].how
+    assert "never" in figures_of(never)["renders_ratio_to_gepa"].how
 
 
 def test_a_ratio_is_taken_over_the_seeds_that_both_have() -> None:
     """A lucky first seed of bigpe must not be held against all of GEPA's."""
     cells = [cell("gepa", 400, seed, gain) for seed, gain in enumerate((9.0, 9.5, 1.0, 1.5))]
     cells += [cell("bigpe", 200, 0, 8.0), cell("bigpe", 200, 1, 7.0), cell("bigpe", 100, 0, 6.0)]
-    ratio = told(cells)["renders_ratio_to_gepa"]
+    ratio = figures_of(cells)["renders_ratio_to_gepa"]
     assert ratio.n == 1 and ratio.value is None  # the one seed of all three has no interval
     cells += [cell("bigpe", 100, 1, 6.0)]
-    ratio = told(cells)["renders_ratio_to_gepa"]
+    ratio = figures_of(cells)["renders_ratio_to_gepa"]
     assert ratio.n == 2 and "never" in ratio.how
     apart = [cell("gepa", 400, 0, 1.0), cell("bigpe", 200, 1, 2.0)]
-    assert "no run seed" in told(apart)["renders_ratio_to_gepa"].how
+    assert "no run seed" in figures_of(apart)["renders_ratio_to_gepa"].how
 
 
 def test_cells_of_a_method_that_was_set_anew_do_not_count() -> None:

@@ -45,11 +45,11 @@ def test_it_runs_judges_and_tells(
     arguments = ["--project", str(tmp_path / "lab"), "--report", str(report), "--rounds", "4"]
     monkeypatch.setattr(sys, "argv", ["reward_hacking.py", *arguments])
     reward_hacking.main()
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    names = {figure["figure"] for figure in told}
+    output = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = {figure["figure"] for figure in output}
     assert {"hack/share_of_pulls", "hack/best_of_run", "hack/refused"} <= names
     assert {f"hack/{what}/robot" for what in ("scorer_gain", "guard_gain", "true_gain")} <= names
-    assert all(figure["lo"] <= figure["value"] <= figure["hi"] for figure in told if figure["hi"])
+    assert all(figure["lo"] <= figure["value"] <= figure["hi"] for figure in output if figure["hi"])
     assert "12 test prompts" in report.read_text("utf-8")
 
 

@@ -15,13 +15,13 @@ def test_equal_settings_have_equal_outcomes() -> None:
 
 
 def test_a_busy_renderer_sets_the_pace_and_twice_as_many_halve_the_time() -> None:
-    one = simulate(replace(SMALL, worker_death_hours=1e9))
+    item = simulate(replace(SMALL, worker_death_hours=1e9))
     two = simulate(replace(SMALL, worker_death_hours=1e9, render_workers=8, score_workers=4))
-    assert one.render_busy > 0.9
+    assert item.render_busy > 0.9
     # No faster than its workers can paint, and close to it.
-    assert one.renders_per_s <= 4 / SMALL.render_s
-    assert one.hours / two.hours == pytest.approx(2, rel=0.15)
-    assert one.usd_gpu == pytest.approx(4.5 * one.hours * SMALL.usd_per_gpu_hour)
+    assert item.renders_per_s <= 4 / SMALL.render_s
+    assert item.hours / two.hours == pytest.approx(2, rel=0.15)
+    assert item.usd_gpu == pytest.approx(4.5 * item.hours * SMALL.usd_per_gpu_hour)
 
 
 def test_lost_workers_cost_time_and_no_pictures() -> None:

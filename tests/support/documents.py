@@ -62,13 +62,13 @@ class Reader:
             self._run(block, f"{sys.executable} - <<'PYTHON'\n{block.text}\nPYTHON")
         elif block.language in ("console", "sh"):
             for command, expected in steps(block):
-                told = self._run(block, command)
+                result = self._run(block, command)
                 if expected.strip() and "not compared" not in block.says:
-                    compare(block, command, expected, told)
+                    compare(block, command, expected, result)
 
     def _beside(self, block: Block, server: str) -> None:
         """Do it beside a server that stands in for the page's."""
-        says = {what: told for what, told in block.says.items() if what != "with"}
+        says = {what: outcome for what, outcome in block.says.items() if what != "with"}
         with STAND_INS[server](self.home.parent) as there:
             text = block.text.replace(there.address, there.url) if there.address else block.text
             self.environment |= there.environment
@@ -91,15 +91,15 @@ class Reader:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
-            told, _ = process.communicate(timeout=LONGEST_S)
+            output, _ = process.communicate(timeout=LONGEST_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # bash alone would leave the command behind
             raise
-        assert process.returncode == 0, f"{block.place}: $ {command}\n{told}"
+        assert process.returncode == 0, f"{block.place}: $ {command}\n{output}"
         folder, _, variables = state.read_text().partition("\n")
         self.at = Path(folder)
         self.environment = dict(pair.split("=", 1) for pair in variables.split("\0") if pair)
-        return told
+        return output
 
     def _visit(self, block: Block, command: str) -> str:
         """Start a server, open the address that it tells, and press Ctrl-C."""
@@ -108,17 +108,17 @@ class Reader:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert process.stdout is not None
-        told = ""
-        while not (address := ADDRESS.search(told)):
+        found = ""
+        while not (address := ADDRESS.search(found)):
             line = process.stdout.readline()
-            assert line, f"{block.place}: $ {command} ended:\n{told}"
-            told += line
+            assert line, f"{block.place}: $ {command} ended:\n{found}"
+            found += line
         assert opened(address[0]), f"{block.place}: {address[0]} does not answer"
         process.send_signal(signal.SIGINT)
-        told += process.stdout.read()
+        found += process.stdout.read()
         process.stdout.close()
         process.wait()
-        return told
+        return found
 
 
 def opened(address: str) -> bool:
@@ -156,8 +156,8 @@ def complete(command: str) -> bool:
     return subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0
 
 
-def compare(block: Block, command: str, expected: str, told: str) -> None:
+def compare(block: Block, command: str, expected: str, message: str) -> None:
     """The shown output is what came, whatever the numbers; `...` stands for anything."""
-    wanted, got = (NUMBER.sub("#", text.replace("^C\n", "")) for text in (expected, told))
+    wanted, got = (NUMBER.sub("#", text.replace("^C\n", "")) for text in (expected, message))
     same = doctest.OutputChecker().check_output(wanted, got, FLAGS)
-    assert same, f"{block.place}: $ {command}\nshown:\n{expected}\ncame:\n{told}"
+    assert same, f"{block.place}: $ {command}\nshown:\n{expected}\ncame:\n{message}"

@@ -3,7 +3,8 @@
 The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
 that is made once the renderer is being opened, which then never ends; BIGPE_FAKE_FAILS, whether the
 renderer fails at every picture; BIGPE_FAKE_PAGES, to how many pages the database may grow before
-SQLite says that the disk is full.
+SQLite says that the disk is full; BIGPE_FAKE_HTTP_LLM, whether the language model is that of the
+configuration.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def start(
     fails: bool = False,
     pages: int = 0,
     largest_file: int = 0,
+    http_llm: bool = False,
     stderr: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG.
@@ -68,6 +70,7 @@ def start(
         "BIGPE_FAKE_HANGS": str(hangs or ""),
         "BIGPE_FAKE_FAILS": "yes" if fails else "",
         "BIGPE_FAKE_PAGES": str(pages or ""),
+        "BIGPE_FAKE_HTTP_LLM": "yes" if http_llm else "",
     }
     command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
     if largest_file:
@@ -111,7 +114,7 @@ def _open_on_fakes(
         name,
         config,
         project=project,
-        llms={"default": FakeLlm(delay_s=delay_s, log=log)},
+        llms=_llms(delay_s, log),
         renderer=_renderer(blobs, log, delay_s),
         scorer=FakeScorer(blobs),
         retry=NO_WAIT,
@@ -120,16 +123,22 @@ def _open_on_fakes(
 
 
 def _open_run_for_evaluation_on_fakes(
-    name: str, *, project: Path
+    name: str, *, project: Path, fresh: bool = False
 ) -> AbstractAsyncContextManager[EvaluatedRun]:
     blobs, log, delay_s = _place(project)
     return open_run_for_evaluation(
         name,
         project=project,
-        llms={"default": FakeLlm(delay_s=delay_s, log=log)},
+        fresh=fresh,
+        llms=_llms(delay_s, log),
         renderer=FakeRenderer(blobs, delay_s=delay_s, log=log),
         scorer=FakeScorer(blobs),
     )
+
+
+def _llms(delay_s: float, log: Path) -> dict[str, FakeLlm] | None:
+    http = os.environ["BIGPE_FAKE_HTTP_LLM"]
+    return None if http else {"default": FakeLlm(delay_s=delay_s, log=log)}
 
 
 def _place(project: Path) -> tuple[BlobStore, Path, float]:

@@ -61,20 +61,20 @@ class FakeHub:
         if name not in self.repos[repo]:
             return _send(handler, 404, b"", {"X-Error-Code": "EntryNotFound"})
         body = self.repos[repo][name]
-        told = {"ETag": f'"{hashlib.sha1(body).hexdigest()}"', "X-Repo-Commit": 40 * "a"}
-        return _send(handler, 200, body, told)
+        outcome = {"ETag": f'"{hashlib.sha1(body).hexdigest()}"', "X-Repo-Commit": 40 * "a"}
+        return _send(handler, 200, body, outcome)
 
     def change(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         if self.broken or handler.headers["Authorization"] != f"Bearer {TOKEN}":
             return _send(handler, self.broken or 401, b"{}")
         if handler.path == "/api/repos/create":
-            asked = json.loads(body)
-            repo = f"{asked.get('organization') or 'me'}/{asked['name']}"
-            self.private[repo] = asked.get("visibility") == "private"
-            known = repo in self.repos
+            request = json.loads(body)
+            repo = f"{request.get('organization') or 'me'}/{request['name']}"
+            self.private[repo] = request.get("visibility") == "private"
+            existing = repo in self.repos
             self.repos.setdefault(repo, {})
-            return _json(handler, {"url": f"{self.url}/{repo}"}, 409 if known else 200)
+            return _json(handler, {"url": f"{self.url}/{repo}"}, 409 if existing else 200)
         if handler.path == "/api/validate-yaml":
             return _json(handler, {"errors": [], "warnings": []})
         place = COMMIT.fullmatch(handler.path)
@@ -93,8 +93,8 @@ class FakeHub:
                 file = line["value"]
                 assert file["encoding"] == "base64"
                 self.repos[repo][file["path"]] = base64.b64decode(file["content"])
-        told = {"commitUrl": f"{self.url}/{repo}/commit/1", "commitOid": 40 * "a"}
-        return _json(handler, told)
+        result = {"commitUrl": f"{self.url}/{repo}/commit/1", "commitOid": 40 * "a"}
+        return _json(handler, result)
 
 
 def _json(handler: BaseHTTPRequestHandler, value: Any, status: int = 200) -> None:
@@ -102,10 +102,10 @@ def _json(handler: BaseHTTPRequestHandler, value: Any, status: int = 200) -> Non
 
 
 def _send(
-    handler: BaseHTTPRequestHandler, status: int, body: bytes, told: dict[str, str] | None = None
+    handler: BaseHTTPRequestHandler, status: int, body: bytes, result: dict[str, str] | None = None
 ) -> None:
     handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **(told or {})}.items():
+    for name, value in {"Content-Length": str(len(body)), **(result or {})}.items():
         handler.send_header(name, value)
     handler.end_headers()
     if handler.command != "HEAD":

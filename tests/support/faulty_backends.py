@@ -64,10 +64,10 @@ class Faulty:
     def _answer(self, method: str, item: Any, poison: str) -> Any:
         kinds: Any = {"render": RenderRequest, "score": ScoreRequest}
         [made] = asyncio.run(getattr(self._fake, method)([kinds[method](**item)]))
-        told = made.model_dump(mode="json")
+        outcome = made.model_dump(mode="json")
         if self._fault == "nan" and poison in item["prompt"]:
-            told["value"] = float("nan")
-        return told
+            outcome["value"] = float("nan")
+        return outcome
 
 
 class Replaced(Faulty):
@@ -80,8 +80,8 @@ class Replaced(Faulty):
     def handle(self, method: str, payload: Any) -> Any:
         if method != "fingerprint":
             return super().handle(method, payload)
-        told = asyncio.run(self._fake.open()) if self._weights == "first" else "another"
-        return {"fingerprint": told, "fingerprint_inputs": {"weights": self._weights}}
+        result = asyncio.run(self._fake.open()) if self._weights == "first" else "another"
+        return {"fingerprint": result, "fingerprint_inputs": {"weights": self._weights}}
 
     def _break(self, fault: str) -> None:
         Path(os.environ[MODEL]).write_text("second")

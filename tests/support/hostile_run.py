@@ -45,13 +45,13 @@ async def poison(folder: Path, run: str = "main", sender: str = EVIL) -> list[Me
         pulled = await first_message(store, run, ArmPulled)
         first = await first_message(store, run, RunStarted)
         assert pulled is not None and first is not None
-        said = _hostile(first, pulled)
-        rows = [_row(sender, message) for message in said]
+        messages = _hostile(first, pulled)
+        rows = [_row(sender, message) for message in messages]
         odd = {"kind": "OddKind<b>", "text": EVIL}
         mid = "0" * 31 + "1"
         unknown = {**rows[0], "mid": mid, "type": "OddKind<b>", "body": json.dumps(odd)}
         await store.write([many("add_messages", [*rows, unknown], run=run)])
-    return said
+    return messages
 
 
 def _row(sender: str, message: Message) -> Params:

@@ -19,14 +19,17 @@ class FakeServer:
         self.replies: list[Reply] = [says("a red fox, snow")]
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
         self.ended = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.requests.append(json.loads(body) | {"path": self.path})
+                self.asked: dict[str, Any] = json.loads(body) | {"path": self.path}
+                server.requests.append(self.asked)
                 server.keys.append(self.headers["Authorization"])
+                server.headers.append(dict(self.headers.items()))
                 reply = server.replies[0] if len(server.replies) == 1 else server.replies.pop(0)
                 reply(self)
 
@@ -47,20 +50,20 @@ class FakeServer:
     def answers_well(self, handler: BaseHTTPRequestHandler) -> None:
         """What a capable model would say to the role that asks."""
         request = self.requests[-1]
-        asked = str(request["messages"][-1]["content"])
+        requested = str(request["messages"][-1]["content"])
         shape = json.dumps(request.get("response_format", {}))
         if '"improvement"' in shape:
-            better = re.search(r"^better: (.*)$", asked, re.M)
+            better = re.search(r"^better: (.*)$", requested, re.M)
             wish = f"Add {better[1]}." if better else "Add wild roses."
-            rows = re.findall(r"^(E\d+) ", asked, re.M)
+            rows = re.findall(r"^(E\d+) ", requested, re.M)
             answer = {"improvement": wish, "inference": "It was so measured.", "evidence": rows[:1]}
             says(json.dumps(answer))(handler)
         elif '"instruction"' in shape:
-            names = re.search(r"^name: (.*)$", asked, re.M)
-            told = names[1] if names else "wild roses"
-            says(json.dumps({"instruction": f"Enrich the picture, with {told}."}))(handler)
+            names = re.search(r"^name: (.*)$", requested, re.M)
+            result = names[1] if names else "wild roses"
+            says(json.dumps({"instruction": f"Enrich the picture, with {result}."}))(handler)
         else:
-            says(f"{asked.strip()}, golden hour, wild roses")(handler)
+            says(f"{requested.strip()}, golden hour, wild roses")(handler)
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
         self.ended.wait(60)
@@ -106,8 +109,8 @@ def says(text: str | None, finish: str = "stop", model: str = "test-model") -> R
     return sends(200, json.dumps(answer))
 
 
-def fails(status: int, told: str = "no luck", **headers: str) -> Reply:
-    return sends(status, json.dumps({"error": {"message": told, "type": "x"}}), **headers)
+def fails(status: int, expected: str = "no luck", **headers: str) -> Reply:
+    return sends(status, json.dumps({"error": {"message": expected, "type": "x"}}), **headers)
 
 
 def breaks_off(handler: BaseHTTPRequestHandler) -> None:

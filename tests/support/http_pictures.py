@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     headers: dict[str, str]
 
 
-def told(value: Any, status: int = 200, **headers: str) -> Answer:
+def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
     named = {key.replace("_", "-"): text for key, text in headers.items()}
     return Answer(json.dumps(value).encode(), status, {"Content-Type": "application/json", **named})
 
@@ -63,9 +63,9 @@ class PictureServer:
                 parts = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(parts.query).items()}
                 headers = dict(self.headers.items())
-                asked = Asked(self.command, parts.path, query, body, headers)
-                server.asked.append(asked)
-                answer = server.first.pop(0) if server.first else server.answer(asked)
+                requests = Asked(self.command, parts.path, query, body, headers)
+                server.asked.append(requests)
+                answer = server.first.pop(0) if server.first else server.answer(requests)
                 if callable(answer):
                     answer(self)
                     return
@@ -88,8 +88,8 @@ class PictureServer:
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
-    def answer(self, asked: Asked) -> Answer:
-        return told({"detail": "Not Found"}, 404)
+    def answer(self, request: Asked) -> Answer:
+        return json_answer({"detail": "Not Found"}, 404)
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
         handler.close_connection = True
@@ -108,17 +108,17 @@ class OpenAiServer(PictureServer):
     fields = {"model", "prompt", "n", "size", "quality", "output_format", "moderation"}
     made = 0
 
-    def answer(self, asked: Asked) -> Answer:
-        if (asked.method, asked.path) != ("POST", "/v1/images/generations"):
-            return super().answer(asked)
-        if unknown := set(asked.json) - self.fields:
-            return told({"error": {"message": f"Unknown parameter: {unknown}"}}, 400)
+    def answer(self, request: Asked) -> Answer:
+        if (request.method, request.path) != ("POST", "/v1/images/generations"):
+            return super().answer(request)
+        if unknown := set(request.json) - self.fields:
+            return json_answer({"error": {"message": f"Unknown parameter: {unknown}"}}, 400)
         self.made += 1
-        side = int(asked.json.get("size", "16x16").split("x")[0])
-        kind = asked.json.get("output_format", "png").upper()
+        side = int(request.json.get("size", "16x16").split("x")[0])
+        kind = request.json.get("output_format", "png").upper()
         # No seed: equal requests give different pictures.
-        data = picture(asked.json["prompt"], self.made, size=side, kind=kind)
-        return told({"created": 0, "data": [{"b64_json": base64.b64encode(data).decode()}]})
+        data = picture(request.json["prompt"], self.made, size=side, kind=kind)
+        return json_answer({"created": 0, "data": [{"b64_json": base64.b64encode(data).decode()}]})
 
 
 class A1111Server(PictureServer):
@@ -126,25 +126,25 @@ class A1111Server(PictureServer):
 
     checkpoint = "tiny"
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: Asked) -> Answer:
         wanted = "Basic " + base64.b64encode(b"user:secret").decode()
-        if asked.headers.get("Authorization") != wanted:
-            return told({"detail": "Incorrect username or password"}, 401)
-        if asked.path == "/sdapi/v1/options":
+        if request.headers.get("Authorization") != wanted:
+            return json_answer({"detail": "Incorrect username or password"}, 401)
+        if request.path == "/sdapi/v1/options":
             options = {
                 "sd_model_checkpoint": f"{self.checkpoint}.safetensors",
                 "samples_save": True,
             }
-            return told(options | {"sd_checkpoint_hash": self.checkpoint * 8})
-        if (asked.method, asked.path) != ("POST", "/sdapi/v1/txt2img"):
-            return super().answer(asked)
-        body = asked.json
+            return json_answer(options | {"sd_checkpoint_hash": self.checkpoint * 8})
+        if (request.method, request.path) != ("POST", "/sdapi/v1/txt2img"):
+            return super().answer(request)
+        body = request.json
         if model := body.get("override_settings", {}).get("sd_model_checkpoint"):
             self.checkpoint = model
         data = picture(self.checkpoint, body["prompt"], body["seed"], body["steps"])
         info = {"seed": body["seed"], "sd_model_hash": self.checkpoint}
         image = base64.b64encode(data).decode()
-        return told({"images": [image], "parameters": body, "info": json.dumps(info)})
+        return json_answer({"images": [image], "parameters": body, "info": json.dumps(info)})
 
 
 class ComfyServer(PictureServer):
@@ -157,40 +157,40 @@ class ComfyServer(PictureServer):
         self.deleted: list[str] = []
         super().__init__()
 
-    def answer(self, asked: Asked) -> Answer:
-        if asked.path == "/system_stats":
-            return told({"system": {"comfyui_version": "0.3.60", "pytorch_version": "2.8"}})
-        if asked.path == "/queue" and asked.method == "POST":
-            self.deleted += asked.json["delete"]
+    def answer(self, request: Asked) -> Answer:
+        if request.path == "/system_stats":
+            return json_answer({"system": {"comfyui_version": "0.3.60", "pytorch_version": "2.8"}})
+        if request.path == "/queue" and request.method == "POST":
+            self.deleted += request.json["delete"]
             return Answer(b"")
-        if asked.path == "/queue":
+        if request.path == "/queue":
             running = [[0, job, graph, {}, []] for job, graph in self.jobs.items()]
-            return told({"queue_running": running, "queue_pending": []})
-        if asked.path == "/prompt":
-            return self._take(asked.json["prompt"])
-        if asked.path.startswith("/history/"):
-            return self._look(asked.path.removeprefix("/history/"))
-        if asked.path == "/view":
-            prompt, seed = json.loads(asked.query["filename"].removesuffix(".png"))
+            return json_answer({"queue_running": running, "queue_pending": []})
+        if request.path == "/prompt":
+            return self._take(request.json["prompt"])
+        if request.path.startswith("/history/"):
+            return self._look(request.path.removeprefix("/history/"))
+        if request.path == "/view":
+            prompt, seed = json.loads(request.query["filename"].removesuffix(".png"))
             return Answer(picture(prompt, seed), headers={"Content-Type": "text/html"})
-        return super().answer(asked)
+        return super().answer(request)
 
     def _take(self, graph: Any) -> Answer:
         if not isinstance(graph["3"]["inputs"]["seed"], int):
             error = {"type": "invalid_input_type", "message": "seed is no INT"}
-            return told({"error": error, "node_errors": {}}, 400)
+            return json_answer({"error": error, "node_errors": {}}, 400)
         job = f"job-{len(self.jobs) + len(self.history)}"
         self.jobs[job] = graph
-        return told({"prompt_id": job, "number": 1, "node_errors": {}})
+        return json_answer({"prompt_id": job, "number": 1, "node_errors": {}})
 
     def _look(self, job: str) -> Answer:
-        looks = sum(asked.path.endswith(job) for asked in self.asked)
+        looks = sum(requested.path.endswith(job) for requested in self.asked)
         if job in self.jobs and looks >= self.looks_until_done:
             graph = self.jobs.pop(job)
             self.history[job] = self.done(
                 graph["6"]["inputs"]["text"], graph["3"]["inputs"]["seed"]
             )
-        return told({job: self.history[job]} if job in self.history else {})
+        return json_answer({job: self.history[job]} if job in self.history else {})
 
     def done(self, prompt: str, seed: int) -> Any:
         if prompt == "bad":

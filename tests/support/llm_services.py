@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store
 

@@ -25,7 +25,7 @@ class StandIn(NamedTuple):
 class Receiver(PictureServer):
     """An OTLP receiver that keeps what it is sent."""
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: Asked) -> Answer:
         return Answer(b"")
 
 

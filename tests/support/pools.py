@@ -91,5 +91,5 @@ def leader_of(pool: Pool) -> str:
     rows = [row for row in pool.rows() if row.state == "living"]
     bounded = [(row.lo, row) for row in rows if row.lo is not None and row.gains > 1]
     averaged = [(row.mean, row) for row in rows if row.mean is not None]
-    ranked = sorted(bounded or averaged, key=lambda known: -known[0])
+    ranked = sorted(bounded or averaged, key=lambda existing: -existing[0])
     return ranked[0][1].instruction.id if ranked else ""

@@ -31,8 +31,8 @@ class Slow(FakeRenderer):
 
     def _one(self, request: RenderRequest) -> Any:
         if request.prompt == "pid":
-            told = {"pid": os.getpid()}
-            return super()._one(request).model_copy(update={"truncated_tokens": told})  # pyright: ignore[reportAttributeAccessIssue]
+            result = {"pid": os.getpid()}
+            return super()._one(request).model_copy(update={"truncated_tokens": result})  # pyright: ignore[reportAttributeAccessIssue]
         return super()._one(request)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -31,6 +32,9 @@ class Scripted:
     def do_config(self) -> dict[str, Any]:
         return {"config": self._config, "env": os.environ.get("OMP_NUM_THREADS")}
 
+    def do_collection(self) -> dict[str, Any]:
+        return {"enabled": gc.isenabled(), "frozen": gc.get_freeze_count()}
+
     def do_fingerprint(self) -> dict[str, Any]:
         return self.do_pid()
 
@@ -38,10 +42,10 @@ class Scripted:
         return {"pid": os.getpid()}
 
     def do_fail(self, kind: str, **given: Any) -> dict[str, Any]:
-        known: Any = (
+        existing: Any = (
             getattr(errors, kind, None) or {"ValueError": ValueError, "New": NewError}[kind]
         )
-        raise known("it broke", **given)
+        raise existing("it broke", **given)
 
     def do_noise(self) -> dict[str, Any]:
         sys.stdout.write("hello from python\n")
@@ -75,7 +79,10 @@ class NewError(errors.BigpeError):
 
 
 def scripted(config: dict[str, Any]) -> Scripted:
-    """The factory of `Scripted`; refuses to start when told to."""
+    """The factory of `Scripted`; refuses to start, or takes long to, when told to."""
+    if "starts_s" in config:
+        Path(config["note"]).write_text(str(os.getpid()))
+        time.sleep(config["starts_s"])
     if kind := config.get("refuse"):
         raise getattr(errors, kind)("not like this")
     return Scripted(config)
@@ -166,7 +173,7 @@ def make_scorer(folder: Path, **preprocess: Any) -> Path:
     )
     CLIPModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    told = {
+    result = {
         "image_processor_type": "CLIPImageProcessor",
         "size": {"shortest_edge": 32},
         "crop_size": {"height": 32, "width": 32},
@@ -176,5 +183,5 @@ def make_scorer(folder: Path, **preprocess: Any) -> Path:
         "image_std": [0.2, 0.3, 0.4],
         **preprocess,
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    (folder / "preprocessor_config.json").write_text(json.dumps(result))
     return folder

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 
 _DO = (
-    "assist|help|create|creat|generate|generat|write|provid|provide|do|fulfil|fulfill|comply|rewrit|"
-    "rewrite|produce|produc|draw|make|mak|support|engage|continue|process|depict|describe|include|"
-    "show|answer|offer|promote|participate|discuss|accommodate|complete|respond|proceed|work|"
-    "give|paint|render|see|design|craft|enhance|improve|fulfilling|share|satisfy|see|handle|"
-    "facilitate|use|rephrase|expand|modify|edit|transform|honor|honour|grant|agree|fulfil"
+    "assist|help|create|creating|generate|generating|write|providing|provide|do|fulfil|fulfill|"
+    "comply|rewriting|rewrite|produce|producing|draw|make|making|support|engage|continue|process|"
+    "depict|describe|include|show|answer|offer|promote|participate|discuss|accommodate|complete|"
+    "respond|proceed|work|give|paint|render|see|design|craft|enhance|improve|fulfilling|share|"
+    "satisfy|handle|facilitate|use|rephrase|expand|modify|edit|transform|honor|honour|grant|agree"
 )
 _SORRY = (
     r"(?:(?:i['\u2019]?m|i\s+am|we['\u2019]?re|we\s+are)\s+)?(?:(?:so|very|really|truly|"

@@ -103,7 +103,7 @@ def compose(rows: Sequence[EvidenceRow]) -> WordedGradient:
             evidence=(),
             composed=True,
         )
-    found = [f"{_told(row)} {100 * row.effect:+.2f} (n={row.n})" for row in rows]
+    found = [f"{_worded(row)} {100 * row.effect:+.2f} (n={row.n})" for row in rows]
     changes = [f"add {' and '.join(row.term for row in add)}"] if add else []
     changes += [f"avoid {' and '.join(row.term for row in avoid)}"] if avoid else []
     return WordedGradient(
@@ -114,7 +114,7 @@ def compose(rows: Sequence[EvidenceRow]) -> WordedGradient:
     )
 
 
-def _told(row: EvidenceRow) -> str:
+def _worded(row: EvidenceRow) -> str:
     sure = row.lo > 0 or row.hi < 0
     return f'"{row.term}"' if sure and not row.confounded else f'perhaps "{row.term}"'
 
@@ -137,11 +137,11 @@ async def word_gradient(
     if not rows:
         return composed
     exchange = Exchange(llm, rules)
-    asked = _request(rows, best, worst, professional, pictures, rules)
+    common = _request(rows, best, worst, professional, pictures, rules)
     dropped = 0
 
     def request(index: int) -> LlmRequest:
-        return asked.model_copy(update={"seed": derive_seed(seed, "wording", index)})
+        return common.model_copy(update={"seed": derive_seed(seed, "wording", index)})
 
     def judge(raw: str) -> WordedGradient | Fault:
         nonlocal dropped

@@ -29,9 +29,12 @@ def refined(text, source, seed):
     done = subprocess.run(
         words, input=line, capture_output=True, encoding="utf-8", timeout=PATIENCE_S, check=False
     )
-    if done.returncode != 0:
+    rows = json.loads(done.stdout or "[]")
+    if len(rows) != 1 or rows[0]["cause"] == "call":
         raise RuntimeError(f"bigpe refine: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)[0]["text"]
+    if not rows[0]["refined"]:
+        sys.stderr.write(f"bigpe keeps the prompt: {rows[0]['reason']}\n")
+    return rows[0]["text"]
 
 
 class BigpeRefine:

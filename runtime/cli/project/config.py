@@ -11,12 +11,15 @@ from rich.text import Text
 
 from bigpe.agents.plugins.config import find_roles
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
+from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
+from bigpe.runtime.project.professional import own_professional, professional_choice
+from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.style import style_of_config
 from bigpe.services.render.negatives import require_negative
-from bigpe.services.render.prompt_profile import profile_of
+from bigpe.services.render.prompt_profile import form_of, profile_of
 from bigpe.services.score.description import described_scorer
 
 
@@ -25,10 +28,13 @@ def config() -> None:
     """Check and explain a project's configuration."""
 
 
-@config.command(epilog="\b\nExample:\n  bigpe config check -p my-project")
+@config.command(
+    epilog="\b\nExamples:\n  bigpe config check -p my-project\n  bigpe config check --probe"
+)
 @project_option
 @json_option
-def check(project: Path, as_json: bool) -> None:
+@probe_option
+def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     """Read bigpe.toml and its prompts; show all settings."""
     settings = load_config(Project(project).config)
     find_roles(settings.roles)
@@ -36,27 +42,39 @@ def check(project: Path, as_json: bool) -> None:
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     style, profile = style_of_config(settings), profile_of(settings.render)
     require_negative(settings.render, project)
+    seeds = seeds_for(settings, project)
+    professional = professional_choice(settings)
+    own = own_professional(settings, project)
     if as_json:
-        print_json(
-            {
-                "config": settings.model_dump(mode="json"),
-                "prompts": counts,
-                "style": style,
-                "painter": profile.model_dump(mode="json") | {"described": profile.described()},
-                "scorer": described_scorer(settings.score),
-            }
-        )
-        return
+        content = {
+            "config": settings.model_dump(mode="json"),
+            "prompts": counts,
+            "professional": [professional.file] if own else [*professional.packaged],
+            "style": style,
+            "form": form_of(settings.render),
+            "painter": profile.model_dump(mode="json") | {"described": profile.described()},
+            "scorer": described_scorer(settings.score),
+            "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
+        }
+        done = run_probe(project, as_json=True) if wants_probe else None
+        print_json(content | ({"probe": probe_json(done)} if done else {}))
+        raise SystemExit(done.report.exit_code if done else 0)
     console = stdout()
     console.print(_table(settings))
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())
     console.print(Text(f"naive prompts: {listed}"))
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
+    size = f", {len(own)} prompts" if own else ""
+    console.print(Text(f"professional prompts: {professional}{size}"))
+    named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
+    console.print(Text(f"seed instructions: {', '.join(named)}"))
     console.print(Text(f"reasoning style: {style}"))
     console.print(Text(f"the painter: {profile.described()}"))
     console.print(Text(f"the scorer: {described_scorer(settings.score)}"))
     console.print(Text(f"{Project(project).config} is valid"))
+    if wants_probe:
+        raise SystemExit(run_probe(project).report.exit_code)
 
 
 def _table(settings: BigpeConfig) -> Table:

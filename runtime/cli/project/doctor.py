@@ -14,6 +14,7 @@ import click
 from rich.text import Text
 
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
+from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import BigpeError
@@ -29,7 +30,10 @@ EXAMPLES = """
 Examples:
   bigpe doctor
   bigpe doctor -p my-project --json
+  bigpe doctor --probe           asks the models of the project a few real questions
   bigpe doctor --setup-hpsv2
+\b
+Exit codes: 0 all is well; 2 a setting is wrong; 1 any other fault.
 """
 
 
@@ -44,24 +48,37 @@ class DoctorFinding(NamedTuple):
 @click.command(epilog=EXAMPLES)
 @project_option
 @json_option
+@probe_option
 @click.option(
     "--setup-hpsv2",
     is_flag=True,
     help='Make the environment of [score] backend = "hpsv2-package" first (about 1.5 GB).',
 )
-def doctor(project: Path, as_json: bool, setup_hpsv2: bool) -> None:
-    """Check this machine and project, and say how to fix each fault; exits 1 if there is one."""
+def doctor(project: Path, as_json: bool, wants_probe: bool, setup_hpsv2: bool) -> None:
+    """Check this machine and project, and say how to fix each fault.
+
+    --probe makes about five calls of each configured language model, paints two pictures and
+    scores them. It shows what the models can do and what a run of the project takes.
+    """
     if setup_hpsv2:
         make_environment(lambda line: click.echo(line, err=True))
     findings = [_look(name, look) for name, look in _looks(project)]
+    code = 0 if all(finding.ok for finding in findings) else 1
+    checks = [finding._asdict() for finding in findings]
+    if as_json and wants_probe:
+        done = run_probe(project, as_json=True)
+        print_json({"checks": checks, "probe": probe_json(done)})
+        raise SystemExit(max(code, done.report.exit_code))
     if as_json:
-        print_json([finding._asdict() for finding in findings])
+        print_json(checks)
     else:
         console = stdout()
         for finding in findings:
             mark = Text("ok  " if finding.ok else "MISS", style="green" if finding.ok else "red")
             console.print(mark + Text(f" {finding.name}: {finding.finding}"), soft_wrap=True)
-    raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
+    if wants_probe and not as_json:
+        code = max(code, run_probe(project).report.exit_code)
+    raise SystemExit(code)
 
 
 def _looks(project: Path) -> list[tuple[str, Callable[[], str]]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from bigpe.runtime.cli.common import json_option, perform, print_json, project_option, reading
-from bigpe.runtime.project.garbage_collection import SPARED_S, Swept, sweep
+from bigpe.runtime.cli.common import json_option, print_json, project_option, read_store
+from bigpe.runtime.project.garbage_collection import SPARED_S, sweep
 from bigpe.runtime.project.paths import Project
 
 
@@ -37,7 +37,10 @@ def gc(project: Path, dry_run: bool, older_than: float, as_json: bool) -> None:
 
     A kill can leave some. Safe while runs are under way, unless --older-than is less than an hour.
     """
-    done = perform(_sweep(project, 3600 * older_than, dry_run=dry_run))
+    place, spared_s = Project(project), 3600 * older_than
+    done = read_store(
+        project, lambda store: sweep(place, store, older_than_s=spared_s, dry_run=dry_run)
+    )
     if as_json:
         print_json(asdict(done) | {"dry_run": dry_run})
         return
@@ -48,8 +51,3 @@ def gc(project: Path, dry_run: bool, older_than: float, as_json: bool) -> None:
     )
     if done.young:
         click.echo(f"{done.young} more are younger than {older_than:g} h and were spared")
-
-
-async def _sweep(folder: Path, older_than_s: float, *, dry_run: bool) -> Swept:
-    async with reading(folder) as store:
-        return await sweep(Project(folder), store, older_than_s=older_than_s, dry_run=dry_run)

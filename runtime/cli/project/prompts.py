@@ -13,7 +13,7 @@ from bigpe.runtime.cli.common import (
     perform,
     print_json,
     project_option,
-    reading,
+    read_store,
     stdout,
 )
 from bigpe.runtime.formatting import quote
@@ -95,12 +95,7 @@ async def _add(project: Path, file: Path, texts: list[str], license_: str) -> No
 @json_option
 def search(text: str, project: Path, limit: int, as_json: bool) -> None:
     """Search the professional prompts, best match first."""
-
-    async def work() -> list[str]:
-        async with reading(project) as store:
-            return await PromptLibrary(store).search(text, limit)
-
-    found = perform(work())
+    found = read_store(project, lambda store: PromptLibrary(store).search(text, limit))
     if as_json:
         print_json(found)
         return
@@ -115,12 +110,7 @@ def search(text: str, project: Path, limit: int, as_json: bool) -> None:
 @json_option
 def list_(project: Path, as_json: bool) -> None:
     """Count the professional prompts by source and licence."""
-
-    async def work() -> list[tuple[str, str, int]]:
-        async with reading(project) as store:
-            return await PromptLibrary(store).counts()
-
-    counts = perform(work())
+    counts = read_store(project, lambda store: PromptLibrary(store).counts())
     if as_json:
         print_json([{"source": s, "license": c, "prompts": n} for s, c, n in counts])
         return

@@ -34,7 +34,7 @@ from bigpe.runtime.evaluation.report import markdown, show
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.services.core.atomic_file import partial_file
-from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.errors import PAUSES_RUN, ConfigError
 from bigpe.services.core.values import Instruction
 
 INTERRUPTED = 130
@@ -137,6 +137,10 @@ def evaluate(
     configure_logging(Project(project).log(f"{run}-evaluation"))
     try:
         report = perform(_evaluate(run, project, settings, yes=yes, fresh=fresh))
+    except PAUSES_RUN as error:
+        note = "all paid calls are stored, and the same command continues"
+        stderr().print(Text(f"paused: {error}; {note}"), soft_wrap=True)
+        raise SystemExit(INTERRUPTED) from None
     except KeyboardInterrupt:
         stderr().print(Text("stopped; all paid calls are stored, and the same command continues"))
         raise SystemExit(INTERRUPTED) from None
@@ -173,6 +177,9 @@ async def _evaluate(
 
     async with open_run_for_evaluation(run, project=folder, fresh=fresh) as opened:
         _require_consent(await forecast(opened, settings), yes=yes)
+        opened.services.watch.listen(
+            lambda report: console.print(Text(report.line)) if report.notable else None
+        )
         with progress:
             return await evaluating.evaluate(opened, settings, on_progress)
 

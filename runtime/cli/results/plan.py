@@ -21,11 +21,9 @@ from bigpe.agents.statistics.power import (
 from bigpe.runtime.cli.common import (
     DEFAULT_RUN,
     json_option,
-    perform,
     print_json,
     project_option,
-    reading,
-    require_run,
+    read_store,
     stderr,
     stdout,
 )
@@ -80,7 +78,7 @@ def plan(
     if sd is not None:
         spread = SpreadParts(sd**2, 0.0)
     else:
-        spread = perform(_spread(run, project))
+        spread = _spread(run, project)
     rows = [_row(effect, spread, seeds, wanted) for seeds in (SEEDS if spread.within else (1,))]
     if as_json:
         print_json({"effect": effect, "power": wanted, "plans": rows})
@@ -133,11 +131,9 @@ def _count(prompts: int | None) -> str:
     return f"more than {MOST_PROMPTS:,}" if prompts is None else f"{prompts:,}"
 
 
-async def _spread(run: str, folder: Path) -> SpreadParts:
+def _spread(run: str, folder: Path) -> SpreadParts:
     """The spread of the run's gains, within each instruction."""
-    async with reading(folder) as store:
-        await require_run(store, run)
-        campaign = await replayed_campaign(store, run)
+    campaign = read_store(folder, lambda store: replayed_campaign(store, run), run)
     by_arm: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for pair in campaign.pairs if campaign.started else ():
         if pair.arm != "professional":

@@ -15,6 +15,7 @@ from bigpe.runtime.cli.common import (
     perform,
     print_json,
     project_option,
+    reading,
     require_run,
     run_argument,
     stdout,
@@ -25,14 +26,13 @@ from bigpe.runtime.evaluation.rating import (
     NAIVE,
     Question,
     question_of,
+    rating_lines,
     report_of,
     treatment_of,
     votes_of,
 )
-from bigpe.runtime.evaluation.rating_report import rating_lines
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.transcript.reader import RunReader
-from bigpe.runtime.transcript.summary import RunSummary
+from bigpe.runtime.transcript.reader import read_summary
 from bigpe.runtime.viewer.pages.rate import RatePages, Rater
 from bigpe.runtime.viewer.server import LocalServer
 from bigpe.services.core.errors import ConfigError
@@ -90,13 +90,6 @@ def _login_name() -> str:
         raise ConfigError("this process has no login name; name the rater with --rater") from error
 
 
-async def _facts(store: Store, run: str) -> RunSummary:
-    await require_run(store, run)
-    reader = RunReader(store, run)
-    await reader.catch_up()
-    return reader.facts
-
-
 async def _serve(
     run: str,
     folder: Path,
@@ -107,7 +100,8 @@ async def _serve(
     as_json: bool,
 ) -> None:
     async with Store(Project(folder).database) as store:
-        facts = await _facts(store, run)
+        await require_run(store, run)
+        facts = await read_summary(store, run)
         first, second = (treatment_of(facts, side) for side in sides)
         question = await question_of(store, facts, run, first, second)
         pages = RatePages(Project(folder), store, Rater(run, name, question, limit))
@@ -124,8 +118,8 @@ def _announce(url: str, question: Question, as_json: bool) -> None:
 
 
 async def _report(run: str, folder: Path, first: str, second: str, as_json: bool) -> None:
-    async with Store(Project(folder).database, read_only=True) as store:
-        facts = await _facts(store, run)
+    async with reading(folder, run) as store:
+        facts = await read_summary(store, run)
         ids = [treatment_of(facts, side) for side in (first, second)]
         report = report_of(await votes_of(store, run, *ids))
     if as_json:

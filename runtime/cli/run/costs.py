@@ -105,7 +105,7 @@ def _usd(spent: Spent) -> str:
 
 def price_rows(prices: PriceTable) -> Table:
     """The table of prices with their sources."""
-    table = Table(title="Prices (USD; language models: per million tokens)", title_justify="left")
+    table = Table(title="Prices", title_justify="left")
     for heading in ("for", "model", "price", "from"):
         table.add_column(heading)
     for row in prices.rows:

@@ -16,7 +16,6 @@ from bigpe.runtime.cli.common import (
     print_json,
     project_option,
     reading,
-    require_run,
     run_argument,
     stdout,
 )
@@ -80,8 +79,7 @@ def inspect(
     """Read a run's transcript, from naive prompts to scores; works while it runs."""
 
     async def work() -> None:
-        async with reading(project) as store:
-            await require_run(store, run)
+        async with reading(project, run) as store:
             if pool:
                 await _show_pool(store, run, as_json)
                 return
@@ -141,7 +139,7 @@ async def _show_message(
         print_json(parts)
         return
     _show(console, row)
-    for title, rows in (("why it was said", led), ("what followed", followed)):
+    for title, rows in (("causes", led), ("consequences", followed)):
         console.print(Text(f"\n{title}", style="cyan"))
         for other in rows:
             line = f"  {other.mid[:8]} {other.sender}: {summary(describe_row(other))}"
@@ -158,11 +156,9 @@ async def _show_pool(store: Store, run: str, as_json: bool) -> None:
     if not campaign.started:
         click.echo("the run has not begun")
         return
-    reason = campaign.stopped.reason if campaign.stopped else "not complete"
-    rows, best = campaign.pool.rows(), campaign.pool.best()
     if as_json:
-        print_json(result_json(rows, best, campaign.plan, reason, campaign.used.renders))
+        print_json(result_json(campaign))
         return
-    console = stdout()
-    console.print(result_table(rows, best=best.instruction.id))
-    console.print(Text(f"stopped: {reason}" if campaign.stopped else "the run is not complete"))
+    console, stopped = stdout(), campaign.stopped
+    console.print(result_table(campaign))
+    console.print(Text(f"stopped: {stopped.reason}" if stopped else "the run is not complete"))

@@ -34,20 +34,30 @@ from bigpe.runtime.run.monitoring.logging import configure_logging
 from bigpe.runtime.run.monitoring.metrics import RunMeter
 from bigpe.runtime.run.monitoring.progress import RunView
 from bigpe.runtime.run.monitoring.tracing import Tracing
+from bigpe.runtime.run.probe.first_question import first_question
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.session import Session
 from bigpe.runtime.transcript.health import history_of
 from bigpe.runtime.transcript.result import result_json, result_table
+from bigpe.services.core.errors import PAUSES_RUN
 
 FAILED = 1
-"""Exit code of a run without any comparison."""
+"""Exit code of a run without a result, or stopped by the alarm about its first rewrites."""
 EXIT_CODES = """
 \b
-Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C or
-SIGTERM; 2 wrong usage or settings; 1 any other failure.
+Exit codes: 0 the run has ended, also by a budget; 130 paused by Ctrl-C,
+SIGTERM, an outage or a spent quota; 2 wrong usage or settings; 1 any other
+failure, also a run without a result.
 """
 
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also show the log.")
+
+seeds_option = click.option(
+    "--seeds",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="Start from these instructions: a .toml file of them, or a text file that is one.",
+)
 
 metrics_option = click.option(
     "--metrics-port",
@@ -62,12 +72,14 @@ metrics_option = click.option(
 Examples:
   bigpe run                              start or continue the run `main`
   bigpe run wide --set run.pool_size=8   another run, with another pool
+  bigpe run mine --seeds my-prompt.txt   can your own system prompt be beaten?
   bigpe run --json > result.json
 {EXIT_CODES}"""
 )
 @run_argument
 @project_option
 @set_option
+@seeds_option
 @fresh_option
 @verbose_option
 @metrics_option
@@ -76,6 +88,7 @@ def run(
     run: str,
     project: Path,
     changes: tuple[str, ...],
+    seeds: Path | None,
     fresh: bool,
     verbose: bool,
     metrics_port: int | None,
@@ -91,6 +104,8 @@ def run(
     is lost, and the next `run` or `resume` continues.
     """
     config = with_changes(load_config(Project(project).config), changes)
+    if seeds is not None:
+        config = with_seeds(config, seeds, project)
     work = go(
         run,
         project,
@@ -182,6 +197,14 @@ def fork(
     raise SystemExit(perform(work()))
 
 
+def with_seeds(config: BigpeConfig, file: Path, project: Path) -> BigpeConfig:
+    """The configuration with the instructions of `file`, a path from the present folder."""
+    here, folder = file.resolve(), project.resolve()
+    name = here.relative_to(folder) if here.is_relative_to(folder) else here
+    data = config.data.model_copy(update={"seeds": name.as_posix()})
+    return config.model_copy(update={"data": data})
+
+
 async def settings_of(run: str, project: Path) -> BigpeConfig:
     """The stored configuration of a run. ConfigError if there is no such run."""
     async with reading(project) as store:
@@ -204,10 +227,15 @@ async def go(
     """
     configure_logging(Project(folder).log(name), verbose=verbose)
     console = stderr()
+    before_start = first_question(lambda line: console.print(Text(line), soft_wrap=True))
     with Interrupts(console) as interrupts:
         try:
-            async with Session.open(name, config, project=folder, **(more or {})) as session:
+            async with Session.open(
+                name, config, project=folder, before_start=before_start, **(more or {})
+            ) as session:
                 interrupts.pause_first(session.pause, lambda: session.pausing)
+                if session.begins_again:
+                    console.print(Text(f"run {name!r} had no result: it begins again"))
                 for change in session.changes:
                     console.print(Text(str(change)))
                 if session.complete:
@@ -215,6 +243,10 @@ async def go(
                 else:
                     await _drive(session, metrics_port)
                 return await report(session, as_json=as_json)
+        except PAUSES_RUN as error:
+            hint = f"bigpe resume {name} -p {folder}"
+            console.print(Text(f"paused: {error}; go on with: {hint}", "yellow"), soft_wrap=True)
+            return PAUSED
         except asyncio.CancelledError:
             console.print(Text("stopped before the run continued; nothing is lost"))
             return PAUSED
@@ -279,30 +311,39 @@ async def report(session: Session, *, as_json: bool) -> int:
         )
         return PAUSED
     await _show_result(session, campaign.stopped, as_json=as_json)
-    if session.pool.best().mean is not None:
-        return 0
-    if campaign.applied or campaign.failed:
-        stderr().print(Text("nothing is known of any instruction: no round gave a result"))
+    begun = bool(campaign.applied or campaign.failed)
+    failure = campaign.answers.failure
+    if begun and session.pool.best().mean is None:
+        failure = failure or "nothing is known of any instruction: no round gave a result"
+    if failure or campaign.answers.alarmed:
+        where = f"-p {session.project.folder}"
+        again = f"mend it, then begin again: bigpe run {session.name} {where}"
+        if campaign.answers.counts.scored:
+            again = f"mend it, then start a fork: bigpe fork {session.name} NEW-NAME {where}"
+        stderr().print(Text(f"{failure or campaign.stopped.reason}; {again}"), soft_wrap=True)
         return FAILED
-    stderr().print(
-        Text(
-            "nothing is known of any instruction yet: the run ended before its first round did; "
-            f"raise the limit, then go on: bigpe resume {session.name} -p {session.project.folder}"
-        ),
-        soft_wrap=True,
-    )
+    if campaign.prompt_effect.fault is not None:
+        return FAILED
+    if not begun:
+        stderr().print(
+            Text(
+                "nothing is known of any instruction yet: the run ended before its first round "
+                "did; raise the limit, then go on: bigpe resume "
+                f"{session.name} -p {session.project.folder}"
+            ),
+            soft_wrap=True,
+        )
     return 0
 
 
 async def _show_result(session: Session, stopped: RunStopped, *, as_json: bool) -> None:
     campaign = session.coordinator.campaign
-    rows, best = session.pool.rows(), session.pool.best()
     if as_json:
-        used = campaign.used.renders
-        print_json(result_json(rows, best, campaign.plan, stopped.reason, used))
+        print_json(result_json(campaign))
         return
-    console = stdout()
-    console.print(result_table(rows, best=stopped.best))
+    console, best = stdout(), session.pool.best()
+    console.print(result_table(campaign))
     console.print(Text(f"stopped: {stopped.reason}"))
-    if best.mean is not None:
+    useless = campaign.prompt_effect.fault is not None or campaign.answers.empty
+    if best.mean is not None and not useless:
         console.print(Text(f"best: {best.instruction.text}"))

@@ -64,7 +64,9 @@ def status(project: Path, as_json: bool) -> None:
     console.print(table)
     for row in rows:
         if row["used"]:
-            console.print(Text(f"{row['name']}: {row['told']}"))
+            console.print(Text(f"{row['name']}: {row['summary']}"))
+        for line in row["shares"]:
+            console.print(Text(f"{row['name']}: {line}"))
         for found in row["findings"]:
             line = RunFinding.model_validate(found).line
             console.print(Text(f"{row['name']}: {line}", style="yellow"), soft_wrap=True)
@@ -103,14 +105,20 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
         if row["state"] in ("running", "open") and row["process"] is None:
             row["state"] = "interrupted"
         if row["state"] == "complete":
-            row["told"] = usage_text(row["used"]) if row["used"] else ""
+            row["summary"] = usage_text(row["used"]) if row["used"] else ""
             row["forecast"] = None
     return rows
 
 
 async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dict[str, Any]:
     """Usage of the run up to its last finished round, and the forecast."""
-    nothing: dict[str, Any] = {"used": None, "forecast": None, "told": ""}
+    nothing: dict[str, Any] = {
+        "used": None,
+        "forecast": None,
+        "summary": "",
+        "answers": None,
+        "shares": [],
+    }
     message = await last_message(store, row["name"], PoolChanged)
     if message is None:
         return nothing
@@ -123,4 +131,10 @@ async def _outlay(store: Store, row: dict[str, Any], config: BigpeConfig) -> dic
     each = row["seconds"] / applied
     expected = within_minutes(expected, applied, budget.minutes, row["seconds"], each)
     text = f"{usage_text(used)} so far; {forecast_text(expected, applied, each)}"
-    return {"used": used, "forecast": expected._asdict(), "told": text}
+    return {
+        "used": used,
+        "forecast": expected._asdict(),
+        "summary": text,
+        "answers": message.answers.model_dump(mode="json"),
+        "shares": message.answers.lines,
+    }

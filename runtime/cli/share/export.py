@@ -13,12 +13,12 @@ from bigpe.runtime.cli.common import (
     perform,
     print_json,
     project_option,
+    read_store,
     reading,
-    require_run,
     run_argument,
 )
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.resume.fork import best_of
+from bigpe.runtime.run.resume.fork import with_best
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.style import style_of
 from bigpe.runtime.sharing.files import write_comparisons, write_messages, write_page
@@ -95,7 +95,7 @@ def export(
         files = perform(_export(run, project, wanted, folder))
         written |= {str(path): size for path, size in files.items()}
     if trackers:
-        record = perform(_tracked(run, project))
+        record = read_store(project, lambda store: tracked(store, run), run)
         for tracker in trackers:
             written[_track(record, tracker, folder, chosen=output is not None)] = tracker
     if as_json:
@@ -108,22 +108,16 @@ def export(
 async def _system_prompt(run: str, project: Path) -> str:
     async with reading(project) as store:
         stored = await require_stored_run(store, run)
-        best = await best_of(store, run)
-    style = style_of(stored.config, lambda _: _Configured(embedded=False))
-    return style.system_prompt(best.instruction)
+        (best,) = await with_best(store, run, ())
+    return style_of(stored.config, lambda _: _Configured()).system_prompt(best.instruction)
 
 
 @dataclass(frozen=True)
 class _Configured:
     """A language model that is not called."""
 
-    embedded: bool
-
-
-async def _tracked(run: str, project: Path) -> Tracked:
-    async with reading(project) as store:
-        await require_run(store, run)
-        return await tracked(store, run)
+    embedded: bool = False
+    thinks: bool = False
 
 
 def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
@@ -135,8 +129,7 @@ def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:
 
 async def _export(run: str, project: Path, forms: tuple[str, ...], folder: Path) -> dict[Path, str]:
     written: dict[Path, str] = {}
-    async with reading(project) as store:
-        await require_run(store, run)
+    async with reading(project, run) as store:
         if "html" in forms:
             page = folder / f"{run}.html"
             await write_page(Project(project), store, run, page)

@@ -8,17 +8,14 @@ import click
 
 from bigpe.runtime.cli.common import (
     json_option,
-    perform,
     print_json,
     project_option,
-    reading,
-    require_run,
+    read_store,
     run_argument,
 )
 from bigpe.runtime.sharing.hub import hub_place, upload
 from bigpe.runtime.sharing.model_card import model_card
 from bigpe.runtime.sharing.published_instruction import (
-    PublishedInstruction,
     published_of,
     write_published,
 )
@@ -48,7 +45,7 @@ def publish(
     and the words of [constraints], are.
     """
     hub = hub_place(place)
-    published = perform(_published(run, project, licence))
+    published = read_store(project, lambda store: published_of(store, run, licence=licence), run)
     if hub is not None:
         written = [upload(published, hub, private=private)]
     else:
@@ -64,9 +61,3 @@ def publish(
         return
     for path in written:
         click.echo(path)
-
-
-async def _published(run: str, project: Path, licence: str | None) -> PublishedInstruction:
-    async with reading(project) as store:
-        await require_run(store, run)
-        return await published_of(store, run, licence=licence)

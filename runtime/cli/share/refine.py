@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import sys
-import threading
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import click
 
 from bigpe.agents.evidence.terms import one_line
-from bigpe.agents.reasoning.rewriting import Rewrite
 from bigpe.runtime.cli.common import (
     DEFAULT_RUN,
+    PAUSED,
+    fresh_option,
     json_option,
     perform,
-    print_json,
     project_option,
     reading,
 )
+from bigpe.runtime.cli.share.refine_input import (
+    STDIN,
+    StdinFormat,
+    argument_rows,
+    file_rows,
+    given_rows,
+    piped_rows,
+)
+from bigpe.runtime.cli.share.refine_output import RefineOutput
+from bigpe.runtime.cli.signals import call_on_signals
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.sharing.hub import load_instruction
 from bigpe.runtime.sharing.published_instruction import llm_name
-from bigpe.runtime.sharing.refine import refine_each
+from bigpe.runtime.sharing.refine import Refiner, RefineStream
 from bigpe.runtime.transcript.replay import replayed_campaign, require_finished
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Instruction
-from bigpe.services.prompt_data.files import read_prompts
+from bigpe.services.prompt_data.files import PromptRow
 
 
 @click.command(
@@ -43,15 +51,26 @@ Examples:
   bigpe refine --from hf://user/name "a cat"
   cat prompts.txt | bigpe refine - | my-painter      each line as soon as it exists
   bigpe refine --file prompts.csv --jsonl > refined.jsonl
+
+\b
+Exit codes: 0 at least one prompt was rewritten; the reasons of the others are on
+standard error; 1 none was rewritten, or the service stopped; 2 wrong usage,
+settings or input; 130 stopped by Ctrl-C, SIGTERM or a long outage.
 """
 )
 @click.argument("prompts", nargs=-1)
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Take the prompts of a txt, csv, jsonl or parquet file.",
+    type=click.Path(path_type=Path, exists=True),
+    help="Take the prompts of a file (txt, csv, jsonl, parquet, xlsx and more), or of a folder of "
+    "caption files.",
 )
 @click.option("--column", help="The column with the prompts; default: found by its name.")
+@click.option(
+    "--stdin-format",
+    type=click.Choice(["txt", "jsonl"]),
+    help="What each line of standard input is: a prompt (txt, the default) or JSON.",
+)
 @project_option
 @click.option(
     "--run", default=DEFAULT_RUN, show_default=True, help="Use this run's best instruction."
@@ -68,6 +87,7 @@ Examples:
     help="Use a published instruction, under its rules and those of the bigpe.toml here.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@fresh_option
 @click.option(
     "--jsonl", is_flag=True, help="Print one JSON object per line, as soon as each exists."
 )
@@ -80,81 +100,82 @@ def refine(
     run: str,
     instruction: str | None,
     place: str | None,
+    stdin_format: StdinFormat | None,
     seed: int,
+    fresh: bool,
     jsonl: bool,
     as_json: bool,
 ) -> None:
-    """Rewrite PROMPTS (or, for `-`, the lines of standard input) under an instruction."""
+    """Rewrite PROMPTS (or, for `-`, the lines of standard input) under an instruction.
+
+    A line in is a line out, in order: a blank line, a comment (`# `) or a prompt that cannot be
+    rewritten comes out as it went in. A prompt of several lines becomes one line. The JSON says of
+    each whether it was rewritten, and why not; it has all finished prompts, however the command
+    ends.
+    """
     if (file is None) == (not prompts):
         raise click.UsageError("give PROMPTS, or `-` for standard input, or --file FILE")
     if instruction is not None and place is not None:
         raise click.UsageError("give --instruction or --from, not both")
-    if file is not None:
-        found = read_prompts(file, column=column)
-        for row in found.rejected:
-            click.echo(f"{file}, line {row.line}: left out: {row.reason}", err=True)
-        source = _given([row.text for row in found.accepted])
-    elif prompts == ("-",):
-        source = _piped()
+    if stdin_format and prompts != ("-",):
+        raise click.UsageError("--stdin-format is for standard input: `bigpe refine -`")
+    if column and file is None and stdin_format != "jsonl":
+        raise click.UsageError("--column is for --file FILE and --stdin-format jsonl")
+    total: int | None = None
+    if prompts == ("-",):
+        rows, source = piped_rows(stdin_format or "txt", column), STDIN
     else:
-        source = _given(prompts)
+        listed = file_rows(file, column) if file is not None else argument_rows(prompts)
+        rows, source, total = given_rows(listed), str(file) if file else None, len(listed)
     chosen = None
     if instruction is not None:
         chosen = Instruction(text=instruction), _config_of(project)
     elif place is not None:
         chosen = _published(place, project)
-    perform(_refine(source, project, run, chosen, seed, "array" if as_json else jsonl))
-
-
-async def _given(prompts: Iterable[str]) -> AsyncGenerator[str]:
-    for prompt in prompts:
-        if prompt.strip():
-            yield prompt.strip()
-
-
-async def _piped() -> AsyncGenerator[str]:
-    """The lines of standard input, without waiting for its end."""
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def read() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, None)
-
-    # A daemon, because a thread that waits for a line cannot be cancelled and would block Ctrl-C.
-    threading.Thread(target=read, daemon=True).start()
-    while (line := await lines.get()) is not None:
-        if line.strip():
-            yield line.strip()
+    output = RefineOutput("array" if as_json else "jsonl" if jsonl else "lines", source, total)
+    raise SystemExit(perform(_refine(rows, project, run, chosen, seed, output, fresh=fresh)))
 
 
 async def _refine(
-    prompts: AsyncGenerator[str],
+    rows: AsyncGenerator[PromptRow],
     folder: Path,
     run: str,
     chosen: tuple[Instruction, BigpeConfig] | None,
     seed: int,
-    form: str | bool,
-) -> None:
+    output: RefineOutput,
+    *,
+    fresh: bool,
+) -> int:
+    """Rewrite and print; returns the exit code."""
     instruction, config = chosen or await _best(folder, run)
     database = Project(folder).database if Project(folder).database.exists() else None
-    stream = refine_each(
-        prompts, instruction=instruction, config=config, database=database, seed=seed
+    task = asyncio.current_task()
+
+    def stop() -> None:
+        if task is not None:
+            task.cancel()
+
+    call_on_signals(stop)
+    watch = OutageWatch(config.run.outages)
+    watch.listen(lambda report: click.echo(report.line, err=True) if report.notable else None)
+    opened = Refiner.open(
+        instruction, config, database=database, seed=seed, watch=watch, fresh=fresh
     )
-    done: list[Rewrite] = []
-    count = 0
-    async for result in stream:
-        count += 1
-        if form == "array":
-            done.append(result)
-        else:
-            _show(result, as_json=bool(form))
-    if not count:
-        raise ConfigError("there is no prompt to rewrite: the input was empty")
-    if form == "array":
-        print_json([_row(result) for result in done])
+    try:
+        async with opened as refiner:
+            stream = RefineStream(refiner)
+            with output:
+                try:
+                    async with aclosing(stream.results(rows)) as results:
+                        async for result in results:
+                            output.add(result)
+                finally:
+                    output.add_left(stream.left)
+    except asyncio.CancelledError:
+        return PAUSED
+    if not output.prompts:
+        raise ConfigError("there is no prompt to rewrite: the input holds none")
+    return 0 if output.refined else 1
 
 
 def _config_of(folder: Path) -> BigpeConfig:
@@ -180,17 +201,3 @@ async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:
         campaign = await replayed_campaign(store, run)
     require_finished(campaign, run)
     return campaign.pool.best().instruction, stored.config
-
-
-def _show(result: Rewrite, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(_row(result), ensure_ascii=False))
-        return
-    if result.fallback:
-        click.echo(f"kept unchanged ({result.fallback}): {result.naive}", err=True)
-    click.echo(result.text)
-
-
-def _row(result: Rewrite) -> dict[str, str | None]:
-    row = {"naive": result.naive, "text": result.text, "fallback": result.fallback}
-    return row | ({"negative": result.negative} if result.negative else {})

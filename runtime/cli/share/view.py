@@ -13,7 +13,6 @@ from bigpe.runtime.cli.common import (
     perform,
     project_option,
     reading,
-    require_run,
     run_argument,
 )
 from bigpe.runtime.cli.signals import call_on_signals
@@ -53,8 +52,7 @@ def view(run: str, project: Path, port: int, as_json: bool) -> None:
 
 
 async def _serve(run: str, folder: Path, port: int, as_json: bool) -> None:
-    async with reading(folder) as store:
-        await require_run(store, run)
+    async with reading(folder, run) as store:
         pages = RunPages(Project(folder), store, run)
         server = LocalServer(pages.app(), port=port)
         pages.ending = lambda: server.ending

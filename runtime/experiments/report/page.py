@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jinja2
 
 from bigpe.runtime.experiments.cells import POOL_DIVERSITY, ExperimentCell, newest, read_cells
 from bigpe.runtime.experiments.grids import EXPERIMENTS, Experiment
@@ -81,24 +82,16 @@ def report_html(folder: Path) -> str:
     return _environment().get_template(TEMPLATE).render(parts=parts, latest=made)
 
 
-def _environment() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ConfigError('the page needs jinja2: pip install "bigpe[report]"') from error
-
-    def load(name: str) -> str:
-        return (files("bigpe.runtime.experiments.report") / name).read_text("utf-8")
-
-    environment: Any = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["estimate"] = partial(estimate, absent="–")
-    environment.filters["number"] = _number
+    filters: dict[str, Any] = {"estimate": partial(estimate, absent="–"), "number": _number}
+    environment.filters.update(filters)
     return environment
 
 

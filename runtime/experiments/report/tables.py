@@ -144,28 +144,27 @@ def _name(arm: str, condition: str, *, only: bool, alone: bool) -> str:
 def _row(group: _Group, base: Mapping[int, float]) -> TableRow:
     gains = list(group.by_seed.values())
     shared = sorted(group.by_seed.keys() & base.keys())
-    gain = mean_interval(gains) if gains else Interval(0.0, None, None)
-    apart = mean_interval([group.by_seed[seed] - base[seed] for seed in shared]) if shared else None
+    gain = _estimate(gains)
+    apart = _estimate([group.by_seed[seed] - base[seed] for seed in shared])
     return TableRow(
         condition=group.condition,
         x=group.x,
         series=group.series,
         seeds=len(group.cells),
-        gain=_points(gain.mean) if gains else None,
-        lo=_points(gain.lo),
-        hi=_points(gain.hi),
-        difference=_points(apart.mean) if apart else None,
-        difference_lo=_points(apart.lo) if apart else None,
-        difference_hi=_points(apart.hi) if apart else None,
+        **dict(zip(("gain", "lo", "hi"), gain, strict=True)),
+        **dict(zip(("difference", "difference_lo", "difference_hi"), apart, strict=True)),
         pairs=len(shared),
-        renders=mean([cell.renders for cell in group.cells]) if group.bought else None,
-        tokens=mean([cell.tokens for cell in group.cells]) if group.bought else None,
-        seconds=mean([cell.seconds for cell in group.cells]) if group.bought else None,
+        **{
+            name: mean([getattr(cell, name) for cell in group.cells]) if group.bought else None
+            for name in ("renders", "tokens", "seconds")
+        },
     )
 
 
-def _points(value: float | None) -> float | None:
-    return None if value is None else round(100 * value, 4)
+def _estimate(values: Sequence[float]) -> list[float | None]:
+    """Mean and bounds, score x 100; None without values."""
+    found = mean_interval(values) if values else (None, None, None)
+    return [None if value is None else round(100 * value, 4) for value in found]
 
 
 def figure_rows(cells: Sequence[ExperimentCell]) -> list[tuple[str, int, Interval]]:

@@ -11,10 +11,13 @@ import structlog
 from bigpe.services.core.errors import StoreError
 
 
-def configure_logging(log_file: Path | None = None, *, verbose: bool = False) -> None:
+def configure_logging(
+    log_file: Path | None = None, *, verbose: bool = False, quiet: bool = False
+) -> None:
     """Route structlog and the standard library's logging to stderr and, as JSON, to `log_file`.
 
-    stderr gets warnings (with `verbose`, everything), in colour if it is a terminal.
+    stderr gets warnings (with `verbose`, everything; with `quiet`, errors only), in colour if it is
+    a terminal.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -34,7 +37,8 @@ def configure_logging(log_file: Path | None = None, *, verbose: bool = False) ->
         handler.close()
     root.setLevel(logging.INFO)
     console = logging.StreamHandler(sys.stderr)
-    console.setLevel(logging.INFO if verbose else logging.WARNING)
+    least = logging.ERROR if quiet else logging.WARNING
+    console.setLevel(logging.INFO if verbose else least)
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     root.addHandler(_formatted(console, renderer, shared))
     if log_file is not None:

@@ -30,6 +30,7 @@ from bigpe.runtime.run.monitoring.forecast_text import (
     within_minutes,
 )
 from bigpe.runtime.run.session import Session
+from bigpe.services.core.outages.watch import OutageReport
 
 
 class RunView:
@@ -65,6 +66,7 @@ class RunView:
         total = plan.rounds if plan else session.config.run.rounds
         done = session.coordinator.campaign.applied
         self._task = self._progress.add_task("rounds", total=total, completed=done)
+        session.services.watch.listen(self._print_wait)
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True
         )
@@ -101,6 +103,10 @@ class RunView:
                 self._progress.update(self._task, completed=message.round)
             case _:
                 pass
+
+    def _print_wait(self, report: OutageReport) -> None:
+        if report.notable:
+            self._print(f"  {report.line}", style="yellow")
 
     def _print_pull(self, message: ArmPulled) -> None:
         gains = [gain.gain for gain in message.gains]
@@ -157,6 +163,8 @@ class RunView:
         line = f"{self._images} pictures scored ({self._images / elapsed:.2f}/s)"
         line += f", best {self._best()}"
         lines = [Text(self._news), Text(line, style="dim"), Text(self._usage(), "dim")]
+        waits = self._session.services.watch.present
+        lines += [Text(report.line, style="yellow") for report in waits]
         if self._findings:
             faults = "; ".join(f"{f.fault} since round {f.since}" for f in self._findings)
             lines.append(Text(f"look at: {faults} (bigpe status)", style="yellow"))

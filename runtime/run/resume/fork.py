@@ -6,10 +6,23 @@ Nothing else is shared; both runs can continue.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from bigpe.agents.messages.plan import SeedInstruction
+from bigpe.runtime.run.probe.first_question import BeforeStart
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.database import Store
+
+
+class NewRun(NamedTuple):
+    """What only a new run needs; see `Session.open`."""
+
+    parent: str
+    """The run that it is a fork of; "" for no fork."""
+    from_best: bool
+    before_start: BeforeStart | None
 
 
 async def require_forkable(store: Store, parent: str, name: str) -> None:
@@ -23,11 +36,16 @@ async def require_forkable(store: Store, parent: str, name: str) -> None:
         )
 
 
-async def best_of(store: Store, parent: str) -> SeedInstruction:
-    """The parent's best instruction, as a seed. ConfigError if the parent has no result yet."""
+async def with_best(
+    store: Store, parent: str, seeds: Sequence[SeedInstruction]
+) -> list[SeedInstruction]:
+    """The seeds with the parent's best instruction. ConfigError if the parent has no result yet."""
     campaign = await replayed_campaign(store, parent)
-    if not campaign.started or campaign.pool.best_basis() == "nothing":
+    if not campaign.started or campaign.pool.best().mean is None:
         raise ConfigError(
             f"run {parent!r} has no best instruction yet; fork it without --from-best"
         )
-    return SeedInstruction(name=f"best of {parent}", instruction=campaign.pool.best().instruction)
+    best = campaign.pool.best().instruction
+    if best in [seed.instruction for seed in seeds]:
+        return [*seeds]
+    return [*seeds, SeedInstruction(name=f"best of {parent}", instruction=best)]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, get_origin
 
 from pydantic import BaseModel
 
-from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.config import BigpeConfig, section_in
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import flat_settings
@@ -28,18 +28,11 @@ def _marker(section: type[BaseModel], path: Sequence[str]) -> AfterStart | None:
     for name, field in section.model_fields.items():
         if path[:1] == [field.alias or name]:
             own = next((mark for mark in field.metadata if isinstance(mark, AfterStart)), None)
-            inner, below = _section_in(field.annotation), path[1:]
+            inner, below = section_in(field.annotation), path[1:]
             if get_origin(field.annotation) is dict:
                 below = below[1:]  # a name, as in [llm.NAME]
             return (_marker(inner, below) if inner else None) or own
     return None
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds; None for a list, which is a single setting."""
-    parts = () if get_origin(annotation) is tuple else get_args(annotation)
-    types = (part for part in (annotation, *parts) if isinstance(part, type))
-    return next((part for part in types if issubclass(part, BaseModel)), None)
 
 
 class Change(NamedTuple):

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.evaluation.compare import Difference, Evaluation, PromptLine, TreatmentComparison
 from bigpe.runtime.evaluation.measure import EvaluationRow
-from bigpe.runtime.evaluation.rating import reports_of
-from bigpe.runtime.evaluation.rating_report import rating_lines
+from bigpe.runtime.evaluation.rating import rating_lines, reports_of
 from bigpe.runtime.evaluation.report import sentences
+from bigpe.runtime.formatting import falling
 from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.charts import Whisker, whiskers
 
@@ -58,7 +58,7 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
     sort = request.query_params.get("sort", "")
     lines = list(report.lines)
     if sort in ids:
-        lines.sort(key=lambda line: _place(line.gains.get(sort)))
+        lines.sort(key=lambda line: falling(line.gains.get(sort)))
     return "pages/evaluation.html", {
         "here": "evaluation",
         "people": people,
@@ -87,10 +87,6 @@ def _report(body: str) -> Evaluation | None:
 def interval_of(difference: Difference | None) -> Interval | None:
     """The mean and bounds of a difference."""
     return Interval(difference.mean, difference.lo, difference.hi) if difference else None
-
-
-def _place(gain: float | None) -> tuple[bool, float]:
-    return (gain is None, -(gain or 0.0))
 
 
 async def _views(

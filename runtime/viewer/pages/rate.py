@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from bigpe.runtime.evaluation.rating import Question, RatingPair, Vote, in_order, votes_of
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.viewer.filters import FILTERS
 from bigpe.runtime.viewer.pages.images import Thumbnails
 from bigpe.runtime.viewer.server import Pages, asset
 from bigpe.services.store.database import Store
@@ -42,7 +41,7 @@ class RatePages:
         self._rater = rater
         self._pairs = in_order(rater.question.pairs, rater.run, rater.name, rater.limit)
         self._images = Thumbnails(project.images)
-        self._pages = Pages(FILTERS)
+        self._pages = Pages()
         self._displayed_at: dict[str, float] = {}
 
     def app(self) -> Starlette:

@@ -74,8 +74,8 @@ class Reading(NamedTuple):
         return total if place is None else total + self._named("place", place, world.PLACE_TASTE)
 
     def _named(self, group: str, value: str, taste: tuple[float, float]) -> Tensor:
-        shown = self.shares[group][:, GROUPS[group].index(value)]
-        return shown * taste[0] + (1 - shown) * taste[1]
+        displayed = self.shares[group][:, GROUPS[group].index(value)]
+        return displayed * taste[0] + (1 - displayed) * taste[1]
 
 
 def reading(outputs: Tensor) -> Reading:

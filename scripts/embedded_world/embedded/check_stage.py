@@ -123,12 +123,12 @@ def check(folder: Path, sheet: Path, prompts: int = 24, seeds: int = 2) -> dict[
     models = Exported(folder)
     naive = [p for p in naive_prompts(prompts) for _ in range(seeds)]
     numbers = [90_000 + i for _ in range(prompts) for i in range(seeds)]
-    scored, shown, seconds = {}, {}, 0.0
+    scored, displayed, seconds = {}, {}, 0.0
     for name, suffix in SUFFIXES.items():
         start = time.monotonic()
-        shown[name] = models.pictures([p + suffix for p in naive], numbers)
+        displayed[name] = models.pictures([p + suffix for p in naive], numbers)
         seconds += time.monotonic() - start
-        scored[name] = models.scores(shown[name], naive)
+        scored[name] = models.scores(displayed[name], naive)
     spread = np.stack(list(scored.values())).reshape(len(SUFFIXES), prompts, seeds)
     figures: dict[str, object] = {
         name: _interval(scored[name] - scored["naive"]) for name in SUFFIXES if name != "naive"
@@ -137,7 +137,7 @@ def check(folder: Path, sheet: Path, prompts: int = 24, seeds: int = 2) -> dict[
     figures["deviation_within_prompt"] = round(float(spread.std(axis=(0, 2)).mean()), 3)
     figures["seconds_a_picture"] = round(seconds / (len(naive) * len(SUFFIXES)), 3)
     rows = [models.pictures(LOOKS, [7] * len(LOOKS)), models.pictures(LOOKS, [8] * len(LOOKS))]
-    rows += [shown[name][::seeds][:16] for name in ("naive", "good", "bad", "filler", "golden")]
+    rows += [displayed[name][::seeds][:16] for name in ("naive", "good", "bad", "filler", "golden")]
     _draw(sheet, rows)
     print(json.dumps(figures, indent=1), flush=True)
     return figures

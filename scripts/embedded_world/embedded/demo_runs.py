@@ -28,14 +28,14 @@ def judged_runs(
     `settings` replace the template's; `candidates` as `bigpe evaluate` has it, None: its default.
     """
     few = ("--candidates", str(candidates)) if candidates else ()
-    chosen = [part for one in settings for part in ("--set", one)]
+    chosen = [part for item in settings for part in ("--set", item)]
     for seed in range(seeds):
         with tempfile.TemporaryDirectory(prefix="bigpe-demo-") as folder:
             bigpe("init", folder, "--template", "embedded")
             bigpe("run", "-p", folder, "--set", f"run.seed={seed}", *chosen)
             wanted = ("--prompts", str(prompts), *few, "--yes", "--json")
-            told = bigpe("evaluate", "-p", folder, *wanted)
-        found = judged(Evaluation.model_validate_json(told))
+            result = bigpe("evaluate", "-p", folder, *wanted)
+        found = judged(Evaluation.model_validate_json(result))
         print(f"demo, run seed {seed}: {found}", file=sys.stderr, flush=True)
         yield found
 
@@ -52,7 +52,9 @@ def judged(report: Evaluation) -> Judged:
 def _chosen(report: Evaluation) -> TreatmentComparison | None:
     """By the instruction: a chosen seed stands in the table under its own name."""
     chosen = report.selection.chosen if report.selection else None
-    fitting = (one for one in report.compared if one.treatment.instruction == chosen)
+    fitting = (
+        comparison for comparison in report.compared if comparison.treatment.instruction == chosen
+    )
     return next(fitting, None) if chosen else None
 
 

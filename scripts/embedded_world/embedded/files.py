@@ -57,9 +57,9 @@ class Progress:
             return
         pace = self.minutes() * 60 / max(1, step - self._first)
         left = pace * (self._last - step) / 60
-        shown = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        displayed = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(
-            f"{time.strftime('%H:%M:%S')} {self._stage} {step}/{self._last} {shown} "
+            f"{time.strftime('%H:%M:%S')} {self._stage} {step}/{self._last} {displayed} "
             f"{pace:.3f} s/step, {left:.1f} min left",
             flush=True,
         )

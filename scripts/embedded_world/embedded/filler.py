@@ -55,9 +55,9 @@ def known_words() -> set[str]:
 
 def means_nothing(phrase: str) -> bool:
     """Whether no word of `phrase` (a plural counts as its singular) is known here."""
-    known = known_words()
+    existing = known_words()
     words = phrase.lower().replace("-", " ").split()
-    return not any(word in known or word.removesuffix("s") in known for word in words)
+    return not any(word in existing or word.removesuffix("s") in existing for word in words)
 
 
 def phrases_from(path: Path, limit: int = 6000) -> list[str]:

@@ -73,7 +73,7 @@ class ReaderNet(nn.Module):
 
 def train_reader(work: Path, schedule: Schedule) -> None:
     data = Painted(work)
-    known = truths(data.scenes)
+    existing = truths(data.scenes)
     views = Views(work, data)
     torch.manual_seed(schedule.seed)
     net = ReaderNet().to(memory_format=torch.channels_last)
@@ -86,7 +86,7 @@ def train_reader(work: Path, schedule: Schedule) -> None:
         index = data.training_indices(rng, schedule.batch)
         with fast():
             outputs = net(views(index, rng))
-        return reading_loss(outputs, known.classes[index], known.scalars[index]), figures
+        return reading_loss(outputs, existing.classes[index], existing.scalars[index]), figures
 
     train("reader", work / "reader.pt", net, schedule, loss_of, average=True)
 

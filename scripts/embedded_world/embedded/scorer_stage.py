@@ -135,7 +135,7 @@ def pair_accuracy(scored: Tensor, utilities: Tensor, apart: float = 1.0) -> floa
 
 def train_scorer(work: Path, schedule: Schedule, kind: Kind = SCORER_KIND) -> None:
     data = Painted(work)
-    known = truths(data.scenes)
+    existing = truths(data.scenes)
     views = Views(work, data)
     count = len(data.scenes) - data.held_out
     first, last = (data.held_out + round(count * share) for share in kind.scenes)
@@ -156,12 +156,12 @@ def train_scorer(work: Path, schedule: Schedule, kind: Kind = SCORER_KIND) -> No
             figures["same_scene"] = pair_accuracy(judged[:, :5], check.utilities[:, :5])
         batch = _batch(data, lineups, rng, schedule.batch)
         with fast():
-            judged, shown = judge(normalised(views(batch.index, rng)), batch.ids)
+            judged, displayed = judge(normalised(views(batch.index, rng)), batch.ids)
         a, b = torch.triu_indices(judged.shape[1], judged.shape[1], 1)
         likely = torch.sigmoid(CHOICE_SHARPNESS * (batch.utilities[:, a] - batch.utilities[:, b]))
         chosen = torch.bernoulli(likely)
         loss = F.binary_cross_entropy_with_logits(judged[:, a] - judged[:, b], chosen)
-        read = reading_loss(shown, known.classes[batch.index], known.scalars[batch.index])
+        read = reading_loss(displayed, existing.classes[batch.index], existing.scalars[batch.index])
         return loss + kind.reading * read, {"choices": loss.item(), **figures}
 
     train(kind.name, work / f"{kind.name}.pt", judge, schedule, loss_of, average=True)

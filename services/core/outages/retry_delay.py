@@ -17,7 +17,7 @@ EPOCH_S, EPOCH_MS = 1e9, 1e12
 """A larger number is a time since 1970, in seconds or in milliseconds."""
 PART = re.compile(r"(\d+(?:\.\d+)?)\s*(milliseconds?|ms|days?|d|hours?|h|min\w*|m|s\w*)", re.I)
 FIELD = re.compile(
-    r"\"(?:retry_?delay|retry_?after\w*|retryAfter\w*)\"\s*:\s*\"?(\d[\w. ]*)", re.IGNORECASE
+    r"[\"'](?:retry_?delay|retry_?after\w*)\\?[\"']\s*:\s*\\?[\"']?(\d[\w. ]*)", re.IGNORECASE
 )
 SENTENCE = re.compile(
     r"(?:again|retry(?:ing)?|wait)\s+(?:in|after|for|at least)\s+(?:about\s+)?"

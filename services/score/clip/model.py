@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Json
-from bigpe.services.models import embedded
 from bigpe.services.score.clip.open_clip import tokenizer as open_clip_tokenizer
 from bigpe.services.score.clip.open_clip.tokenizer import Tokens, seen_tokens
 from bigpe.services.score.clip.preprocessing import (
@@ -26,7 +25,7 @@ from bigpe.services.score.clip.preprocessing import (
     folder_preprocess,
     official_preprocess,
 )
-from bigpe.services.score.published_scorers import NOTE, PUBLISHED_SCORERS, Formula, find_official
+from bigpe.services.score.published_scorers import NOTE, Formula, scorer_folder
 
 SHOWN = 100
 """Factor of displayed scores. PickScore then equals the values on its model card."""
@@ -90,7 +89,7 @@ class ClipScoring(NamedTuple):
 
 def load_scoring(name: str) -> ClipScoring:
     """The scorer of `[score] model` on the CPU in float32. Raises ConfigError if it is missing."""
-    folder = _folder(name)
+    folder = scorer_folder(name)
     try:
         clip: Any = transformers.CLIPModel  # its stub forgets what output_loading_info returns
         model, report = clip.from_pretrained(
@@ -111,23 +110,6 @@ def load_scoring(name: str) -> ClipScoring:
             f"model.safetensors, the first is {missing[0]}"
         )
     return scoring
-
-
-def _folder(name: str) -> Path:
-    if name == "embedded":
-        return embedded.scorer_path()
-    if name == "embedded-guard":
-        return embedded.guard_path()
-    if name in PUBLISHED_SCORERS:
-        return find_official(name)
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ConfigError(
-            f'[score] model = {name!r}: there is no such folder. Available: "embedded", '
-            f"{', '.join(PUBLISHED_SCORERS)}, or the "
-            "path of a CLIPModel folder (config.json, model.safetensors, tokenizer, preprocessor)"
-        )
-    return folder
 
 
 def _scoring(folder: Path, model: Any) -> ClipScoring:

@@ -112,6 +112,6 @@ def _run(command: Sequence[str], failure: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceError(f"{failure}: {error}") from error
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise ServiceError(f"{failure}: {last[:300]}; check the connection, then try again")
     return done.stdout

@@ -139,7 +139,7 @@ def main() -> None:
 
     try:
         backend = Hpsv2(json.loads(lines.get()))
-    except Exception as error:  # noqa: BLE001 - it is told to who started the process
+    except Exception as error:  # noqa: BLE001 - the process that started this one gets it
         traceback.print_exc(file=sys.stderr)
         say(_failure(error))
         os._exit(1)

@@ -236,9 +236,9 @@ async def test_what_no_step_can_mend_ends_the_run_and_marks_nothing_done(
         assert len(await journal.pending()) == 1
 
 
-@pytest.mark.parametrize(("told", "waits"), [(None, 0.0), (9.0, 9.0), (9e9, 120.0)])
+@pytest.mark.parametrize(("result", "waits"), [(None, 0.0), (9.0, 9.0), (9e9, 120.0)])
 async def test_a_busy_server_is_left_alone_as_long_as_it_asks_within_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: float | None, waits: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: float | None, waits: float
 ) -> None:
     waited: list[float] = []
 
@@ -246,7 +246,7 @@ async def test_a_busy_server_is_left_alone_as_long_as_it_asks_within_reason(
         waited.append(seconds)
 
     monkeypatch.setattr(Actor, "_sleep", note)
-    errors: list[Exception] = [TransientLlmError("busy", retry_after_s=told)]
+    errors: list[Exception] = [TransientLlmError("busy", retry_after_s=result)]
     heard: list[Message] = []
 
     async def work(message: RenderRequested) -> Sequence[Message]:
@@ -266,10 +266,10 @@ async def test_a_pause_ends_a_long_wait_and_leaves_the_step_open(tmp_path: Path)
         raise TransientLlmError("busy", retry_after_s=100.0)
 
     async with stage(tmp_path, work) as (journal, send):
-        asked = asyncio.Event()
-        journal.listen(lambda m: asked.set() if isinstance(m, StepFailed) else None)
+        called = asyncio.Event()
+        journal.listen(lambda m: called.set() if isinstance(m, StepFailed) else None)
         await send(request(1))
-        await asyncio.wait_for(asked.wait(), 60)
+        await asyncio.wait_for(called.wait(), 60)
         journal.draining = True
         await asyncio.wait_for(journal.drained(), 60)
         assert [m.mid for m in await journal.pending()] == ["m1"]

@@ -92,9 +92,9 @@ MIDS = [request(index).mid for index in range(STEPS)]
 
 @asynccontextmanager
 async def stage(
-    folder: Path, asked: int
+    folder: Path, requests: int
 ) -> AsyncGenerator[tuple[SlowStore, Journal, Painter, Reader]]:
-    """Two actors, and so many requests on their way to the first."""
+    """Two actors, and requests on their way to the first."""
     store = SlowStore(folder / "p.db")
     async with store:
         run = {"name": "r", "created": 0.0, "config": "{}", "version": "0"}
@@ -105,7 +105,7 @@ async def stage(
         painter, reader = Painter(journal), Reader(journal, store.path)
         await painter.join(runtime, "painter", ["RenderRequested"])
         await reader.join(runtime, "reader", ["StopRequested"])
-        await journal.commit("", [request(index) for index in range(asked)])
+        await journal.commit("", [request(index) for index in range(requests)])
         runtime.start()
         await journal.publish("", await journal.pending())
         yield store, journal, painter, reader
@@ -129,11 +129,11 @@ async def test_what_was_said_is_there_before_it_is_delivered_and_in_order(tmp_pa
         await until(lambda: len(reader.read) == STEPS)
         await journal.drained()
         assert await journal.pending() == []
-        said = [row["body"] for row in await page(store, "r", type="StopRequested")]
+        messages = [row["body"] for row in await page(store, "r", type="StopRequested")]
         handled = await store.rows("handled_by", run="r", actor="reader", after=0)
     assert painter.painted == reader.read == MIDS
     assert reader.early == []
-    assert said == [row["body"] for row in handled] and len(said) == STEPS
+    assert messages == [row["body"] for row in handled] and len(messages) == STEPS
 
 
 async def test_nothing_is_delivered_and_nothing_drained_before_the_commit(tmp_path: Path) -> None:
@@ -179,11 +179,11 @@ async def test_after_a_step_that_cannot_be_stored_none_is(tmp_path: Path, bad: i
         await journal.drained()
         with pytest.raises(StoreError, match="not this one"):
             await journal.commit("", [request(STEPS)])
-        said = [row["parent"] for row in await page(store, "r", type="StopRequested")]
+        messages = [row["parent"] for row in await page(store, "r", type="StopRequested")]
         pending = [
             message.mid for message in await journal.pending() if message.kind != "StopRequested"
         ]
-    assert said == MIDS[:bad] and pending == MIDS[bad:]
+    assert messages == MIDS[:bad] and pending == MIDS[bad:]
     assert reader.early == []
 
 

@@ -196,10 +196,10 @@ def test_paper_is_its_formula_over_pulls_on_the_display_scale() -> None:
 
 
 def test_ucb_tuned_is_its_formula_on_halved_rewards_doubled() -> None:
-    told = [(0.02, 0.021, 0.019, 0.02) * 50, (0.01, -0.03)]
-    arms = [arm_of("a", told[0], 40), arm_of("b", told[1], 1, 1, 3)]
+    result = [(0.02, 0.021, 0.019, 0.02) * 50, (0.01, -0.03)]
+    arms = [arm_of("a", result[0], 40), arm_of("b", result[1], 1, 1, 3)]
     log_t = math.log(200 + 5)
-    for arm, gains in zip(arms, told, strict=True):
+    for arm, gains in zip(arms, result, strict=True):
         halved = [gain / 0.02 for gain in gains]
         mean = sum(halved) / len(halved)
         variance = sum(x * x for x in halved) / len(halved) - mean**2
@@ -233,14 +233,14 @@ def test_kl_ucb_is_the_largest_chance_that_the_wins_allow(wins: int, losses: int
 
 def test_thompson_draws_from_the_posterior_of_the_gains_and_the_rng_alone() -> None:
     gains = {"a": (0.01, 0.03, 0.02), "b": (0.02, -0.01)}
-    arms = [arm_of(id, told, 1) for id, told in gains.items()]
+    arms = [arm_of(id, expected, 1) for id, expected in gains.items()]
     picks = [Thompson().select(arms, 0.01, selection_rng(3, index)) for index in range(400)]
     again = [Thompson().select(arms, 0.01, selection_rng(3, index)) for index in range(400)]
     assert picks == again
     # Means in units of noise: a 6/4 of variance ~ 0.9/4, b 1/3 of variance ~ 2.2/3: by the normal
     # approximation a is the better one with probability 0.88.
     assert 0.8 < picks.count("a") / 400 < 0.96
-    sure = [arm_of(id, told * 100, 1) for id, told in gains.items()]
+    sure = [arm_of(id, expected * 100, 1) for id, expected in gains.items()]
     assert {Thompson().select(sure, 0.01, selection_rng(3, i)) for i in range(200)} == {"a"}
 
 

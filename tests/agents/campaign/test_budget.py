@@ -71,9 +71,9 @@ class Models:
     def _said(self, message: Message, kind: type[Message], role: str, calls: int) -> Message:
         used = LlmUsage(calls=calls, prompt_tokens=90 * calls, completion_tokens=20 * calls)
         self._pay(message.round, Usage(llm={role: used}))
-        said = campaigns.answer(message)
-        assert isinstance(said, kind)
-        return said.model_copy(update={"usage": used})
+        sent = campaigns.answer(message)
+        assert isinstance(sent, kind)
+        return sent.model_copy(update={"usage": used})
 
     def _paint(self, message: RenderRequested) -> Message | None:
         lot = random.Random(message.mid).random()
@@ -144,12 +144,12 @@ def test_a_budget_is_never_passed(
 def test_what_is_counted_is_what_the_models_did(order: int, concurrency: int) -> None:
     models = Models()
     wanted = plan(rounds=9, concurrency=concurrency, prices=PRICES)
-    campaign, said, _ = drive(wanted, random.Random(order), models)
+    campaign, messages, _ = drive(wanted, random.Random(order), models)
     assert campaign.applied == 9
     # Rounds of equal arms are withheld beyond the last one, and cost nothing.
     assert campaign.used == models.paid
-    asked = {(m.prompt, m.seed) for m in said if isinstance(m, RenderRequested)}
-    assert campaign.used.renders == len(asked)
+    requests = {(m.prompt, m.seed) for m in messages if isinstance(m, RenderRequested)}
+    assert campaign.used.renders == len(requests)
 
 
 @given(
@@ -162,7 +162,7 @@ def test_what_is_counted_is_what_the_models_did(order: int, concurrency: int) ->
 def test_raising_a_limit_gives_the_run_that_had_it_from_the_start(
     resource: str, share: float, concurrency: int, orders: tuple[int, int, int]
 ) -> None:
-    free, asked, _ = drive(
+    free, request, _ = drive(
         plan(rounds=12, concurrency=concurrency, prices=PRICES), random.Random(orders[0]), Models()
     )
     models = Models()
@@ -172,13 +172,15 @@ def test_raising_a_limit_gives_the_run_that_had_it_from_the_start(
         most = amount(free.used, resource, PRICED)
         limit = most * share + 1e-6 if resource == "usd" else 1 + int(most * share)
         wanted = plan(rounds=12, concurrency=concurrency, prices=PRICES, limits={resource: limit})
-    stopped, said, _ = drive(wanted, random.Random(orders[1]), models)
+    stopped, messages, _ = drive(wanted, random.Random(orders[1]), models)
     assert stopped.stopped is not None
     raised = change(stopped, rounds=12, limits={})
     more, _ = go_on(stopped, raised, random.Random(orders[2]), models)
-    kept = [m for m in (*said, *more) if not isinstance(m, RunStopped)]
-    assert bodies(kept) == bodies([m for m in asked if not isinstance(m, RunStopped)])
-    assert len(bodies([*said, *more])) == len(said) + len(more), "no message id is used twice"
+    kept = [m for m in (*messages, *more) if not isinstance(m, RunStopped)]
+    assert bodies(kept) == bodies([m for m in request if not isinstance(m, RunStopped)])
+    assert len(bodies([*messages, *more])) == len(messages) + len(more), (
+        "no message id is used twice"
+    )
     assert stopped.stopped.reason == free.stopped.reason
 
 
@@ -199,15 +201,15 @@ def test_a_limit_that_is_raised_too_little_stops_the_run_again() -> None:
     assert first is not None and "budget of 20 renders" in first.reason
     little = campaign.used.renders + 1
     raised = change(campaign, limits={"renders": little})
-    said, _ = go_on(campaign, raised, random.Random(1), models)
+    messages, _ = go_on(campaign, raised, random.Random(1), models)
     assert f"budget of {little} renders" in campaign.stopped.reason
-    assert [m.kind for m in said] == ["RunStopped"] and said[0].mid != first.mid
+    assert [m.kind for m in messages] == ["RunStopped"] and messages[0].mid != first.mid
 
 
 def test_a_budget_too_small_for_the_pilot_paints_nothing() -> None:
     models = Models()
-    campaign, said, _ = drive(plan(limits={"renders": 5}), random.Random(1), models)
-    assert models.paid == Usage() and [m.kind for m in said] == ["RunStopped"]
+    campaign, messages, _ = drive(plan(limits={"renders": 5}), random.Random(1), models)
+    assert models.paid == Usage() and [m.kind for m in messages] == ["RunStopped"]
     assert campaign.stopped is not None and "allows no pilot" in campaign.stopped.reason
     go_on(campaign, change(campaign, limits={}), random.Random(1), models)
     assert campaign.stopped.reason == "all 8 rounds are done"
@@ -215,12 +217,12 @@ def test_a_budget_too_small_for_the_pilot_paints_nothing() -> None:
 
 def test_a_change_is_a_part_of_what_is_replayed() -> None:
     models = Models()
-    campaign, said, heard = drive(plan(rounds=3), random.Random(1), models)
+    campaign, messages, heard = drive(plan(rounds=3), random.Random(1), models)
     more, later = go_on(campaign, change(campaign, rounds=5), random.Random(1), models)
     assert isinstance(later[0], PlanChanged) and campaign.applied == 5
     again = campaigns.Campaign()
     repeated = [m for message in (*heard, *later) for m in again.apply(message)]
-    assert bodies(repeated) == bodies([*said, *more])
+    assert bodies(repeated) == bodies([*messages, *more])
 
 
 def test_failed_calls_count() -> None:

@@ -75,15 +75,15 @@ def play(
     wanted: CampaignPlan, order: random.Random, extra: Reply = lambda message: []
 ) -> tuple[Campaign, list[Message], list[Message]]:
     """As `drive`, with every configured role answering; `extra` may answer instead."""
-    campaign, said, heard = Campaign(), list[Message](), list[Message]()
+    campaign, messages, heard = Campaign(), list[Message](), list[Message]()
     waiting: list[Message] = [start_run("r", wanted)]
     while waiting:
         incoming = waiting.pop(order.randrange(len(waiting)))
         heard.append(incoming)
         for message in campaign.apply(incoming):
-            said.append(message)
+            messages.append(message)
             waiting += extra(message) or usual(message, wanted)
-    return campaign, said, heard
+    return campaign, messages, heard
 
 
 def usual(message: Message, wanted: CampaignPlan) -> list[Message]:
@@ -129,10 +129,10 @@ def test_with_all_shapes_of_roles_the_order_of_arrival_means_nothing(
     order: int, concurrency: int
 ) -> None:
     wanted = plan(concurrency=concurrency, **FULL)
-    first, said, _ = play(wanted, random.Random(0))
+    first, messages, _ = play(wanted, random.Random(0))
     second, other, _ = play(wanted, random.Random(order))
-    assert bodies(said) == bodies(other)
-    assert len(bodies(said)) == len(said), "no message id is used twice"
+    assert bodies(messages) == bodies(other)
+    assert len(bodies(messages)) == len(messages), "no message id is used twice"
     assert first.used == second.used
     assert first.stopped is not None and "rounds are done" in first.stopped.reason
 
@@ -142,14 +142,14 @@ def test_with_all_shapes_of_roles_the_order_of_arrival_means_nothing(
 def test_replaying_rebuilds_what_waits_for_a_gate_an_author_or_an_observer(
     order: int, cut: float
 ) -> None:
-    _, said, heard = play(plan(concurrency=2, **FULL), random.Random(order))
+    _, messages, heard = play(plan(concurrency=2, **FULL), random.Random(order))
     campaign, again = Campaign(), list[Message]()
     for index, message in enumerate(heard):
         if index == int(cut * len(heard)):
             campaign = Campaign.restore(campaign.snapshot())
         stored = index < cut * len(heard)
         again += campaign.apply(parse_message(message.model_dump_json()) if stored else message)
-    assert bodies(again) == bodies(said)
+    assert bodies(again) == bodies(messages)
 
 
 @quick
@@ -157,25 +157,27 @@ def test_replaying_rebuilds_what_waits_for_a_gate_an_author_or_an_observer(
 def test_gates_are_asked_in_the_order_of_names_each_about_what_the_one_before_left(
     order: int,
 ) -> None:
-    campaign, said, _ = play(plan(**FULL), random.Random(order))
-    asked = [m for m in said if isinstance(m, ReviewRequested) and "proposals" in m.subject]
-    assert {m.role for m in asked} == {"auditor", "censor"}
-    for first, second in zip(asked, asked[1:], strict=False):
+    campaign, messages, _ = play(plan(**FULL), random.Random(order))
+    requests = [m for m in messages if isinstance(m, ReviewRequested) and "proposals" in m.subject]
+    assert {m.role for m in requests} == {"auditor", "censor"}
+    for first, second in zip(requests, requests[1:], strict=False):
         if first.round == second.round:
             assert (first.role, second.role) == ("auditor", "censor")
             texts = [p["instruction"]["text"] for p in second.subject["proposals"]]
             assert not any("blue" in text for text in texts)
-    admitted = [i.text for m in said if isinstance(m, PoolChanged) for i in m.admitted]
+    admitted = [i.text for m in messages if isinstance(m, PoolChanged) for i in m.admitted]
     assert not any("blue" in text for text in admitted)
     assert all("Twice" in text for text in admitted if "odd" in text)
     assert all(bool(row.author) == bool(row.parent) for row in campaign.pool.rows())
 
 
 def test_every_author_comes_first_in_turn_and_is_kept_in_the_lineage() -> None:
-    campaign, said, _ = play(plan(**FULL), random.Random(3))
-    asked = [m for m in said if isinstance(m, ProposalRequested)]
-    assert all({g.author for g in m.gradients} == {"gradient", "critic", "painter"} for m in asked)
-    first = {m.gradients[0].author for m in asked}
+    campaign, messages, _ = play(plan(**FULL), random.Random(3))
+    requests = [m for m in messages if isinstance(m, ProposalRequested)]
+    assert all(
+        {g.author for g in m.gradients} == {"gradient", "critic", "painter"} for m in requests
+    )
+    first = {m.gradients[0].author for m in requests}
     assert first == {"gradient", "critic", "painter"}
     # The stub of the modifier copies no author; the pool keeps what it is given.
     assert {row.author for row in campaign.pool.rows() if row.parent} == {"gradient"}
@@ -193,9 +195,9 @@ def test_an_author_that_fails_is_left_out_and_the_others_go_on(broken: str) -> N
             for name in wanted.authors
         ]
 
-    campaign, said, _ = play(wanted, random.Random(0), reply)
-    asked = [m for m in said if isinstance(m, ProposalRequested)]
-    assert asked and all(broken not in {g.author for g in m.gradients} for m in asked)
+    campaign, messages, _ = play(wanted, random.Random(0), reply)
+    requests = [m for m in messages if isinstance(m, ProposalRequested)]
+    assert requests and all(broken not in {g.author for g in m.gradients} for m in requests)
     assert campaign.applied == wanted.rounds
 
 
@@ -213,12 +215,12 @@ def test_a_gate_that_fails_is_passed_by_or_stops_the_run_if_it_is_required(
     def reply(message: Message) -> list[Message]:
         return [failed(message, "censor")] if isinstance(message, ReviewRequested) else []
 
-    campaign, said, _ = play(wanted, random.Random(1), reply)
-    assert isinstance(said[-1], RunStopped)
+    campaign, messages, _ = play(wanted, random.Random(1), reply)
+    assert isinstance(messages[-1], RunStopped)
     if required:
         assert campaign.applied == 2, "those in flight end, none follows"
-        assert "required gate 'censor' failed: it broke" in said[-1].reason
-        assert not any(m.admitted for m in said if isinstance(m, PoolChanged))
+        assert "required gate 'censor' failed: it broke" in messages[-1].reason
+        assert not any(m.admitted for m in messages if isinstance(m, PoolChanged))
     else:
         plain = drive(plan(concurrency=2), random.Random(1))[0]
         assert campaign.applied == wanted.rounds
@@ -237,9 +239,9 @@ def test_a_required_gates_failure_stops_the_run_at_the_same_round_in_any_order(
         broken = isinstance(message, ReviewRequested) and message.round in lost
         return [failed(message, "censor")] if broken else []
 
-    first, said, _ = play(wanted, random.Random(0), reply)
+    first, messages, _ = play(wanted, random.Random(0), reply)
     _, other, _ = play(wanted, random.Random(order), reply)
-    assert bodies(said) == bodies(other)
+    assert bodies(messages) == bodies(other)
     # Those that began beside the first one that failed are settled, none after them begins.
     assert first.applied == min(min(lost) + 2, wanted.rounds)
 
@@ -253,8 +255,8 @@ def test_a_vetoed_rewrite_is_a_fallback_that_names_the_gate() -> None:
         veto = Judgement(item=0, verdict="veto", reason="too gaudy")
         return [decided(message, veto, Judgement(item=1, verdict="amend", text="a thing, calm"))]
 
-    _, said, _ = play(wanted, random.Random(0), reply)
-    pulled = next(m for m in said if m.kind == "ArmPulled")
+    _, messages, _ = play(wanted, random.Random(0), reply)
+    pulled = next(m for m in messages if m.kind == "ArmPulled")
     gains = {g["fallback"]: g for g in pulled.model_dump()["gains"]}
     assert gains["vetoed by censor: too gaudy"]["gain"] == 0
     assert any(g["rewrite"] == "a thing, calm" for g in pulled.model_dump()["gains"])
@@ -266,12 +268,12 @@ def test_observers_are_counted_a_round_late_wherever_their_reports_arrive(order:
     limited = plan(
         observers=("historian",), limits={"llm_calls": 15}, prices={"llm": {"historian": {}}}
     )
-    campaign, said, _ = play(limited, random.Random(order))
+    campaign, messages, _ = play(limited, random.Random(order))
     # A round is one call of the author and one of the historian, who is counted a round later:
     # 1, 3 and the next may make 13 calls and one more of the historian, together more than 15.
     assert campaign.applied == 2
     assert campaign.used.llm_calls == 3
-    assert isinstance(said[-1], RunStopped) and "llm calls" in said[-1].reason
+    assert isinstance(messages[-1], RunStopped) and "llm calls" in messages[-1].reason
 
 
 def test_a_round_is_settled_only_when_observers_have_reported_the_one_before() -> None:
@@ -286,8 +288,8 @@ def test_a_round_is_settled_only_when_observers_have_reported_the_one_before() -
 
     campaign, _, _ = play(wanted, random.Random(0), late)
     assert campaign.applied == 1 and campaign.stopped is None
-    said = campaign.apply(reports.pop(0))
-    assert [m.kind for m in said][0] == "PoolChanged"
+    messages = campaign.apply(reports.pop(0))
+    assert [m.kind for m in messages][0] == "PoolChanged"
     assert campaign.applied == 2
 
 

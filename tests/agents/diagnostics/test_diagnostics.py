@@ -73,12 +73,12 @@ def history(rounds: int, after: World = HEALTHY, *, seed: int = 0) -> list[Round
 
 def test_a_healthy_history_raises_nothing() -> None:
     assert diagnose([]) == []
-    told = history(100)
-    assert [diagnose(told[:end]) for end in range(1, 101)] == [[]] * 100
+    result = history(100)
+    assert [diagnose(result[:end]) for end in range(1, 101)] == [[]] * 100
 
 
 @pytest.mark.parametrize(
-    ("fault", "after", "told", "remedy"),
+    ("fault", "after", "expected", "remedy"),
     [
         ("stagnation", World(progress=0.0), "no better lower bound", "professional prompts"),
         ("degradation", World(fall=0.01), "gain -1", "renderer, language model or scorer"),
@@ -90,14 +90,14 @@ def test_a_healthy_history_raises_nothing() -> None:
     ],
 )
 def test_each_fault_is_named_with_evidence_and_remedy(
-    fault: str, after: World, told: str, remedy: str
+    fault: str, after: World, expected: str, remedy: str
 ) -> None:
     rounds = history(85, after)
     assert diagnose(rounds[:50]) == []
     found = {finding.fault: finding for finding in diagnose(rounds)}
     assert set(found) == {fault}
     finding = found[fault]
-    assert told in finding.evidence and remedy in finding.remedy
+    assert expected in finding.evidence and remedy in finding.remedy
     assert 40 <= finding.since <= 75
     assert finding.line.startswith(f"{fault} since round {finding.since}: ")
 
@@ -181,7 +181,7 @@ def test_scores_are_standard_normal_while_nothing_changes() -> None:
         change_detection.arm_scores(means, squares, arms, counts),
         change_detection.spread_scores(squares, counts - 1),
     ):
-        said = scores[~np.isnan(scores)]
-        assert said.size > 10_000
-        assert float(said.mean()) == pytest.approx(0, abs=0.03)
-        assert float(said.std()) == pytest.approx(1, abs=0.04)
+        messages = scores[~np.isnan(scores)]
+        assert messages.size > 10_000
+        assert float(messages.mean()) == pytest.approx(0, abs=0.03)
+        assert float(messages.std()) == pytest.approx(1, abs=0.04)

@@ -23,25 +23,27 @@ from bigpe.services.core.values import Instruction
 
 WORDS = [f"w{i}" for i in range(400)]
 few_words = st.lists(st.sampled_from(WORDS[:6]), max_size=4)
-said = few_words.map(lambda found: Instruction(text=f"The {' '.join(found)}"))
+sent = few_words.map(lambda found: Instruction(text=f"The {' '.join(found)}"))
 
 
-@given(said, st.lists(said, max_size=8))
-def test_the_nearest_is_the_nearest_of_all(one: Instruction, others: list[Instruction]) -> None:
-    known = ContentTermIndex()
+@given(sent, st.lists(sent, max_size=8))
+def test_the_nearest_is_the_nearest_of_all(
+    instruction: Instruction, others: list[Instruction]
+) -> None:
+    existing = ContentTermIndex()
     for round, other in enumerate(others):
-        known.add(content(other), round)
+        existing.add(content(other), round)
     for before in range(len(others) + 1):
-        known.forget(before)
-        own = content(one)
+        existing.forget(before)
+        own = content(instruction)
         wanted = min((distance(own, content(other)) for other in others[before:]), default=None)
-        assert known.nearest(own) == wanted
+        assert existing.nearest(own) == wanted
 
 
 def a_run(rounds: int) -> list[Message]:
     rng = random.Random(0)
     arms = [Instruction(text=f"seed {i}") for i in range(40)]
-    said: list[Message] = []
+    messages: list[Message] = []
     for index in range(1, rounds + 1):
         head = {"mid": str(index), "run": "main", "parent": "", "round": index}
         arm = rng.choice(arms)
@@ -54,7 +56,7 @@ def a_run(rounds: int) -> list[Message]:
         )  # fmt: skip
         new = Instruction(text="Add " + " and ".join(rng.sample(WORDS, 5)))
         proposal = ProposedInstruction(instruction=new, improvement="", composed=False)
-        said += [
+        messages += [
             ArmPulled.model_validate({**head, "instruction": arm.id, "gains": gains}),
             InstructionsProposed.model_validate(
                 {**head, "parent_instruction": arm.id, "proposals": (proposal,)}
@@ -63,19 +65,19 @@ def a_run(rounds: int) -> list[Message]:
                 {**head, "admitted": (), "retired": (), "waiting": 0, "sigma": 1.0, "best": arm.id}
             ),
         ]
-    return said
+    return messages
 
 
 def test_a_long_run_costs_the_same_each_round() -> None:
     window, more = WINDOW // 4, 2 * WINDOW
-    said = a_run(more + 2 * window)
-    history = RoundHistory(said[: 3 * more])
+    sent = a_run(more + 2 * window)
+    history = RoundHistory(sent[: 3 * more])
 
     def work(messages: list[Message]) -> int:
         return lines_run(lambda: [history.add(message) for message in messages])
 
-    first = work(said[3 * more : 3 * (more + window)])
-    second = work(said[3 * (more + window) :])
+    first = work(sent[3 * more : 3 * (more + window)])
+    second = work(sent[3 * (more + window) :])
     assert first > 1000 and abs(second - first) < 0.01 * first
 
 

@@ -118,7 +118,7 @@ def test_subject_words(naive: str, expected: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "many"),
+    ("item", "many"),
     [
         ("cat", "cats"),
         ("movie", "movies"),
@@ -138,9 +138,9 @@ def test_subject_words(naive: str, expected: set[str]) -> None:
         ("child", "children"),
     ],
 )
-def test_a_subject_is_kept_in_singular_or_plural(one: str, many: str) -> None:
-    assert subject_kept(f"a {one}", f"some {many}, golden")
-    assert subject_kept(many, f"the {one} at dusk")
+def test_a_subject_is_kept_in_singular_or_plural(item: str, many: str) -> None:
+    assert subject_kept(f"a {item}", f"some {many}, golden")
+    assert subject_kept(many, f"the {item} at dusk")
 
 
 def test_a_subject_is_dropped() -> None:

@@ -135,9 +135,9 @@ async def test_an_observer_reads_to_the_end_is_counted_and_survives_pauses(
 ) -> None:
     config = with_roles(counter={"class": "counter"})
     await run_fake(tmp_path / "whole", config)
-    said = messages_of(tmp_path / "whole", RoleSaid)
-    assert [m.texts[0].split()[0] for m in said] == ["1", "2", "3", "4", "5"]
-    assert said[-1].about == "RunStopped" and said[0].usage.calls == 1
+    messages = messages_of(tmp_path / "whole", RoleSaid)
+    assert [m.texts[0].split()[0] for m in messages] == ["1", "2", "3", "4", "5"]
+    assert messages[-1].about == "RunStopped" and messages[0].usage.calls == 1
     reported = messages_of(tmp_path / "whole", RoleReported)
     assert [(m.round, m.usage.calls) for m in reported] == [(1, 1), (2, 1), (3, 1), (4, 1)]
     for stop in (PoolChanged, RoleSaid, RunStopped):

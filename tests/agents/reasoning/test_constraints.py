@@ -119,8 +119,8 @@ async def test_a_proposal_leaves_out_what_is_forbidden() -> None:
     assert isinstance(free, Proposal) and "golden hour" in free.instruction.text
     bound = await proposed(Constraints(banned=("golden",)))
     assert isinstance(bound, Proposal)
-    told = bound.instruction.model_dump_json()
-    assert "golden" not in told and "moss" in told
+    result = bound.instruction.model_dump_json()
+    assert "golden" not in result and "moss" in result
     # To name a banned word, if only to leave it out, is to say it.
     silent = await proposed(Constraints(banned=("gravel",)))
     assert isinstance(silent, Proposal) and "gravel" not in silent.instruction.text
@@ -157,11 +157,11 @@ def test_a_run_keeps_to_its_rules(tmp_path: Path) -> None:
     config = CONFIG | {"constraints": {"banned": ["vivid", "murky"]}}
     asyncio.run(run_fake(tmp_path, config))
 
-    async def said() -> list[Any]:
+    async def stored_messages() -> list[Any]:
         async with Store(tmp_path / "bigpe.db", read_only=True) as store:
             return [parse_message(row.body) async for row in every(store, "main", Wanted())]
 
-    messages = asyncio.run(said())
+    messages = asyncio.run(stored_messages())
     rewrites = [r for m in messages if isinstance(m, PromptsRewritten) for r in m.rewrites]
     assert rewrites and all(rules.fault(r.text) is None for r in rewrites)
     assert sum(r.attempts > 1 for r in rewrites) > 0
@@ -175,8 +175,8 @@ async def test_refine_keeps_to_the_rules(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("bigpe.runtime.sharing.refine.load_client", lambda config: FakeLlm())
     config = BigpeConfig(constraints=Constraints(required=("never said",)))
     hat = Exemplar(naive="a hat", rewrite="a hat, felt")
-    shown = Instruction(text="Add details.", exemplars=(hat,))
-    done = await refine_fully(["a red fox"], instruction=shown, config=config)
+    with_exemplar = Instruction(text="Add details.", exemplars=(hat,))
+    done = await refine_fully(["a red fox"], instruction=with_exemplar, config=config)
     assert done[0].text == "a red fox"
     assert done[0].fallback == "it lacks what [constraints] requires (never said)"
 
@@ -198,11 +198,12 @@ def test_word_files_are_read_with_the_configuration(tmp_path: Path) -> None:
 
 async def test_a_run_remembers_the_words_not_the_file(tmp_path: Path) -> None:
     """So a file that changes is a changed configuration, and resuming needs no file."""
-    from bigpe.testing.runs import open_fake
+    from bigpe.testing.runs import open_fake, run_fake
 
     words = tmp_path / "words.txt"
     words.write_text("gore", "utf-8")
     config = CONFIG | {"constraints": {"banned_file": "words.txt"}}
+    await run_fake(tmp_path, config)  # without a result, the run would begin again
     async with open_fake(tmp_path, config) as session:
         assert session.config.constraints.banned == ("gore",)
     words.write_text("gore\nneon", "utf-8")
@@ -223,11 +224,11 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), BAD.items(), ids=str)
-def test_a_wrong_rule_is_explained(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "expected"), BAD.items(), ids=str)
+def test_a_wrong_rule_is_explained(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=".*") as failed:
         load_config(toml(tmp_path, text))
-    assert told in str(failed.value)
+    assert expected in str(failed.value)
 
 
 def test_a_safety_filter_of_an_installed_package_judges(

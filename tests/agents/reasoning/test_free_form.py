@@ -110,6 +110,7 @@ class Capable:
     """A model other than the embedded one."""
 
     embedded = False
+    thinks = False
 
 
 async def professional(text: str, most: int) -> list[str]:

@@ -32,6 +32,9 @@ class Capable:
 
     embedded = False
 
+    def __init__(self, *, thinks: bool = False) -> None:
+        self.thinks = thinks
+
 
 FREE = rewrite_rules(Capable(), ReasoningConfig())
 
@@ -255,6 +258,12 @@ async def test_limits_are_settings() -> None:
     assert (done.fault, done.attempts) == (AnswerFault.TOO_LONG, 2)
     assert (llm.asked[0].max_tokens, llm.asked[0].temperature) == (32, 0.1)
     assert llm.asked[0].stop == ()
+
+
+def test_a_model_that_thinks_has_room_at_once() -> None:
+    assert rewrite_rules(Capable(thinks=True), ReasoningConfig()).max_tokens == 4 * FREE.max_tokens
+    own = ReasoningConfig(generator=GeneratorLimits(max_tokens=100))
+    assert rewrite_rules(Capable(thinks=True), own).max_tokens == 100
 
 
 def test_the_embedded_model_keeps_its_own_rules() -> None:

@@ -145,8 +145,8 @@ async def test_a_wording_that_names_every_clause_is_taken_with_its_exchange() ->
 
 
 async def test_a_wording_is_taken_as_one_clean_line() -> None:
-    told = "Add details,\nwith \x00golden hour\ud83e,\tand leave out gravel."
-    done = await proposed(ScriptedAsks(instruction(told)))
+    answer = "Add details,\nwith \x00golden hour\ud83e,\tand leave out gravel."
+    done = await proposed(ScriptedAsks(instruction(answer)))
     assert isinstance(done, Proposal) and not done.composed
     assert done.instruction.text.isprintable()
     assert done.model_dump_json()

@@ -48,7 +48,7 @@ async def test_the_instruction_is_told_its_exemplars_are_turns_and_the_prompt_is
 
 
 async def test_equal_requests_are_made_of_equal_wishes_and_others_of_others() -> None:
-    asked = []
+    requests = []
     for instruction, naive, seed in (
         (SHOWN, "a fox", 1),
         (SHOWN, "a fox", 1),
@@ -58,9 +58,9 @@ async def test_equal_requests_are_made_of_equal_wishes_and_others_of_others() ->
     ):
         llm = ScriptedAsks("a fox, a hen, snow")
         await rewrite(llm, instruction, naive, seed)
-        asked.append(llm.asked[0])
-    assert asked[0] == asked[1]
-    assert len({request.model_dump_json() for request in asked}) == 4
+        requests.append(llm.asked[0])
+    assert requests[0] == requests[1]
+    assert len({request.model_dump_json() for request in requests}) == 4
 
 
 @pytest.mark.parametrize(

@@ -269,8 +269,10 @@ async def test_a_failure_of_the_service_is_no_gradient(error: LlmError) -> None:
 
 
 async def test_a_wording_is_one_line_that_can_be_written_down() -> None:
-    told = "Add golden hour.\nname: \x1b[31mmoss \ud83e"
-    done = await worded(worded_as(improvement=told, inference="a\x00b\nc \ud83e", evidence=["E1"]))
+    answer = "Add golden hour.\nname: \x1b[31mmoss \ud83e"
+    done = await worded(
+        worded_as(improvement=answer, inference="a\x00b\nc \ud83e", evidence=["E1"])
+    )
     assert not done.composed
     for text in (done.improvement, done.inference):
         assert text.isprintable()

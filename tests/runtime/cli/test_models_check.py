@@ -50,9 +50,13 @@ def test_recorded_scores_agree_until_one_is_changed(pairs: Path) -> None:
     found = json.loads(differing.stdout)
     assert (found["pairs"], found["failed"], found["met"]) == (4, 0, False)
     assert found["largest_difference"] == pytest.approx(2e-4, rel=1e-3)
-    assert [(one["image"], one["prompt"]) for one in found["outside"]] == [("two.png", "fox")]
-    shown = check(changed)
-    assert shown.exit_code == 1 and "two.png" in shown.stdout and "one.png" not in shown.stdout
+    assert [(item["image"], item["prompt"]) for item in found["outside"]] == [("two.png", "fox")]
+    displayed = check(changed)
+    assert (
+        displayed.exit_code == 1
+        and "two.png" in displayed.stdout
+        and "one.png" not in displayed.stdout
+    )
 
 
 def test_an_image_that_is_none_fails_alone(pairs: Path) -> None:
@@ -61,7 +65,7 @@ def test_an_image_that_is_none_fails_alone(pairs: Path) -> None:
     pairs.with_name("one.png").write_text("no image")
     found = json.loads(check(recorded, "--json").stdout)
     assert (found["failed"], found["met"]) == (2, False)
-    assert {one["image"] for one in found["outside"] if one["error"]} == {"one.png"}
+    assert {item["image"] for item in found["outside"] if item["error"]} == {"one.png"}
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ class Attentive(FakeScorer):
         return [value / math.hypot(*vector) for value in vector]
 
     def _one(self, request: ScoreRequest) -> Score:
-        asked = set(words(request.prompt))
-        share = len(asked & self._words(request.image)) / len(asked)
+        requests = set(words(request.prompt))
+        share = len(requests & self._words(request.image)) / len(requests)
         return Score(value=share, fingerprint="attentive")
 
     def _words(self, image: str) -> set[str]:
@@ -79,10 +79,10 @@ class Attentive(FakeScorer):
 async def judged(
     folder: Path, settings: EvaluationSettings, guard: type[FakeScorer] = FakeScorer, **models: Any
 ) -> tuple[Evaluation, list[EvaluationProgress]]:
-    told: list[EvaluationProgress] = []
+    results: list[EvaluationProgress] = []
     second = guard(BlobStore(Project(folder).images), noise=0.0)
     async with open_fake_evaluated(folder, guards={"second": second}, **models) as run:
-        return await evaluate(run, settings, told.append), told
+        return await evaluate(run, settings, results.append), results
 
 
 @pytest.fixture
@@ -93,10 +93,10 @@ async def project(tmp_path: Path) -> Path:
 
 
 async def test_everything_is_compared_and_the_good_instruction_wins(project: Path) -> None:
-    report, told = await judged(
+    report, result = await judged(
         project, EvaluationSettings(instructions=(ORNATE,), prompts=12, seeds=2)
     )
-    names = [one.treatment.name for one in report.compared]
+    names = [comparison.treatment.name for comparison in report.compared]
     assert names[:3] == ["naive", "LLM without instruction", "seed: details"]
     assert any(name == "professional prompts" for name in names)
     assert report.prompts == 12 and len(report.lines) == 12
@@ -112,8 +112,8 @@ async def test_everything_is_compared_and_the_good_instruction_wins(project: Pat
     assert naive.gain is None and naive.guards == {} and naive.usage.llm_calls == 0
     # This scorer tells nothing of what it sees, so nothing is said of the pictures' variety.
     assert given.picture_diversity is None
-    assert all(progress.done <= progress.of for progress in told)
-    assert {progress.doing for progress in told} >= {"choosing on validation prompts", *names}
+    assert all(progress.done <= progress.of for progress in result)
+    assert {progress.doing for progress in result} >= {"choosing on validation prompts", *names}
     # A line's gains average to the table's.
     gains = [line.gains[given.treatment.id] for line in report.lines]
     assert sum(gain or 0.0 for gain in gains) / 12 == pytest.approx(given.gain.mean)
@@ -128,13 +128,13 @@ async def test_it_is_chosen_on_validation_alone(project: Path) -> None:
     ) as r:
         assert selection.prompts == len(r.prompts("validation"))
         assert not set(r.prompts("validation")) & {line.prompt for line in report.lines}
-    best = max(selection.candidates, key=lambda one: one.gain or 0.0)
+    best = max(selection.candidates, key=lambda item: item.gain or 0.0)
     assert selection.chosen == best.instruction
     assert selection.renders >= selection.prompts
 
 
 async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
-    report, told = await judged(project, EvaluationSettings(prompts=2, candidates=1))
+    report, result = await judged(project, EvaluationSettings(prompts=2, candidates=1))
     selection = report.selection
     async with open_fake_evaluated(
         project, guards={"second": FakeScorer(BlobStore(Project(project).images))}
@@ -142,8 +142,8 @@ async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
         [first] = shortlist(r.campaign.pool.rows(), 1)
     assert selection is not None and selection.chosen == first.instruction
     assert (selection.prompts, selection.renders) == (0, 0)
-    assert [one.gain for one in selection.candidates] == [None]
-    assert {progress.of for progress in told} == {2}
+    assert [candidate.gain for candidate in selection.candidates] == [None]
+    assert {progress.of for progress in result} == {2}
     assert any("second" in note for note in report.notes), "its veto was not asked for"
     assert any(first.instruction.text in line for line in sentences(report))
 
@@ -163,7 +163,7 @@ async def test_a_guard_that_disagrees_flags_and_vetoes(project: Path) -> None:
     assert report.compared[-1].hacked == ("second",)
     assert "WARNING: given" in markdown(report)
     nothing = Instruction(text="Say nothing.")
-    rows = [PoolRow(one, 1, 3, 0.1, 0.0, 0.2, None, 0, "living") for one in (ORNATE, nothing)]
+    rows = [PoolRow(item, 1, 3, 0.1, 0.0, 0.2, None, 0, "living") for item in (ORNATE, nothing)]
     guards = {"second": Contrary(BlobStore(Project(project).images), noise=0.0)}
     async with open_fake_evaluated(project, guards=guards) as run:
         prompts = run.prompts("validation")
@@ -171,7 +171,7 @@ async def test_a_guard_that_disagrees_flags_and_vetoes(project: Path) -> None:
         held = await select_best(run.services, rows, prompts, veto=["second"])
         none = await select_best(run.services, rows[:1], prompts, veto=["second"])
     assert free.chosen == ORNATE and held.chosen == nothing and none.chosen is None
-    assert [one.vetoed_by for one in held.candidates] == [("second",), ()]
+    assert [candidate.vetoed_by for candidate in held.candidates] == [("second",), ()]
 
 
 async def test_a_veto_is_told_and_leaves_the_naive_prompts(
@@ -184,26 +184,26 @@ async def test_a_veto_is_told_and_leaves_the_naive_prompts(
         report = await evaluate(run, EvaluationSettings(prompts=4), lambda _: None)
     assert any("was refused: guard second" in note for note in report.notes)
     assert any("use the naive prompts" in note for note in report.notes)
-    assert not any(one.treatment.name.startswith("best") for one in report.compared)
+    assert not any(comparison.treatment.name.startswith("best") for comparison in report.compared)
 
 
 async def test_rewrites_that_lead_away_are_told_by_what_the_pictures_show(project: Path) -> None:
-    """Every prompt becomes the same palace; the subject words stay in the text all the same."""
+    """Every prompt becomes the same palace; the subject words stay in the text nevertheless."""
     eye = Attentive(BlobStore(Project(project).images))
     async with open_fake_evaluated(project, scorer=eye, guards={"second": eye}) as run:
         prompts = run.prompts("test")
         palace = dict.fromkeys(prompts, "a golden palace")
         faithful = {prompt: f"{prompt}, golden" for prompt in prompts}
         measured = [
-            (one, await measure(run.services, one, prompts, others=prompts))
-            for one in (
+            (item, await measure(run.services, item, prompts, others=prompts))
+            for item in (
                 Treatment(name="palace", kind="texts", texts=palace),
                 Treatment(name="faithful", kind="texts", texts=faithful),
             )
         ]
         images = {i: r for _, rows in measured for r in rows for i in (r.image, r.naive_image)}
         request = {i: ScoreRequest(image=i, prompt=row.prompt) for i, row in images.items()}
-        seen = {i: await run.services.score.features(asked) for i, asked in request.items()}
+        seen = {i: await run.services.score.features(requests) for i, requests in request.items()}
     away, kept = compare(measured, against=None, prices=Prices(), seen=seen)
     assert away.shown_share is not None and away.shown_share < 0.2 and away.strays
     assert kept.shown_share == kept.naive_shown_share == away.naive_shown_share == 1.0
@@ -232,7 +232,7 @@ async def test_until_significant_stops_early_on_a_clear_gain(project: Path) -> N
     assert sequence is not None and sequence.lo is not None
     assert "excludes 0" in sequence.stopped and 8 <= sequence.n < 20 and sequence.lo > 0
     assert report.prompts == sequence.n
-    assert [one.treatment.kind for one in report.compared] == ["naive", "instruction"]
+    assert [comparison.treatment.kind for comparison in report.compared] == ["naive", "instruction"]
 
 
 async def test_until_significant_stops_at_precision_or_when_all_are_used(project: Path) -> None:
@@ -261,9 +261,9 @@ async def test_tables_show_names_as_they_are(project: Path) -> None:
     report, _ = await judged(project, EvaluationSettings(instructions=(ORNATE,), prompts=5))
     console = Console(record=True, width=250)
     show(console, report, every_prompt=True)
-    told = console.export_text()
-    assert "given: Add [bold]ornament[/bold] | now." in told
-    assert all(line.prompt in told for line in report.lines)
+    output = console.export_text()
+    assert "given: Add [bold]ornament[/bold] | now." in output
+    assert all(line.prompt in output for line in report.lines)
     text = markdown(report)
     assert r"given: Add \[bold\]ornament\[/bold\] \| now." in text
     assert _columns(text.splitlines())

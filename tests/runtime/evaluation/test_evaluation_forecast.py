@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bigpe.agents.reasoning.rewriting import ATTEMPTS
+from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.cli import cli
 from bigpe.runtime.evaluation.forecast import Calls, forecast
@@ -57,7 +57,9 @@ async def test_the_forecast_is_what_the_evaluation_asks_for(project: Path) -> No
         await evaluate(run, FEW, lambda _: None)
         paid = run.services.effects.paid
         # Rewrites that cannot be used take further attempts, and no picture of their own.
-        assert 0 < expected.total.llm <= paid["llm"] <= ATTEMPTS * expected.total.llm
+        assert (
+            0 < expected.total.llm <= paid["llm"] <= EMBEDDED_REWRITES.attempts * expected.total.llm
+        )
         assert 0 < paid["render"] <= expected.total.renders <= paid["render"] + 2
         assert expected.selection == Calls()
         assert not expected.needs_consent
@@ -102,8 +104,10 @@ def bigpe(project: Path, *words: str, answer: str | None = None) -> Result:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_(name: str, *, project: Path) -> AbstractAsyncContextManager[EvaluatedRun]:
-        return open_fake_evaluated(project, name=name)
+    def open_(
+        name: str, *, project: Path, fresh: bool
+    ) -> AbstractAsyncContextManager[EvaluatedRun]:
+        return open_fake_evaluated(project, name=name, fresh=fresh)
 
     monkeypatch.setattr("bigpe.runtime.cli.results.evaluate.open_run_for_evaluation", open_)
 

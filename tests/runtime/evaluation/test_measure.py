@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from autogen_core.models import CreateResult
 
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.runtime.evaluation.measure import (
     NAIVE,
     PLAIN,
@@ -106,22 +107,22 @@ async def test_treatments_share_what_they_can_and_repeats_are_free(
 
 async def test_another_seed_gives_other_pictures(run: EvaluatedRun) -> None:
     prompts = run.prompts("test")[:2]
-    one = await measure(run.services, PLAIN, prompts, seed=0)
+    item = await measure(run.services, PLAIN, prompts, seed=0)
     other = await measure(run.services, PLAIN, prompts, seed=1)
-    assert not {row.seed for row in one} & {row.seed for row in other}
+    assert not {row.seed for row in item} & {row.seed for row in other}
 
 
 async def test_a_rewrite_that_cannot_be_used_gains_exactly_nothing(tmp_path: Path) -> None:
     class Mute(FakeLlm):
         def _rewrite(self, *_: object) -> str:
-            return "something else entirely"
+            return "I'm sorry, I can't help with that."
 
     await run_fake(tmp_path, GUARDED)
     guard = FakeScorer(BlobStore(Project(tmp_path).images))
     async with open_fake_evaluated(tmp_path, llm=Mute(), guards={"second": guard}) as run:
         rows = await measure(run.services, PLAIN, run.prompts("test")[:2], seed=5)
     assert [(row.gain, row.text) for row in rows] == [(0.0, row.prompt) for row in rows]
-    assert all("dropped the subject" in str(row.fallback) for row in rows)
+    assert {row.fault for row in rows} == {AnswerFault.REFUSED}
 
 
 async def test_a_lost_picture_is_missing_and_says_why(tmp_path: Path) -> None:

@@ -53,23 +53,23 @@ def cells(
     ]
 
 
-def tables(told: list[ExperimentCell], order: tuple[str, ...] = ()) -> list[list[list[str]]]:
-    return further_tables(contrasts(told, order), trends(told, order))
+def tables(cells: list[ExperimentCell], order: tuple[str, ...] = ()) -> list[list[list[str]]]:
+    return further_tables(contrasts(cells, order), trends(cells, order))
 
 
 def test_lines_are_compared_at_equal_x_by_run_seed() -> None:
     *found, over_all = contrasts(cells(), ORDER)
-    assert [(one.line, one.other, one.x, one.seeds) for one in found] == [
+    assert [(item.line, item.other, item.x, item.seeds) for item in found] == [
         ("ucb1", "greedy", 1, 3),
         ("ucb1", "greedy", 2, 3),
         ("ucb1", "greedy", 5, 3),
     ]
-    assert [one.difference for one in found] == [0.0, round(10 / 3, 4), round(11 / 3, 4)]
+    assert [item.difference for item in found] == [0.0, round(10 / 3, 4), round(11 / 3, 4)]
     p_values = [
         ttest_rel(GAINS["ucb1", size], GAINS["greedy", size]).pvalue if size > 1 else 1.0
         for size in (1, 2, 5)
     ]
-    assert [one.p_holm for one in found] == pytest.approx(holm(p_values), abs=1e-4)
+    assert [item.p_holm for item in found] == pytest.approx(holm(p_values), abs=1e-4)
     assert found[0].lo == found[0].hi == 0.0
     means = [
         [np.mean([100 * GAINS[policy, size][seed] for size in (1, 2, 5)]) for seed in range(3)]
@@ -81,7 +81,7 @@ def test_lines_are_compared_at_equal_x_by_run_seed() -> None:
 
 def test_the_first_line_is_that_of_the_first_arm() -> None:
     turned = contrasts(cells(), tuple(reversed(ORDER)))
-    assert {one.line for one in turned} == {"greedy"}
+    assert {item.line for item in turned} == {"greedy"}
     assert turned[-1].difference == -contrasts(cells(), ORDER)[-1].difference
 
 
@@ -99,9 +99,9 @@ def test_a_trend_is_the_mean_slope_over_log2() -> None:
 
 def test_a_seed_that_lacks_an_arm_counts_where_it_has_both() -> None:
     some = [cell for cell in cells() if not (cell.arm == "greedy, batch 2" and cell.seed == 0)]
-    found = {one.x: one.seeds for one in contrasts(some, ORDER)}
+    found = {item.x: item.seeds for item in contrasts(some, ORDER)}
     assert found == {1: 3, 2: 2, 5: 3, None: 2}
-    assert {one.line: one.seeds for one in trends(some, ORDER)} == {"ucb1": 3, "greedy": 2}
+    assert {entry.line: entry.seeds for entry in trends(some, ORDER)} == {"ucb1": 3, "greedy": 2}
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_the_table_can_be_asked_for_a_part_and_another_reference(tmp_path: Path)
         tmp_path, "--only", "ucb1, batch 2", "--only", "greedy, batch 2", "--reference",
         "greedy, batch 2", "--json",
     )  # fmt: skip
-    told = json.loads(part.stdout)
-    assert [row["condition"] for row in told["rows"]] == ["ucb1, batch 2", "greedy, batch 2"]
-    assert told["reference"] == "greedy, batch 2"
-    assert round(told["rows"][0]["difference"], 2) == 3.33
-    assert [one["x"] for one in told["contrasts"]] == [2] and told["trends"] == []
+    output = json.loads(part.stdout)
+    assert [row["condition"] for row in output["rows"]] == ["ucb1, batch 2", "greedy, batch 2"]
+    assert output["reference"] == "greedy, batch 2"
+    assert round(output["rows"][0]["difference"], 2) == 3.33
+    assert [item["x"] for item in output["contrasts"]] == [2] and output["trends"] == []
     assert not (tmp_path / "batch-size.md").exists()
     unknown = command(tmp_path, "--reference", "thompson")
     assert unknown.returncode == 2 and "it has: ucb1, batch 1; greedy, batch 1" in unknown.stderr
@@ -184,8 +184,8 @@ def test_an_option_of_another_command_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_many_arms_have_a_panel_a_line() -> None:
-    told = cells(curves={"pool diversity": [(1.0, 0.4), (2.0, 0.3)]})
-    drawn = curves_svg(told, "pool diversity", label="d", axis="naive prompts a batch") or ""
+    result = cells(curves={"pool diversity": [(1.0, 0.4), (2.0, 0.3)]})
+    drawn = curves_svg(result, "pool diversity", label="d", axis="naive prompts a batch") or ""
     texts = re.findall(r">([^<>]+)</text>", drawn)
     assert {"ucb1", "greedy", "naive prompts a batch"} <= set(texts)
     assert [text for text in texts if text in {"1", "2", "5"}][-3:] == ["1", "2", "5"]  # one legend

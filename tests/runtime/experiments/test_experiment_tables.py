@@ -141,8 +141,8 @@ def test_faults_are_counted_by_arm_and_shown(tmp_path: Path) -> None:
     ]
     found = {row.arm: (row.runs, row.faults) for row in fault_rows(cells)}
     assert found == {"a": (2, {"stagnation": 2, "truncation": 1}), "b": (1, {})}
-    for one in cells:
-        append_cell(tmp_path / "policies.jsonl", one)
+    for cell in cells:
+        append_cell(tmp_path / "policies.jsonl", cell)
     page = report_html(tmp_path)
     assert "stagnation (2), truncation (1)" in page and "<td>none</td>" in page
 

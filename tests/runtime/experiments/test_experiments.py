@@ -145,10 +145,10 @@ async def test_a_forecast_knows_what_calls_took(tmp_path: Path) -> None:
     unknown = forecast(wanted, watches(tmp_path))
     assert (unknown.cells, unknown.missing, unknown.hours) == (12, 12, None)
     await go(grid(tmp_path, "policies", "ucb1", seeds=1))
-    known = forecast(wanted, watches(tmp_path))
-    assert (known.cells, known.missing) == (12, 11)
-    assert known.renders == 11 * (30 + 4 * 2)
-    assert known.hours is not None and 0 < known.hours < 1
+    expected = forecast(wanted, watches(tmp_path))
+    assert (expected.cells, expected.missing) == (12, 11)
+    assert expected.renders == 11 * (30 + 4 * 2)
+    assert expected.hours is not None and 0 < expected.hours < 1
 
 
 async def test_baselines_are_measured_on_the_same_prompts(tmp_path: Path) -> None:

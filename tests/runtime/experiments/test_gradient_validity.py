@@ -34,7 +34,7 @@ def row(term: str, effect: float, *, sure: bool = True) -> EvidenceRow:
 
 
 def claim(*rows: EvidenceRow, inference: str = "because") -> Claim:
-    cited = tuple(one.id for one in rows)
+    cited = tuple(row.id for row in rows)
     gradient = Gradient(inference=inference, improvement="add", evidence=cited, composed=False)
     return Claim("run", 1, gradient, rows, "best", "worst")
 
@@ -99,10 +99,10 @@ def test_a_worksheet_goes_out_and_comes_back_filled(tmp_path: Path) -> None:
 
 def test_kappa_of_a_textbook_table() -> None:
     # 20 both true, 5 and 10 apart, 15 both false: Cohen's kappa is 0.4.
-    one = ["true"] * 25 + ["false"] * 25
+    item = ["true"] * 25 + ["false"] * 25
     other = ["true"] * 20 + ["false"] * 5 + ["true"] * 10 + ["false"] * 15
     names = [str(i) for i in range(50)]
-    found = agreement(dict(zip(names, one, strict=True)), dict(zip(names, other, strict=True)))
+    found = agreement(dict(zip(names, item, strict=True)), dict(zip(names, other, strict=True)))
     assert (found.n, found.observed) == (50, pytest.approx(0.7))
     assert found.kappa == pytest.approx(0.4)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches, share_models
 from bigpe.services.core.values import Image, RenderRequest, ScoreRequest
-from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, client_fingerprint
+from bigpe.services.llm.config import client_fingerprint
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn
 from bigpe.services.processes.batch_queue import parallelism_of
 from bigpe.services.score.service import SupportsImages
 from bigpe.services.store.blobs import BlobStore

@@ -58,10 +58,10 @@ async def test_it_is_held_to_constraints() -> None:
         as_chat_agent(role, FakeLlm(), INSTRUCTION, constraints=rules)
         for role in ("gradient", "modifier")
     ]
-    told = await team[0].on_messages(
+    result = await team[0].on_messages(
         [text(json.dumps([pair.model_dump() for pair in PAIRS]))], CancellationToken()
     )
-    made = await team[1].on_messages([text(told.chat_message.to_text())], CancellationToken())
+    made = await team[1].on_messages([text(result.chat_message.to_text())], CancellationToken())
     assert "golden" not in made.chat_message.to_text().replace("forbids (banned: golden)", "")
 
 
@@ -97,6 +97,6 @@ async def test_a_transcript_replays_in_the_console(
     await run_fake(tmp_path)
     async with Store(tmp_path / "bigpe.db", read_only=True) as store:
         result = await replay(store, "main", round=1)
-    shown = capsys.readouterr().out
-    assert "TextMessage (generator)" in shown and "TextMessage (user)" in shown
+    output = capsys.readouterr().out
+    assert "TextMessage (generator)" in output and "TextMessage (user)" in output
     assert any(message.source == "generator" for message in result.messages)

@@ -75,7 +75,9 @@ def test_a_prompt_is_refined_wherever_it_is_given() -> None:
         by_name = pipe(height=32, prompt="a cat")
     assert by_place == by_name
     assert by_place["prompt"].startswith("a cat, golden") and by_place["height"] == 32
-    assert [(one.naive, one.text) for one in pipe.rewrites] == [("a cat", by_name["prompt"])]
+    assert [(rewrite.naive, rewrite.text) for rewrite in pipe.rewrites] == [
+        ("a cat", by_name["prompt"])
+    ]
 
 
 def test_a_batch_keeps_its_order_and_repeats_are_asked_about_once() -> None:
@@ -90,9 +92,9 @@ def test_a_batch_keeps_its_order_and_repeats_are_asked_about_once() -> None:
 
 def test_only_the_prompt_is_touched() -> None:
     with wrapped() as pipe:
-        told = pipe("a cat", "in the style of a woodcut", negative_prompt="a cat")
-        assert told["negative_prompt"] == "a cat"
-        assert told["prompt_2"] == "in the style of a woodcut"
+        result = pipe("a cat", "in the style of a woodcut", negative_prompt="a cat")
+        assert result["negative_prompt"] == "a cat"
+        assert result["prompt_2"] == "in the style of a woodcut"
         same = pipe("a cat", ["a cat"])
         assert same["prompt_2"] == [same["prompt"]], "the same text for another encoder follows"
         assert pipe(prompt_embeds=[1.0])["prompt_embeds"] == [1.0] and pipe.rewrites == ()
@@ -100,11 +102,11 @@ def test_only_the_prompt_is_touched() -> None:
 
 def test_a_failure_paints_the_prompt_as_it_is_and_says_so() -> None:
     with wrapped(CountingLlm()) as pipe:
-        with pytest.warns(KeptPromptWarning, match="out of order") as told:
+        with pytest.warns(KeptPromptWarning, match="out of order") as caught:
             painted = pipe(["a broken cat", "a dog"])["prompt"]
-        assert told[0].filename == __file__
+        assert caught[0].filename == __file__
         assert painted[0] == "a broken cat" and painted[1].startswith("a dog, golden")
-        assert [bool(one.fallback) for one in pipe.rewrites] == [True, False]
+        assert [bool(rewrite.fallback) for rewrite in pipe.rewrites] == [True, False]
 
 
 def test_a_failure_may_be_an_error() -> None:

@@ -84,8 +84,8 @@ def test_the_old_section_of_workers_is_an_unknown_key(tmp_path: Path) -> None:
 def test_the_differences_of_two_configurations_are_named() -> None:
     old = check_config({}, where="old")
     new = check_config({"run": {"rounds": 20}, "score": {"model": "x"}}, where="new")
-    told = [str(change) for change in compare(old, new)]
-    assert told == [
+    result = [str(change) for change in compare(old, new)]
+    assert result == [
         f"run.rounds: {old.run.rounds} -> 20 (takes effect)",
         'score.model: "embedded" -> "x" (needs a fork)',
     ]
@@ -100,8 +100,8 @@ def keys_below(kind: Any, key: str) -> Iterator[str]:
     elif get_origin(kind) is dict:
         yield from keys_below(get_args(kind)[1], f"{key}.NAME")
     elif get_origin(kind) in (Union, UnionType):
-        for one in get_args(kind):
-            yield from keys_below(one, key)
+        for item in get_args(kind):
+            yield from keys_below(item, key)
     else:
         yield key
 

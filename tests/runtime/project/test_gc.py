@@ -19,7 +19,8 @@ from bigpe.services.store.database import Store
 from bigpe.testing.runs import open_fake, run_fake
 
 CONFIG = {"run": {"rounds": 2, "batch_size": 2, "pilot_prompts": 2}}
-WITHOUT_PICTURES = {"payment", "run", "delivery", "professional", "tally"}
+WITHOUT_PICTURES = {"llm_server", "payment", "run", "delivery", "professional", "tally"}
+WITHOUT_PICTURES |= {"discarded_answer", "fresh_answers"}
 """Tables that name no picture; `bigpe gc` must read every other one."""
 READ = {"message", "effect", "sealed_effect", "evaluation", "evaluation_report", "snapshot"}
 READ |= {"vote"}
@@ -45,13 +46,13 @@ async def test_only_what_nothing_refers_to_goes(tmp_path: Path) -> None:
     for path in (orphan, half, *map(blobs.path, used)):
         age(path, 2)
     young = blobs.path(blobs.put(b"a picture of a call in flight"))
-    told = json.loads(bigpe_gc(tmp_path, "--dry-run", "--json").stdout)
+    output = json.loads(bigpe_gc(tmp_path, "--dry-run", "--json").stdout)
     wanted = {"pictures": 1, "unfinished": 1, "bytes": 39, "in_use": len(used), "young": 1}
-    assert told == wanted | {"dry_run": True}
+    assert output == wanted | {"dry_run": True}
     assert orphan.exists() and half.exists()
-    said = bigpe_gc(tmp_path).stdout
-    assert f"removed 1 pictures and 1 unfinished files (0.0 MB); {len(used)} pictures" in said
-    assert "1 more are younger than 1 h and were spared" in said
+    messages = bigpe_gc(tmp_path).stdout
+    assert f"removed 1 pictures and 1 unfinished files (0.0 MB); {len(used)} pictures" in messages
+    assert "1 more are younger than 1 h and were spared" in messages
     assert not orphan.exists() and not half.exists()
     assert set(blobs.digests()) == used | {young.stem}
     bigpe_gc(tmp_path, "--older-than", "0")

@@ -25,6 +25,18 @@ def llm(model: str, provider: str = OPENAI, **more: str) -> dict[str, Any]:
     return {"provider": provider, "config": {"model": model, **more}}
 
 
+def short(provider: str, model: str, **more: str) -> dict[str, Any]:
+    return {"provider": provider, "model": model, **more}
+
+
+@pytest.mark.parametrize("provider", ["ollama", "vllm", "llamacpp", "lmstudio"])
+def test_a_server_of_your_own_on_this_machine_is_free(provider: str) -> None:
+    here = config(llm={"default": short(provider, "qwen3:8b")})
+    assert price_table(here).llm("generator") == FREE
+    there = short(provider, "qwen3:8b", base_url="https://gpu.example.org/v1")
+    assert price_table(config(llm={"default": there})).llm("generator") is None
+
+
 def test_the_embedded_models_are_free_and_leave_the_plan_as_it_was() -> None:
     table = price_table(config())
     assert run_prices(config()) == Prices() and table.missing == ()
@@ -36,6 +48,12 @@ def test_the_embedded_models_are_free_and_leave_the_plan_as_it_was() -> None:
     [
         (llm("gpt-4o-mini"), "openai/gpt-4o-mini"),
         (llm("gpt-4o-mini", AZURE), "azure/gpt-4o-mini"),
+        (short("openai", "gpt-5-mini"), "openai/gpt-5-mini"),
+        (short("anthropic", "claude-sonnet-4-5"), "anthropic/claude-sonnet-4-5"),
+        (short("gemini", "gemini-2.5-flash"), "google/gemini-2.5-flash"),
+        (short("mistral", "mistral-small-latest"), "mistral/mistral-small-latest"),
+        (short("deepseek", "deepseek-chat"), "deepseek/deepseek-chat"),
+        (short("openrouter", "openai/gpt-4o-mini"), "openrouter/openai/gpt-4o-mini"),
         (llm("gpt-4o-mini", base_url="https://api.openai.com/v1"), "openai/gpt-4o-mini"),
         (
             llm("gemini-2.5-flash", base_url="https://generativelanguage.googleapis.com/v1beta/"),
@@ -60,6 +78,8 @@ def test_a_public_model_is_priced_by_the_list(section: dict[str, Any], model: st
         llm("gpt-4o-mini", base_url="https://models.example.org/v1"),
         llm("a-model-of-ours"),
         llm("gpt-4o-mini", "my_package.Client"),
+        short("openai-compatible", "gpt-4o-mini", base_url="http://127.0.0.1:8000/v1"),
+        short("openai", "gpt-4o-mini", base_url="https://proxy.example.org/v1"),
     ],
 )
 def test_a_name_alone_is_no_price_and_a_budget_in_usd_says_so(section: dict[str, Any]) -> None:

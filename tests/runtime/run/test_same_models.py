@@ -1,4 +1,4 @@
-"""A run does not go on with another renderer; where the work is done may change all the same."""
+"""A run does not go on with another renderer; where the work is done may change."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ async def test_another_renderer_is_refused_with_the_difference_and_the_way_out(
     before = await begin(tmp_path, Renderer(tmp_path, "2.5.1"))
     with pytest.raises(ConfigError) as refused:
         await go_on(tmp_path, SMALL, Renderer(tmp_path, "2.6.0"))
-    told = str(refused.value)
-    assert 'has begun with another renderer than the present one:\n  torch: "2.5' in told
-    assert '  torch: "2.5.1" -> "2.6.0"\n' in told and "weights" not in told
-    assert "Restore what was changed, then run `bigpe resume main`" in told
-    assert told.endswith("\n  bigpe fork main NEW-NAME")
+    message = str(refused.value)
+    assert 'has begun with another renderer than the present one:\n  torch: "2.5' in message
+    assert '  torch: "2.5.1" -> "2.6.0"\n' in message and "weights" not in message
+    assert "Restore what was changed, then run `bigpe resume main`" in message
+    assert message.endswith("\n  bigpe fork main NEW-NAME")
     assert transcript(tmp_path) == before
     await go_on(tmp_path, SMALL, Renderer(tmp_path, "2.5.1"))
     assert len(transcript(tmp_path)) > len(before)

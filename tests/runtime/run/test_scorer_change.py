@@ -28,10 +28,10 @@ class OtherScorer(FakeScorer):
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score | Exception]:
         made = await super().score(requests)
         return [
-            one.model_copy(update={"fingerprint": "other-scorer"})
-            if isinstance(one, Score)
-            else one
-            for one in made
+            item.model_copy(update={"fingerprint": "other-scorer"})
+            if isinstance(item, Score)
+            else item
+            for item in made
         ]
 
 

@@ -18,8 +18,8 @@ async def test_no_handler_ends_after_its_runtime(
     tmp_path: Path, messages: int, pause: bool
 ) -> None:
     """AutoGen's stop() forgets its queue: what ended a moment later raised into the terminal."""
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    results: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: results.append(context))
 
     async def stopped_in_the_middle() -> None:
         async with open_fake(tmp_path / "p") as session:
@@ -38,4 +38,4 @@ async def test_no_handler_ends_after_its_runtime(
         await asyncio.sleep(0)
     gc.collect()
     await asyncio.sleep(0)
-    assert told == []
+    assert results == []

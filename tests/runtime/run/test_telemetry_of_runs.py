@@ -62,14 +62,14 @@ async def test_failures_are_errors_of_their_step(tmp_path: Path) -> None:
                 tracer.show(message)
                 meter.show(message)
             async with httpx2.AsyncClient(trust_env=False) as client:
-                told = (await client.get(f"http://127.0.0.1:{meter.port}/metrics")).text
+                result = (await client.get(f"http://127.0.0.1:{meter.port}/metrics")).text
     tracer.close()
     failed = [s for s in memory.get_finished_spans() if s.status.status_code is StatusCode.ERROR]
     assert failed
     assert {span.name for span in failed} == {"render"}
     assert "cannot paint" in str((failed[0].events[0].attributes or {})["bigpe.cause"])
-    assert 'bigpe_run_failures_total{actor="renderer",final="true"}' in told
-    assert 'bigpe_run_waiting_items{queue="render"} 0.0' in told
+    assert 'bigpe_run_failures_total{actor="renderer",final="true"}' in result
+    assert 'bigpe_run_waiting_items{queue="render"} 0.0' in result
 
 
 async def test_the_figures_and_the_traces_change_nothing(
@@ -89,7 +89,7 @@ async def test_the_figures_and_the_traces_change_nothing(
                 RunMeter(session, meter.port)
     receiver.close()
     assert transcript(tmp_path / "plain") == transcript(tmp_path / "watched")
-    assert {asked.path for asked in receiver.asked} == {"/v1/traces"}
+    assert {request.path for request in receiver.asked} == {"/v1/traces"}
 
 
 def test_without_a_receiver_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

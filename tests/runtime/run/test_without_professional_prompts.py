@@ -18,8 +18,8 @@ async def test_professional_prompts_are_shown_and_painted_only_where_wanted(
     config: dict[str, Any] = CONFIG | {"data": {"professional": professional}}
     await run_fake(tmp_path, config)
     turns = [m for m in messages_of(tmp_path, LlmTurn) if m.role == "modifier" and m.chat]
-    asked = [turn.chat[-2]["content"] for turn in turns]
+    requests = [turn.chat[-2]["content"] for turn in turns]
     painted = {m.purpose for m in messages_of(tmp_path, RenderRequested)}
-    assert asked
-    assert any(str(text).startswith("professional:") for text in asked) == professional
+    assert requests
+    assert any(str(text).startswith("professional:") for text in requests) == professional
     assert ("professional" in painted) == professional

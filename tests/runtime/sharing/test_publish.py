@@ -132,20 +132,20 @@ def test_refine_takes_it_with_its_rules(
     folder = published(project, tmp_path / "out")
     words = ("refine", "-p", str(tmp_path), "--from", str(folder), "a red fox", "--json")
     (row,) = json.loads(run(*words).stdout)
-    assert row["text"].startswith("a red fox,") and row["fallback"] is None
-    said = row["text"].rpartition(" ")[2]
-    (tmp_path / "bigpe.toml").write_text(f'[constraints]\nbanned = ["{said}"]\n')
+    assert row["text"].startswith("a red fox,") and row["refined"]
+    messages = row["text"].rpartition(" ")[2]
+    (tmp_path / "bigpe.toml").write_text(f'[constraints]\nbanned = ["{messages}"]\n')
     (row,) = json.loads(run(*words).stdout)
-    assert said not in row["text"], "the folder's own rules hold too"
+    assert messages not in row["text"], "the folder's own rules hold too"
     assert bigpe.load_instruction(folder).instruction == read_published(folder).instruction
 
 
 def test_rules_add_up() -> None:
-    one = Constraints(max_tokens=70, required=("a",), script="latin")
+    item = Constraints(max_tokens=70, required=("a",), script="latin")
     other = Constraints(max_tokens=60, required=("a", "b"), banned=("c",), script="ascii")
-    both = one.and_also(other)
+    both = item.and_also(other)
     assert (both.max_tokens, both.required, both.banned) == (60, ("a", "b"), ("c",))
-    assert both.script == "ascii" and Constraints().and_also(one) == one
+    assert both.script == "ascii" and Constraints().and_also(item) == item
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -158,18 +158,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "told"), BAD, ids=[told for _, told in BAD])
+@pytest.mark.parametrize(("fields", "expected"), BAD, ids=[result for _, result in BAD])
 def test_what_is_not_understood_is_refused(
-    project: Path, tmp_path: Path, fields: dict[str, Any], told: str
+    project: Path, tmp_path: Path, fields: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(DataError, match=".*") as failed:
         load_instruction(changed(published(project, tmp_path), **fields))
-    assert told in str(failed.value)
+    assert expected in str(failed.value)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "instruction.json"
-    for content, told in (
+    for content, expected in (
         (None, "there is no"),
         (b"\x80\x04pickle", "not JSON"),
         (b"[" * 100_000, "not JSON"),
@@ -178,7 +178,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ):
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=expected):
             load_instruction(tmp_path)
 
 
@@ -187,25 +187,25 @@ def test_to_the_hub_and_back(project: Path, hub: FakeHub) -> None:
     for _ in range(2):  # a repository that is there is written to
         done = run(*words)
         assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["written"] == [f"{hub.url}/me/mine"] and hub.private["me/mine"]
+    result = json.loads(done.stdout)
+    assert result["written"] == [f"{hub.url}/me/mine"] and hub.private["me/mine"]
     assert set(hub.repos["me/mine"]) == {"instruction.json", "README.md"}
-    assert hub.commits == 2 * [f"Publish instruction {told['id'][:8]}"]
+    assert hub.commits == 2 * [f"Publish instruction {result['id'][:8]}"]
     assert b"bigpe refine --from hf://me/mine" in hub.repos["me/mine"]["README.md"]
     found = load_instruction("hf://me/mine")
-    assert found.id == told["id"] and found.evaluation is not None
+    assert found.id == result["id"] and found.evaluation is not None
 
 
 def test_the_hubs_failures_are_told(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repos["me/bare"] = {"README.md": b"#"}
     hub.repos["me/large"] = {"instruction.json": b" " * (LARGEST + 1)}
-    for place, told in (
+    for place, expected in (
         ("hf://me/none", "there is no repository me/none that you may read"),
         ("hf://me/bare", "it holds no instruction"),
         ("hf://me/bare@v9", "no revision 'v9'"),
         ("hf://me/large", "it is not an instruction"),
     ):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=expected):
             load_instruction(place)
     for place in ("hf://me", "hf://a/b/c", "hf://me/bad name"):
         with pytest.raises(ConfigError):

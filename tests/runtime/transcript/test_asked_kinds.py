@@ -13,7 +13,7 @@ from bigpe.services.store.database import QUERIES
 def test_every_kind_that_tells_usage_is_counted_once() -> None:
     """What a role says is counted when its report of the round comes."""
     classes = [*vars(messages).values(), *vars(role_messages).values()]
-    kinds = {one for one in classes if isinstance(one, type) and issubclass(one, Message)}
-    telling = {one.__name__ for one in kinds if "usage" in one.model_fields}
+    kinds = {cls for cls in classes if isinstance(cls, type) and issubclass(cls, Message)}
+    telling = {kind.__name__ for kind in kinds if "usage" in kind.model_fields}
     counted = re.findall(r"'([A-Z]\w+)'", QUERIES["asked_of_llms"])
     assert sorted(counted) == sorted(telling - {"RoleSaid"}) and len(counted) == 6

@@ -67,9 +67,9 @@ def test_thoughts_and_cached_tokens_are_counted_and_billed_once(tmp_path: Path) 
 
 def test_a_listed_model_has_a_price_without_a_setting(tmp_path: Path) -> None:
     llm = {"provider": OPENAI, "config": {"model": "gpt-4o"}}
-    told = costs(project(tmp_path, llm={"default": llm}))
-    assert told["total"]["paid"]["usd"] > 10
-    (row,) = (row for row in told["prices"] if row["section"] == "llm.default")
+    costs_of_run = costs(project(tmp_path, llm={"default": llm}))
+    assert costs_of_run["total"]["paid"]["usd"] > 10
+    (row,) = (row for row in costs_of_run["prices"] if row["section"] == "llm.default")
     assert row["source"].endswith("openai/gpt-4o") and row["usd"]["completion"] == 10
 
 
@@ -80,5 +80,5 @@ def test_a_model_without_a_price_never_counts_as_free(tmp_path: Path) -> None:
     )
     paid = costs(folder)["total"]["paid"]
     assert (paid["usd"], paid["unpriced"]) == (2, 2)
-    shown = CliRunner().invoke(cli, ["costs", "-p", str(folder)]).stdout
-    assert "unknown" in shown and "[prices.llm.default]" in shown and "[prices] render" in shown
+    output = CliRunner().invoke(cli, ["costs", "-p", str(folder)]).stdout
+    assert "unknown" in output and "[prices.llm.default]" in output and "[prices] render" in output

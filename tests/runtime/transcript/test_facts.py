@@ -54,8 +54,8 @@ async def test_the_fold_agrees_with_the_campaign(
         assert (arm.finished_pulls, arm.count, arm.parent) == (row.pulls, row.gains, row.parent)
         assert arm.born_round == row.born_round
         assert (f"{arm.state}: {arm.reason}" if arm.reason else arm.state) == row.state
-        told = (gain.mean, gain.lo, gain.hi) if gain else (None, None, None)
-        assert told == pytest.approx((row.mean, row.lo, row.hi))
+        result = (gain.mean, gain.lo, gain.hi) if gain else (None, None, None)
+        assert result == pytest.approx((row.mean, row.lo, row.hi))
     assert found.best == campaign.pool.best().instruction.id
     assert found.curve[-1].gain.lo == pytest.approx(campaign.pool.best().lo)
     assert found.sigma == campaign.sigma
@@ -107,9 +107,9 @@ async def test_diagnostics_are_those_of_status_whatever_the_stretch(
             )
         reader = RunReader(store, "main")
         await reader.catch_up()
-        told = await findings_of(store, "main")
-    assert "truncation" in [finding.fault for finding in told]
-    assert reader.findings() == told
+        result = await findings_of(store, "main")
+    assert "truncation" in [finding.fault for finding in result]
+    assert reader.findings() == result
 
 
 async def test_what_people_changed_of_the_plan_is_known(project: Path) -> None:

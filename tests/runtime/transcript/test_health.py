@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from autogen_core.models import LLMMessage
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -23,15 +26,17 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.paging import page
 from bigpe.testing.fake_images import AnyPrompt
-from bigpe.testing.fakes import FakeLlm, FakeRenderer
+from bigpe.testing.fakes import FakeLlm, FakeRenderer, rng_of
 from bigpe.testing.runs import CONFIG, open_fake, run_fake
 
 
 class Rambling(FakeLlm):
-    """Forgets the subject."""
+    """Changes few prompts: if it changed none, the run would stop."""
 
-    def _rewrite(self, *_: object) -> str:
-        return "nothing of the kind"
+    def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
+        naive = str(messages[-1].content).strip()
+        kept = rng_of("rambling", naive, extra.get("seed")).random() < 0.2
+        return f"{naive}, golden hour" if kept else naive
 
 
 async def bigpe(*words: str) -> Result:
@@ -81,14 +86,14 @@ async def test_the_newest_rounds_are_told_from_their_own_messages(
 
 
 async def test_live_and_stored_histories_are_equal_also_after_a_pause(tmp_path: Path) -> None:
-    told = io.StringIO()
+    output = io.StringIO()
     views: list[RunView] = []
     for stop_after in (3, 99):
         async with open_fake(tmp_path, config(8)) as session:
             async with reading(tmp_path) as store:
                 past = asyncio.create_task(history_of(store, "main"))
                 await past
-            with RunView(session, Console(file=told), past) as view:
+            with RunView(session, Console(file=output), past) as view:
                 async for message in session.run():
                     view.show(message)
                     if message.kind == "PoolChanged" and message.round == stop_after:
@@ -96,21 +101,21 @@ async def test_live_and_stored_histories_are_equal_also_after_a_pause(tmp_path: 
         views.append(view)
     async with reading(tmp_path) as store:
         stored = (await history_of(store, "main")).facts
-    shown = views[-1]._history
-    assert shown is not None and len(stored) == 8 and shown.facts == stored
+    displayed = views[-1]._history
+    assert displayed is not None and len(stored) == 8 and displayed.facts == stored
 
 
 async def test_a_resumed_view_waits_for_no_history_and_tells_no_old_fault_anew(
     tmp_path: Path,
 ) -> None:
-    told = [io.StringIO(), io.StringIO()]
+    output = [io.StringIO(), io.StringIO()]
     arrived: asyncio.Future[RoundHistory] = asyncio.get_running_loop().create_future()
 
     async def later() -> RoundHistory:
         return await arrived
 
     past = None
-    for out, stop_after in zip(told, (9, 99), strict=True):
+    for out, stop_after in zip(output, (9, 99), strict=True):
         async with open_fake(tmp_path, config(14), llm=Rambling()) as session:
             async with reading(tmp_path) as store:
                 history = await history_of(store, "main")
@@ -125,27 +130,27 @@ async def test_a_resumed_view_waits_for_no_history_and_tells_no_old_fault_anew(
                         await past
         past = asyncio.create_task(later())
     await past  # pyright: ignore[reportGeneralTypeIssues]
-    assert "look: failures since round" in told[0].getvalue()
-    assert "round  14" in told[1].getvalue() and "look: failures" not in told[1].getvalue()
+    assert "look: failures since round" in output[0].getvalue()
+    assert "round  14" in output[1].getvalue() and "look: failures" not in output[1].getvalue()
     async with reading(tmp_path) as store:
         stored = (await history_of(store, "main")).facts
     assert view._history is not None and view._history.facts == stored
 
 
 async def test_trouble_is_told_live_and_by_status(tmp_path: Path) -> None:
-    told = io.StringIO()
+    output = io.StringIO()
     async with open_fake(tmp_path, config(10), llm=Rambling()) as session:
-        with RunView(session, Console(file=told, width=200), None) as view:
+        with RunView(session, Console(file=output, width=200), None) as view:
             async for message in session.run():
                 view.show(message)
-    assert "look: failures since round" in told.getvalue()
-    assert told.getvalue().count("look: failures") == 1
+    assert "look: failures since round" in output.getvalue()
+    assert output.getvalue().count("look: failures") == 1
     async with reading(tmp_path) as store:
         found = await findings_of(store, "main")
     assert [finding.fault for finding in found] == ["failures"]
-    assert "dropped the subject" in found[0].evidence
-    shown = await bigpe("status", "-p", str(tmp_path))
-    assert "main: failures since round" in shown.stdout
+    assert "changed nothing" in found[0].evidence
+    displayed = await bigpe("status", "-p", str(tmp_path))
+    assert "main: failures since round" in displayed.stdout
     machine = await bigpe("status", "-p", str(tmp_path), "--json")
     assert json.loads(machine.stdout)[0]["findings"][0]["fault"] == "failures"
 

@@ -130,8 +130,8 @@ async def test_the_ways_to_a_message_are_along_indices(project: Path) -> None:
             1,
         )
         steps = connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[name]}", parameters).fetchall()
-        told = " ".join(step[3] for step in steps)
-        assert "SEARCH" in told and "SCAN" not in told, f"{name}: {told}"
+        text = " ".join(step[3] for step in steps)
+        assert "SEARCH" in text and "SCAN" not in text, f"{name}: {text}"
     connection.close()
 
 

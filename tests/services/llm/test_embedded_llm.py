@@ -29,8 +29,9 @@ from pydantic import BaseModel
 
 from bigpe.services.core.errors import ConfigError, LlmError, ServiceError
 from bigpe.services.llm import smollm_process as smollm_backend
+from bigpe.services.llm.config import load_client
 from bigpe.services.llm.embedded_client import EmbeddedLlmClient, EmbeddedLlmConfig
-from bigpe.services.llm.service import EMBEDDED, LlmConfig, load_client
+from bigpe.services.llm.service import EMBEDDED, LlmConfig
 from bigpe.services.models.downloads import SMOLLM2_FILE, SMOLLM2_SHA256, smollm2_path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,7 +56,9 @@ def user(text: str) -> list[LLMMessage]:
     return [UserMessage(content=text, source="user")]
 
 
-async def said(client: ChatCompletionClient, text: str = "Tell of a fox.", **extra: Any) -> str:
+async def answer_to(
+    client: ChatCompletionClient, text: str = "Tell of a fox.", **extra: Any
+) -> str:
     arguments = {"max_tokens": 12, "temperature": 1.0} | extra
     return str((await client.create(user(text), extra_create_args=arguments)).content)
 
@@ -69,36 +72,36 @@ def workers() -> set[int]:
 async def test_a_seed_decides_the_answer_whatever_was_asked_before(
     model: EmbeddedLlmClient,
 ) -> None:
-    first = await said(model, seed=1)
-    others = {await said(model, seed=seed) for seed in (2, 3, 4)}
-    assert await said(model, seed=1) == first
+    first = await answer_to(model, seed=1)
+    others = {await answer_to(model, seed=seed) for seed in (2, 3, 4)}
+    assert await answer_to(model, seed=1) == first
     assert others - {first}
 
 
 async def test_another_process_gives_the_same_answer(model: EmbeddedLlmClient) -> None:
     other = EmbeddedLlmClient()
     try:
-        assert await said(other, seed=7) == await said(model, seed=7)
+        assert await answer_to(other, seed=7) == await answer_to(model, seed=7)
     finally:
         await other.close()
 
 
 async def test_earlier_turns_and_the_system_text_are_heard(model: EmbeddedLlmClient) -> None:
-    plain = await said(model, "a fox", temperature=0.0)
-    shown = [
+    plain = await answer_to(model, "a fox", temperature=0.0)
+    displayed = [
         SystemMessage(content="Answer with one word."),
         UserMessage(content="a hat", source="user"),
         AssistantMessage(content="felt", source="assistant"),
         *user("a fox"),
     ]
-    told = await model.create(shown, extra_create_args={"max_tokens": 12, "temperature": 0.0})
-    assert told.content != plain
+    result = await model.create(displayed, extra_create_args={"max_tokens": 12, "temperature": 0.0})
+    assert result.content != plain
 
 
 EXEMPLARS = ("a hat", "a felt hat, soft light", "an owl", "an owl, soft light, oil painting")
 
 
-def shown(naive: str, *exemplars: str) -> list[LLMMessage]:
+def exemplar_turns(naive: str, *exemplars: str) -> list[LLMMessage]:
     """A rewrite as the Generator asks for it."""
     turns: list[LLMMessage] = [SystemMessage(content="Rewrite the prompt. Add details.")]
     for index in range(0, len(exemplars), 2):
@@ -109,7 +112,7 @@ def shown(naive: str, *exemplars: str) -> list[LLMMessage]:
 
 async def rewritten(client: ChatCompletionClient, naive: str, *exemplars: str) -> str:
     arguments = {"max_tokens": 24, "temperature": 1.0, "seed": 5}
-    turns = shown(naive, *exemplars)
+    turns = exemplar_turns(naive, *exemplars)
     return str((await client.create(turns, extra_create_args=arguments)).content)
 
 
@@ -120,11 +123,11 @@ async def test_what_was_read_before_changes_no_answer(model: EmbeddedLlmClient) 
         for begun in ("an owl in snow", "an owl in rain"):  # they begin with the same words
             await rewritten(model, begun, *EXEMPLARS)
         await rewritten(model, "an owl at sea", *EXEMPLARS[:2])
-        told = await rewritten(model, "an owl in fog", *EXEMPLARS)
-        assert told == await rewritten(fresh, "an owl in fog", *EXEMPLARS)
+        result = await rewritten(model, "an owl in fog", *EXEMPLARS)
+        assert result == await rewritten(fresh, "an owl in fog", *EXEMPLARS)
         for index in range(6):  # more heads than are kept
             await rewritten(model, "a boat", "a cup", f"a cup, number {index}")
-        assert told == await rewritten(model, "an owl in fog", *EXEMPLARS)
+        assert result == await rewritten(model, "an owl in fog", *EXEMPLARS)
     finally:
         await fresh.close()
 
@@ -135,13 +138,13 @@ async def test_a_model_with_other_marks_keeps_nothing_and_answers_the_same(
     turns = [{"role": "system", "content": "Add details."}, {"role": "user", "content": "a fox"}]
     request = {"messages": turns, "max_tokens": 12, "temperature": 0.0}
     settings = {"path": str(smollm2_path()), "threads": 1}
-    known = smollm_backend.open_backend(settings).handle("chat", request)
+    existing = smollm_backend.open_backend(settings).handle("chat", request)
     monkeypatch.setattr(smollm_backend, "TURN", "<s>")
     other = smollm_backend.open_backend(settings)
     for _ in range(2):
         answer = other.handle("chat", request)
-        assert answer["choices"] == known["choices"]
-        assert answer["timings"]["cache_n"] == 0 < known["timings"]["cache_n"]
+        assert answer["choices"] == existing["choices"]
+        assert answer["timings"]["cache_n"] == 0 < existing["timings"]["cache_n"]
 
 
 async def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_answered(
@@ -170,9 +173,9 @@ async def test_an_answer_ends_at_the_token_limit_and_at_the_stop(model: Embedded
     )
     assert short.finish_reason == "length"
     assert short.usage.completion_tokens == 3
-    whole = await said(model, temperature=0.0)
+    whole = await answer_to(model, temperature=0.0)
     stop = whole.split()[2]
-    assert stop not in await said(model, temperature=0.0, stop=[stop])
+    assert stop not in await answer_to(model, temperature=0.0, stop=[stop])
 
 
 async def test_usage_is_counted_over_requests(model: EmbeddedLlmClient) -> None:
@@ -192,7 +195,7 @@ async def test_usage_is_counted_over_requests(model: EmbeddedLlmClient) -> None:
 async def test_answers_keep_to_a_schema(model: EmbeddedLlmClient) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
     for seed in range(3):
-        text = await said(model, seed=seed, response_format=wanted, max_tokens=60)
+        text = await answer_to(model, seed=seed, response_format=wanted, max_tokens=60)
         answer = json.loads(text)
         assert set(answer) == {"colour", "count"}
         assert answer["colour"] in ("red", "blue") and answer["count"] in (1, 2)
@@ -219,7 +222,7 @@ async def test_a_stream_ends_with_the_result_that_create_gives(model: EmbeddedLl
     assert (
         "".join(map(str, pieces))
         == last.content
-        == await said(model, "a fox", **arguments, temperature=0.7)
+        == await answer_to(model, "a fox", **arguments, temperature=0.7)
     )
 
 
@@ -238,15 +241,15 @@ async def test_any_text_is_answered(model: EmbeddedLlmClient) -> None:
         "<|im_end|>\n<|im_start|>system",
         "x" * 3000,
     ):
-        assert isinstance(await said(model, text, max_tokens=2), str)
+        assert isinstance(await answer_to(model, text, max_tokens=2), str)
 
 
 async def test_a_prompt_past_the_context_is_refused_and_the_next_one_answered(
     model: EmbeddedLlmClient,
 ) -> None:
     with pytest.raises(LlmError, match="exceeds the available context"):
-        await said(model, "fox " * 3000)
-    assert await said(model)
+        await answer_to(model, "fox " * 3000)
+    assert await answer_to(model)
 
 
 async def test_what_it_cannot_do_is_refused(model: EmbeddedLlmClient) -> None:
@@ -315,7 +318,7 @@ async def test_a_file_that_holds_no_model_is_told_by_its_path(tmp_path: Path) ->
     client = EmbeddedLlmClient(EmbeddedLlmConfig(path=str(path)))
     try:
         with pytest.raises(ConfigError, match="cut.gguf"):
-            await said(client)
+            await answer_to(client)
     finally:
         await client.close()
 
@@ -332,20 +335,20 @@ async def test_other_weights_at_the_same_path_are_another_model(tmp_path: Path) 
 async def test_a_cancelled_request_ends_at_once_and_the_next_is_answered() -> None:
     client = EmbeddedLlmClient()
     try:
-        await said(client, max_tokens=1)
+        await answer_to(client, max_tokens=1)
         token = CancellationToken()
         long = {"max_tokens": 1800, "repeat_penalty": 1.3}
-        asked = asyncio.create_task(
+        call = asyncio.create_task(
             client.create(
                 user("Tell a long tale."), extra_create_args=long, cancellation_token=token
             )
         )
         await asyncio.sleep(0.2)
-        assert not asked.done()
+        assert not call.done()
         token.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(asked, 60)
-        assert await said(client)
+            await asyncio.wait_for(call, 60)
+        assert await answer_to(client)
     finally:
         await client.close()
 
@@ -354,10 +357,10 @@ async def test_closing_ends_the_process_and_a_second_time_does_nothing() -> None
     before = workers()
     client = EmbeddedLlmClient()
     assert workers() == before  # nothing is loaded until it is asked
-    await said(client, max_tokens=1)
+    await answer_to(client, max_tokens=1)
     [mine] = workers() - before
     await client.close()
     await client.close()
     assert not psutil.pid_exists(mine)
     with pytest.raises(ServiceError, match="closed"):
-        await said(client)
+        await answer_to(client)

@@ -60,11 +60,11 @@ async def test_a_schema_is_asked_for_as_the_model_is_able(
 ) -> None:
     async with service_on(config_for(server.url, abilities=abilities), tmp_path) as (llm, _):
         await llm.ask(a_request(answer_schema=SCHEMA))
-    told = server.requests[0].get("response_format")
-    assert (told and told["type"]) == kind
+    result = server.requests[0].get("response_format")
+    assert (result and result["type"]) == kind
     if kind == "json_schema":
-        assert told["json_schema"]["schema"] == SCHEMA
-        assert told["json_schema"]["strict"] is True
+        assert result["json_schema"]["schema"] == SCHEMA
+        assert result["json_schema"]["strict"] is True
 
 
 async def test_no_stop_is_sent_when_none_is_wanted(server: FakeServer, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def test_a_busy_server_may_be_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("result", "seconds"),
     [
         ({"Retry_After": "7"}, 7.0),
         ({"Retry_After": "1.5"}, 1.5),
@@ -42,9 +42,9 @@ async def test_a_busy_server_may_be_tried_again(
     ],
 )
 async def test_a_server_may_say_how_long_it_is_busy(
-    server: FakeServer, tmp_path: Path, told: dict[str, str], seconds: float | None
+    server: FakeServer, tmp_path: Path, result: dict[str, str], seconds: float | None
 ) -> None:
-    server.replies = [fails(429, **told)]
+    server.replies = [fails(429, **result)]
     async with service_on(config_for(server.url), tmp_path) as (llm, _):
         with pytest.raises(TransientLlmError) as caught:
             await llm.ask(a_request())
@@ -129,16 +129,13 @@ async def test_a_body_that_is_no_chat_completion_is_told_and_not_kept(
 
 
 @pytest.mark.parametrize("text", ["", " \n", None])
-async def test_an_answer_without_text_is_unusable_and_not_kept(
+async def test_an_answer_without_text_is_given_as_it_is(
     server: FakeServer, tmp_path: Path, text: str | None
 ) -> None:
-    server.replies = [says(text), says("a fox, snow")]
-    async with service_on(config_for(server.url), tmp_path) as (llm, effects):
-        with pytest.raises(UnusableAnswerError, match="no text"):
-            await llm.ask(a_request())
-        assert (await llm.ask(a_request())).text == "a fox, snow"
-        assert (await llm.ask(a_request())).text == "a fox, snow"
-        assert effects.paid["llm"] == 2
+    server.replies = [says(text, finish="length")]
+    async with service_on(config_for(server.url), tmp_path) as (llm, _):
+        answer = await llm.ask(a_request())
+    assert (answer.text, answer.finish_reason) == (text or "", "length")
 
 
 async def test_a_huge_answer_is_unusable_and_its_beginning_is_kept_for_the_reader(

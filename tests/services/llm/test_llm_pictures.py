@@ -12,7 +12,8 @@ from support.http_llm import FakeServer
 
 from bigpe.services.core.errors import LlmError
 from bigpe.services.core.values import digest
-from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn, load_client
+from bigpe.services.llm.config import load_client
+from bigpe.services.llm.service import LlmConfig, LlmRequest, LlmService, Turn
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import CallCache
 from bigpe.services.store.database import Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -26,7 +27,8 @@ from bigpe.services.core.errors import (
     TransientServiceError,
     UnusableAnswerError,
 )
-from bigpe.services.processes.supervised_process import SupervisedProcess
+from bigpe.services.processes.cpu import without_collection
+from bigpe.services.processes.supervised_process import CLOSE_GRACE_S, SupervisedProcess
 
 
 @asynccontextmanager
@@ -44,19 +46,35 @@ async def scripted(
 async def test_calls_are_answered_and_large_lines_pass() -> None:
     async with scripted({"colour": "blue"}) as child:
         assert child.pid is None
-        told = await child.call("config", {})
-        assert told == {"config": {"colour": "blue"}, "env": "1"}
+        config = await child.call("config", {})
+        assert config == {"config": {"colour": "blue"}, "env": "1"}
         big = {"text": "é\ud800" * 1_000_000}
         assert await child.call("echo", big) == big
         answers = await asyncio.gather(*(child.call("echo", {"n": n}) for n in range(5)))
         assert answers == [{"n": n} for n in range(5)]
 
 
+def test_collections_stop_for_imports_and_go_on_even_after_an_error() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ImportError), without_collection():
+        with without_collection():
+            pass
+        assert not gc.isenabled(), "the inner one leaves it as it was"
+        raise ImportError
+    assert gc.isenabled()
+
+
+async def test_the_process_of_a_loaded_model_collects_again() -> None:
+    async with scripted() as child:
+        state = await child.call("collection", {})
+    assert state["enabled"] and state["frozen"] > 0
+
+
 async def test_every_process_is_vetted_before_it_is_used() -> None:
     seen: list[int] = []
 
-    def vet(told: dict[str, Any]) -> None:
-        seen.append(told["pid"])
+    def vet(result: dict[str, Any]) -> None:
+        seen.append(result["pid"])
         if len(seen) > 1:
             raise ConfigError("another model")
 
@@ -176,6 +194,19 @@ async def test_a_cancelled_call_leaves_the_next_one_intact() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert await child.call("echo", {"n": 1}) == {"n": 1}
+
+
+async def test_close_ends_a_start_at_once(tmp_path: Path) -> None:
+    async with scripted({"starts_s": 300, "note": str(tmp_path / "pid")}) as child:
+        call = asyncio.create_task(child.call("echo", {}))
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await asyncio.sleep(0.01)
+        pid = int((tmp_path / "pid").read_text())
+        since = time.monotonic()
+        await child.close()
+        assert time.monotonic() - since < CLOSE_GRACE_S and not psutil.pid_exists(pid)
+        with pytest.raises(ServiceError, match="closed during a call"):
+            await call
 
 
 async def test_close_ends_a_call_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:

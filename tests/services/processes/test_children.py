@@ -27,13 +27,13 @@ async def pid(children: ProcessPool) -> int:
 
 
 async def used(children: ProcessPool, calls: int) -> set[int]:
-    """The processes that so many calls at a time were answered by."""
+    """The processes that answer `calls` calls at a time."""
 
-    async def one() -> int:
+    async def call() -> int:
         await children.call("sleep", {"seconds": 0.02})
         return await pid(children)
 
-    return set(await asyncio.gather(*(one() for _ in range(calls))))
+    return set(await asyncio.gather(*(call() for _ in range(calls))))
 
 
 async def used_until(children: ProcessPool, enough: Callable[[set[int]], bool]) -> set[int]:
@@ -61,7 +61,7 @@ async def test_calls_that_wait_start_others_up_to_the_most() -> None:
         assert found >= await used(children, 30), "no fourth one"
     finally:
         await children.close()
-    assert not any(psutil.pid_exists(one) for one in found)
+    assert not any(psutil.pid_exists(item) for item in found)
 
 
 async def test_where_no_other_can_start_the_first_does_the_work() -> None:
@@ -101,15 +101,15 @@ def test_processes_fill_the_cores_and_no_more(threads: int, cores: int, processe
     assert processes_for(threads, cores) == processes
 
 
-@pytest.mark.parametrize(("told", "cores"), [("3", 3), ("1", 1)])
-def test_the_cores_can_be_told(monkeypatch: pytest.MonkeyPatch, told: str, cores: int) -> None:
-    monkeypatch.setenv("PYTHON_CPU_COUNT", told)
+@pytest.mark.parametrize(("expected", "cores"), [("3", 3), ("1", 1)])
+def test_the_cores_can_be_told(monkeypatch: pytest.MonkeyPatch, expected: str, cores: int) -> None:
+    monkeypatch.setenv("PYTHON_CPU_COUNT", expected)
     assert process_cores() == cores
 
 
-@pytest.mark.parametrize("told", ["", "0", "-2", "many", "default"])
-def test_else_they_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+@pytest.mark.parametrize("expected", ["", "0", "-2", "many", "default"])
+def test_else_they_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch, expected: str) -> None:
     monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
     own = process_cores()
-    monkeypatch.setenv("PYTHON_CPU_COUNT", told)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", expected)
     assert process_cores() == own == len(psutil.Process().cpu_affinity() or [])

@@ -60,8 +60,7 @@ async def test_items_go_in_batches_by_priority_then_order() -> None:
     double.gate.set()
     assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16, 20]
     assert double.batches == [[0], [8, 4, 6, 2], [10]]
-    assert (queue.metrics.batches, queue.metrics.items, queue.depth) == (3, 6, 0)
-    assert queue.metrics.busy_s > 0
+    assert queue.depth == 0
     await queue.close()
 
 

@@ -44,11 +44,11 @@ def test_order_and_repetition_do_not_matter(given_prompts: list[str], rng: rando
 @given(prompts)
 def test_near_duplicates_are_never_apart(given_prompts: list[str]) -> None:
     places = split(given_prompts).places
-    for one in places:
+    for item in places:
         for other in places:
-            forms = normal_form(one), normal_form(other)
+            forms = normal_form(item), normal_form(other)
             if forms[0] == forms[1] or fuzz.token_sort_ratio(*forms) >= NEAR:
-                assert places[one] == places[other]
+                assert places[item] == places[other]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40))

@@ -22,8 +22,8 @@ from support.http_pictures import (
     ComfyServer,
     OpenAiServer,
     PictureServer,
+    json_answer,
     picture,
-    told,
 )
 
 from bigpe.services.backends import ServiceContext, open_renderer
@@ -100,9 +100,9 @@ async def paint(renderer: Renderer, prompt: str = "a fox", seed: int = 7) -> Ima
 
 
 def pixel(bench: Bench, image: Image) -> Any:
-    with Pictures.open(io.BytesIO(bench.blobs.read(image.digest))) as shown:
-        assert (shown.format, shown.mode, shown.info) == ("PNG", "RGB", {})
-        return shown.getpixel((0, 0))
+    with Pictures.open(io.BytesIO(bench.blobs.read(image.digest))) as picture:
+        assert (picture.format, picture.mode, picture.info) == ("PNG", "RGB", {})
+        return picture.getpixel((0, 0))
 
 
 # -- the three APIs --------------------------------------------------------------------------------
@@ -120,9 +120,9 @@ async def test_openai_images(bench: Bench, server: OpenAiServer) -> None:
     first, second = await paint(renderer), await paint(renderer)
     assert (first.width, first.height) == (32, 32)
     assert first.digest != second.digest, "it has no seed, so nothing makes them equal"
-    asked = server.asked[0]
-    assert asked.headers["Authorization"] == "Bearer user:secret"
-    assert asked.json == {
+    request = server.asked[0]
+    assert request.headers["Authorization"] == "Bearer user:secret"
+    assert request.json == {
         "model": "tiny", "prompt": "a fox", "n": 1, "size": "32x32", "output_format": "webp",
     }  # fmt: skip
     pixel(bench, first)
@@ -134,8 +134,8 @@ async def test_a1111(bench: Bench) -> None:
     server = bench.serve(A1111Server())
     renderer = bench.a1111(server, steps=4, guidance=2.0, negative_prompt="blur")
     fingerprint = await renderer.open()
-    one, again, other = [await paint(renderer, seed=seed) for seed in (1, 1, 2)]
-    assert one == again != other
+    first, again, other = [await paint(renderer, seed=seed) for seed in (1, 1, 2)]
+    assert first == again != other
     sent = server.asked[1].json
     assert (sent["seed"], sent["steps"], sent["cfg_scale"], sent["negative_prompt"]) == (
         1, 4, 2.0, "blur",
@@ -166,7 +166,7 @@ async def test_comfyui(bench: Bench) -> None:
     prompt = 'a "{seed}" of {prompt}\\'
     image = await paint(renderer, prompt, seed=3)
     assert pixel(bench, image) == Pictures.open(io.BytesIO(picture(prompt, 3))).getpixel((0, 0))
-    [sent] = [asked.json["prompt"] for asked in server.asked if asked.path == "/prompt"]
+    [sent] = [request.json["prompt"] for request in server.asked if request.path == "/prompt"]
     assert sent["6"]["inputs"] == {"text": prompt, "clip": ["4", 1]}
     assert sent["3"]["inputs"] == {"seed": 3, "steps": 9, "cfg": 7}
     assert sent["7"]["inputs"]["text"] == "ugly, "
@@ -251,7 +251,7 @@ def test_addresses_are_checked(url: str) -> None:
 
 
 def with_picture(data: bytes) -> Answer:
-    return told({"data": [{"b64_json": base64.b64encode(data).decode()}]})
+    return json_answer({"data": [{"b64_json": base64.b64encode(data).decode()}]})
 
 
 def bomb() -> bytes:
@@ -272,10 +272,10 @@ def black() -> bytes:
 
 BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "a page": (Answer(b"<html>hotel</html>", headers={"Content-Type": "image/png"}), "with JSON"),
-    "nothing": (told({"data": []}), "with no picture"),
-    "another shape": (told(["data"]), "with no picture"),
-    "no base64": (told({"data": [{"b64_json": "%%%"}]}), "else than base64"),
-    "an address": (told({"data": [{"url": "http://169.254.169.254/x"}]}), "response_format"),
+    "nothing": (json_answer({"data": []}), "with no picture"),
+    "another shape": (json_answer(["data"]), "with no picture"),
+    "no base64": (json_answer({"data": [{"b64_json": "%%%"}]}), "else than base64"),
+    "an address": (json_answer({"data": [{"url": "http://169.254.169.254/x"}]}), "response_format"),
     "no picture": (with_picture(b"<svg onload=alert(1)>"), "no picture of a known format"),
     "a gif": (with_picture(picture("x", kind="GIF")), "no picture of a known format"),
     "half a picture": (with_picture(picture("x", size=64)[:-40]), "cannot be decoded"),
@@ -287,7 +287,10 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "a redirect": (Answer(b"", 307, {"Location": "http://localhost:1/v1"}), "another host"),
     "a redirect to https": (Answer(b"", 308, {"Location": "https://127.0.0.1/"}), "another host"),
     "a lost POST": (Answer(b"", 302, {"Location": "/login"}), "redirects a POST"),
-    "no such model": (told({"error": {"message": "no such model"}}, 404), "address and the model"),
+    "no such model": (
+        json_answer({"error": {"message": "no such model"}}, 404),
+        "address and the model",
+    ),
 }
 
 
@@ -306,7 +309,7 @@ async def test_bad_answers_are_failures(bench: Bench, server: OpenAiServer, case
 async def test_a_redirect_within_the_host_is_followed(bench: Bench, server: OpenAiServer) -> None:
     server.first = [Answer(b"", 307, {"Location": "/v1/images/generations"})]
     await paint(bench.openai(server))
-    assert [asked.method for asked in server.asked] == ["POST", "POST"]
+    assert [request.method for request in server.asked] == ["POST", "POST"]
     server.first = [Answer(b"", 307, {"Location": "/v1/images/generations"})] * 9
     with pytest.raises(RenderError, match="more than 3 redirects"):
         await paint(bench.openai(server))
@@ -322,7 +325,7 @@ async def test_another_size_than_asked_is_a_failure(bench: Bench, server: OpenAi
 async def test_troubles_of_the_moment_are_transient_and_tried_once(
     bench: Bench, server: OpenAiServer, status: int
 ) -> None:
-    server.first = [told({"error": "user:secret is busy"}, status)]
+    server.first = [json_answer({"error": "user:secret is busy"}, status)]
     renderer = bench.openai(server, http={"api_key_env": KEY})
     with pytest.raises(TransientServiceError, match=f"HTTP {status}") as caught:
         await paint(renderer)
@@ -351,11 +354,11 @@ async def test_lost_and_silent_servers_are_transient(bench: Bench, server: OpenA
 
 
 async def test_one_failure_leaves_its_company_alone(bench: Bench, server: OpenAiServer) -> None:
-    server.first = [told({}, 400)]
+    server.first = [json_answer({}, 400)]
     made = await bench.openai(server).render(
         [RenderRequest(prompt=f"fox {n}", seed=n) for n in range(3)]
     )
-    assert sorted(type(one).__name__ for one in made) == ["Image", "Image", "RenderError"]
+    assert sorted(type(item).__name__ for item in made) == ["Image", "Image", "RenderError"]
 
 
 # -- what a refusal says of the next request -------------------------------------------------------
@@ -363,7 +366,10 @@ async def test_one_failure_leaves_its_company_alone(bench: Bench, server: OpenAi
 
 async def test_a_refusal_says_when_to_come_back(bench: Bench, server: OpenAiServer) -> None:
     """Whatever the server asks for: who calls decides whether to wait."""
-    server.first = [told({}, 429, Retry_After="999999"), told({"retry_after": 7}, 503)]
+    server.first = [
+        json_answer({}, 429, Retry_After="999999"),
+        json_answer({"retry_after": 7}, 503),
+    ]
     renderer = bench.openai(server)
     for seconds, trouble in ((999999, "overload"), (7, "service")):
         with pytest.raises(TransientServiceError) as caught:
@@ -372,6 +378,6 @@ async def test_a_refusal_says_when_to_come_back(bench: Bench, server: OpenAiServ
 
 
 async def test_a_spent_quota_is_its_own_error(bench: Bench, server: OpenAiServer) -> None:
-    server.first = [told({"error": {"code": "insufficient_quota"}}, 429)]
+    server.first = [json_answer({"error": {"code": "insufficient_quota"}}, 429)]
     with pytest.raises(QuotaError, match="insufficient_quota"):
         await paint(bench.openai(server))

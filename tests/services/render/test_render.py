@@ -72,14 +72,14 @@ def test_in_a_batch_company_changes_little(pipeline: Path, tmp_path: Path) -> No
     alone = DiffusersBackend(config_of(pipeline), tmp_path)
     batched = DiffusersBackend(config_of(pipeline, deterministic=False), tmp_path)
     items = [item(seed=seed) for seed in range(4)]
-    for one, many in zip(painted(alone, *items), painted(batched, *items), strict=True):
-        difference = pixels(tmp_path, one).astype(int) - pixels(tmp_path, many)
+    for first, many in zip(painted(alone, *items), painted(batched, *items), strict=True):
+        difference = pixels(tmp_path, first).astype(int) - pixels(tmp_path, many)
         assert np.abs(difference).max() <= 1
     assert alone.fingerprint() != batched.fingerprint()
 
 
-def pixels(folder: Path, told: dict[str, Any]) -> np.ndarray:
-    with Pictures.open(io.BytesIO(BlobStore(folder).read(told["digest"]))) as picture:
+def pixels(folder: Path, result: dict[str, Any]) -> np.ndarray:
+    with Pictures.open(io.BytesIO(BlobStore(folder).read(result["digest"]))) as picture:
         return np.asarray(picture)
 
 
@@ -94,8 +94,8 @@ def test_settings_reach_the_pipeline(pipeline: Path, tmp_path: Path) -> None:
         vae=str(pipeline / "vae"),
     )
     backend = DiffusersBackend(turbo, tmp_path)
-    [told] = painted(backend, item())
-    assert (told["width"], told["height"]) == (24, 24)
+    [result] = painted(backend, item())
+    assert (result["width"], result["height"]) == (24, 24)
     scheduler = backend._pipeline.scheduler
     assert type(scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert scheduler.config.timestep_spacing == "trailing"
@@ -116,10 +116,10 @@ def test_a_fingerprint_is_of_content_not_of_place(pipeline: Path, tmp_path: Path
 def test_prompts_of_any_kind_are_painted(pipeline: Path, tmp_path: Path) -> None:
     backend = DiffusersBackend(config_of(pipeline), tmp_path)
     long = "fox " * 1250
-    told = painted(backend, item(long), item("狐 🦊 é"), item("a\x00b\x1b[31m"), item(""))
-    assert all("digest" in one for one in told)
-    assert told[0]["truncated_tokens"]["tokenizer"] >= 1250 + 2 - 77
-    assert [one["truncated_tokens"] for one in told[1:]] == [{}, {}, {}]
+    result = painted(backend, item(long), item("狐 🦊 é"), item("a\x00b\x1b[31m"), item(""))
+    assert all("digest" in single for single in result)
+    assert result[0]["truncated_tokens"]["tokenizer"] >= 1250 + 2 - 77
+    assert [entry["truncated_tokens"] for entry in result[1:]] == [{}, {}, {}]
 
 
 class Wide:
@@ -151,8 +151,8 @@ def test_what_one_encoder_reads_whole_is_not_cut(
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_broken_pictures_are_failures(tmp_path: Path, bias: float, cause: str) -> None:
     backend = DiffusersBackend(config_of(make_pipeline(tmp_path / "p", broken=bias)), tmp_path)
-    [told] = painted(backend, item())
-    assert cause in told["error"]
+    [result] = painted(backend, item())
+    assert cause in result["error"]
     assert list(BlobStore(tmp_path).digests()) == []
 
 
@@ -169,10 +169,10 @@ def test_out_of_memory_halves_the_batch(
         return forward(items)
 
     monkeypatch.setattr(backend, "_forward", small)
-    told = painted(backend, *(item(seed=seed) for seed in range(4)))
+    result = painted(backend, *(item(seed=seed) for seed in range(4)))
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
-    assert ["error" in one for one in told] == [False, False, False, True]
-    assert "CUDA out of memory; lower [render] size" in told[3]["error"]
+    assert ["error" in entry for entry in result] == [False, False, False, True]
+    assert "CUDA out of memory; lower [render] size" in result[3]["error"]
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_what_did_not_fit_is_freed_before_less_is_tried(
         raise type(error)(*error.args)  # a new one, that nobody else holds
 
     monkeypatch.setattr(backend, "_forward", greedy)
-    told = painted(backend, item(seed=0), item(seed=1))
-    assert len(held) == 1 and ["error" in one for one in told] == [False, False]
+    result = painted(backend, item(seed=0), item(seed=1))
+    assert len(held) == 1 and ["error" in entry for entry in result] == [False, False]
 
 
 def test_a_bug_is_not_taken_for_a_lack_of_memory(
@@ -229,9 +229,9 @@ def test_latents_that_are_no_numbers_spoil_one_picture_of_a_batch(
         return decode(latents, *args, **kwargs)
 
     monkeypatch.setattr(backend._pipeline.vae, "decode", spoilt)
-    told = painted(backend, *(item(seed=seed) for seed in range(3)))
-    assert ["error" in one for one in told] == [False, True, False]
-    assert "not numbers" in told[1]["error"] and "fp16-safe vae" in told[1]["error"]
+    result = painted(backend, *(item(seed=seed) for seed in range(3)))
+    assert ["error" in entry for entry in result] == [False, True, False]
+    assert "not numbers" in result[1]["error"] and "fp16-safe vae" in result[1]["error"]
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning")
@@ -352,6 +352,9 @@ async def test_the_child_paints(
         assert image.digest == painted(backend, item())[0]["digest"]
         shutil.rmtree(images)
         images.write_text("not a folder")
-        assert [type(one) for one in await renderer.render(requests)] == [StoreError, StoreError]
+        assert [type(request) for request in await renderer.render(requests)] == [
+            StoreError,
+            StoreError,
+        ]
     finally:
         await renderer.close()

@@ -99,9 +99,9 @@ def scored(name: str, images: Path, *pictures: bytes) -> list[dict[str, Any]]:
 def cosines(model: Any, pixels: torch.Tensor, ids: list[list[int]]) -> list[float]:
     with torch.inference_mode():
         outs = [
-            model(input_ids=torch.tensor([one]), pixel_values=pixels[row][None])
+            model(input_ids=torch.tensor([item]), pixel_values=pixels[row][None])
             for row in range(len(pixels))
-            for one in ids
+            for item in ids
         ]
     return [float(out.image_embeds @ out.text_embeds.T) for out in outs]
 
@@ -113,7 +113,7 @@ def pil_pixels(*pictures: bytes) -> torch.Tensor:
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
     )
     opened = [Pictures.open(io.BytesIO(data)) for data in pictures]
-    return torch.cat([processor(one, return_tensors="pt").pixel_values for one in opened])
+    return torch.cat([processor(item, return_tensors="pt").pixel_values for item in opened])
 
 
 def test_pickscore_is_the_scaled_cosine_of_transformers(
@@ -125,7 +125,7 @@ def test_pickscore_is_the_scaled_cosine_of_transformers(
     publish("pickscore", file, monkeypatch)
     pull_official("pickscore", lambda _: None, file=file)
     pictures = [picture(32, 32), picture(50, 41), picture(33, 90)]
-    told = scored("pickscore", tmp_path / "images", *pictures)
+    result = scored("pickscore", tmp_path / "images", *pictures)
     ids, merges = tokenizer.vocabulary()
     spelled = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     theirs: Any = transformers.CLIPTokenizer
@@ -133,7 +133,7 @@ def test_pickscore_is_the_scaled_cosine_of_transformers(
     tokens = [theirs(prompt, truncation=True, max_length=77).input_ids for prompt in PROMPTS]
     scale = float(model.logit_scale.detach().exp()) / 100
     wanted = [scale * cosine for cosine in cosines(model, pil_pixels(*pictures), tokens)]
-    assert [one["value"] for one in told] == pytest.approx(wanted, abs=1e-5)
+    assert [item["value"] for item in result] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_clipscore_is_never_negative_and_prefixed(
@@ -150,13 +150,13 @@ def test_clipscore_is_never_negative_and_prefixed(
     pull_official("clipscore", lambda _: None, file=file)
     # Even borders, where transformers' processor cuts as OpenAI's does.
     pictures = [picture(32, 32), picture(64, 32), picture(40, 32)]
-    told = scored("clipscore", tmp_path / "images", *pictures)
+    result = scored("clipscore", tmp_path / "images", *pictures)
     tokens = [tokenizer.tokens_of("A photo depicts " + prompt, 77).ids for prompt in PROMPTS]
     found = cosines(model, pil_pixels(*pictures), tokens)
     assert min(found) < 0 < max(found)
     wanted = [2.5 * max(cosine, 0) for cosine in found]
-    assert [one["value"] for one in told] == pytest.approx(wanted, abs=1e-5)
-    assert [one["truncated_tokens"] for one in told[:5]] == [0, 0, 0, 18, 4]
+    assert [item["value"] for item in result] == pytest.approx(wanted, abs=1e-5)
+    assert [entry["truncated_tokens"] for entry in result[:5]] == [0, 0, 0, 18, 4]
 
 
 def test_an_odd_border_is_cut_as_openai_cuts_it() -> None:

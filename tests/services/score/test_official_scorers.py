@@ -82,9 +82,9 @@ def test_the_comparison_would_notice(
     wrong.mkdir()
     for file in converted.iterdir():
         (wrong / file.name).write_bytes(file.read_bytes())
-    told = json.loads((wrong / "config.json").read_text())
-    told[tower][key] = value
-    (wrong / "config.json").write_text(json.dumps(told))
+    config = json.loads((wrong / "config.json").read_text())
+    config[tower][key] = value
+    (wrong / "config.json").write_text(json.dumps(config))
     assert largest_difference(scores(wrong, tmp_path / "images")) > 1e-5
 
 
@@ -118,21 +118,21 @@ def test_what_is_cut_off_is_counted(converted: Path, tmp_path: Path) -> None:
     digest = BlobStore(tmp_path).put(toy.picture(0))
     backend = ClipBackend(ScoreConfig(model=str(converted), device="cpu", threads=1), tmp_path)
     items = [{"image": digest, "prompt": prompt} for prompt in ("a cat", "cat " * 100)]
-    told = backend.handle("score", {"items": items})["items"]
-    assert [item["truncated_tokens"] for item in told] == [0, 102 - 77]
+    result = backend.handle("score", {"items": items})["items"]
+    assert [item["truncated_tokens"] for item in result] == [0, 102 - 77]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"visual.extra": torch.zeros(1)}, "visual.extra"),
         ({"transformer.resblocks.0.attn.bias_k": torch.zeros(1)}, "bias_k"),
     ],
 )
 def test_an_unknown_weight_is_an_error(
-    tmp_path: Path, changes: dict[str, torch.Tensor], told: str
+    tmp_path: Path, changes: dict[str, torch.Tensor], expected: str
 ) -> None:
-    with pytest.raises(ServiceError, match=told):
+    with pytest.raises(ServiceError, match=expected):
         convert_checkpoint(HPS, save(tmp_path, **changes), tmp_path / "scorer", "")
     assert not (tmp_path / "scorer").exists()
 
@@ -187,5 +187,5 @@ def test_the_right_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Mo
     backend = ClipBackend(ScoreConfig(model="hpsv2", device="cpu", threads=1), tmp_path / "images")
     digest = BlobStore(tmp_path / "images").put(toy.picture(0))
     items = [{"image": digest, "prompt": "a cat"}]
-    [told] = backend.handle("score", {"items": items})["items"]
-    assert -1 <= told["value"] <= 1
+    [result] = backend.handle("score", {"items": items})["items"]
+    assert -1 <= result["value"] <= 1

@@ -49,7 +49,7 @@ def test_a_score_is_the_cosine_that_transformers_computes(model: Path, tmp_path:
     from transformers import CLIPModel, CLIPTokenizer
 
     image = BlobStore(tmp_path).put(picture(1))
-    [told] = scored(ClipBackend(config_of(model), tmp_path), (image, "a red fox"))
+    [config] = scored(ClipBackend(config_of(model), tmp_path), (image, "a red fox"))
     reference: Any = CLIPModel.from_pretrained(model).eval()
     tokens = CLIPTokenizer.from_pretrained(model)(["a red fox"], return_tensors="pt")
     with Pictures.open(io.BytesIO(picture(1))) as opened:
@@ -59,8 +59,8 @@ def test_a_score_is_the_cosine_that_transformers_computes(model: Path, tmp_path:
     with torch.inference_mode():
         out = reference(**tokens, pixel_values=pixels)
         cosine = float(out.logits_per_image / reference.logit_scale.exp())
-    assert told["value"] == pytest.approx(cosine, abs=1e-6)
-    assert told["truncated_tokens"] == 0
+    assert config["value"] == pytest.approx(cosine, abs=1e-6)
+    assert config["truncated_tokens"] == 0
 
 
 def test_company_and_repetition_change_nothing(model: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_company_and_repetition_change_nothing(model: Path, tmp_path: Path) -> N
     backend = ClipBackend(config_of(model), tmp_path)
     pairs = [(image, f"a fox {n}") for n, image in enumerate(images)]
     together = scored(backend, *pairs)
-    assert len({told["value"] for told in together}) == 3
+    assert len({expected["value"] for expected in together}) == 3
     other = ClipBackend(config_of(model), tmp_path)
     assert [scored(other, pair)[0] for pair in reversed(pairs)] == together[::-1]
     assert scored(backend, *pairs) == together
@@ -80,9 +80,9 @@ def test_any_picture_and_prompt_is_scored(model: Path, tmp_path: Path) -> None:
     backend = ClipBackend(config_of(model), tmp_path)
     shapes = [((32, 32), "L"), ((50, 33), "RGBA"), ((20, 90), "P"), ((64, 64), "1")]
     pairs = [(blobs.put(picture(1, *shape)), "狐 🦊\x00") for shape in shapes]
-    assert all(-1 <= told["value"] <= 1 for told in scored(backend, *pairs))
-    [told] = scored(backend, (pairs[0][0], "fox " * 1250))
-    assert told["truncated_tokens"] >= 1250 + 2 - 77
+    assert all(-1 <= expected["value"] <= 1 for expected in scored(backend, *pairs))
+    [result] = scored(backend, (pairs[0][0], "fox " * 1250))
+    assert result["truncated_tokens"] >= 1250 + 2 - 77
 
 
 def test_a_bad_picture_fails_alone(model: Path, tmp_path: Path) -> None:
@@ -94,16 +94,16 @@ def test_a_bad_picture_fails_alone(model: Path, tmp_path: Path) -> None:
         blobs.put(picture(3, (400, 4))),
         "0" * 64,
     ]
-    told = scored(ClipBackend(config_of(model), tmp_path), *((b, "fox") for b in (*bad, good)))
-    assert ["error" in one for one in told] == [True, True, True, True, False]
+    config = scored(ClipBackend(config_of(model), tmp_path), *((b, "fox") for b in (*bad, good)))
+    assert ["error" in item for item in config] == [True, True, True, True, False]
 
 
 def test_a_score_that_is_not_finite_is_a_failure(model: Path, tmp_path: Path) -> None:
     image = BlobStore(tmp_path).put(picture(1))
     backend = ClipBackend(config_of(model), tmp_path)
     torch.nn.init.constant_(backend._model.vision_model.post_layernorm.weight, float("nan"))
-    [told] = scored(backend, (image, "fox"))
-    assert "not a number" in told["error"]
+    [result] = scored(backend, (image, "fox"))
+    assert "not a number" in result["error"]
 
 
 def test_a_lack_of_memory_names_the_setting_to_lower(
@@ -121,7 +121,7 @@ def test_a_lack_of_memory_names_the_setting_to_lower(
 
 
 @pytest.mark.parametrize(
-    ("told", "shape"),
+    ("result", "shape"),
     [
         ({"size": {"shortest_edge": 8}, "crop_size": {"height": 8, "width": 8}}, (8, 8)),
         ({"size": 9, "crop_size": 8}, (8, 8)),
@@ -131,10 +131,10 @@ def test_a_lack_of_memory_names_the_setting_to_lower(
     ],
 )
 def test_preprocessing_is_read_from_the_folder(
-    told: dict[str, Any], shape: tuple[int, int]
+    result: dict[str, Any], shape: tuple[int, int]
 ) -> None:
     grey = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    ready = FolderPreprocess.read({**grey, **told})(torch.full((1, 3, 20, 40), 0.75))
+    ready = FolderPreprocess.read({**grey, **result})(torch.full((1, 3, 20, 40), 0.75))
     assert ready.shape == (1, 3, *shape)
     assert torch.allclose(ready, torch.tensor(0.5))
 
@@ -169,8 +169,8 @@ def test_folders_that_are_no_scorer_are_told(model: Path, tmp_path: Path) -> Non
 def test_a_preprocessor_that_does_not_fit_the_model_fails(tmp_path: Path) -> None:
     image = BlobStore(tmp_path).put(picture(1))
     folder = make_scorer(tmp_path / "wide", do_center_crop=False, size={"shortest_edge": 16})
-    [told] = scored(ClipBackend(config_of(folder), tmp_path), (image, "fox"))
-    assert "but its model takes 32 x 32" in told["error"]
+    [config] = scored(ClipBackend(config_of(folder), tmp_path), (image, "fox"))
+    assert "but its model takes 32 x 32" in config["error"]
 
 
 class Judge:
@@ -220,5 +220,5 @@ async def test_the_child_scores(model: Path, tmp_path: Path) -> None:
     assert isinstance(score, Score)
     assert score.fingerprint == fingerprint
     assert isinstance(failure, ScoreError)
-    [told] = scored(ClipBackend(config_of(model), tmp_path), (image, "a fox"))
-    assert score.value == told["value"]
+    [config] = scored(ClipBackend(config_of(model), tmp_path), (image, "a fox"))
+    assert score.value == config["value"]

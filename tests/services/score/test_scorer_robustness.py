@@ -82,12 +82,12 @@ def test_bad_pictures_fail_alone_with_their_cause(model: Path, tmp_path: Path) -
     blobs = BlobStore(tmp_path)
     images = [blobs.put(noise(8)), *(blobs.put(make()) for make, _ in BAD.values())]
     images.append(blobs.put(noise(9)))
-    told = backend_of(model, tmp_path).handle(
+    result = backend_of(model, tmp_path).handle(
         "score", {"items": [{"image": image, "prompt": "a fox"} for image in images]}
     )["items"]
-    assert "value" in told[0] and "value" in told[-1]
-    for (name, (_, words)), one in zip(BAD.items(), told[1:-1], strict=True):
-        assert words in one["error"], (name, one)
+    assert "value" in result[0] and "value" in result[-1]
+    for (name, (_, words)), first in zip(BAD.items(), result[1:-1], strict=True):
+        assert words in first["error"], (name, first)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -112,15 +112,15 @@ def test_a_picture_is_looked_at_once(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = BlobStore(tmp_path)
-    one, two = blobs.put(noise(1)), blobs.put(noise(2))
+    left, two = blobs.put(noise(1)), blobs.put(noise(2))
     looks: list[str] = []
     reading = BlobStore.read
     monkeypatch.setattr(BlobStore, "read", lambda s, d: (looks.append(d), reading(s, d))[1])
     backend = backend_of(model, tmp_path)
-    items = [{"image": i, "prompt": p} for p in ("a", "b") for i in (one, two, one)]
+    items = [{"image": i, "prompt": p} for p in ("a", "b") for i in (left, two, left)]
     first = backend.handle("score", {"items": items})
     assert backend.handle("score", {"items": items[::-1]})["items"] == first["items"][::-1]
-    assert sorted(looks) == sorted([one, two])
+    assert sorted(looks) == sorted([left, two])
 
 
 @pytest.mark.parametrize("count", [1, 5, 8, 11])
@@ -138,16 +138,16 @@ def test_batches_of_a_fixed_shape_score_as_single_pictures(
     monkeypatch.setattr(wide, "_see", lambda pixels: (shapes.append(len(pixels)), see(pixels))[1])
     together = wide.handle("score", {"items": items})["items"]
     assert set(shapes) == {8} and len(shapes) == -(-count // 8)
-    for one, other in zip(single, together, strict=True):
-        assert one.get("error") == other.get("error")
-        assert one.get("value", 0) == pytest.approx(other.get("value", 0), abs=1e-6)
+    for first, other in zip(single, together, strict=True):
+        assert first.get("error") == other.get("error")
+        assert first.get("value", 0) == pytest.approx(other.get("value", 0), abs=1e-6)
 
 
 def test_half_precision_is_near_and_another_scorer(model: Path, tmp_path: Path) -> None:
     image = BlobStore(tmp_path).put(noise(1))
     items = [{"image": image, "prompt": "a fox"}]
     full, half = (backend_of(model, tmp_path, dtype=d) for d in ("float32", "bfloat16"))
-    [a], [b] = (one.handle("score", {"items": items})["items"] for one in (full, half))
+    [a], [b] = (item.handle("score", {"items": items})["items"] for item in (full, half))
     assert a["value"] != b["value"] and a["value"] == pytest.approx(b["value"], abs=0.02)
     assert a["fingerprint"] != b["fingerprint"]
 
@@ -163,7 +163,9 @@ def test_memory_stays_flat(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
         for n in range(start, stop, 20):
             image = blobs.put(noise(n))
             items = [{"image": image, "prompt": f"fox {n + k}"} for k in range(20)]
-            assert all("value" in one for one in backend.handle("score", {"items": items})["items"])
+            assert all(
+                "value" in item for item in backend.handle("score", {"items": items})["items"]
+            )
 
     score(0, 1000)
     before = process.memory_info().rss

@@ -115,13 +115,13 @@ async def test_no_held_out_prompt_is_ever_said_in_a_run(judged: Path) -> None:
         held_out = {*run.prompts("test"), *run.prompts("validation")}
         plan: CampaignPlan = run.campaign.plan
     assert not held_out & set(plan.train)
-    told = [
+    result = [
         prompt
         for (prompt,) in database(judged).execute(
             "SELECT body ->> 'naive' FROM message WHERE body ->> 'naive' IS NOT NULL"
         )
     ]
-    assert told and not held_out & set(told)
+    assert result and not held_out & set(result)
 
 
 async def test_prompts_that_a_run_has_learned_from_cannot_become_its_test(tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ def test_what_both_have_is_the_same() -> None:
 
 @given(text=texts, wanted=texts)
 def test_marking_changes_no_text_and_lets_no_markup_through(text: str, wanted: str) -> None:
-    shown = str(marked(text, wanted))
-    bare = shown.replace("<mark>", "").replace("</mark>", "")
+    displayed = str(marked(text, wanted))
+    bare = displayed.replace("<mark>", "").replace("</mark>", "")
     assert "<" not in bare and ">" not in bare
     assert html.unescape(bare) == text
     if wanted and wanted in text and len(text.casefold()) == len(text):
-        assert "<mark>" in shown
+        assert "<mark>" in displayed
 
 
 @given(gain=st.floats(-1, 1))
@@ -65,12 +65,12 @@ def test_a_duration_has_at_most_two_units(seconds: float) -> None:
 )
 def test_a_chart_stays_in_its_frame(means: list[tuple[float, float, bool]], planned: int) -> None:
     curve = [
-        CurvePoint(i, "a", Interval(m, *((m - abs(w), m + abs(w)) if known else (None, None))))
-        for i, (m, w, known) in enumerate(means, start=1)
+        CurvePoint(i, "a", Interval(m, *((m - abs(w), m + abs(w)) if existing else (None, None))))
+        for i, (m, w, existing) in enumerate(means, start=1)
     ]
     rounds = [
-        RoundSummary(i, "a", m if known else None, 3, 0, 0, (), (), 0, "a")
-        for i, (_, m, known) in enumerate(means, start=1)
+        RoundSummary(i, "a", m if existing else None, 3, 0, 0, (), (), 0, "a")
+        for i, (_, m, existing) in enumerate(means, start=1)
     ]
     chart = gain_chart(curve, rounds, planned, "a")
     assert chart is not None
@@ -87,8 +87,8 @@ def test_whiskers_lie_on_one_scale(given_: list[tuple[float, float] | None]) -> 
     intervals = [g and Interval(g[0], g[0] - abs(g[1]), g[0] + abs(g[1])) for g in given_]
     lines = whiskers(intervals)
     assert [line is None for line in lines] == [g is None for g in given_]
-    known = [(g, line) for g, line in zip(intervals, lines, strict=True) if g and line]
-    for gain, line in known:
+    existing = [(g, line) for g, line in zip(intervals, lines, strict=True) if g and line]
+    for gain, line in existing:
         assert 0 <= line.lo <= line.mean <= line.hi <= 100
         assert (line.mean >= line.zero) == (gain.mean >= 0) or math.isclose(
             line.mean, line.zero, abs_tol=0.02

@@ -177,7 +177,7 @@ async def test_professional_prompts_are_searched_by_word_stem(tmp_path: Path) ->
         for text in ("castles at dusk", "a teapot"):
             row = {"text": text, "source": "test", "license": "CC0-1.0"}
             await store.write([many("add_professionals", [row])])
-        found = await store.rows("search_professional", query='"castle"', limit=5)
+        found = await store.rows("search_professional", query='"castle"', without="[]", limit=5)
     assert [r["text"] for r in found] == ["castles at dusk"]
 
 
@@ -206,8 +206,8 @@ async def test_a_call_that_nobody_waits_for_any_more_ends_before_its_store(
     tmp_path: Path, ends: bool
 ) -> None:
     """As after a second Ctrl-C; and nothing is said of it."""
-    said: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, told: said.append(told))
+    messages: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, result: messages.append(result))
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def call() -> dict[str, Any]:
@@ -230,7 +230,7 @@ async def test_a_call_that_nobody_waits_for_any_more_ends_before_its_store(
         assert asyncio.all_tasks() == before
     del waiting  # its traceback keeps the call
     gc.collect()
-    assert said == []
+    assert messages == []
 
 
 async def test_a_failed_effect_is_not_remembered(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.http_pictures import Answer, Asked, PictureServer, picture, told
+from support.http_pictures import Answer, Asked, PictureServer, json_answer, picture
 from support.worker_servers import TOKEN, TOKEN_ENV, WorkerServer, render_worker, score_worker
 
 from bigpe.runtime.project.paths import Project
@@ -108,7 +108,7 @@ async def test_a_worker_that_is_away_at_the_start_is_done_without(
     worker = keep(render_worker(tmp_path / "w"))
     renderer = renderer_on(tmp_path, "http://127.0.0.1:9", worker.url)
     assert await renderer.open() == "fake-renderer"
-    assert all(isinstance(one, Image) for one in await renderer.render(requests("a", "b")))
+    assert all(isinstance(request, Image) for request in await renderer.render(requests("a", "b")))
     await renderer.close()
 
 
@@ -119,10 +119,10 @@ async def test_failures_keep_their_kind(tmp_path: Path, keep: Keep) -> None:
     good = [await FakeRenderer(blobs).render(requests("a fox"))][0][0]
     assert isinstance(good, Image)
     wrong = blobs.put(b"<html>no picture</html>")
-    asked = [ScoreRequest(image=name, prompt="a") for name in (good.digest, wrong, "0" * 64)]
-    score, no_picture, missing = await scorer.score(asked)
+    request = [ScoreRequest(image=name, prompt="a") for name in (good.digest, wrong, "0" * 64)]
+    score, no_picture, missing = await scorer.score(request)
     assert isinstance(score, Score)
-    assert [score] == await FakeScorer(blobs).score(asked[:1])
+    assert [score] == await FakeScorer(blobs).score(request[:1])
     assert "no picture of a known format" in str(no_picture)
     assert "cannot be read" in str(missing)
     await scorer.close()
@@ -155,11 +155,11 @@ async def test_a_worker_that_changes_under_a_run_stops_it(tmp_path: Path, keep: 
     class Changing(PictureServer):
         model = "one"
 
-        def answer(self, asked: Asked) -> Answer:
-            if asked.path == "/v1/health":
-                return told({"kind": "render", "fingerprint": self.model})
-            png = base64.b64encode(picture(asked.json)).decode()
-            return told({"fingerprint": self.model, "items": [{"png": png}]})
+        def answer(self, request: Asked) -> Answer:
+            if request.path == "/v1/health":
+                return json_answer({"kind": "render", "fingerprint": self.model})
+            png = base64.b64encode(picture(request.json)).decode()
+            return json_answer({"fingerprint": self.model, "items": [{"png": png}]})
 
     server = keep(Changing())
     renderer = renderer_on(tmp_path, server.url)
@@ -188,9 +188,9 @@ async def test_answers_of_a_worker_are_not_trusted(
     tmp_path: Path, keep: Keep, answer: dict[str, Any], words: str
 ) -> None:
     class Rogue(PictureServer):
-        def answer(self, asked: Asked) -> Answer:
+        def answer(self, request: Asked) -> Answer:
             head = {"kind": "render", "fingerprint": "f"}
-            return told(head if asked.path == "/v1/health" else head | answer)
+            return json_answer(head if request.path == "/v1/health" else head | answer)
 
     server = keep(Rogue())
     renderer = renderer_on(tmp_path, server.url)

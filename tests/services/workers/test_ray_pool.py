@@ -64,8 +64,8 @@ async def pids(renderer: RemoteRenderer, count: int) -> set[int]:
     # New seeds each time: a worker remembers what it painted a moment ago.
     seeds = itertools.islice(SEEDS, count)
     calls = [renderer.render([RenderRequest(prompt="pid", seed=seed)]) for seed in seeds]
-    answers = [one for [one] in await asyncio.gather(*calls)]
-    return {one.truncated_tokens["pid"] for one in answers if isinstance(one, Image)}
+    answers = [first for [first] in await asyncio.gather(*calls)]
+    return {answer.truncated_tokens["pid"] for answer in answers if isinstance(answer, Image)}
 
 
 async def test_a_run_with_killed_workers_is_the_run_without(tmp_path: Path) -> None:

@@ -35,9 +35,13 @@ def refined(prompts, source):
         timeout=PATIENCE_S,
         check=False,
     )
-    if done.returncode != 0:
+    rows = json.loads(done.stdout or "[]")
+    if len(rows) != len(lines) or all(row["cause"] == "call" for row in rows):
         raise RuntimeError(f"bigpe refine: {done.stderr.strip()[-500:]}")
-    texts = {row["naive"]: row["text"] for row in json.loads(done.stdout)}
+    for row in rows:
+        if not row["refined"]:
+            sys.stderr.write(f"bigpe keeps {row['naive']!r}: {row['reason']}\n")
+    texts = {line: row["text"] for line, row in zip(lines, rows, strict=True)}
     return {
         prompt: " ".join([texts[text], *NETWORKS.findall(prompt)])
         for prompt, text in plain.items()

@@ -93,15 +93,17 @@ class OperatorSearch:
     def take(
         self,
         index: int,
-        search: SearchState,
+        search: SearchState | None,
         proposed: InstructionsProposed | None,
         taken: Collection[str],
     ) -> None:
         """Record the proposals of round `index`.
 
         An operator whose proposal is missing, refused or not new has lost. `taken`: ids of the
-        proposals that the pool took.
+        proposals that the pool took. Without a search, the style has no operators.
         """
+        if search is None:
+            return
         parent = search.own.instruction.id
         open_operators: list[Operator] = list(search.operators)
         for proposal in proposed.proposals if proposed else ():

@@ -1,0 +1,1 @@
+"""The client of all servers that speak OpenAI's chat completions."""
