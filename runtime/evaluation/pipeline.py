@@ -30,6 +30,7 @@ from bigpe.runtime.evaluation.selection import (
     shortlist,
     unmeasured,
 )
+from bigpe.runtime.formatting import first_line
 from bigpe.runtime.project.professional import library_for
 from bigpe.runtime.run.plan import professional_matches
 from bigpe.services.core.errors import ConfigError, ScoreError
@@ -202,7 +203,9 @@ def _best(chosen: Instruction) -> Treatment:
 
 
 def _given(settings: EvaluationSettings) -> list[Treatment]:
-    return [under(given, f"given: {given.text[:40]}") for given in settings.instructions]
+    return [
+        under(given, f"given: {first_line(given.text)[:40]}") for given in settings.instructions
+    ]
 
 
 def target_of(settings: EvaluationSettings, selection: Selection | None) -> Treatment:

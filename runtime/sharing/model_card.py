@@ -56,11 +56,11 @@ def _body(published: PublishedInstruction, repo: str | None) -> str:
         "# An instruction for rewriting image prompts",
         f"It tells a language model how to rewrite a naive prompt of a picture. Found by bigpe "
         f"{escape_markdown(published.bigpe)} in a run named {escape_markdown(published.run)}.",
-        _quoted(published.instruction.text),
+        quotation(published.instruction.text),
     ]
     if published.instruction.exemplars:
         parts.append("## Examples that go with it")
-        parts += [_quoted(f"{e.naive} → {e.rewrite}") for e in published.instruction.exemplars]
+        parts += [quotation(f"{e.naive} → {e.rewrite}") for e in published.instruction.exemplars]
     parts += ["## What was measured", *_measured(published), "## What it was found with"]
     parts.append(
         f"- language model: {escape_markdown(models.llm)}\n"
@@ -122,5 +122,6 @@ def _row(name: str, gain: Difference) -> list[str]:
     return [name, str(gain.n), points(gain.mean), bounds, f"{gain.win_rate:.0%}"]
 
 
-def _quoted(text: str) -> str:
-    return f"> {escape_markdown(text)}"
+def quotation(text: str) -> str:
+    """A quotation; a backslash at the end of a line keeps the break."""
+    return "\\\n".join(f"> {escape_markdown(line)}" for line in text.splitlines())

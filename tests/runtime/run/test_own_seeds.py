@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 
 from bigpe.agents.messages.core import ArmPulled, RunStarted
 from bigpe.runtime.cli import cli
 from bigpe.runtime.formatting import first_line
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.seed_files import seed_instructions, seeds_for
+from bigpe.runtime.sharing.model_card import quotation
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Exemplar, Instruction
 from bigpe.testing.runs import CONFIG, messages_of, run_fake
@@ -189,3 +191,9 @@ async def test_a_run_may_begin_with_one_instruction_of_several_lines(tmp_path: P
     assert seed.instruction.text == "Say little.\nSay it well."
     pulled = {message.instruction for message in messages_of(tmp_path, ArmPulled)}
     assert seed.instruction.id in pulled and len(pulled) > 1
+
+
+def test_a_card_keeps_the_lines_of_an_instruction() -> None:
+    assert quotation("Say little.\n- *well*") == "> Say little.\\\n> - \\*well\\*"
+    html = MarkdownIt().render(quotation("one\ntwo"))
+    assert html == "<blockquote>\n<p>one<br />\ntwo</p>\n</blockquote>\n"
