@@ -22,6 +22,7 @@ class Model:
 
     def __init__(self, *, embedded: bool) -> None:
         self.embedded = embedded
+        self.thinks = False
 
 
 CAPABLE = Model(embedded=False)
