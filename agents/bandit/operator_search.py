@@ -75,12 +75,12 @@ class OperatorSearch:
             (row for row in rows.values() if row.mean is not None),
             key=lambda row: (-(row.mean or 0.0), row.instruction.id),
         )
-        shown = ranked if len(ranked) <= BEST + WORST else [*ranked[:BEST], *ranked[-WORST:]]
+        listed = ranked if len(ranked) <= BEST + WORST else [*ranked[:BEST], *ranked[-WORST:]]
         rng = selection_rng(plan.seed, -index)  # apart from the draws that choose instructions
         possible = _possible(own, ranked)
         return SearchState(
             own=_record(rows[own.id], won),
-            records=tuple(_record(row, won) for row in shown),
+            records=tuple(_record(row, won) for row in listed),
             tried=self._tried(pairs),
             operators=tuple(
                 self.choice.choose(possible, rng, stagnant=stale >= STAGNANT)

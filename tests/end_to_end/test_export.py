@@ -123,8 +123,8 @@ def test_the_best_instruction_is_a_system_prompt(finished: Path) -> None:
     found = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt"])
     best = asyncio.run(_best_text(finished))
     assert found.exit_code == 0 and best in found.stdout
-    shown = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt", "--json"])
-    assert json.loads(shown.stdout)["system_prompt"] == found.stdout.rstrip("\n")
+    result = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt", "--json"])
+    assert json.loads(result.stdout)["system_prompt"] == found.stdout.rstrip("\n")
 
 
 async def _best_text(project: Path) -> str:

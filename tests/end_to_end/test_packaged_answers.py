@@ -32,20 +32,20 @@ Package = Callable[[str, bool], str]
 
 def good_answer(request: dict[str, Any]) -> tuple[str, bool]:
     """What a capable model says, and whether it is a rewrite."""
-    asked = str(request["messages"][-1]["content"])
+    question = str(request["messages"][-1]["content"])
     shape = json.dumps(request.get("response_format", {}))
     if '"improvement"' in shape:
-        lines = asked.splitlines()
+        lines = question.splitlines()
         better = [line[8:] for line in lines if line.startswith("better: ")]
         rows = [line.split()[0] for line in lines if line[:1] == "E" and line[1:2].isdigit()]
         wish = f"Add {better[0]}." if better else "Avoid what is worse."
         return json.dumps({"improvement": wish, "inference": "So.", "evidence": rows}), False
     if '"instruction"' in shape:
-        names = [line[6:] for line in asked.splitlines() if line.startswith("name: ")]
+        names = [line[6:] for line in question.splitlines() if line.startswith("name: ")]
         return json.dumps({"instruction": f"Enrich the picture, with {names[0]}."}), False
     system = str(request["messages"][0]["content"])
-    number = derive_seed(asked, system.partition("\n\nYour last answer")[0])
-    return f"{asked.strip()}, {GOOD_WORDS[number % len(GOOD_WORDS)]} light", True
+    number = derive_seed(question, system.partition("\n\nYour last answer")[0])
+    return f"{question.strip()}, {GOOD_WORDS[number % len(GOOD_WORDS)]} light", True
 
 
 def plain(text: str, rewrite: bool) -> str:
@@ -170,8 +170,8 @@ async def test_answers_of_another_shape_are_counted_and_named(
     folder = tmp_path / "p"
     await run(folder, server.url)
     gradients = [g for m in messages_of(folder, GradientsComputed) for g in m.gradients]
-    asked = [g for g in gradients if g.fault is not None]
-    assert asked and {g.fault for g in asked} == {AnswerFault.SHAPE}
+    faulty = [g for g in gradients if g.fault is not None]
+    assert faulty and {g.fault for g in faulty} == {AnswerFault.SHAPE}
     proposals = [p for m in messages_of(folder, InstructionsProposed) for p in m.proposals]
     assert {p.fault for p in proposals if p.composed} == {AnswerFault.SHAPE}
     named = [r for r in server.requests if "could not be used" in r["messages"][0]["content"]]
@@ -196,12 +196,12 @@ async def test_what_was_judged_unusable_is_asked_anew_by_the_next_run(
         async with Session.open(name, config, project=folder, **models) as session:
             pulled = [m async for m in session.run() if isinstance(m, ArmPulled)]
         assert sum(g.fallback is not None for g in pulled[0].gains) == fallbacks
-    asked = len(server.requests)
+    request_count = len(server.requests)
     async with Session.open("three", config, project=folder, **models) as session:
         async for _ in session.run():
             pass
-    assert len(server.requests) == asked, "what was usable is remembered"
+    assert len(server.requests) == request_count, "what was usable is remembered"
     async with Session.open("four", config, project=folder, fresh=True, **models) as session:
         async for _ in session.run():
             pass
-    assert len(server.requests) > asked
+    assert len(server.requests) > request_count

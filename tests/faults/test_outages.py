@@ -106,7 +106,7 @@ class Bench:
         error = {"error": trouble.words} if trouble else None
         return json_answer(error, trouble.status, **trouble.headers) if trouble else real(requested)
 
-    async def run(self, folder: Path, *, limit_s: float = 600.0) -> VirtualClock:
+    async def run(self, folder: Path, *, limit_s: float = 600.0, pause_at: int = 0) -> VirtualClock:
         """Run, or go on, to the end; OutageError and QuotaError if the run pauses."""
         blobs, clock = BlobStore(Project(folder).images), VirtualClock()
         fakes: dict[str, Any] = {
@@ -121,9 +121,11 @@ class Bench:
         async with Session.open(
             "main", self.config, project=folder, retry=NO_WAIT, watch=watch, **fakes
         ) as session:
+            if pause_at:
+                watch.listen(lambda r: session.pause() if r.outage.tries == pause_at else None)
             async for _ in session.run():
                 pass
-            assert session.complete
+            assert session.complete or session.pausing
         return clock
 
     def close(self) -> None:
@@ -204,6 +206,18 @@ async def test_a_longer_outage_pauses_the_run_and_it_goes_on_to_the_same_end(
     await bench.run(tmp_path / "p")
     assert transcript(tmp_path / "p") == whole
     assert state_of(tmp_path / "p")[0] == "complete"
+
+
+async def test_a_pause_ends_the_wait(
+    bench: Bench, tmp_path: Path, whole: set[tuple[str, str]]
+) -> None:
+    bench.trouble = between(BEGIN, 10_000, Trouble(503))
+    clock = await bench.run(tmp_path / "p", pause_at=5)
+    assert clock.at < 120
+    assert state_of(tmp_path / "p") == ("paused", "")
+    bench.trouble = lambda number: None
+    await bench.run(tmp_path / "p")
+    assert transcript(tmp_path / "p") == whole
 
 
 async def test_a_spent_quota_pauses_at_once(

@@ -37,16 +37,16 @@ def answers(server: FakeServer, quirk: Quirk | None = None) -> Reply:
 
 
 def _text(request: dict[str, Any]) -> str:
-    asked = request["messages"][-1]["content"]
-    if isinstance(asked, list):
+    content = request["messages"][-1]["content"]
+    if isinstance(content, list):
         return "orange"
-    if "the word: ready" in asked:
+    if "the word: ready" in content:
         return "ready"
     # A server that takes no schema is sent it as text.
     everything = json.dumps(request)
     if "colours" in everything:
         return json.dumps({"subject": "a red fox", "colours": ["red", "white"]})
-    return f"{asked.strip()}, golden hour, wild roses"
+    return f"{content.strip()}, golden hour, wild roses"
 
 
 def refuses(name: str) -> Reply:

@@ -37,8 +37,8 @@ class EvidenceWorded:
 
     def system_prompt(self, instruction: Instruction) -> str:
         """See `ReasoningStyle.system_prompt`. Exemplars follow the text, as lines."""
-        shown = [f"{e.naive} -> {e.rewrite}" for e in instruction.exemplars]
-        examples = ["", "Examples:", *shown] if shown else []
+        exemplars = [f"{e.naive} -> {e.rewrite}" for e in instruction.exemplars]
+        examples = ["", "Examples:", *exemplars] if exemplars else []
         text = template("generator").system_with(instruction=instruction.text)
         return "\n".join([text, *examples])
 

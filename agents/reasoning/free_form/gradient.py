@@ -96,22 +96,22 @@ async def write_gradients(
     """
     if request.study is None:
         raise ValueError("a gradient in free form needs the study of its batch")
-    shown = hint_rows(request.rows, [gain.naive for gain in request.study.batch])
+    hinted = hint_rows(request.rows, [gain.naive for gain in request.study.batch])
     images = _images(request.study) if sees else ()
-    text = tables.fit(lambda limit: _text(request, shown, limit), settings.request_tokens)
+    text = tables.fit(lambda limit: _text(request, hinted, limit), settings.request_tokens)
     exchange = Exchange(llm, rules)
 
-    def asked(index: int) -> LlmRequest:
+    def request_at(index: int) -> LlmRequest:
         return _request(text, images, derive_seed(request.seed, index), rules, settings)
 
     def judge(raw: str) -> _Answer | Fault:
         return find_object(raw, _Answer) or Fault(AnswerFault.SHAPE, _NO_OBJECT)
 
-    done = await exchange.obtain(asked, judge, _WANTED)
+    done = await exchange.obtain(request_at, judge, _WANTED)
     if isinstance(done, Fault):
-        composed = compose(shown[:COMPOSED])
+        composed = compose(hinted[:COMPOSED])
         return [composed.model_copy(update={"fault": done.code, **exchange.fields()})]
-    return _gradients(done, shown, request.improvements, exchange)
+    return _gradients(done, hinted, request.improvements, exchange)
 
 
 def hint_rows(rows: Sequence[EvidenceRow], naives: Sequence[str]) -> tuple[EvidenceRow, ...]:
@@ -152,7 +152,7 @@ def _request(
     )
 
 
-def _text(request: CritiqueRequested, shown: Sequence[EvidenceRow], limit: int) -> str:
+def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int) -> str:
     study = request.study
     assert study is not None
     search = study.search
@@ -171,7 +171,7 @@ def _text(request: CritiqueRequested, shown: Sequence[EvidenceRow], limit: int) 
             ("This batch", tables.batch(study.batch, limit)),
             ("Rewrites of one short prompt, by any instruction", contrasts),
             ("Professional prompts of the same subjects", professionals),
-            ("Hints: effects of single terms, estimated over all rounds", tables.hints(shown)),
+            ("Hints: effects of single terms, estimated over all rounds", tables.hints(hinted)),
             ("Changes that were tried", tables.tried(search.tried, limit)),
         )
     )
@@ -186,9 +186,9 @@ def _images(study: BatchStudy) -> tuple[str, ...]:
 
 
 def _gradients(
-    answer: _Answer, shown: Sequence[EvidenceRow], count: int, exchange: Exchange
+    answer: _Answer, hinted: Sequence[EvidenceRow], count: int, exchange: Exchange
 ) -> list[WordedGradient]:
-    by_id = {row.id: row for row in shown}
+    by_id = {row.id: row for row in hinted}
     changes = answer.improvements[:IMPROVEMENTS]
     groups = [changes] if count == 1 else [[change] for change in changes[:count]]
     gradients: list[WordedGradient] = []

@@ -80,7 +80,7 @@ async def write_instruction(
     exchange = Exchange(llm, rules)
     faults: list[Fault] = []
 
-    def asked(index: int) -> LlmRequest:
+    def request_at(index: int) -> LlmRequest:
         return _request(text, operator, derive_seed(seed, index), rules, settings)
 
     def judge(raw: str) -> Proposal | Fault:
@@ -94,7 +94,7 @@ async def write_instruction(
         change = one_line(answer.change) or one_line(gradient.improvement)
         return Proposal(instruction=candidate, composed=False, change=change[:MAX_CHANGE])
 
-    done = await exchange.obtain(asked, judge, _WANTED)
+    done = await exchange.obtain(request_at, judge, _WANTED)
     if not isinstance(done, Fault):
         return done.model_copy(update=exchange.fields())
     copies = [fault.code == AnswerFault.NEAR_COPY for fault in faults]

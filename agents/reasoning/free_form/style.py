@@ -66,7 +66,7 @@ class FreeForm:
     ) -> list[Proposed]:
         """See `ReasoningStyle.propose`. The proposals of a round are written at the same time."""
 
-        async def one(index: int, gradient: Gradient, operator: Operator) -> Proposed:
+        async def proposed(index: int, gradient: Gradient, operator: Operator) -> Proposed:
             found = await retrieve(" ".join([gradient.improvement, *request.batch]), PROFESSIONAL)
             outcome = await write_instruction(
                 llm,
@@ -82,7 +82,10 @@ class FreeForm:
 
         tasks = assigned(request)
         return await asyncio.gather(
-            *(one(index, gradient, operator) for index, (gradient, operator) in enumerate(tasks))
+            *(
+                proposed(index, gradient, operator)
+                for index, (gradient, operator) in enumerate(tasks)
+            )
         )
 
 

@@ -60,8 +60,8 @@ class FakeReasoner(FakeLlm):
 
     def _instruction(self, system: str, user: str) -> str:
         present = user.partition('"""')[2].partition('"""')[0]
-        asked = user.partition("Improvements:")[2].partition("\n")[0]
-        words = [word for word in TASTE if word in present or word in asked]
+        improvements = user.partition("Improvements:")[2].partition("\n")[0]
+        words = [word for word in TASTE if word in present or word in improvements]
         task = re.search(r"Your task: (\w+)", system)
         operator = task[1] if task else "revise"
         if operator == "condense":
@@ -69,5 +69,5 @@ class FakeReasoner(FakeLlm):
         lines = ["Describe the subject first.", *(f"- Give it a {word} look." for word in words)]
         if operator == "write":  # explore
             lines.append(f"- Compare it with {len(words)} other things.")
-        text = {"instruction": "\n".join(lines), "change": f"{operator}: {asked.strip()}"}
+        text = {"instruction": "\n".join(lines), "change": f"{operator}: {improvements.strip()}"}
         return json.dumps(text)

@@ -63,9 +63,9 @@ async def test_a_search_finds_the_wanted_sets_and_the_projects_own(tmp_path: Pat
             await store_professional(config(wanted), store, tmp_path)
         await PromptLibrary(store).add(["my lighthouse, ink"], source="own.txt", license="mine")
         for wanted in ("world", "prose", "tags"):
-            known = {prompt.text for prompt in professional_prompts(wanted)}
+            existing = {prompt.text for prompt in professional_prompts(wanted)}
             found = set(await library_for(config(wanted), store).search("lighthouse castle", 50))
-            assert found - known == {"my lighthouse, ink"} and found & known, wanted
+            assert found - existing == {"my lighthouse, ink"} and found & existing, wanted
         assert await library_for(config(False), store).search("lighthouse", 9) == []
 
 

@@ -144,9 +144,9 @@ def test_config_check_names_seeds_and_professional_prompts(tmp_path: Path) -> No
     file = tmp_path / "bigpe.toml"
     file.write_text('[data]\nseeds = "mine.txt"\n[render]\nmodel = "stabilityai/sdxl-turbo"\n')
     done = CliRunner().invoke(cli, ["config", "check", "-p", str(tmp_path), "--json"])
-    told = json.loads(done.output)
-    assert (told["form"], told["professional"]) == ("tags", ["tags"])
-    assert told["seeds"] == {"mine": 5}
+    report = json.loads(done.output)
+    assert (report["form"], report["professional"]) == ("tags", ["tags"])
+    assert report["seeds"] == {"mine": 5}
     file.write_text('[data]\nseeds = "other.txt"\n')
     done = CliRunner().invoke(cli, ["config", "check", "-p", str(tmp_path)])
     assert done.exit_code != 0

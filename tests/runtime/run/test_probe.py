@@ -215,7 +215,7 @@ def test_the_command_prints_json_and_exits_with_the_fault(
     (tmp_path / "bigpe.toml").write_text("\n".join(["[llm.default]", *lines]))
     done = CliRunner().invoke(cli, ["config", "check", "--probe", "--json", "-p", str(tmp_path)])
     assert done.exit_code == 2, done.output
-    told = json.loads(done.stdout)["probe"]
-    assert told["exit_code"] == 2
-    assert {row["check"] for row in told["rows"] if row["verdict"] == "fault"} == {"answers"}
+    result = json.loads(done.stdout)["probe"]
+    assert result["exit_code"] == 2
+    assert {row["check"] for row in result["rows"] if row["verdict"] == "fault"} == {"answers"}
     assert "language model calls" in done.stderr, "it says before what it asks for"

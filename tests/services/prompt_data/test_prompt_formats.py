@@ -258,7 +258,7 @@ def zipped(**members: str) -> bytes:
         ("a.xlsx", b"PK\3\4" + b"\0" * 40, "cannot be read"),
         ("a.xlsx", of_sheets(A=[["prompt"], ["x"]])[:-30], "cannot be read"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel 97"),
-        ("a.txt.gz", gzip.compress(LINES.encode())[:-9], "cannot be read"),
+        ("a.txt.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], "cannot be read"),
         ("binary", bytes(range(256)), "unknown kind of file"),
         ("a.json", '{"prompts": [', "line 1, column 14: not JSON"),
         ("a.json", "[" * 100_000, "not usable JSON"),
@@ -275,7 +275,7 @@ def test_files_that_cannot_be_read_say_why(
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "LARGEST_UNPACKED", 10_000)
     monkeypatch.setattr("bigpe.services.prompt_data.readers.tables.LARGEST_UNPACKED", 10_000)
-    bomb = gzip.compress(b"a cat\n" * 10_000)
+    bomb = gzip.compress(b"a cat\n" * 10_000, mtime=0)
     for name in ("a.txt.gz", "a.csv.gz", "a.json.gz", "a.parquet.gz"):
         with pytest.raises(DataError, match="unpacks to more than 10,000 bytes"):
             read_prompts(made(tmp_path, name, bomb))
