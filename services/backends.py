@@ -17,6 +17,7 @@ from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.render.a1111 import open_a1111
 from bigpe.services.render.comfyui import open_comfyui
 from bigpe.services.render.http_base import refuse_unused
+from bigpe.services.render.negatives import require_negative, require_reader
 from bigpe.services.render.openai_images import open_openai_images
 from bigpe.services.render.service import BuiltinRenderer, DiffusersRenderer, RenderConfig, Renderer
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
@@ -128,12 +129,15 @@ SCORERS: Mapping[BuiltinScorer, Backend[ScoreConfig, Scorer]] = {
 
 def open_renderer(config: RenderConfig, context: ServiceContext) -> Renderer:
     """The renderer that `[render] backend` names, not loaded yet. ConfigError."""
+    require_negative(config, context.folder)
     backend = {**RENDERERS}.get(config.backend)
     if context.workers.backend == "ray" and not (backend and backend.runs_elsewhere):
         return RemoteRenderer(_ray_pool(config, context), context.blobs)
     if backend:
         return backend.open(config, context)
-    return plugins.make("renderers", config.backend, config, context.blobs)
+    made: Renderer = plugins.make("renderers", config.backend, config, context.blobs)
+    require_reader(config, made)
+    return made
 
 
 def open_scorer(config: ScoreConfig, context: ServiceContext) -> Scorer:

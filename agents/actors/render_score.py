@@ -55,7 +55,12 @@ class RenderActor(Actor):
 
     async def _render(self, message: RenderRequested) -> Sequence[Message]:
         image = await self._service.render(
-            RenderRequest(prompt=message.prompt, seed=message.seed, priority=message.round)
+            RenderRequest(
+                prompt=message.prompt,
+                seed=message.seed,
+                negative=message.negative,
+                priority=message.round,
+            )
         )
         rendered = message.followed_by(ImageRendered, image=image)
         truncated = max(image.truncated_tokens.values(), default=0)

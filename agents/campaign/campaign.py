@@ -224,7 +224,7 @@ class Campaign(CampaignState):
         current = self.rounds[message.round]
         current.rewrites = {(r.naive, r.image_seed): r for r in message.rewrites}
         requests = [
-            current.pictures.ask(message, "rewrite", r.naive, r.text, r.image_seed)
+            current.pictures.ask(message, "rewrite", r.naive, r.text, r.image_seed, r.negative)
             for r in message.rewrites
             if r.fallback is None
         ]

@@ -49,20 +49,30 @@ class PendingImages:
     """Images that are requested together, and their results."""
 
     prompts: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
+    negatives: ByTuple[Picture, str] = field(default_factory=dict[Picture, str])
+    """The negative prompts of those that have one."""
     awaited: set[Picture] = field(default_factory=set[Picture])
     lost: ByTuple[Picture, bool] = field(default_factory=dict[Picture, bool])
     """Images without a score; the value says whether they were rendered."""
 
     def ask(
-        self, cause: Message, purpose: Purpose, naive: str, prompt: str, seed: int
+        self,
+        cause: Message,
+        purpose: Purpose,
+        naive: str,
+        prompt: str,
+        seed: int,
+        negative: str = "",
     ) -> RenderRequested:
         """Request one more image."""
         picture = (purpose, naive, seed)
         self.prompts[picture] = prompt
+        if negative:
+            self.negatives[picture] = negative
         self.awaited.add(picture)
         place = f"{purpose}/{seed}/{naive}"
         return RenderRequested.make(
-            cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed
+            cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed, negative=negative
         )
 
     def lose(self, image: ImageLost) -> None:
@@ -72,12 +82,17 @@ class PendingImages:
         self.lost[picture] = image.rendered
 
     def fresh(self, rendered: Keys) -> set[int]:
-        """Keys (prompt and seed) of the images that are not in `rendered`."""
+        """Keys (prompt, seed, negative prompt) of the images that are not in `rendered`."""
         # Not `self._keys() - rendered.keys()`: that iterates over all of `rendered`.
         return {key for key in self._keys() if key not in rendered}
 
     def _keys(self) -> set[int]:
-        return {key_of(prompt, picture[2]) for picture, prompt in self.prompts.items()}
+        return {self._key(picture) for picture in self.prompts}
+
+    def _key(self, picture: Picture) -> int:
+        negative = self.negatives.get(picture)
+        apart = () if negative is None else (negative,)
+        return key_of(self.prompts[picture], picture[2], *apart)
 
     def settle(self, rendered: Keys) -> Usage:
         """Count renders and scores. Moves the keys of finished images to the end of `rendered`.
@@ -85,7 +100,7 @@ class PendingImages:
         The call cache keeps no failure, so a lost image counts again when it is requested again.
         """
         fresh = self.fresh(rendered)
-        lost = {key_of(self.prompts[p], p[2]): was for p, was in self.lost.items()}
+        lost = {self._key(picture): was for picture, was in self.lost.items()}
         for key in sorted(self._keys() - (fresh & lost.keys())):
             rendered.pop(key, None)
             rendered[key] = None
@@ -318,6 +333,7 @@ class Round:
             naive_image=naive.image,
             image=rewrite.image,
             truncated=rewrite.truncated if rewritten.fallback is None else 0,
+            negative=rewritten.negative if rewritten.fallback is None else "",
         )
 
     def _pair(self, gain: PairedGain) -> PairedComparison:
@@ -330,6 +346,7 @@ class Round:
             fallback=gain.fallback is not None,
             truncated=gain.truncated,
             image=gain.image if self.search else "",
+            negative=gain.negative,
         )
 
     def _contrast(self, task: RewriteTask) -> PairedComparison | None:

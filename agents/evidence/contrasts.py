@@ -59,7 +59,8 @@ def contrasts(
     found: list[Contrast] = []
     for rewrites in by_task.values():
         ordered = sorted(rewrites, key=lambda pair: (pair.gain, pair.arm, pair.rewrite))
-        if ordered[0].rewrite != ordered[-1].rewrite:
+        texts = {(pair.rewrite, pair.negative) for pair in (ordered[0], ordered[-1])}
+        if len(texts) == 2:
             found.append(Contrast(best=ordered[-1], worst=ordered[0]))
     found.sort(key=lambda contrast: (-contrast.spread, contrast.best.naive, contrast.best.seed))
     return tuple(found[:most])

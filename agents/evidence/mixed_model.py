@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from bigpe.agents.evidence.terms import subject_kept, terms_of, words
 from bigpe.agents.statistics.intervals import LEVEL, student_quantile
-from bigpe.services.core.values import Value
+from bigpe.services.core.values import NegativePrompt, Value
 
 Kind = Literal["term", "length", "truncation", "dropped_subject"]
 Floats = NDArray[np.floating[Any]]
@@ -58,6 +58,8 @@ class PairedComparison(Value):
     """Number of tokens of the rewrite that the renderer cut off."""
     image: str = ""
     """Digest of the rewrite's image, where a style shows images of earlier rounds."""
+    negative: NegativePrompt = ""
+    """The negative prompt of the rewrite."""
 
 
 class EvidenceRow(Value):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import BeforeValidator, PlainSerializer
 
 from bigpe.agents.messages.failure_scope import FailureScope, Purpose, StepLost
-from bigpe.services.core.values import Value, digest
+from bigpe.services.core.values import NegativePrompt, Value, digest
 
 Other = TypeVar("Other", bound="ImageMessage")
 COORDINATOR = "coordinator"
@@ -58,10 +58,12 @@ class ImageMessage(Message):
     naive: str
     prompt: str
     seed: int
+    negative: NegativePrompt = ""
+    """What the image shall not show, for a rewrite with a negative prompt."""
 
     def followed_by(self, kind: type[Other], **fields: Any) -> Other:
         """The message of that kind about the same image, caused by this one."""
-        image = self.model_dump(include={"purpose", "naive", "prompt", "seed"})
+        image = self.model_dump(include={"purpose", "naive", "prompt", "seed", "negative"})
         return kind.make(self, f"{self.purpose}/{self.seed}/{self.naive}", **image, **fields)
 
 

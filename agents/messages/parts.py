@@ -6,7 +6,7 @@ from typing import Literal
 
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR
-from bigpe.services.core.values import Instruction, Value
+from bigpe.services.core.values import Instruction, NegativePrompt, Value
 
 RefusalCode = Literal["near-copy", "invalid", "vetoed"]
 """Why a proposal is refused: it resembles a living instruction, breaks a rule, or has a veto."""
@@ -32,7 +32,7 @@ class Rewritten(Value):
     """The class of `fallback`."""
     attempts: int = 1
     negative: str = ""
-    """What the model wants the picture to lack, if the answer has it apart from the prompt."""
+    """The negative prompt, where the painter takes one."""
     notes: tuple[str, ...] = ()
     """What was taken off the answer or put back, for people."""
 
@@ -54,6 +54,8 @@ class PairedGain(Value):
     image: str
     truncated: int = 0
     """Number of tokens of the rewrite that the renderer cut off."""
+    negative: NegativePrompt = ""
+    """The negative prompt of the rewrite."""
 
 
 class Gradient(Value):

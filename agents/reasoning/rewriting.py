@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words, words
 from bigpe.agents.messages.answer_fault import AnswerFault
+from bigpe.agents.reasoning.answers.json_prompt import read_json_prompt
 from bigpe.agents.reasoning.answers.prompt import read_prompt
 from bigpe.agents.reasoning.answers.protected import keep_protected
 from bigpe.agents.reasoning.asking import Exchange, Fault
@@ -35,7 +36,7 @@ class Rewrite(Value):
     """The class of `fallback`."""
     attempts: int = 1
     negative: str = ""
-    """What the model wants the picture to lack, if it said so apart from the prompt."""
+    """The negative prompt, where the painter takes one."""
     notes: tuple[str, ...] = ()
     """What was taken off the answer or put back, for people."""
     turns: tuple[Turn, ...] = ()
@@ -135,11 +136,12 @@ def check_rewrite(
 
 def _read(naive: str, raw: str, rules: RewriteRules) -> CheckedRewrite:
     """The rewrite of a model that may write prose, in any packaging."""
-    found = read_prompt(raw, naive)
+    found = read_json_prompt(raw) if rules.json_object else read_prompt(raw, naive)
     if found.fault is not None:
         return CheckedRewrite("", Fault(found.fault, found.reason))
     kept = keep_protected(naive, found.text, rules.protect)
-    checked = CheckedRewrite(kept.text, None, found.negative, (*found.notes, *kept.notes))
+    negative = found.negative if rules.negative else ""
+    checked = CheckedRewrite(kept.text, None, negative, (*found.notes, *kept.notes))
     if kept.lost:
         lost = ", ".join(kept.lost)
         reason = f"the rewrite lost what must stay letter for letter ({lost})"
@@ -150,7 +152,7 @@ def _read(naive: str, raw: str, rules: RewriteRules) -> CheckedRewrite:
             "[reasoning.generator] max_words is the limit"
         )
         return checked._replace(fault=Fault(AnswerFault.TOO_LONG, reason))
-    if _same(naive, kept.text):
+    if _same(naive, kept.text) and not negative:
         return checked._replace(fault=Fault(AnswerFault.UNCHANGED, "the rewrite changed nothing"))
     return checked
 

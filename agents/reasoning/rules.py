@@ -40,8 +40,8 @@ class GeneratorLimits(RoleLimits):
     """`[reasoning.generator]`: the limits of `[reasoning.gradient]`, and one of rewrites."""
 
     max_words: int | None = Field(default=None, ge=1, le=10_000)
-    """Words of a rewrite; two ideographs count as one word. Default: 400; 60 for the embedded
-    model."""
+    """Words of a rewrite; two ideographs count as one word. Default: 60 for the embedded model and
+    400 for others; in the free-form style about 1.5 times what the painter reads."""
 
 
 class ReasoningConfig(BaseModel):
@@ -82,11 +82,26 @@ class RoleRules(Value):
         return self.attempts + self.doublings
 
 
+class PainterRules(Value):
+    """The rules of rewrites that follow from what the painter reads."""
+
+    max_words: int | None = None
+    """The default of `[reasoning.generator] max_words`; None: `MAX_WORDS`."""
+    protect: tuple[str, ...] = ()
+    """Words that stay as they are, besides `[reasoning] protect`."""
+    json_object: bool = False
+    """Whether a rewrite is a JSON object."""
+
+
 class RewriteRules(RoleRules):
     """The rules of rewrites."""
 
     max_words: int
     protect: tuple[str, ...] = ()
+    negative: bool = False
+    """Whether a negative prompt of the answer is kept."""
+    json_object: bool = False
+    """Whether a rewrite is a JSON object."""
 
 
 class DecidesRules(Protocol):
@@ -129,6 +144,7 @@ MAX_WORDS = 400
 
 
 NO_SETTINGS = ReasoningConfig()
+ANY_PAINTER = PainterRules()
 
 
 def role_rules(role: Role, llm: DecidesRules, config: ReasoningConfig) -> RoleRules:
@@ -137,13 +153,33 @@ def role_rules(role: Role, llm: DecidesRules, config: ReasoningConfig) -> RoleRu
     return RoleRules.model_validate(_common(role, llm, limits.get(role, config.modifier)))
 
 
-def rewrite_rules(llm: DecidesRules, config: ReasoningConfig) -> RewriteRules:
-    """The rules of rewrites with this model and these settings."""
+def rewrite_rules(
+    llm: DecidesRules,
+    config: ReasoningConfig,
+    painter: PainterRules = ANY_PAINTER,
+    *,
+    negative: bool = False,
+) -> RewriteRules:
+    """The rules of rewrites with this model, these settings and this painter.
+
+    `negative`: whether negative prompts are kept.
+    """
     own = config.generator
-    most = own.max_words or (EMBEDDED_MAX_WORDS if llm.embedded else MAX_WORDS)
     common = _common("generator", llm, own)
-    protect = () if llm.embedded else config.protect
-    return RewriteRules.model_validate({**common, "max_words": most, "protect": protect})
+    if llm.embedded:
+        most = own.max_words or EMBEDDED_MAX_WORDS
+        return RewriteRules.model_validate({**common, "max_words": most})
+    most = own.max_words or painter.max_words or MAX_WORDS
+    protect = tuple(dict.fromkeys((*config.protect, *painter.protect)))
+    return RewriteRules.model_validate(
+        {
+            **common,
+            "max_words": most,
+            "protect": protect,
+            "negative": negative,
+            "json_object": painter.json_object,
+        }
+    )
 
 
 def _common(role: Role, llm: DecidesRules, own: RoleLimits) -> dict[str, object]:

@@ -63,11 +63,11 @@ def make_style(
         settings: What agents of the free-form style are given; None: the defaults.
     """
     rules = (
-        rewrite_rules(llm("generator"), config),
         role_rules("gradient", llm("gradient"), config),
         role_rules("modifier", llm("modifier"), config),
     )
     if name == EVIDENCE_WORDED:
-        return EvidenceWorded(constraints, *rules)
-    given = settings or FreeFormSettings()
-    return FreeForm(given.model_copy(update={"constraints": constraints}), *rules)
+        return EvidenceWorded(constraints, rewrite_rules(llm("generator"), config), *rules)
+    given = (settings or FreeFormSettings()).model_copy(update={"constraints": constraints})
+    rewrites = rewrite_rules(llm("generator"), config, given.painter_rules, negative=given.negative)
+    return FreeForm(given, rewrites, *rules)

@@ -77,14 +77,16 @@ async def sheet_rows(
     """Rewrite, render and score each prompt under the three treatments, at the same seed."""
 
     async def cell(naive: str, instruction: Instruction | None) -> SheetCell:
-        text = naive
+        text, negative = naive, ""
         if instruction is not None:
             llm_seed = derive_seed(seed, "sheet-llm", naive)
             llm = services.llm("generator")
             done = await services.style.rewrite(llm, instruction, naive, llm_seed)
-            text = done.text
+            text, negative = done.text, done.negative
         image_seed = derive_seed(seed, "sheet-image", naive)
-        image = await services.render.render(RenderRequest(prompt=text, seed=image_seed))
+        image = await services.render.render(
+            RenderRequest(prompt=text, seed=image_seed, negative=negative)
+        )
         score = await services.score.score(ScoreRequest(image=image.digest, prompt=naive))
         return SheetCell(text, image.digest, score.value)
 

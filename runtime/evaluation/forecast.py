@@ -148,7 +148,7 @@ class _Counter:
         self._renderer = renderer
         llm = run.services.llm("generator")
         self._answers = _StoredAnswers(llm, run.store)
-        self._images: set[tuple[str, int]] = set()
+        self._images: set[RenderRequest] = set()
 
     async def calls(
         self, treatments: Iterable[Treatment], prompts: Sequence[str], scores: int
@@ -158,32 +158,41 @@ class _Counter:
         for treatment in treatments:
             for prompt in prompts:
                 for draw in range(self._settings.seeds):
-                    text, stored = await self._text(treatment, prompt, draw)
-                    llm += not stored
+                    done = await self._rewrite(treatment, prompt, draw)
+                    llm += not done.stored
                     seed = image_seed(self._settings.seed, prompt, draw)
-                    renders += await self._is_new(prompt, seed)
-                    if text != prompt:
-                        renders += await self._is_new(text, seed)
+                    renders += await self._is_new(RenderRequest(prompt=prompt, seed=seed))
+                    renders += await self._is_new(
+                        RenderRequest(prompt=done.text, seed=seed, negative=done.negative)
+                    )
         return Calls(llm=llm, renders=renders, scores=renders * scores)
 
-    async def _text(self, treatment: Treatment, prompt: str, draw: int) -> tuple[str, bool]:
-        """The rendered text, and whether it needs no call."""
+    async def _rewrite(self, treatment: Treatment, prompt: str, draw: int) -> _Text:
+        """What is rendered, and whether it needs no call."""
         if treatment.kind == "texts" and prompt not in treatment.texts:
-            return prompt, True  # a missing row
+            return _Text(prompt)  # a missing row
         try:
             style, seed = self._run.services.style, self._settings.seed
             done = await treated(style, self._answers, treatment, prompt, draw, seed=seed)
         except _NotStoredError:
-            return f"{treatment.id} {prompt}", False
-        return done.text, True
+            return _Text(f"{treatment.id} {prompt}", stored=False)
+        return _Text(done.text, done.negative)
 
-    async def _is_new(self, text: str, seed: int) -> bool:
-        if (text, seed) in self._images:
+    async def _is_new(self, request: RenderRequest) -> bool:
+        if request in self._images:
             return False
-        self._images.add((text, seed))
-        request = RenderRequest(prompt=text, seed=seed)
+        self._images.add(request)
         _, key = call_key("render", self._renderer, request)
         return await self._run.store.row("get_effect", key=key) is None
+
+
+class _Text(NamedTuple):
+    """The text that a comparison renders."""
+
+    text: str
+    negative: str = ""
+    stored: bool = True
+    """Whether it is known without a call."""
 
 
 class _Figures(NamedTuple):

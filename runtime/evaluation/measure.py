@@ -25,6 +25,7 @@ from bigpe.services.core.values import (
     Image,
     Instruction,
     LlmUsage,
+    NegativePrompt,
     RenderRequest,
     ScoreRequest,
     Value,
@@ -93,6 +94,8 @@ class EvaluationRow(Value):
     """Seed of both images."""
     text: str = ""
     """The rendered text; empty if the comparison is missing without one."""
+    negative: NegativePrompt = ""
+    """The negative prompt of the rewrite."""
     naive_score: float | None = None
     score: float | None = None
     gain: float | None = None
@@ -288,6 +291,7 @@ class _Measurer:
         row = row.model_copy(
             update={
                 "text": done.text,
+                "negative": done.negative,
                 "fallback": done.fallback,
                 "fault": done.fault,
                 "usage": done.usage,
@@ -300,7 +304,9 @@ class _Measurer:
 
     async def _scored(self, row: EvaluationRow) -> EvaluationRow:
         sides = _Sides(
-            *await all_results([self._render(row.prompt, row), self._render(row.text, row)])
+            *await all_results(
+                [self._render(row.prompt, row), self._render(row.text, row, row.negative)]
+            )
         )
         naive, score = await self._both(self._services.score, row, sides)
         guards = {
@@ -344,8 +350,9 @@ class _Measurer:
         rewrite_shown, naive_shown = await all_results([best(sides.rendered), best(sides.naive)])
         return rewrite_shown, naive_shown
 
-    async def _render(self, prompt: str, row: EvaluationRow) -> Image:
-        return await self._services.render.render(RenderRequest(prompt=prompt, seed=row.seed))
+    async def _render(self, prompt: str, row: EvaluationRow, negative: str = "") -> Image:
+        request = RenderRequest(prompt=prompt, seed=row.seed, negative=negative)
+        return await self._services.render.render(request)
 
     async def _both(
         self, scorer: ScoreService, row: EvaluationRow, sides: _Sides

@@ -10,7 +10,7 @@ from bigpe.runtime.project.config import BigpeConfig
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.files import read_prompts
 from bigpe.services.prompt_data.library import NoPrompts, PromptLibrary, SearchedPrompts
-from bigpe.services.render.prompt_form import form_of, is_embedded
+from bigpe.services.render.prompt_profile import form_of, is_embedded
 from bigpe.services.store.database import Store
 
 NAMED: dict[str, tuple[ProfessionalSet, ...]] = {

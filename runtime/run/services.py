@@ -21,6 +21,7 @@ from bigpe.services.llm.config import load_client
 from bigpe.services.llm.learned import LearnedServers
 from bigpe.services.llm.service import LlmConfig, LlmService
 from bigpe.services.processes.cpu import process_cores
+from bigpe.services.render.negatives import require_reader
 from bigpe.services.render.service import Renderer, RenderService
 from bigpe.services.score.service import Scorer, ScoreService
 from bigpe.services.store.answer_memory import AnswerMemory
@@ -101,6 +102,8 @@ async def open_services(
         )
 
     async with AsyncExitStack() as stack:
+        if renderer is not None:
+            require_reader(config.render, renderer)
         image_model = renderer or open_renderer(config.render, context("render"))
         stack.push_async_callback(image_model.close)
         render = RenderService(image_model, effects, blobs, config.render)

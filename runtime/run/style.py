@@ -4,25 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bigpe.agents.messages.plan import FREE_FORM
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import ReasoningStyle
-from bigpe.agents.reasoning.rules import DecidesRules
+from bigpe.agents.reasoning.rules import DecidesRules, PainterRules
 from bigpe.agents.reasoning.styles import ROLES, make_style, style_name
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.services.core.errors import ConfigError
 from bigpe.services.llm.service import EMBEDDED
+from bigpe.services.render.prompt_profile import PromptProfile, profile_of
+from bigpe.services.score.description import described_scorer
+
+FREE_FORM_ONLY = ("max_tokens", "max_words", "negative", "language", "triggers")
+"""Settings of `[render.prompt]` that only agents of the free-form style read."""
 
 
 def style_of(config: BigpeConfig, llm: Callable[[str], DecidesRules]) -> ReasoningStyle:
     """The style of `config`. `llm` returns the language model of a role.
 
     Raises:
-        ConfigError: The configured style does not suit the language model.
+        ConfigError: The configured style does not suit the language model, or a setting of
+            `[render.prompt]` has no effect in it.
     """
-    embedded = [role for role in ROLES if config.llm_for(role).provider == EMBEDDED]
     return make_style(
-        style_name(config.reasoning.style, embedded),
+        style_of_config(config),
         config.reasoning,
         llm,
         constraints=config.constraints,
-        settings=FreeFormSettings(),
+        settings=_settings(config, profile_of(config.render)),
+    )
+
+
+def style_of_config(config: BigpeConfig) -> str:
+    """The name of the style of `config`. Raises ConfigError as `style_of` does."""
+    embedded = [role for role in ROLES if config.llm_for(role).provider == EMBEDDED]
+    name = style_name(config.reasoning.style, embedded)
+    own, usual = config.render.prompt, type(config.render.prompt)()
+    idle = [key for key in FREE_FORM_ONLY if getattr(own, key) != getattr(usual, key)]
+    if name != FREE_FORM and idle:
+        raise ConfigError(
+            f"[render.prompt] {', '.join(idle)}: without effect in the style {name!r}; take it "
+            "out, or use a language model that can reason ([llm.default]) and the free-form style"
+        )
+    return name
+
+
+def _settings(config: BigpeConfig, profile: PromptProfile) -> FreeFormSettings:
+    return FreeFormSettings(
+        painter=profile.described(),
+        scorer=described_scorer(config.score),
+        language=profile.language_rule,
+        negative=profile.negative,
+        painter_rules=PainterRules(
+            max_words=profile.most_words,
+            protect=profile.triggers,
+            json_object=profile.form == "json",
+        ),
     )

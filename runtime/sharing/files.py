@@ -43,6 +43,7 @@ COMPARISONS = pa.schema(
         ("instruction_text", pa.string()),
         ("naive", pa.string()),
         ("rewrite", pa.string()),
+        ("negative", pa.string()),
         ("seed", pa.int64()),
         ("naive_score", pa.float64()),
         ("score", pa.float64()),
@@ -53,7 +54,8 @@ COMPARISONS = pa.schema(
     ]
 )
 """Columns of the Parquet file, one row per comparison. Scores are in score units, images are
-digests; `fallback` is null unless the rewrite could not be used."""
+digests; `fallback` is null unless the rewrite could not be used; `negative` is null where there is
+no negative prompt."""
 
 
 async def write_page(project: Project, store: Store, run: str, path: Path) -> None:

@@ -102,12 +102,13 @@ def rows(kind: Kind, builtin: Mapping[str, str]) -> list[PluginRow]:
         if name in builtin:
             summary = "never used: the built-in one has the same name"
         else:
-            summary = _summary(kind, name)
+            summary = summary_of(kind, name)
         found.append(PluginRow(name, _package(point), summary))
     return found
 
 
-def _summary(kind: Kind, name: str) -> str:
+def summary_of(kind: Kind, name: str) -> str:
+    """What the object of an installed package says about itself, in one line; else the error."""
     try:
         text = str(getattr(load(kind, name), "__doc__", None) or "")
     except ConfigError as error:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,15 @@ class Value(BaseModel):
     """Base of all frozen values. Unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _is_empty(text: str) -> bool:
+    return not text
+
+
+NegativePrompt = Annotated[str, Field(exclude_if=_is_empty)]
+"""A negative prompt. JSON leaves it out if it is empty, so that the digests of requests without
+are those of versions that knew none."""
 
 
 def canonical_json(value: Any) -> str:
@@ -72,6 +81,10 @@ class ModelRequest(Value):
     priority: int = 0
     """Requests with a lower number go first: the round's index."""
 
+    def content(self) -> Json:
+        """What the result depends on, as JSON."""
+        return self.model_dump(mode="json", exclude={"priority"})
+
 
 class RenderRequest(ModelRequest):
     """One image. Size, steps and model belong to the renderer, not to the request."""
@@ -79,6 +92,8 @@ class RenderRequest(ModelRequest):
     prompt: str
     seed: int = Field(ge=0, lt=2**63)
     """Seed of the noise, 0 to 2**63 - 1. Equal prompt and seed give an equal image."""
+    negative: NegativePrompt = ""
+    """What the image shall not show; replaces the renderer's own negative prompt."""
 
 
 class Image(Value):

@@ -40,7 +40,7 @@ def call_key(
     kind: Literal["render", "score"], fingerprint: str, request: ModelRequest
 ) -> tuple[Json, str]:
     """The request as JSON, and its key in the call cache; `fingerprint` is that of the model."""
-    body: Json = request.model_dump(mode="json", exclude={"priority"})
+    body = request.content()
     return body, digest({"op": kind, "version": 1, "model": fingerprint, **body})
 
 

@@ -66,7 +66,7 @@ class A1111:
         body: Json = {
             **config.http.extra,
             "prompt": request.prompt,
-            "negative_prompt": config.negative_prompt or "",
+            "negative_prompt": request.negative or config.negative_prompt or "",
             "seed": request.seed,
             "steps": config.steps,
             "cfg_scale": config.guidance,

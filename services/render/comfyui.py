@@ -100,6 +100,8 @@ class ComfyUi:
         values: dict[str, str | int | float] = {"prompt": request.prompt, "seed": request.seed}
         for name in self.uses:
             values[name] = getattr(self._config, name) or ""
+        if request.negative:
+            values["negative_prompt"] = request.negative
         answer = await self._client.post_json("/prompt", {"prompt": self._workflow.filled(values)})
         job = value_at(answer, "prompt_id")
         if not isinstance(job, str) or not re.fullmatch(r"[\w-]{1,100}", job):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import sys
 from collections.abc import Sequence
@@ -20,12 +21,15 @@ from bigpe.services.core.values import Json, digest
 from bigpe.services.models import embedded
 from bigpe.services.models.fingerprints import folder_fingerprint
 from bigpe.services.processes.devices import pick_device, pick_dtype
+from bigpe.services.render.prompt_profile import NEGATIVE_SETTING, profile_of
 from bigpe.services.render.service import RenderConfig, require_folder
 from bigpe.services.store.blobs import BlobStore
 
 diffusers: Any = _diffusers  # type checkers do not see its names
-NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http"}
+NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http", "prompt"}
 """Settings that do not affect images."""
+CLIP_TOKENS = 77
+"""With the two special ones."""
 
 
 class DiffusersBackend:
@@ -41,6 +45,9 @@ class DiffusersBackend:
         self._alone = self._device == "cpu" if deterministic is None else deterministic
         self._pipeline: Any = _load(config, self._dtype)
         _adapt(self._pipeline, config)
+        if config.prompt.negative:
+            _require_negative(self._pipeline)
+        self._profile = profile_of(config, type(self._pipeline).__name__)
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
         unet = getattr(self._pipeline, "unet", None)  # newer families have a transformer instead
@@ -48,7 +55,7 @@ class DiffusersBackend:
             unet.to(memory_format=torch.channels_last)
 
     def handle(self, method: str, payload: Json) -> Json:
-        """Methods: `fingerprint`; `render` with "items" of prompt and seed."""
+        """Methods: `fingerprint`; `render` with "items" of `RenderRequest.content`."""
         if method == "fingerprint":
             return {
                 "fingerprint": self.fingerprint(),
@@ -57,9 +64,19 @@ class DiffusersBackend:
         if method != "render":
             raise RenderError(f"the renderer has no method {method!r}")
         items: list[Json] = payload["items"]
+        if any(item.get("negative") for item in items) and not self._config.prompt.negative:
+            raise RenderError(
+                f"a request has a negative prompt: set {NEGATIVE_SETTING} for this renderer"
+            )
         if self._alone:
             return {"items": [self._render([item])[0] for item in items]}
-        return {"items": self._render(items)}
+        done: dict[int, Json] = {}
+        # None and "" are not the same to every pipeline: an image must not depend on its batch.
+        for has_one in (False, True):
+            places = [n for n, item in enumerate(items) if bool(item.get("negative")) == has_one]
+            rendered = self._render([items[n] for n in places]) if places else []
+            done.update(zip(places, rendered, strict=True))
+        return {"items": [done[n] for n in range(len(items))]}
 
     def fingerprint(self) -> str:
         """A digest of everything that affects images."""
@@ -99,9 +116,8 @@ class DiffusersBackend:
         """Images as floats in 0..1 (or not finite), [n, height, width, 3]."""
         config = self._config
         size = {} if config.size is None else {"width": config.size, "height": config.size}
-        negative = {}
-        if config.negative_prompt is not None:
-            negative = {"negative_prompt": [config.negative_prompt] * len(items)}
+        negatives = [item.get("negative") or config.negative_prompt for item in items]
+        negative = {} if None in negatives else {"negative_prompt": negatives}
         # One CPU generator per image: noise depends on neither the batch nor the device.
         generators = [torch.Generator("cpu").manual_seed(int(item["seed"])) for item in items]
         result = self._pipeline(
@@ -142,16 +158,20 @@ class DiffusersBackend:
         }
 
     def _truncated(self, prompt: str) -> dict[str, int]:
-        """Number of tokens that each of the pipeline's tokenizers cuts off, if it cuts any."""
+        """Number of tokens that each of the pipeline's tokenizers cuts off.
+
+        Empty if one of them reads the whole prompt: then nothing of it is lost.
+        """
         cut: dict[str, int] = {}
-        for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        for name in ("tokenizer", "tokenizer_2", "tokenizer_3", "tokenizer_4"):
             tokenizer = getattr(self._pipeline, name, None)
             if tokenizer is not None:
                 count = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
-                over = count - int(tokenizer.model_max_length)
-                if over > 0:
-                    cut[name] = over
-        return cut
+                limit = int(tokenizer.model_max_length)
+                if limit > CLIP_TOKENS:  # the pipeline passes fewer on than the encoder could read
+                    limit = min(limit, self._profile.max_tokens or limit)
+                cut[name] = max(0, count - limit)
+        return cut if all(cut.values()) else {}
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -218,6 +238,13 @@ def _adapt(pipeline: Any, config: RenderConfig) -> None:
     spacing = {"timestep_spacing": config.timestep_spacing} if config.timestep_spacing else {}
     if config.scheduler or spacing:
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **spacing)
+
+
+def _require_negative(pipeline: Any) -> None:
+    if "negative_prompt" not in inspect.signature(pipeline.__call__).parameters:
+        raise ConfigError(
+            f"{NEGATIVE_SETTING}: a {type(pipeline).__name__} takes no negative prompt; take it out"
+        )
 
 
 def _identity(place: str, revision: str | None = None) -> str:

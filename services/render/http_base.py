@@ -67,6 +67,7 @@ class HttpRenderer:
         `watch`: how outages are waited for; None: not at all.
         """
         refuse_unused(config, api.uses)
+        self._takes_negative = "negative_prompt" in api.uses
         self.parallelism = config.http.concurrency
         self._api = api
         self._client = client
@@ -101,6 +102,8 @@ class HttpRenderer:
         await self._client.close()
 
     async def _one(self, request: RenderRequest) -> Image | Exception:
+        if request.negative and not self._takes_negative:
+            return RenderError(f"{self._client.url} takes no negative prompt")
         try:
             key = f"{request.seed}/{request.prompt}"
             data = await self._access.call(lambda: self._api.render(request), request.priority, key)

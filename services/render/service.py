@@ -24,6 +24,7 @@ from bigpe.services.store.call_cache import CallCacheProtocol
 BACKEND = "bigpe.services.render.diffusers_process:open_backend"
 BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
 """Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
+PromptForm = Literal["tags", "prose", "json"]
 
 
 class PictureServiceConfig(HttpConfig):
@@ -35,6 +36,27 @@ class PictureServiceConfig(HttpConfig):
     """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
     workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Path of the ComfyUI workflow (API format), relative to the project's folder."""
+
+
+class PromptConfig(Value):
+    """`[render.prompt]`: what the text-to-image model wants its prompt to be.
+
+    The defaults come from a table of models, which `bigpe config check` shows.
+    """
+
+    form: Annotated[Literal["auto"] | PromptForm, AfterStart.NEEDS_FORK] = "auto"
+    """Comma-separated tags, whole sentences, or a JSON object; "auto": by the table."""
+    max_tokens: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=100_000)
+    """Tokens that the model reads. Default: by the table."""
+    max_words: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=1, le=10_000)
+    """Words of a rewrite. Default: estimated from the tokens."""
+    negative: Annotated[bool, AfterStart.NEEDS_FORK] = False
+    """Whether rewrites come with a negative prompt, which replaces `[render] negative_prompt`.
+    Pictures of naive prompts keep that setting."""
+    language: Annotated[str, AfterStart.NEEDS_FORK] = Field(default="", max_length=60)
+    """The language of rewrites, by its English name. Default: that of the naive prompt."""
+    triggers: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """Trigger words of LoRAs: a rewrite keeps those that its naive prompt has, as they are."""
 
 
 class RenderConfig(Value):
@@ -76,6 +98,7 @@ class RenderConfig(Value):
     """CPU threads of the model's process."""
     call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
     http: PictureServiceConfig = PictureServiceConfig()
+    prompt: PromptConfig = PromptConfig()
 
     @field_validator("backend")
     @classmethod
@@ -149,7 +172,7 @@ class DiffusersRenderer:
 
     async def render(self, requests: Sequence[RenderRequest]) -> Sequence[Image | Exception]:
         """See `Renderer.render`."""
-        items = [{"prompt": request.prompt, "seed": request.seed} for request in requests]
+        items = [request.content() for request in requests]
         answer = await self._children.call("render", {"items": items})
         return [_image(item) for item in answer["items"]]
 

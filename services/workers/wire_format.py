@@ -1,6 +1,6 @@
 """The items of requests and answers between a run and its workers, as JSON.
 
-    render  {"prompt", "seed"}  ->  {"png", "truncated_tokens"}
+    render  {"prompt", "seed", "negative" if there is one}  ->  {"png", "truncated_tokens"}
     score   {"prompt", "png"}   ->  the fields of Score
 
 An item that failed is {"error", "kind"} instead. Images travel as base64 PNG. Each side names them
@@ -71,7 +71,7 @@ class RenderItems(ItemFormat[RenderRequest, Image]):
 
     def write_request(self, request: RenderRequest) -> Json:
         """See `ItemFormat.write_request`."""
-        return {"prompt": request.prompt, "seed": request.seed}
+        return request.content()
 
     def read_request(self, item: Json) -> RenderRequest:
         """See `ItemFormat.read_request`."""

@@ -33,7 +33,7 @@ _TAG = re.compile(
     rf"<(?P<name>{_TAGS})(?:\s[^<>\n]*)?>(?P<text>.*?)(?:</(?P=name)\s*>|$)", re.I | re.S
 )
 _CLOSED = re.compile(rf"^(?P<text>.*?)</(?:{_TAGS})\s*>", re.I | re.S)
-_NEGATIVE_TAG = re.compile(r"<(negative(?:[_-]?prompt)?)>(.*?)(?:</\1>|$)", re.I | re.S)
+NEGATIVE_TAG = re.compile(r"<(negative(?:[_-]?prompt)?)>(.*?)(?:</\1>|$)", re.I | re.S)
 _FENCE = re.compile(r"(?:^|(?<=\n)|(?<=[\s:]))[ \t]*(```+|~~~+)(?P<text>.*?)(?:\1|$)", re.S)
 _LANGUAGE = re.compile(r"[ \t]*[A-Za-z0-9_+-]{0,20}[ \t]*\n")
 _ROLE = re.compile(
@@ -117,7 +117,7 @@ def _short(text: str) -> str:
 def _read(text: str, naive: str, depth: int) -> _Part:
     """The prompt in `text`, as opened wrapper by wrapper."""
     negative = ""
-    if (tag := _NEGATIVE_TAG.search(text)) is not None:
+    if (tag := NEGATIVE_TAG.search(text)) is not None:
         negative, text = tag[2], text[: tag.start()] + text[tag.end() :]
     inner = _opened(text, naive) if depth else None
     if inner is None:

@@ -9,6 +9,10 @@ from bigpe.services.core.values import Instruction
 NO_INSTRUCTION = "Write the prompt that makes the best picture of what the short prompt asks for."
 _BARE_ANSWER = "Answer with the finished prompt alone."
 _ANSWER = "Answer with the finished prompt alone, between <prompt> and </prompt>."
+_BARE_NEGATIVE = (
+    ' Then write, on a line of its own that begins with "Negative prompt:", what the picture shall '
+    "not show, as a short list."
+)
 _NEGATIVE = (
     " Then write what the picture shall not show, as a short list between <negative> and "
     "</negative>."
@@ -22,10 +26,10 @@ def system_text(
 
     `tagged`: whether the answer comes in tags, which bigpe reads and takes off.
     """
-    answer = _ANSWER + (_NEGATIVE if settings.negative else "")
+    answer, negative = (_ANSWER, _NEGATIVE) if tagged else (_BARE_ANSWER, _BARE_NEGATIVE)
     return template("free_form/generator").system_with(
         painter=settings.painter,
         language=settings.language,
         instruction=instruction.text if instruction else NO_INSTRUCTION,
-        answer=answer if tagged else _BARE_ANSWER,
+        answer=answer + (negative if settings.negative else ""),
     )

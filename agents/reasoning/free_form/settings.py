@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bigpe.agents.reasoning.constraints import NONE, Constraints
+from bigpe.agents.reasoning.rules import ANY_PAINTER, PainterRules
 from bigpe.services.core.values import Value
 
 MAX_INSTRUCTION_WORDS = 400
@@ -19,7 +20,9 @@ class FreeFormSettings(Value):
     language: str = "Keep the language of the prompt."
     """The rule about the language of a rewrite."""
     negative: bool = False
-    """Whether the renderer takes a negative prompt that rewrites may fill."""
+    """Whether rewrites have a negative prompt, which the painter takes."""
+    painter_rules: PainterRules = ANY_PAINTER
+    """What the painter asks of rewrites, as far as it is checked."""
     constraints: Constraints = NONE
     max_instruction_words: int = MAX_INSTRUCTION_WORDS
     request_tokens: int = REQUEST_TOKENS

@@ -77,9 +77,13 @@ def _gain(index: int, gain: PairedGain, limit: int) -> str:
     if gain.fallback is not None:
         return f"{head}\n   no usable rewrite ({shortened(gain.fallback, 200)}): gain 0"
     cut = f"; the model cut off {gain.truncated} tokens of it" if gain.truncated else ""
-    return (
-        f"{head}\n   rewrite: {shortened(gain.rewrite, limit)}\n   gain: {points(gain.gain)}{cut}"
-    )
+    return f"{head}\n   rewrite: {_rewrite(gain, limit)}\n   gain: {points(gain.gain)}{cut}"
+
+
+def _rewrite(pair: PairedGain | PairedComparison, limit: int) -> str:
+    """The rewrite, and its negative prompt if it has one."""
+    apart = f" [negative prompt: {shortened(pair.negative, limit)}]" if pair.negative else ""
+    return shortened(pair.rewrite, limit) + apart
 
 
 def contrast(item: Contrast, limit: int) -> str:
@@ -88,8 +92,8 @@ def contrast(item: Contrast, limit: int) -> str:
     return "\n".join(
         (
             f"- short prompt: {shortened(best.naive, limit)}",
-            f"  better ({points(best.gain)}, {best.arm[:8]}): {shortened(best.rewrite, limit)}",
-            f"  worse ({points(worst.gain)}, {worst.arm[:8]}): {shortened(worst.rewrite, limit)}",
+            f"  better ({points(best.gain)}, {best.arm[:8]}): {_rewrite(best, limit)}",
+            f"  worse ({points(worst.gain)}, {worst.arm[:8]}): {_rewrite(worst, limit)}",
             f"  only the better has: {_only(best.rewrite, worst.rewrite)}",
             f"  only the worse has: {_only(worst.rewrite, best.rewrite)}",
         )

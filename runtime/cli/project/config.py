@@ -17,7 +17,10 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
-from bigpe.services.render.prompt_form import form_of
+from bigpe.runtime.run.style import style_of_config
+from bigpe.services.render.negatives import require_negative
+from bigpe.services.render.prompt_profile import form_of, profile_of
+from bigpe.services.score.description import described_scorer
 
 
 @click.group()
@@ -37,16 +40,20 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     find_roles(settings.roles)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
+    style, profile = style_of_config(settings), profile_of(settings.render)
+    require_negative(settings.render, project)
     seeds = seeds_for(settings, project)
     professional = professional_choice(settings)
     own = own_professional(settings, project)
-    form = form_of(settings.render)
     if as_json:
         content = {
             "config": settings.model_dump(mode="json"),
             "prompts": counts,
             "professional": [professional.file] if own else [*professional.packaged],
-            "form": form,
+            "style": style,
+            "form": form_of(settings.render),
+            "painter": profile.model_dump(mode="json") | {"described": profile.described()},
+            "scorer": described_scorer(settings.score),
             "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
         }
         done = run_probe(project, as_json=True) if wants_probe else None
@@ -59,10 +66,12 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     if prompts.warning:
         console.print(Text(f"note: {prompts.warning}", style="yellow"))
     size = f", {len(own)} prompts" if own else ""
-    console.print(Text(f"form of prompts for the painter: {form or 'not known'}"))
     console.print(Text(f"professional prompts: {professional}{size}"))
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
+    console.print(Text(f"reasoning style: {style}"))
+    console.print(Text(f"the painter: {profile.described()}"))
+    console.print(Text(f"the scorer: {described_scorer(settings.score)}"))
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)

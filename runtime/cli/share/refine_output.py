@@ -91,10 +91,12 @@ class RefineOutput:
 
 
 def _as_json(result: RefinedRow) -> Json:
+    negative = result.rewrite.negative if result.rewrite else ""
     return {
         "line": result.row.line,
         "naive": result.row.text,
         "text": result.text,
+        **({"negative": negative} if negative else {}),
         "refined": result.reason is None,
         "reason": result.reason,
         "cause": result.cause,

@@ -27,6 +27,7 @@ from bigpe.runtime.sharing.refine import Refiner
 from bigpe.services.core.errors import BigpeError, ConfigError, ServiceError
 from bigpe.services.core.values import Instruction
 from bigpe.services.llm.service import LlmConfig
+from bigpe.services.render.service import RenderConfig
 
 OnFailure = Literal["warn", "raise"]
 FURTHER = ("prompt_2", "prompt_3", "prompt_4")
@@ -72,7 +73,11 @@ def refined(
         instruction = Instruction(text=instruction)
     opening = Refiner.open(
         instruction,
-        BigpeConfig(llm={"default": _config_of(llm)}, constraints=constraints),
+        BigpeConfig(
+            llm={"default": _config_of(llm)},
+            constraints=constraints,
+            render=RenderConfig(model=type(pipeline).__name__),  # for its prompt profile
+        ),
         client=llm if isinstance(llm, ChatCompletionClient) else None,
         database=Path(database) if database is not None else None,
         seed=seed,

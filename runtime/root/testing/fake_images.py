@@ -39,11 +39,13 @@ class AnyPrompt(Container[str]):
 
 
 class FakeRenderer:
-    """A renderer of images of 8 x 8 pixels, whose colour depends on prompt and seed.
+    """A renderer of images of 8 x 8 pixels, whose colour depends on the request.
 
     `delay_s` is the duration of each batch, seconds. `log` is a file that gets one JSON line for
     each image.
     """
+
+    takes_negative = True
 
     async def open(self) -> str:
         """The fingerprint; there is no model to load."""
@@ -66,13 +68,17 @@ class FakeRenderer:
             return RenderError(f"the fake renderer cannot paint {request.prompt!r}")
         if self._log is not None:
             with self._log.open("a") as file:
-                file.write(json.dumps(["render", request.prompt, request.seed]) + "\n")
-        rng = rng_of("picture", request.prompt, request.seed)
+                file.write(json.dumps(["render", *_parts(request)]) + "\n")
+        rng = rng_of("picture", *_parts(request))
         picture = Pictures.new("RGB", (8, 8), tuple(rng.randrange(256) for _ in range(3)))
         # The picture carries its prompt, so that the fake scorer can have a taste.
         buffer = io.BytesIO()
         info = PngInfo()
         info.add_text("prompt", request.prompt.encode("latin-1", "replace").decode("latin-1"))
+        if request.negative:
+            info.add_text(
+                "negative", request.negative.encode("latin-1", "replace").decode("latin-1")
+            )
         info.add_text("seed", str(request.seed))
         picture.save(buffer, "PNG", pnginfo=info)
         return Image(digest=self._blobs.put(buffer.getvalue()), width=8, height=8)
@@ -81,10 +87,16 @@ class FakeRenderer:
         """Nothing to close."""
 
 
+def _parts(request: RenderRequest) -> tuple[object, ...]:
+    apart = (request.negative,) if request.negative else ()
+    return (request.prompt, request.seed, *apart)
+
+
 class FakeScorer:
     """A scorer that knows the prompt of a FakeRenderer's image.
 
-    The score is 0.25, plus 0.01 for each word of GOOD_WORDS, minus 0.01 for each word of BAD_WORDS,
+    The score is 0.25, plus 0.01 for each word of GOOD_WORDS, minus 0.01 for each word of BAD_WORDS
+    in the prompt, plus 0.01 for each word of BAD_WORDS in the negative prompt,
     plus normal noise that depends on the image; `noise` is its standard deviation, score units.
     """
 
@@ -105,6 +117,8 @@ class FakeScorer:
         words = str(picture.info["prompt"]).lower().replace(",", " ").split()
         value = 0.25 + 0.01 * sum(word in words for word in GOOD_WORDS)
         value -= 0.01 * sum(word in words for word in BAD_WORDS)
+        absent = str(picture.info.get("negative", "")).split()
+        value += 0.01 * sum(word in absent for word in BAD_WORDS)
         value += rng_of("noise", request.image).gauss(0.0, self._noise)
         cut = max(0, len(request.prompt.split()) - LIMIT)
         return Score(value=value, fingerprint="fake-scorer", truncated_tokens=cut)

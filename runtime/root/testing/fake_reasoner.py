@@ -20,8 +20,9 @@ class FakeReasoner(FakeLlm):
     """A language model that follows the requests of the free-form style.
 
     Its rewrites contain the words of TASTE that the instruction names, and sometimes one more. Its
-    gradients name a word that only better rewrites have. Its instructions have several lines. It
-    thinks aloud and wraps its answers, as such models do.
+    gradients name a word that only better rewrites have. Its instructions have several lines. Where
+    a negative prompt is asked for, it is one of BAD_WORDS. It thinks aloud and wraps its answers,
+    as such models do.
     """
 
     def _rewrite(self, messages: Sequence[LLMMessage], extra: Mapping[str, Any]) -> str:
@@ -36,7 +37,8 @@ class FakeReasoner(FakeLlm):
         if rng.random() < 0.5:
             style.append(rng.choice([word for word in TASTE if word not in style] or ["soft"]))
         text = f"{user}. The picture has a {', '.join(style) or 'simple'} look"
-        return f"<think>\nI follow the instruction.\n</think>\n\n<prompt>{text}</prompt>"
+        apart = f"<negative>{rng.choice(BAD_WORDS)}</negative>" if "<negative>" in system else ""
+        return f"<think>\nI follow the instruction.\n</think>\n\n<prompt>{text}</prompt>{apart}"
 
     def _answer(
         self, messages: Sequence[LLMMessage], extra: Mapping[str, Any], *, schema: bool

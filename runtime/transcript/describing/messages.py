@@ -26,6 +26,7 @@ from bigpe.runtime.transcript.describing.parts import (
     dim,
     line,
     lines,
+    negative_prompt,
     strong,
 )
 from bigpe.runtime.transcript.describing.study import study_parts, tried_parts
@@ -144,7 +145,7 @@ def _rewrite(rewrite: messages.Rewritten) -> Line:
         return line(Quoted(rewrite.naive), bad(f" kept naive: {rewrite.fallback}"))
     attempt = f", attempt {rewrite.attempts}" if rewrite.attempts > 1 else ""
     naive = Quoted(rewrite.naive, style="dim")
-    return line(naive, dim(" → "), Quoted(rewrite.text), dim(attempt))
+    return line(naive, dim(" → "), Quoted(rewrite.text), *negative_prompt(rewrite), dim(attempt))
 
 
 @describe.register
@@ -164,7 +165,10 @@ def _(message: messages.LlmTurn) -> Description:
 @describe.register
 def _(message: messages.RenderRequested) -> Description:
     prompt, seed = Quoted(message.prompt), dim(f" seed {message.seed}")
-    return Description(line(f"paint the {message.purpose} prompt ", prompt, seed), folds=True)
+    return Description(
+        line(f"paint the {message.purpose} prompt ", prompt, *negative_prompt(message), seed),
+        folds=True,
+    )
 
 
 @describe.register
@@ -176,6 +180,7 @@ def _(message: messages.ImageRendered) -> Description:
         line(
             f"painted the {message.purpose} prompt ",
             Quoted(message.prompt),
+            *negative_prompt(message),
             dim(f" as {image.digest[:8]} ({image.width}x{image.height}{note})"),
         ),
         (_image(message, image.digest, line(dim("naive "), Quoted(message.naive))),),
@@ -188,7 +193,7 @@ def _(message: messages.ScoreRequested) -> Description:
     naive = Quoted(message.naive)
     return Description(
         line(f"score {message.image[:8]}, the {message.purpose} picture, against ", naive),
-        (_image(message, message.image, line(Quoted(message.prompt))),),
+        (_image(message, message.image, line(Quoted(message.prompt), *negative_prompt(message))),),
         folds=True,
     )
 
@@ -197,7 +202,7 @@ def _(message: messages.ScoreRequested) -> Description:
 def _(message: messages.ImageScored) -> Description:
     unread = message.naive_truncated
     note = (bad(f" ({unread} tokens of it cut off)"),) if unread else ()
-    caption = [line(Quoted(message.prompt))]
+    caption = [line(Quoted(message.prompt), *negative_prompt(message))]
     if message.truncated:
         caption.append(line(bad(f"{message.truncated} tokens of the prompt cut off")))
     caption.append(line(dim(f"score x 100, by scorer {message.scorer[:8]}")))

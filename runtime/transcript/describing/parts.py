@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow
 from bigpe.agents.messages.core import PairedGain
@@ -170,6 +170,16 @@ def line(*spans: Span) -> Line:
     return Line(spans)
 
 
+class _HasNegative(Protocol):
+    @property
+    def negative(self) -> str: ...
+
+
+def negative_prompt(text: _HasNegative) -> tuple[Span, ...]:
+    """The negative prompt of a rewrite or an image, if it has one."""
+    return (dim(" without "), Quoted(text.negative)) if text.negative else ()
+
+
 def lines(items: Iterable[Line]) -> Lines:
     """A list of these lines."""
     return Lines(tuple(items))
@@ -233,6 +243,7 @@ def _part_lines(part: Part) -> Iterator[str]:
         case GainList():
             for pair in part.pairs:
                 texts = f"{quote(pair.naive, 40)} -> {quote(pair.rewrite, 90)}"
+                texts += f" without {quote(pair.negative, 60)}" if pair.negative else ""
                 yield f"{points(pair.gain):>7}  {texts}"
             if part.pairs:
                 yield f"{points(part.mean):>7}  mean (score x 100)"

@@ -15,6 +15,7 @@ from bigpe.runtime.transcript.describing.parts import (
     Quoted,
     dim,
     line,
+    negative_prompt,
 )
 
 
@@ -27,7 +28,7 @@ def study_parts(study: BatchStudy) -> list[Part]:
             parts.append(
                 line(
                     dim(f"{side} by "), InstructionId(pair.arm), " ", Gain(pair.gain), " ",
-                    Quoted(pair.rewrite),
+                    Quoted(pair.rewrite), *negative_prompt(pair),
                 )
             )  # fmt: skip
             if pair.image:

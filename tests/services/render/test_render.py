@@ -7,6 +7,7 @@ import shutil
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,12 @@ from support.tiny_models import TEST_ENV, make_pipeline
 from bigpe.services.core.errors import ConfigError, RenderError, StoreError
 from bigpe.services.core.values import Image, RenderRequest, digest
 from bigpe.services.render.diffusers_process import DiffusersBackend, _identity
-from bigpe.services.render.service import DiffusersRenderer, RenderConfig, RenderService
+from bigpe.services.render.service import (
+    DiffusersRenderer,
+    PromptConfig,
+    RenderConfig,
+    RenderService,
+)
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import InMemoryCallCache
 
@@ -35,7 +41,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(model: Path | str, **settings: Any) -> RenderConfig:
-    chosen = {"steps": 2, "threads": 1, "device": "cpu", **settings}
+    chosen: dict[str, Any] = {"steps": 2, "threads": 1, "device": "cpu", **settings}
     return RenderConfig(model=str(model), **chosen)
 
 
@@ -114,6 +120,29 @@ def test_prompts_of_any_kind_are_painted(pipeline: Path, tmp_path: Path) -> None
     assert all("digest" in single for single in result)
     assert result[0]["truncated_tokens"]["tokenizer"] >= 1250 + 2 - 77
     assert [entry["truncated_tokens"] for entry in result[1:]] == [{}, {}, {}]
+
+
+class Wide:
+    """A tokenizer that could read more than its pipeline passes on."""
+
+    model_max_length = 10**30
+
+    def __call__(self, prompt: str, **_: Any) -> Any:
+        return SimpleNamespace(input_ids=prompt.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "cut"),
+    [(60, {}), (100, {}), (101, {"tokenizer": 101 + 2 - 77, "tokenizer_2": 1})],
+)
+def test_what_one_encoder_reads_whole_is_not_cut(
+    pipeline: Path, tmp_path: Path, words: int, cut: dict[str, int]
+) -> None:
+    config = config_of(pipeline, prompt=PromptConfig(max_tokens=100))
+    backend = DiffusersBackend(config, tmp_path)
+    clip = backend._pipeline.tokenizer
+    backend._pipeline = SimpleNamespace(tokenizer=clip, tokenizer_2=Wide())
+    assert backend._truncated("fox " * words) == cut
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,211 @@
+"""The prompt profile: in which form, how long and in which language a painter wants its prompt.
+
+One table knows the families of painters. `[render.prompt]` overrides it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bigpe.services.core.values import Value
+from bigpe.services.render.service import PromptForm, RenderConfig
+
+NegativeBy = Literal["guidance", "true-cfg", "nothing"]
+"""What gives a negative prompt its effect: the guidance scale, diffusers' `true_cfg_scale`, or
+nothing: the family takes none."""
+NEGATIVE_SETTING = "[render.prompt] negative = true"
+WORDS_PER_TOKEN = 0.68
+"""Of English prompts, commas included: 75 tokens of CLIP hold about 50 words."""
+SLACK = 1.5
+"""How far a rewrite may exceed a number of words that was only estimated from tokens."""
+
+
+class Family(NamedTuple):
+    """Painters that read their prompts alike."""
+
+    names: str
+    """Regular expression for pipeline classes, hub ids and checkpoints."""
+    form: PromptForm
+    max_tokens: int | None = None
+    """What its pipeline reads by default, tokens without special ones; None: not stated."""
+    negative_by: NegativeBy = "guidance"
+    off_at: float = 1.0
+    """Guidance is off, and with it the negative prompt, up to this scale."""
+    note: str = ""
+    """A further sentence for the language model."""
+
+
+EMBEDDED = Family(
+    "",
+    "tags",
+    75,
+    note="It is small: it paints 64x64 pixels and has a small vocabulary of everyday words, for "
+    "sixteen common subjects and for places, light, style, framing, sharpness, colours and "
+    "detail. Other words mean nothing to it.",
+)
+_SERVICE = Family("", "prose", negative_by="nothing")
+FAMILIES: tuple[Family, ...] = (
+    # The first that is found decides: "stable-diffusion-3" before "stable-diffusion".
+    Family(r"stable-?diffusion-?v?3|sd-?3(?!\d)", "prose", 256),
+    Family(r"flux-?2", "prose", 512, "nothing"),
+    # The first encoder of FLUX.1 reads 77 tokens for one summary vector: no cut of the prompt.
+    # Its true_cfg_scale is 1 by default, which ignores negative prompts.
+    Family(r"flux", "prose", 512, "nothing"),
+    Family(r"qwen-?image", "prose", 512, "true-cfg"),
+    Family(r"krea|z-?image", "prose", 512, off_at=0.0),
+    Family(r"chroma|kandinsky-?5|longcat", "prose", 512),
+    Family(r"hidream", "prose", 128),
+    Family(r"sana-?sprint", "prose", 300, "nothing"),
+    Family(r"sana|pixart-?sigma", "prose", 300),
+    Family(r"pixart", "prose", 120),
+    Family(r"cogview-?4", "prose", 1024),
+    Family(r"cogview-?3", "prose", 224),
+    Family(r"lumina|auraflow|kolors|ovis", "prose", 256),
+    Family(r"glm-?image", "prose", 2048, "nothing"),
+    Family(r"hunyuan-?image", "prose", 1000),
+    Family(r"fibo", "json", 3000),
+    Family(r"ideogram", "json", 2048, "nothing"),
+    Family(r"omnigen", "prose", negative_by="nothing"),
+    Family(r"qwen|hunyuan|ernie|bria", "prose"),
+    Family(r"latent-?consistency|lcm-dreamshaper", "tags", 75, "nothing"),
+    Family(
+        r"stable-?diffusion|sd-?(?:xl|v?[12]|turbo)|v1-5|v2-1|ssd-?1b|segmind|playground-v"
+        r"|animagine|illustrious|pony|noob-?ai|juggernaut|dreamshaper",
+        "tags",
+        75,
+    ),
+)
+"""By what their text encoders were trained on: CLIP alone reads tags; T5 and language models read
+sentences. Lengths are the defaults of the pipelines in diffusers 0.42."""
+
+
+class PromptProfile(Value):
+    """What a painter wants its prompt to be."""
+
+    form: PromptForm | None = None
+    """None: not known."""
+    max_tokens: int | None = None
+    """Tokens that it reads; the others are cut off. None: not known."""
+    max_words: int | None = None
+    """About as many words; None: not known."""
+    most_words: int | None = None
+    """A longer rewrite is refused: your own `max_words`, or 1.5 times the estimated one."""
+    negative: bool = False
+    """Whether rewrites come with a negative prompt."""
+    language: str = ""
+    """The language of rewrites; "": that of the naive prompt."""
+    triggers: tuple[str, ...] = ()
+    note: str = ""
+
+    def described(self) -> str:
+        """The profile for a language model, in plain sentences."""
+        parts = [_FORM[self.form].format(length=self._length()), self.note, self._about_lacks()]
+        if self.triggers:
+            words = ", ".join(self.triggers)
+            parts.append(f"Its trigger words ({words}) stay as they are where a prompt has them.")
+        return " ".join(part for part in parts if part)
+
+    @property
+    def language_rule(self) -> str:
+        """The rule about the language of a rewrite, for a language model."""
+        if not self.language:
+            return "Keep the language of the prompt."
+        return f"Write in {self.language}, whatever the language of the prompt; quoted text stays."
+
+    def _length(self) -> str:
+        cut = "; what comes later is cut off" if self.max_tokens else ""
+        if self.max_words is None:
+            return ""
+        if self.max_tokens is None:
+            return f", at most {self.max_words:,} words"
+        if self.form == "tags":
+            return f", at most {self.max_tokens:,} tokens (about {self.max_words:,} words){cut}"
+        return f", up to about {self.max_words:,} words ({self.max_tokens:,} tokens){cut}"
+
+    def _about_lacks(self) -> str:
+        if self.negative:
+            return "What the picture shall not show belongs in a negative prompt, apart."
+        return "Write what the picture shows, not what it lacks."
+
+
+_FORM: dict[PromptForm | None, str] = {
+    "tags": "It reads comma-separated tags{length}. Put the subject first.",
+    "prose": "It reads whole sentences{length}. Describe concretely what is visible, the subject "
+    "first.",
+    "json": "It reads one JSON object that describes the picture{length}. The finished prompt is "
+    "that object.",
+    None: "It is a text-to-image model of unknown kind, and gets the prompt as you write it"
+    "{length}.",
+}
+
+
+def profile_of(painter: RenderConfig, pipeline_class: str = "") -> PromptProfile:
+    """The profile of a painter by its settings and the table.
+
+    Args:
+        painter: The section `[render]`.
+        pipeline_class: The class of the loaded diffusers pipeline, where it is loaded.
+    """
+    own, family = painter.prompt, family_of(painter, pipeline_class)
+    tokens = own.max_tokens or (family.max_tokens if family else None)
+    # To the nearest 5: the figure is an estimate.
+    estimate = max(5, 5 * round(tokens * WORDS_PER_TOKEN / 5)) if tokens else None
+    form = own.form if own.form != "auto" else family.form if family else None
+    return PromptProfile(
+        form=form,
+        max_tokens=tokens,
+        max_words=own.max_words or estimate,
+        most_words=own.max_words or (math.ceil(SLACK * estimate) if estimate else None),
+        negative=own.negative,
+        language=own.language,
+        triggers=own.triggers,
+        note=family.note if family else "",
+    )
+
+
+def family_of(painter: RenderConfig, pipeline_class: str = "") -> Family | None:
+    """The painter's family; None: not known.
+
+    A local folder is known by its pipeline class, another model by its name. Services take
+    sentences; a user interface for checkpoints (a1111, comfyui) takes what its checkpoint takes.
+    """
+    if is_embedded(painter):
+        return EMBEDDED
+    if painter.backend == "openai-images":
+        return _SERVICE
+    if painter.backend == "diffusers":
+        in_folder = _class_in(Path(painter.model))
+        return _of_name(in_folder or painter.model) or _of_name(pipeline_class)
+    return _of_name(painter.model) if painter.model != RenderConfig().model else None
+
+
+def is_embedded(painter: RenderConfig) -> bool:
+    """Whether it is the picture model that comes with bigpe."""
+    return painter.backend == "diffusers" and painter.model == "embedded"
+
+
+def form_of(painter: RenderConfig) -> Literal["prose", "tags"] | None:
+    """The form of texts that suit the painter: seed instructions and professional prompts.
+
+    A painter that reads JSON gets those in prose, which its language model puts into JSON.
+    """
+    form = profile_of(painter).form
+    return "prose" if form == "json" else form
+
+
+def _class_in(folder: Path) -> str:
+    try:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        return str(index["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # a hub id, or a folder that the renderer will refuse with its own words
+
+
+def _of_name(name: str) -> Family | None:
+    spelled = re.sub(r"[\s_.]+", "-", name)
+    found = (f for f in FAMILIES if re.search(rf"(?<![a-z])(?:{f.names})", spelled, re.IGNORECASE))
+    return next(found, None)
