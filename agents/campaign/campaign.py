@@ -384,9 +384,8 @@ class Campaign(CampaignState):
     # -- the end ------------------------------------------------------------------------------
 
     def _stop(self, reason: str) -> RunStopped:
-        end = {"reason": reason, "best": self.pool.best().instruction.id}
-        place = str(self.changes or "")
-        self.stopped = RunStopped.make(self.start, place, round=self.applied, **end)
+        place, end = str(self.changes or ""), {"best": self.pool.best().instruction.id}
+        self.stopped = RunStopped.make(self.start, place, round=self.applied, reason=reason, **end)
         return self.stopped
 
     def _change(self, message: PlanChanged) -> list[Message]:
