@@ -40,8 +40,7 @@ class Moody(FakeLlm):
         if mood < 0.15:
             self.failed += 1
             raise TransientLlmError("the line is dead")
-        if mood < 0.3:
-            self.failed += 1
+        if mood < 0.3:  # answered, and not usable
             self.tokens += 11
             empty = RequestUsage(prompt_tokens=10, completion_tokens=1)
             return CreateResult(finish_reason="stop", content=" ", usage=empty, cached=False)

@@ -231,7 +231,8 @@ def test_a_fork_shares_what_was_paid_and_says_where_it_comes_from(
     # Another K: other choices, but the pilot and most naive pictures are the same.
     code, out, err = bigpe(folder, "fork", "main", "wide", "--set", "run.pool_size=8")
     assert code == 0 and "all 8 rounds are done" in out, err
-    assert repeated_calls(folder) == 0
+    # Unusable answers are asked for again: the model may be another one by now.
+    assert repeated_calls(folder, "render") == 0
     report = json.loads(bigpe(folder, "costs", "wide", "--json")[1])["total"]
     assert report["paid"]["renders"] + report["paid"]["llm_calls"] == len(calls(folder)) - paid
     assert report["asked"]["renders"] > report["paid"]["renders"]

@@ -26,6 +26,7 @@ from bigpe.testing.fakes import GOOD_WORDS, FakeRenderer, FakeScorer
 from bigpe.testing.runs import NO_WAIT, messages_of, transcript
 
 RUN = {"rounds": 5, "batch_size": 3, "concurrency": 2, "pilot_prompts": 3, "seed": 11}
+WORDED = {"style": "evidence-worded"}
 Package = Callable[[str, bool], str]
 """Packages an answer; the second argument says whether it is a rewrite."""
 
@@ -86,7 +87,7 @@ async def run(folder: Path, url: str, **config: Any) -> None:
     llm = config_for(url).model_dump(mode="json")
     async with Session.open(
         "main",
-        {"run": RUN, "llm": {"default": llm}, **config},
+        {"run": RUN, "llm": {"default": llm}, "reasoning": WORDED} | config,
         project=folder,
         renderer=FakeRenderer(blobs),
         scorer=FakeScorer(blobs),
@@ -150,7 +151,7 @@ async def test_a_model_that_only_thinks_is_named_as_what_it_is(
     server: FakeServer, tmp_path: Path
 ) -> None:
     serve(server, plain, least=10**6)
-    limits = {"generator": {"max_tokens": 16}, "gradient": {"max_tokens": 16}}
+    limits = WORDED | {"generator": {"max_tokens": 16}, "gradient": {"max_tokens": 16}}
     folder = tmp_path / "p"
     await run(folder, server.url, run={**RUN, "rounds": 1}, reasoning=limits)
     [pulled] = messages_of(folder, ArmPulled)
@@ -190,6 +191,7 @@ async def test_what_was_judged_unusable_is_asked_anew_by_the_next_run(
     config = {
         "run": {**RUN, "rounds": 1},
         "llm": {"default": config_for(server.url).model_dump(mode="json")},
+        "reasoning": WORDED,
     }
     for name, package, fallbacks in (("one", refuses, 3), ("two", plain, 0)):
         serve(server, package)

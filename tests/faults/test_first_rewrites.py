@@ -39,7 +39,7 @@ async def run(folder: Path, server: FakeServer, **run: Any) -> Any:
 @pytest.mark.parametrize(
     ("reply", "cause"),
     [
-        (says(""), "empty"),
+        (says(""), "no text"),
         (says("I'm sorry, but I cannot help with that."), "refused"),
         (fails(400, "unknown parameter"), "unknown parameter"),
     ],

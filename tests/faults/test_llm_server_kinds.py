@@ -73,7 +73,8 @@ async def run(folder: Path, server: FakeServer, kind: Callable[[Json], Reply] | 
 
     server.replies = [reply]
     wanted = LlmConfig(provider="openai-compatible", model="m", base_url=server.url)
-    whole = CONFIG | {"llm": {"default": wanted.model_dump()}}
+    style = {"style": "evidence-worded"}  # the server answers its requests
+    whole = CONFIG | {"llm": {"default": wanted.model_dump()}, "reasoning": style}
     async with open_fake(folder, whole, llm=load_client(wanted)) as session:
         async for _ in session.run():
             pass

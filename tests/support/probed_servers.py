@@ -44,7 +44,7 @@ def _text(request: dict[str, Any]) -> str:
         return "ready"
     # A server that takes no schema is sent it as text.
     everything = json.dumps(request)
-    if "colours" in everything:
+    if '"colours' in everything:  # as a name: the painter is described in words
         return json.dumps({"subject": "a red fox", "colours": ["red", "white"]})
     return f"{content.strip()}, golden hour, wild roses"
 

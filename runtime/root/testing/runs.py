@@ -101,10 +101,14 @@ def _stored_messages(folder: Path) -> list[tuple[str, str]]:
         connection.close()
 
 
-def repeated_calls(folder: Path) -> int:
-    """Number of calls that a fake received a second time; 0 if each call was paid once."""
+def repeated_calls(folder: Path, kind: str | None = None) -> int:
+    """Number of calls that a fake received a second time; 0 if each call was paid once.
+
+    `kind`: "llm" or "render"; None: both.
+    """
     lines = (folder / "calls.jsonl").read_text().splitlines()
-    return sum(count - 1 for count in Counter(map(json.dumps, map(json.loads, lines))).values())
+    calls = [call for line in lines if kind in (None, (call := json.loads(line))[0])]
+    return sum(count - 1 for count in Counter(map(json.dumps, calls)).values())
 
 
 if __name__ == "__main__":

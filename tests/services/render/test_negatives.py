@@ -111,7 +111,7 @@ async def sent(
     for made in await renderer.render(requests):
         if isinstance(made, Exception):
             raise made
-    return [asked.json for asked in server.asked if asked.json]
+    return [request.json for request in server.asked if request.json]
 
 
 async def test_a1111_gets_it_in_place_of_the_configured_one(
