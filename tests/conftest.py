@@ -6,6 +6,7 @@ import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.http_llm import FakeServer
@@ -59,12 +60,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     gc.freeze()
     gc.enable()
-    if not hasattr(config, "workerinput"):
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is None:
         return
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(SLOW)}
     slow = sorted((item for item in items if item.path in ranks), key=lambda i: ranks[i.path])
     rest = [item for item in items if item.path not in ranks]
-    workers = int(config.workerinput["workercount"])
+    workers = int(worker["workercount"])
     size, longer = divmod(len(items), workers)
     shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
     for item in slow:

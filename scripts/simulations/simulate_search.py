@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 from embedded_world.modelled_pictures import score, worth
 
-from bigpe.agents.actors.modifier import RETRIEVED
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign import campaign as campaigns
 from bigpe.agents.campaign.campaign import Campaign
@@ -47,6 +46,7 @@ from bigpe.agents.messages.core import (
 )
 from bigpe.agents.reasoning.evidence_worded import clause_plan, instruction
 from bigpe.agents.reasoning.evidence_worded.gradient import compose, sample_evidence
+from bigpe.agents.reasoning.evidence_worded.style import RETRIEVED
 from bigpe.agents.statistics.intervals import mean_interval
 from bigpe.agents.statistics.moments import mean
 from bigpe.prompts.library import professional_prompts

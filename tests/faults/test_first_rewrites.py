@@ -96,5 +96,11 @@ async def test_an_evaluation_stops_at_its_first_rewrites(tmp_path: Path) -> None
             assert len(prompts) >= 6
             with pytest.raises(AlarmError, match="6 of the first 6"):
                 await measure(opened.services, treatment, prompts)
+        # The server is mended: the unusable answers are not given again.
+        server.replies = [server.answers_well]
+        mended = load_client(config_for(server.url))
+        async with open_fake_evaluated(tmp_path, llm=mended) as opened:
+            rows = await measure(opened.services, treatment, prompts)
+        assert len(rows) == len(prompts) and all(row.fallback is None for row in rows)
     finally:
         server.close()

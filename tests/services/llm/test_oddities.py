@@ -109,7 +109,7 @@ async def observe(row: Oddity, server: OddServer) -> Seen:
     found = learned.of(url, str(named["model"])).differences(Learned())
     await llm.close()
     assert type(results[0]) is type(results[1]), results
-    SEEN[row.name] = Seen(results[0], *counts, sent, found)
+    SEEN[row.name] = Seen(results[0], counts[0], counts[1], sent, found)
     return SEEN[row.name]
 
 
