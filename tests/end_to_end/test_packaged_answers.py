@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,6 @@ from bigpe.testing.fakes import GOOD_WORDS, FakeRenderer, FakeScorer
 from bigpe.testing.runs import NO_WAIT, messages_of, transcript
 
 RUN = {"rounds": 5, "batch_size": 3, "concurrency": 2, "pilot_prompts": 3, "seed": 11}
-WORDED = {"style": "evidence-worded"}
 Package = Callable[[str, bool], str]
 """Packages an answer; the second argument says whether it is a rewrite."""
 
@@ -34,18 +34,25 @@ Package = Callable[[str, bool], str]
 def good_answer(request: dict[str, Any]) -> tuple[str, bool]:
     """What a capable model says, and whether it is a rewrite."""
     question = str(request["messages"][-1]["content"])
-    shape = json.dumps(request.get("response_format", {}))
-    if '"improvement"' in shape:
-        lines = question.splitlines()
+    system = str(request["messages"][0]["content"]).partition("\n\nYour last answer")[0]
+    number = derive_seed(question, system)
+    schema = request.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    fields = schema.get("properties", {})
+    lines = question.splitlines()
+    if "improvements" in fields:
+        change = {"change": f"Name light {number}", "reason": "it paid", "rows": []}
+        return json.dumps({"inference": "The light.", "improvements": [change]}), False
+    if "improvement" in fields:
         better = [line[8:] for line in lines if line.startswith("better: ")]
         rows = [line.split()[0] for line in lines if line[:1] == "E" and line[1:2].isdigit()]
         wish = f"Add {better[0]}." if better else "Avoid what is worse."
         return json.dumps({"improvement": wish, "inference": "So.", "evidence": rows}), False
-    if '"instruction"' in shape:
-        names = [line[6:] for line in question.splitlines() if line.startswith("name: ")]
+    if "change" in fields:
+        text = f"Name the light.\nUse style {number}."
+        return json.dumps({"instruction": text, "change": "another style"}), False
+    if "instruction" in fields:
+        names = [line[6:] for line in lines if line.startswith("name: ")]
         return json.dumps({"instruction": f"Enrich the picture, with {names[0]}."}), False
-    system = str(request["messages"][0]["content"])
-    number = derive_seed(question, system.partition("\n\nYour last answer")[0])
     return f"{question.strip()}, {GOOD_WORDS[number % len(GOOD_WORDS)]} light", True
 
 
@@ -87,7 +94,7 @@ async def run(folder: Path, url: str, **config: Any) -> None:
     llm = config_for(url).model_dump(mode="json")
     async with Session.open(
         "main",
-        {"run": RUN, "llm": {"default": llm}, "reasoning": WORDED} | config,
+        {"run": RUN, "llm": {"default": llm}, **config},
         project=folder,
         renderer=FakeRenderer(blobs),
         scorer=FakeScorer(blobs),
@@ -110,39 +117,47 @@ def decisions(folder: Path) -> set[str]:
     return {json.dumps(body, sort_keys=True) for body in kept}
 
 
+STYLES = ("free-form", "evidence-worded")
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    import asyncio
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What a plain server leads to, by style."""
+    found: dict[str, set[str]] = {}
+    for style in STYLES:
+        server = FakeServer()
+        serve(server, plain)
+        folder = tmp_path_factory.mktemp("plain") / "p"
+        try:
+            asyncio.run(run(folder, server.url, reasoning={"style": style}))
+        finally:
+            server.close()
+        rewrites = [r for m in messages_of(folder, PromptsRewritten) for r in m.rewrites]
+        assert rewrites and all(r.fallback is None for r in rewrites)
+        worded = [g.composed for m in messages_of(folder, GradientsComputed) for g in m.gradients]
+        assert worded and not all(worded)
+        found[style] = decisions(folder)
+    return found
 
-    server = FakeServer()
-    serve(server, plain)
-    folder = tmp_path_factory.mktemp("plain") / "p"
-    try:
-        asyncio.run(run(folder, server.url))
-    finally:
-        server.close()
-    rewrites = [r for m in messages_of(folder, PromptsRewritten) for r in m.rewrites]
-    assert rewrites and all(r.fallback is None for r in rewrites)
-    worded = [g.composed for m in messages_of(folder, GradientsComputed) for g in m.gradients]
-    assert worded and not all(worded)
-    return decisions(folder)
 
-
-@pytest.mark.parametrize("name", list(PACKAGES))
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [*((name, STYLES[0]) for name in PACKAGES), ("thoughts", STYLES[1]), ("fences", STYLES[1])],
+)
 async def test_a_packaged_answer_leads_to_the_same_transcript(
-    name: str, server: FakeServer, tmp_path: Path, undisturbed: set[str]
+    name: str, style: str, server: FakeServer, tmp_path: Path, undisturbed: dict[str, set[str]]
 ) -> None:
     serve(server, PACKAGES[name])
-    await run(tmp_path / "p", server.url)
-    assert decisions(tmp_path / "p") == undisturbed
+    await run(tmp_path / "p", server.url, reasoning={"style": style})
+    assert decisions(tmp_path / "p") == undisturbed[style]
 
 
 async def test_a_model_that_needs_room_gets_it(
-    server: FakeServer, tmp_path: Path, undisturbed: set[str]
+    server: FakeServer, tmp_path: Path, undisturbed: dict[str, set[str]]
 ) -> None:
     serve(server, plain, least=4000)
     await run(tmp_path / "p", server.url)
-    assert decisions(tmp_path / "p") == undisturbed
+    assert decisions(tmp_path / "p") == undisturbed[STYLES[0]]
     limits = {r.get("max_tokens") or r.get("max_completion_tokens") for r in server.requests}
     assert limits == {1024, 2048, 4096}
 
@@ -151,7 +166,7 @@ async def test_a_model_that_only_thinks_is_named_as_what_it_is(
     server: FakeServer, tmp_path: Path
 ) -> None:
     serve(server, plain, least=10**6)
-    limits = WORDED | {"generator": {"max_tokens": 16}, "gradient": {"max_tokens": 16}}
+    limits = {"generator": {"max_tokens": 16}, "gradient": {"max_tokens": 16}}
     folder = tmp_path / "p"
     await run(folder, server.url, run={**RUN, "rounds": 1}, reasoning=limits)
     [pulled] = messages_of(folder, ArmPulled)
@@ -173,8 +188,8 @@ async def test_answers_of_another_shape_are_counted_and_named(
     gradients = [g for m in messages_of(folder, GradientsComputed) for g in m.gradients]
     faulty = [g for g in gradients if g.fault is not None]
     assert faulty and {g.fault for g in faulty} == {AnswerFault.SHAPE}
-    proposals = [p for m in messages_of(folder, InstructionsProposed) for p in m.proposals]
-    assert {p.fault for p in proposals if p.composed} == {AnswerFault.SHAPE}
+    proposed = messages_of(folder, InstructionsProposed)
+    assert all(m.refused and not m.proposals for m in proposed)
     named = [r for r in server.requests if "could not be used" in r["messages"][0]["content"]]
     assert named, "the model is told what was wrong"
 
@@ -191,7 +206,6 @@ async def test_what_was_judged_unusable_is_asked_anew_by_the_next_run(
     config = {
         "run": {**RUN, "rounds": 1},
         "llm": {"default": config_for(server.url).model_dump(mode="json")},
-        "reasoning": WORDED,
     }
     for name, package, fallbacks in (("one", refuses, 3), ("two", plain, 0)):
         serve(server, package)
