@@ -23,6 +23,11 @@ def first_line(text: str) -> str:
     return f"{first} …" if rest else first
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 pair`, `3 pairs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def points(value: float) -> str:
     """A gain on the display scale (score x 100), with its sign."""
     return f"{100 * value:+.2f}"

@@ -117,9 +117,12 @@ class OperatorSearch:
 
     def settle(self, plan: CampaignPlan, pool: Pool, pairs: Sequence[PairedComparison]) -> None:
         """Decide the trials whose child has had a batch that its parent had, too."""
+        open_trials = {child: trial for child, trial in self.trials.items() if not trial.settled}
+        if not open_trials:
+            return  # the rows take time in a long run
         counts = {row.instruction.id: row.gains for row in pool.rows()}
-        for child, trial in self.trials.items():
-            if trial.settled or counts.get(child, 0) < plan.batch_size:
+        for child, trial in open_trials.items():
+            if counts.get(child, 0) < plan.batch_size:
                 continue
             difference = gain_over(pairs, child, trial.parent)
             if difference is not None:
@@ -137,10 +140,7 @@ class OperatorSearch:
                     change=trial.change,
                     parent=trial.parent,
                     child=child,
-                    prompts=difference.prompts if difference else 0,
-                    mean=difference.mean if difference else None,
-                    lo=difference.lo if difference else None,
-                    hi=difference.hi if difference else None,
+                    **(difference._asdict() if difference else {}),
                 )
             )
         return tuple(tried)

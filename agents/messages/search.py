@@ -64,7 +64,7 @@ class TriedChange(Value):
     parent: str
     child: str
     """Ids of the two instructions."""
-    prompts: int
+    prompts: int = 0
     """Number of naive prompts that both had; 0: not comparable yet."""
     mean: float | None = None
     """Mean gain of the child less that of the parent, score units."""

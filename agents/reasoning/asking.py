@@ -14,7 +14,7 @@ from bigpe.agents.reasoning.answers.objects import find_object
 from bigpe.agents.reasoning.answers.thoughts import without_thoughts
 from bigpe.agents.reasoning.rules import RoleRules
 from bigpe.services.core.errors import UnusableAnswerError
-from bigpe.services.core.values import LlmAnswer, LlmUsage
+from bigpe.services.core.values import LlmAnswer, LlmUsage, Value
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
 M = TypeVar("M", bound=BaseModel)
@@ -28,6 +28,17 @@ class Fault(NamedTuple):
 
     code: AnswerFault
     text: str
+
+
+class Exchanged(Value):
+    """Base of what comes of an exchange with a language model."""
+
+    turns: tuple[Turn, ...] = ()
+    """The last request and its raw answer."""
+    usage: LlmUsage = LlmUsage()
+    """Usage of all attempts."""
+    effect_keys: tuple[str, ...] = ()
+    """Keys of the stored calls of all attempts, oldest first."""
 
 
 @dataclass
@@ -103,7 +114,7 @@ class Exchange:
             await self.llm.discard(self.effect_keys[-1])
 
     def fields(self) -> dict[str, Any]:
-        """The fields that all results of an exchange share."""
+        """The fields of `Exchanged`."""
         return {"turns": self.turns, "usage": self.usage, "effect_keys": self.effect_keys}
 
     def _note(self, request: LlmRequest, raw: str, usage: LlmUsage) -> None:

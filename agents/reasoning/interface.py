@@ -13,15 +13,16 @@ from typing import NamedTuple, Protocol
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient, RefusalCode
+from bigpe.agents.reasoning.asking import Exchanged
 from bigpe.agents.reasoning.rewriting import Rewrite
-from bigpe.services.core.values import Instruction, LlmUsage, Value
-from bigpe.services.llm.service import LlmClient, Turn
+from bigpe.services.core.values import Instruction
+from bigpe.services.llm.service import LlmClient
 
 Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first; the second argument is the largest number."""
 
 
-class WordedGradient(Value):
+class WordedGradient(Exchanged):
     """A gradient with the language model exchange that produced it."""
 
     inference: str
@@ -31,13 +32,9 @@ class WordedGradient(Value):
     fault: AnswerFault | None = None
     """Why the last wording was not valid, if `composed`; None if none was requested."""
     dropped_citations: int = 0
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
 
 
-class Proposal(Value):
+class Proposal(Exchanged):
     """A new instruction."""
 
     instruction: Instruction
@@ -47,22 +44,14 @@ class Proposal(Value):
     """Why the last wording was not valid, if `composed`."""
     change: str = ""
     """What differs from the parent, in one line, where the model says it."""
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
 
 
-class Rejection(Value):
+class Rejection(Exchanged):
     """The reasons why no valid instruction follows from a gradient."""
 
     code: RefusalCode
     """"near-copy" when any candidate was one, else "invalid"."""
     reasons: tuple[str, ...]
-    turns: tuple[Turn, ...] = ()
-    usage: LlmUsage = LlmUsage()
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class Proposed(NamedTuple):

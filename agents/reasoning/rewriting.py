@@ -11,11 +11,11 @@ from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.reasoning.answers.json_prompt import read_json_prompt
 from bigpe.agents.reasoning.answers.prompt import read_prompt
 from bigpe.agents.reasoning.answers.protected import keep_protected
-from bigpe.agents.reasoning.asking import Exchange, Fault
+from bigpe.agents.reasoning.asking import Exchange, Exchanged, Fault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.values import Instruction, LlmUsage, Value, derive_seed
+from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 _REFUSAL = re.compile(
@@ -25,7 +25,7 @@ _IDEOGRAPH = re.compile(r"[\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u
 _WANTED = "Answer with the rewritten prompt alone."
 
 
-class Rewrite(Value):
+class Rewrite(Exchanged):
     """The rewrite of a naive prompt, or a fallback."""
 
     naive: str
@@ -39,12 +39,6 @@ class Rewrite(Value):
     """The negative prompt, where the painter takes one."""
     notes: tuple[str, ...] = ()
     """What was taken off the answer or put back, for people."""
-    turns: tuple[Turn, ...] = ()
-    """The last request and its raw answer."""
-    usage: LlmUsage = LlmUsage()
-    """Usage of all attempts."""
-    effect_keys: tuple[str, ...] = ()
-    """Keys of the stored calls of all attempts, oldest first."""
 
 
 class CheckedRewrite(NamedTuple):

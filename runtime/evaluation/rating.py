@@ -15,6 +15,7 @@ from bigpe.agents.messages.core import ArmPulled
 from bigpe.agents.statistics.agreement import cohen_kappa, share_interval
 from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.evaluation.measure import EvaluationRow, under
+from bigpe.runtime.formatting import counted
 from bigpe.runtime.transcript.reader import messages
 from bigpe.runtime.transcript.summary import RunSummary
 from bigpe.services.core.errors import ConfigError
@@ -278,24 +279,20 @@ def rating_lines(report: RatingReport, first: str, second: str) -> list[str]:
     if not report.votes:
         return [f"no votes yet on {first} against {second}; collect some with `bigpe rate`"]
     lines = [
-        f"{_count(report.votes, 'vote')} of {_count(len(report.raters), 'rater')} on "
-        f"{_count(report.pairs, 'pair')}: {second} preferred on {report.wins}, {first} on "
+        f"{counted(report.votes, 'vote')} of {counted(len(report.raters), 'rater')} on "
+        f"{counted(report.pairs, 'pair')}: {second} preferred on {report.wins}, {first} on "
         f"{report.losses}, neither on {report.ties}",
         f"win rate of {second}: {_share_text(report.win_rate, report.win_rate_interval)} "
         "of the decided pairs (Wilson)",
         f"ties: {_share_text(report.tie_share, report.tie_share_interval)} of all pairs "
         "(no visible difference, or raters disagree)",
         f"the scorer agrees on {_share_text(report.agreement, report.agreement_interval)} of "
-        f"{_count(report.judged_by_scorer, 'pair')}; Cohen's kappa "
+        f"{counted(report.judged_by_scorer, 'pair')}; Cohen's kappa "
         f"{'-' if report.kappa is None else f'{report.kappa:+.2f}'}",
     ]
     if report.left_share is not None:
         lines.append(f"votes for the left picture: {100 * report.left_share:.0f}%")
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _share_text(share: float | None, bounds: tuple[float, float] | None) -> str:

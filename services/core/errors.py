@@ -66,8 +66,8 @@ class ServiceError(BigpeError):
     """A call of a model failed, and a retry does not help."""
 
 
-class TransientServiceError(ServiceError):
-    """A call of a model failed, and a retry may help (time-out, busy, lost worker)."""
+class TransientError(ServiceError):
+    """Base of the failures of a call after which a retry may help."""
 
     transient = True
 
@@ -79,6 +79,10 @@ class TransientServiceError(ServiceError):
         """Seconds until a retry, as the server asks for; None if it does not."""
         self.trouble: Trouble = trouble
         """See `trouble_of` for the one of an HTTP status."""
+
+
+class TransientServiceError(TransientError):
+    """A call of a model failed, and a retry may help (time-out, busy, lost worker)."""
 
 
 class LostWorkerError(TransientServiceError):
@@ -111,19 +115,8 @@ class LlmError(ServiceError):
     """Usage of the failed call."""
 
 
-class TransientLlmError(LlmError):
+class TransientLlmError(LlmError, TransientError):
     """A language model call failed, and a retry may help."""
-
-    transient = True
-
-    def __init__(
-        self, message: str, *, retry_after_s: float | None = None, trouble: Trouble = "call"
-    ) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-        """Seconds until a retry, as the server asks for; None if it does not."""
-        self.trouble: Trouble = trouble
-        """See `trouble_of` for the one of an HTTP status."""
 
 
 class UnusableAnswerError(LlmError):

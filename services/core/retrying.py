@@ -14,8 +14,7 @@ from typing import TypeVar
 from bigpe.services.core.errors import (
     BigpeError,
     LostWorkerError,
-    TransientLlmError,
-    TransientServiceError,
+    TransientError,
 )
 
 T = TypeVar("T")
@@ -45,8 +44,7 @@ class RetryRule:
 
     def wait_s(self, error: BaseException, attempt: int) -> float:
         """Return the wait before the next attempt: Retry-After plus a backoff with full jitter."""
-        transient = isinstance(error, TransientLlmError | TransientServiceError)
-        retry_after = error.retry_after_s if transient else None
+        retry_after = error.retry_after_s if isinstance(error, TransientError) else None
         longest = backoff_s(attempt, first_s=self.first_wait_s, longest_s=self.longest_wait_s)
         return min(retry_after or 0.0, self.longest_retry_after_s) + random.uniform(0.0, longest)
 

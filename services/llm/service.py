@@ -150,7 +150,7 @@ class LlmService:
     async def ask(self, request: LlmRequest) -> LlmAnswer:
         """See `LlmClient.ask`. An equal request that was answered before costs nothing."""
         request = self._with_own_settings(request)
-        body, key = _body(request), await self.stored_key(request)
+        body, key = _body(request), await self._key_of(request)
         try:
             stored = await self._memo.run(
                 key, "llm", body, lambda: self._call_in_turn(request, key)
@@ -172,7 +172,10 @@ class LlmService:
 
     async def stored_key(self, request: LlmRequest) -> str:
         """Key of the stored call. It differs from `effect_key` for an answer that was discarded."""
-        key = self.effect_key(self._with_own_settings(request))
+        return await self._key_of(self._with_own_settings(request))
+
+    async def _key_of(self, request: LlmRequest) -> str:
+        key = self.effect_key(request)
         return key if self.deterministic else await self._memory.key_of(key)
 
     def effect_key(self, request: LlmRequest) -> str:

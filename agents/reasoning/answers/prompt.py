@@ -322,7 +322,7 @@ def _labelled(text: str, naive: str) -> tuple[str, bool]:
         if other is not None and rest[: other.start()].strip()
     ]
     section = rest[: min(ends, default=len(rest))].strip()
-    return (section, True) if section else (before, bool(before) and False)
+    return (section, True) if section else (before, False)
 
 
 def _delimited(text: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
 
 from bigpe.services.core.values import Json, digest
-from bigpe.services.store.call_cache import CallCache
+from bigpe.services.store.call_cache import CachedCall, CallCache
 from bigpe.services.store.database import Store
 
 
@@ -18,16 +17,8 @@ class FreshCalls(CallCache):
         self._nonce = uuid.uuid4().hex
         self._count = 0
 
-    async def run(
-        self,
-        key: str,
-        kind: str,
-        request: Json,
-        call: Callable[[], Awaitable[Json]],
-        *,
-        valid: Callable[[Json], bool] | None = None,
-    ) -> Json:
+    async def answer(self, wanted: CachedCall) -> Json:
         """See `CallCacheProtocol.run`."""
         self._count += 1
-        own = digest([key, self._nonce, self._count])
-        return await super().run(own, kind, request, call, valid=valid)
+        own = digest([wanted.key, self._nonce, self._count])
+        return await super().answer(wanted._replace(key=own))

@@ -8,6 +8,7 @@ from functools import singledispatch
 from bigpe.agents.messages import core as messages
 from bigpe.agents.messages import plugin as role_messages
 from bigpe.agents.messages.search import operators_text
+from bigpe.runtime.formatting import counted
 from bigpe.runtime.transcript.describing.parts import (
     LONGEST_CAUSE,
     ChatTurns,
@@ -118,7 +119,7 @@ def _(message: messages.RewriteRequested) -> Description:
     text = Quoted(message.instruction.text)
     return Description(
         line(
-            f"rewrite {_count(len(message.tasks), 'prompt')} under ",
+            f"rewrite {counted(len(message.tasks), 'prompt')} under ",
             InstructionId(message.instruction.id),
         ),
         (
@@ -135,7 +136,7 @@ def _(message: messages.RewriteRequested) -> Description:
 @describe.register
 def _(message: messages.PromptsRewritten) -> Description:
     return Description(
-        line(f"rewrote {_count(len(message.rewrites), 'prompt')}"),
+        line(f"rewrote {counted(len(message.rewrites), 'prompt')}"),
         (lines(map(_rewrite, message.rewrites)),),
     )
 
@@ -270,14 +271,14 @@ def _(message: messages.CritiqueRequested) -> Description:
 @describe.register
 def _(message: messages.GradientsComputed) -> Description:
     details = [row for gradient in message.gradients for row in _gradient(gradient)]
-    return Description(line(_count(len(message.gradients), "gradient")), tuple(details))
+    return Description(line(counted(len(message.gradients), "gradient")), tuple(details))
 
 
 def _gradient(gradient: messages.Gradient) -> list[Line]:
     dropped = gradient.dropped_citations
     source = "composed from the evidence" if gradient.composed else f"worded by {gradient.author}"
     cites = f"; cites {', '.join(gradient.evidence) or 'nothing'}"
-    note = f"; {_count(dropped, 'citation')} dropped" if dropped else ""
+    note = f"; {counted(dropped, 'citation')} dropped" if dropped else ""
     return [
         line(dim("inference: "), gradient.inference),
         line(dim("improvement: "), strong(gradient.improvement)),
@@ -292,7 +293,7 @@ def _(message: messages.ProposalRequested) -> Description:
     gradients = [line(strong(gradient.improvement)) for gradient in message.gradients]
     return Description(
         line(
-            f"turn {_count(len(message.gradients), 'gradient')} into instructions{operators}, ",
+            f"turn {counted(len(message.gradients), 'gradient')} into instructions{operators}, ",
             "from ",
             InstructionId(message.instruction.id),
         ),
@@ -306,7 +307,7 @@ def _(message: messages.InstructionsProposed) -> Description:
     for refused in message.refused:
         reasons = bad(f": {'; '.join(refused.reasons)}")
         details.append(line(bad("refused "), Quoted(refused.improvement), reasons))
-    headline = line(f"proposed {_count(len(message.proposals), 'instruction')}")
+    headline = line(f"proposed {counted(len(message.proposals), 'instruction')}")
     return Description(headline, tuple(details))
 
 
@@ -358,7 +359,7 @@ def _(message: role_messages.RoleSaid) -> Description:
 
 @describe.register
 def _(message: role_messages.RoleReported) -> Description:
-    calls = _count(message.usage.calls, "LLM call")
+    calls = counted(message.usage.calls, "LLM call")
     return Description(line(f"used {calls} for round {message.round}"))
 
 
@@ -370,7 +371,7 @@ def _(message: role_messages.ReviewRequested) -> Description:
 @describe.register
 def _(message: role_messages.GateDecided) -> Description:
     against = sum(judgement.verdict != "keep" for judgement in message.judgements)
-    verdict = f"objects to {_count(against, 'item')}" if against else "has no objection"
+    verdict = f"objects to {counted(against, 'item')}" if against else "has no objection"
     return Description(line(verdict), (lines(map(_judgement, message.judgements)),))
 
 
@@ -378,10 +379,6 @@ def _judgement(judgement: role_messages.Judgement) -> Line:
     new = (" ", Quoted(judgement.text)) if judgement.verdict == "amend" else ()
     verdict = f"{judgement.verdict} item {judgement.item + 1}"
     return line(verdict, *new, ": ", Quoted(judgement.reason))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _tokens(prompt: int, completion: int) -> str:

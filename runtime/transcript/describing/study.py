@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bigpe.agents.messages.search import BatchStudy, InstructionRecord, TriedChange
+from bigpe.runtime.formatting import counted
 from bigpe.runtime.transcript.describing.parts import (
     Gain,
     GainList,
@@ -40,7 +41,7 @@ def study_parts(study: BatchStudy) -> list[Part]:
 def _record(record: InstructionRecord) -> Line:
     if record.mean is None:
         return line(dim("its record: no result yet"))
-    wins = f", best on {_count(len(record.won), 'prompt')}" if record.won else ""
+    wins = f", best on {counted(len(record.won), 'prompt')}" if record.won else ""
     return line(dim("its record: "), Gain(record.mean), dim(f" over {record.gains} pairs{wins}"))
 
 
@@ -49,7 +50,7 @@ def tried_parts(changes: Sequence[TriedChange]) -> list[Part]:
     rows: list[Part] = []
     for change in changes:
         measured = (
-            (Gain(change.mean), f" over its parent on {_count(change.prompts, 'prompt')}")
+            (Gain(change.mean), f" over its parent on {counted(change.prompts, 'prompt')}")
             if change.mean is not None
             else ("not measured yet",)
         )
@@ -60,7 +61,3 @@ def tried_parts(changes: Sequence[TriedChange]) -> list[Part]:
             )
         )  # fmt: skip
     return rows
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -29,15 +29,13 @@ from bigpe.services.core.errors import (
     LostWorkerError,
     OutageError,
     ServiceError,
+    TransientError,
     TransientLlmError,
-    TransientServiceError,
 )
 from bigpe.services.core.outages.adaptive_limit import AdaptiveLimit
 from bigpe.services.core.outages.watch import NO_WAITING, Outage, OutageWatch, abandoned_wait
 
 T = TypeVar("T")
-Transient = TransientServiceError | TransientLlmError
-TRANSIENT = (TransientServiceError, TransientLlmError)
 
 MOST_REFUSALS = 30
 """Tries of a call that a service refuses while it answers others; then it is the call's failure."""
@@ -55,7 +53,7 @@ class _Call:
     """Failed tries."""
     refusals: int = 0
     """Failed tries after which the service answered another call."""
-    failure: Transient | None = None
+    failure: TransientError | None = None
     """The last failure."""
     failed_at: int = 0
     """Number of calls that had begun at the last failure."""
@@ -131,7 +129,7 @@ class ServiceAccess:
                     result = await work()
                 except LostWorkerError:
                     raise  # a process of this machine, which is started again
-                except TRANSIENT as error:
+                except TransientError as error:
                     self._blame(call, error)
                     self._fail(call, error, number, generation)
                 except PAUSES_RUN as error:
@@ -203,7 +201,7 @@ class ServiceAccess:
 
     # -- what the service did -----------------------------------------------------------------
 
-    def _blame(self, call: _Call, error: Transient) -> None:
+    def _blame(self, call: _Call, error: TransientError) -> None:
         """Note the failure with the call, and whether other calls fail, too."""
         call.tries, call.failure, call.failed_at = call.tries + 1, error, self._begun
         if call not in self._failing:
@@ -218,7 +216,7 @@ class ServiceAccess:
             self._end_outage()
         self._grant()
 
-    def _fail(self, call: _Call, error: Transient, number: int, generation: int) -> None:
+    def _fail(self, call: _Call, error: TransientError, number: int, generation: int) -> None:
         """Note a failed try. Raises it, or OutageError, if there is nothing to wait for."""
         rule, now = self._watch.rule, self._watch.clock.now()
         if error.trouble == "overload":
@@ -266,7 +264,7 @@ class ServiceAccess:
         if self._outage is not None:
             self._give_up(abandoned_wait())
 
-    def _last_failure(self, call: _Call, error: Transient, wanted_s: float) -> ServiceError:
+    def _last_failure(self, call: _Call, error: TransientError, wanted_s: float) -> ServiceError:
         """The error at the end of the longest wait, with cause, place and remedy.
 
         A single call that fails may be the cause, and would pause the run again and again. So it
