@@ -53,16 +53,7 @@ class GradientCalculator(Actor):
         explained = await self._style.explain(self._llm, message, sees=self._sees)
         for index, worded in enumerate(explained):
             usage += worded.usage
-            gradients.append(
-                Gradient(
-                    inference=worded.inference,
-                    improvement=worded.improvement,
-                    evidence=worded.evidence,
-                    composed=worded.composed,
-                    fault=worded.fault,
-                    dropped_citations=worded.dropped_citations,
-                )
-            )
+            gradients.append(worded.gradient)
             if worded.turns or self._style.name == EVIDENCE_WORDED:
                 exchange = (worded.turns, worded.usage, worded.effect_keys)
                 turns.append(llm_turn(message, self.name, str(index), *exchange))

@@ -22,16 +22,13 @@ Retrieve = Callable[[str, int], Awaitable[list[str]]]
 """Professional prompts for a text, best first; the second argument is the largest number."""
 
 
-class WordedGradient(Exchanged):
+class WordedGradient(Gradient, Exchanged):
     """A gradient with the language model exchange that produced it."""
 
-    inference: str
-    improvement: str
-    evidence: tuple[str, ...]
-    composed: bool
-    fault: AnswerFault | None = None
-    """Why the last wording was not valid, if `composed`; None if none was requested."""
-    dropped_citations: int = 0
+    @property
+    def gradient(self) -> Gradient:
+        """The gradient alone, as messages hold it."""
+        return Gradient.model_validate(self.model_dump(include=set(Gradient.model_fields)))
 
 
 class Proposal(Exchanged):
