@@ -24,6 +24,7 @@ from bigpe.runtime.evaluation.pipeline import (
     all_treatments,
     ordered_prompts,
     target_of,
+    validation_prompts,
 )
 from bigpe.runtime.evaluation.selection import shortlist, unmeasured
 from bigpe.runtime.project.prices import PriceTable, price_table
@@ -92,7 +93,7 @@ async def forecast(run: EvaluatedRun, settings: EvaluationSettings) -> Forecast:
     selection = Calls()
     if candidates and settings.candidates > 1:
         choices = [under(row.instruction, "") for row in candidates]
-        selection = await counter.calls(choices, run.prompts("validation"), scores)
+        selection = await counter.calls(choices, validation_prompts(run, settings), scores)
     prompts = ordered_prompts(run, settings)
     first = unmeasured(candidates[0]) if candidates else None
     treatments = await all_treatments(run, settings, first, prompts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bigpe.agents.bandit.pool import PoolRow
 from bigpe.agents.diagnostics.text_diversity import pool_diversity
@@ -40,6 +40,9 @@ from bigpe.services.prompt_data.splits import Split
 TEST: Split = "test"
 LOOK_EVERY = 4
 """Prompts that `--until-significant` measures between two tests."""
+Reference = Literal["plain", "seeds", "professional"]
+"""What an evaluation compares besides the naive prompts and the best instruction: the LLM without
+an instruction, the seed instructions, professional prompts."""
 
 
 class EvaluationSettings(NamedTuple):
@@ -54,6 +57,10 @@ class EvaluationSettings(NamedTuple):
     seed: int = 0
     candidates: int = CANDIDATES
     """Instructions that are measured on validation prompts; 1: the best of the run, unmeasured."""
+    validation: int | None = None
+    """Largest number of validation prompts; None: all."""
+    without: frozenset[Reference] = frozenset()
+    """What is left out of the comparison."""
     until_significant: bool = False
     precision: float | None = None
     """Half-width of the interval, score units, at which `until_significant` also stops."""
@@ -154,7 +161,7 @@ async def _measured_selection(
     veto: Sequence[str],
     on_progress: OnProgress,
 ) -> Selection:
-    prompts = run.prompts("validation")
+    prompts = validation_prompts(run, settings)
     total = len(candidates) * len(prompts) * settings.seeds
     return await select_best(
         run.services,
@@ -169,10 +176,19 @@ async def _measured_selection(
 
 def ordered_prompts(run: EvaluatedRun, settings: EvaluationSettings) -> list[str]:
     """Test prompts, ordered by hash so that the order of the file does not matter."""
-    prompts = sorted(
-        run.prompts(TEST), key=lambda p: derive_seed(settings.seed, "evaluation-order", p)
-    )
-    return prompts[: settings.prompts]
+    return _by_hash(run.prompts(TEST), settings)[: settings.prompts]
+
+
+def validation_prompts(run: EvaluatedRun, settings: EvaluationSettings) -> list[str]:
+    """The prompts of the selection: all in the order of the file, or the first ones by hash."""
+    prompts = list(run.prompts("validation"))
+    if settings.validation is None:
+        return prompts
+    return _by_hash(prompts, settings)[: settings.validation]
+
+
+def _by_hash(prompts: Sequence[str], settings: EvaluationSettings) -> list[str]:
+    return sorted(prompts, key=lambda p: derive_seed(settings.seed, "evaluation-order", p))
 
 
 async def all_treatments(
@@ -182,11 +198,12 @@ async def all_treatments(
     prompts: Sequence[str],
 ) -> list[Treatment]:
     """All distinct treatments, in the order of the table."""
-    found = [NAIVE, PLAIN]
-    found += [
-        under(seed.instruction, f"seed: {seed.name}") for seed in run.campaign.plan.instructions
-    ]
-    if run.config.data.professional:
+    without = settings.without
+    found = [NAIVE] if "plain" in without else [NAIVE, PLAIN]
+    if "seeds" not in without:
+        seeds = run.campaign.plan.instructions
+        found += [under(seed.instruction, f"seed: {seed.name}") for seed in seeds]
+    if run.config.data.professional and "professional" not in without:
         texts = await professional_matches(prompts, library_for(run.config, run.store))
         found.append(Treatment(name="professional prompts", kind="texts", texts=texts))
     if selection is not None and selection.chosen is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.progress import (
@@ -46,6 +47,7 @@ Examples:
   bigpe evaluate --candidates 1 --prompts 10  no choice on validation prompts: quick
   bigpe evaluate --prompts 10 --yes           start although the choice takes most of the time
   bigpe evaluate --instruction "Name the light and the lens." --markdown report.md
+  bigpe evaluate --prompts 12 --validation 8 --without plain --without seeds   few LLM calls
   bigpe evaluate --until-significant --max-prompts 80 --precision 0.005
 """
 
@@ -71,6 +73,18 @@ Examples:
     default=evaluating.CANDIDATES,
     show_default=True,
     help="Instructions that validation prompts choose among. 1: take the run's best unmeasured.",
+)
+@click.option(
+    "--validation",
+    type=click.IntRange(min=2),
+    help="Largest number of validation prompts; default: all.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(get_args(evaluating.Reference)),
+    help="Do not compare this: the LLM without an instruction (plain), the seed instructions, "
+    "professional prompts.",
 )
 @click.option(
     "--until-significant",
@@ -108,6 +122,8 @@ def evaluate(
     seeds: int,
     seed: int,
     candidates: int,
+    validation: int | None,
+    without: tuple[evaluating.Reference, ...],
     until_significant: bool,
     precision: float | None,
     yes: bool,
@@ -125,12 +141,16 @@ def evaluate(
     """
     if precision is not None and not until_significant:
         raise ConfigError("--precision says when --until-significant may stop; give both")
+    if validation is not None and candidates == 1:
+        raise ConfigError("--candidates 1 chooses without validation prompts; drop --validation")
     settings = evaluating.EvaluationSettings(
         instructions=tuple(Instruction(text=text) for text in texts if text.strip()),
         prompts=prompts,
         seeds=seeds,
         seed=seed,
         candidates=candidates,
+        validation=validation,
+        without=frozenset(without),
         until_significant=until_significant,
         precision=precision,
     )

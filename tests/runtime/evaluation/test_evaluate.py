@@ -20,7 +20,12 @@ from bigpe.agents.messages.usage import Prices
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.evaluation.compare import Evaluation, compare
 from bigpe.runtime.evaluation.measure import DISTRACTORS, Treatment, distractors, measure
-from bigpe.runtime.evaluation.pipeline import EvaluationProgress, EvaluationSettings, evaluate
+from bigpe.runtime.evaluation.pipeline import (
+    EvaluationProgress,
+    EvaluationSettings,
+    Reference,
+    evaluate,
+)
 from bigpe.runtime.evaluation.report import markdown, sentences, show
 from bigpe.runtime.evaluation.selection import select_best, shortlist
 from bigpe.runtime.project.paths import Project
@@ -146,6 +151,22 @@ async def test_one_candidate_is_chosen_without_measuring(project: Path) -> None:
     assert {progress.of for progress in result} == {2}
     assert any("second" in note for note in report.notes), "its veto was not asked for"
     assert any(first.instruction.text in line for line in sentences(report))
+
+
+async def test_references_and_validation_prompts_can_be_left_out(project: Path) -> None:
+    without = frozenset[Reference](("plain", "seeds", "professional"))
+    settings = EvaluationSettings(
+        instructions=(ORNATE,), prompts=3, candidates=2, validation=4, without=without
+    )
+    report, result = await judged(project, settings)
+    names = [comparison.treatment.name for comparison in report.compared]
+    assert [name.split(":")[0] for name in names] == ["naive", "best", "given"]
+    assert report.selection is not None and report.selection.prompts == 4
+    assert {candidate.n for candidate in report.selection.candidates} == {4}
+    assert {progress.of for progress in result} == {2 * 4, 3}
+    whole, _ = await judged(project, settings._replace(without=frozenset(), validation=None))
+    assert {c.treatment.kind for c in whole.compared} >= {"plain", "texts"}
+    assert whole.lines[0].prompt == report.lines[0].prompt, "the test prompts stay the same"
 
 
 async def test_a_second_evaluation_is_free_and_equal(project: Path) -> None:
