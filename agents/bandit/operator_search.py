@@ -25,6 +25,9 @@ STAGNANT = 4
 """Rounds without a better best instruction after which the broad operators are favoured."""
 LONG_WORDS = 40
 """Words of an instruction that is long enough to be condensed."""
+PLATEAU = 2
+"""Rounds without a better best instruction after which one is condensed: while the search climbs,
+what is needed is not yet known."""
 
 
 class Trial(NamedTuple):
@@ -77,7 +80,7 @@ class OperatorSearch:
         )
         listed = ranked if len(ranked) <= BEST + WORST else [*ranked[:BEST], *ranked[-WORST:]]
         rng = selection_rng(plan.seed, -index)  # apart from the draws that choose instructions
-        possible = _possible(own, ranked)
+        possible = _possible(own, ranked, stale)
         return SearchState(
             own=_record(rows[own.id], won),
             records=tuple(_record(row, won) for row in listed),
@@ -146,11 +149,11 @@ class OperatorSearch:
         return tuple(tried)
 
 
-def _possible(own: Instruction, ranked: Sequence[PoolRow]) -> set[Operator]:
+def _possible(own: Instruction, ranked: Sequence[PoolRow], stale: int) -> set[Operator]:
     possible: set[Operator] = {"revise", "explore"}
     if any(row.instruction.id != own.id for row in ranked):
         possible.add("merge")
-    if len(own.text.split()) >= LONG_WORDS:
+    if stale >= PLATEAU and len(own.text.split()) >= LONG_WORDS:
         possible.add("condense")
     return possible
 

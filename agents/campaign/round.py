@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign.snapshot import ByTuple
 from bigpe.agents.diagnostics.alarm import RewriteOutcome
-from bigpe.agents.evidence.contrasts import contrasts
+from bigpe.agents.evidence.contrasts import contrasts, term_tallies
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 from bigpe.agents.messages.base import Keys, key_of
 from bigpe.agents.messages.core import (
@@ -245,6 +245,9 @@ class Round:
             batch=self.pulled.gains,
             contrasts=contrasts(pairs, tasks, most=CONTRASTS),
             professionals=tuple(professional),
+            tallies=term_tallies(
+                pairs, [row.term for row in self.evidence(pairs) if row.kind == "term"]
+            ),
             search=self.search,
         )
 

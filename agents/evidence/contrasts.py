@@ -11,12 +11,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.evidence.mixed_model import PairedComparison
+from bigpe.agents.evidence.terms import words
 from bigpe.agents.statistics.intervals import mean_interval
 from bigpe.agents.statistics.moments import mean
 from bigpe.services.core.values import Value
 
 PROFESSIONAL = "professional"
 """`PairedComparison.arm` of professional prompts, which no instruction wrote."""
+BETWEEN = 4
+"""Rewrites of a contrast between the best and the worst."""
 
 
 class Contrast(Value):
@@ -24,11 +27,25 @@ class Contrast(Value):
 
     best: PairedComparison
     worst: PairedComparison
+    between: tuple[PairedComparison, ...] = ()
+    """The newest of the other rewrites, best first."""
 
     @property
     def spread(self) -> float:
         """Difference of the two gains, score units, >= 0."""
         return self.best.gain - self.worst.gain
+
+
+class TermTally(Value):
+    """What rewrites with a term gain more than others, within one naive prompt and seed."""
+
+    term: str
+    prompts: int
+    """Number of naive prompts with rewrites of both kinds, >= 1."""
+    better: int
+    """Number of those on which the rewrites with the term gain more."""
+    mean: float
+    """Mean difference over these prompts, score units."""
 
 
 class GainDifference(NamedTuple):
@@ -52,18 +69,56 @@ def contrasts(
     left out: no instruction wrote them. At most `most` contrasts.
     """
     wanted = set(tasks)
-    by_task: dict[tuple[str, int], list[PairedComparison]] = defaultdict(list)
-    for pair in pairs:
-        if (pair.naive, pair.seed) in wanted and _is_rewrite(pair):
-            by_task[pair.naive, pair.seed].append(pair)
     found: list[Contrast] = []
-    for rewrites in by_task.values():
-        ordered = sorted(rewrites, key=lambda pair: (pair.gain, pair.arm, pair.rewrite))
-        texts = {(pair.rewrite, pair.negative) for pair in (ordered[0], ordered[-1])}
+    for task, rewrites in _by_task(pairs).items():
+        if task not in wanted:
+            continue
+        ordered = sorted(rewrites, key=_rank)
+        best, worst = ordered[-1], ordered[0]
+        texts = {(pair.rewrite, pair.negative) for pair in (best, worst)}
         if len(texts) == 2:
-            found.append(Contrast(best=ordered[-1], worst=ordered[0]))
+            between = _between(rewrites, texts)
+            found.append(Contrast(best=best, worst=worst, between=between))
     found.sort(key=lambda contrast: (-contrast.spread, contrast.best.naive, contrast.best.seed))
     return tuple(found[:most])
+
+
+def _between(
+    rewrites: Sequence[PairedComparison], texts: set[tuple[str, str]]
+) -> tuple[PairedComparison, ...]:
+    """The newest `BETWEEN` rewrites with other texts, best first."""
+    seen, kept = set(texts), list[PairedComparison]()
+    for pair in reversed(rewrites):
+        if len(kept) < BETWEEN and (pair.rewrite, pair.negative) not in seen:
+            seen.add((pair.rewrite, pair.negative))
+            kept.append(pair)
+    return tuple(sorted(kept, key=_rank, reverse=True))
+
+
+def term_tallies(pairs: Iterable[PairedComparison], terms: Iterable[str]) -> tuple[TermTally, ...]:
+    """The tally of each of `terms` that some naive prompt had with and without, in their order.
+
+    Rewrites are compared with others of the same naive prompt and seed; then prompts are averaged.
+    """
+    texts = {
+        task: [(f" {' '.join(words(pair.rewrite))} ", pair.gain) for pair in rewrites]
+        for task, rewrites in _by_task(pairs).items()
+        if len(rewrites) > 1
+    }
+    found: list[TermTally] = []
+    for term in terms:
+        inside = f" {' '.join(words(term))} "
+        by_prompt: dict[str, list[float]] = defaultdict(list)
+        for (naive, _), rewrites in texts.items():
+            having = [gain for text, gain in rewrites if inside in text]
+            lacking = [gain for text, gain in rewrites if inside not in text]
+            if having and lacking:
+                by_prompt[naive].append(mean(having) - mean(lacking))
+        means = [mean(by_prompt[naive]) for naive in sorted(by_prompt)]
+        if means:
+            better = sum(value > 0 for value in means)
+            found.append(TermTally(term=term, prompts=len(means), better=better, mean=mean(means)))
+    return tuple(found)
 
 
 def gain_over(pairs: Iterable[PairedComparison], child: str, parent: str) -> GainDifference | None:
@@ -101,6 +156,21 @@ def prompts_won(pairs: Sequence[PairedComparison]) -> dict[str, tuple[str, ...]]
         if len(means) > 1 and len(winners) == 1:
             won[winners[0]] = (*won.get(winners[0], ()), naive)
     return won
+
+
+def _by_task(
+    pairs: Iterable[PairedComparison],
+) -> dict[tuple[str, int], list[PairedComparison]]:
+    """The usable rewrites of instructions by naive prompt and seed, in order."""
+    found: dict[tuple[str, int], list[PairedComparison]] = defaultdict(list)
+    for pair in pairs:
+        if _is_rewrite(pair):
+            found[pair.naive, pair.seed].append(pair)
+    return found
+
+
+def _rank(pair: PairedComparison) -> tuple[float, str, str]:
+    return pair.gain, pair.arm, pair.rewrite
 
 
 def _is_rewrite(pair: PairedComparison) -> bool:

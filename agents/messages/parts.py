@@ -70,6 +70,10 @@ class Gradient(Value):
     fault: AnswerFault | None = None
     """Why the last wording was not valid; None for a valid one, and if none was requested."""
     dropped_citations: int = 0
+    adds: tuple[str, ...] = ()
+    """Words that rewrites shall have, as the improvement names them. Only free-form styles say."""
+    avoids: tuple[str, ...] = ()
+    """Words that rewrites shall not have."""
     author: str = BUILT_IN_AUTHOR
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from bigpe.agents.evidence.contrasts import Contrast
+from bigpe.agents.evidence.contrasts import Contrast, TermTally
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.parts import PairedGain
 from bigpe.services.core.values import Instruction, Value
@@ -97,4 +97,6 @@ class BatchStudy(Value):
     """Within one naive prompt and seed: the best and the worst rewrite of any instruction."""
     professionals: tuple[PairedComparison, ...]
     """Professional prompts of the same subjects, scored like rewrites."""
+    tallies: tuple[TermTally, ...] = ()
+    """Of the terms of the evidence table, over all naive prompts of the run."""
     search: SearchState

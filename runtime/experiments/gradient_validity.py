@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow
 from bigpe.agents.evidence.terms import contains_term, words
@@ -107,18 +107,65 @@ def row_validity(
 
 
 def claim_validity(claims: Iterable[Claim], truth: Mapping[str, float]) -> dict[str, float | None]:
-    """Validity of the improvements: the share of cited terms with the right sign."""
+    """Validity of the improvements: the shares of cited and of named terms with the right sign.
+
+    A cited term is that of a cited evidence row, and its sign is that of the row's estimate. A
+    named term is a word or phrase that an improvement in free form asks for (+) or against (-),
+    as the model lists them. The named figures are left out if no claim names a term.
+    """
+    claims = list(claims)
+    terms = judged_terms(claims, truth)
     cited = [
         (row.effect, effect)
         for claim in claims
         for row in claim.rows
         if row.kind == "term" and (effect := true_effect(row.term, truth)) is not None
     ]
-    return {
+    found = {
         "citations judged": float(len(cited)),
-        "citation precision": _share([_agrees(*effects) for effects in cited]),
+        "citation precision": _precision(terms, "cited"),
         "citation rank correlation": rank_correlation(cited),
     }
+    if any(term.kind == "named" for term in terms):
+        judged = [term for term in terms if term.kind == "named" and term.right is not None]
+        found["named terms judged"] = float(len(judged))
+        found["named term precision"] = _precision(terms, "named")
+    return found
+
+
+class JudgedTerm(NamedTuple):
+    """A term that a gradient cites or names, and what is known of it."""
+
+    run: str
+    round: int
+    kind: Literal["cited", "named"]
+    term: str
+    sign: float
+    """The claimed effect of the term: an estimate, or +1 and -1 of a named term."""
+    effect: float | None
+    """The known effect; None if it is not clear."""
+    right: bool | None
+    """Whether the signs agree; None if there is nothing to judge by."""
+
+
+def judged_terms(claims: Iterable[Claim], truth: Mapping[str, float]) -> list[JudgedTerm]:
+    """Each term that the claims cite or name, in order."""
+    found: list[JudgedTerm] = []
+    for claim in claims:
+        given: list[tuple[Literal["cited", "named"], str, float]] = [
+            *(("cited", row.term, row.effect) for row in claim.rows if row.kind == "term"),
+            *(("named", term, 1.0) for term in claim.gradient.adds),
+            *(("named", term, -1.0) for term in claim.gradient.avoids),
+        ]
+        for kind, term, sign in given:
+            effect = true_effect(term, truth)
+            right = None if effect is None else _agrees(sign, effect)
+            found.append(JudgedTerm(claim.run, claim.round, kind, term, sign, effect, right))
+    return found
+
+
+def _precision(terms: Sequence[JudgedTerm], kind: str) -> float | None:
+    return _share([term.right for term in terms if term.kind == kind and term.right is not None])
 
 
 def _agrees(estimate: float, effect: float) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from bigpe.agents.evidence.contrasts import TermTally
 from bigpe.agents.evidence.mixed_model import EvidenceRow
-from bigpe.agents.evidence.terms import contains_term, one_line, subject_words, words
+from bigpe.agents.evidence.terms import contains_term, one_line, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested
 from bigpe.agents.messages.search import BatchStudy
@@ -28,6 +29,8 @@ HINTS = 8
 """Rows of the evidence table in a request."""
 IMPROVEMENTS = 3
 """Maximum number of changes in an answer."""
+TERMS = 12
+"""Maximum number of words and phrases that a gradient adds, and that it avoids."""
 COMPOSED = 2
 """Rows of a composed gradient."""
 _NO_OBJECT = "it held no JSON object of that form"
@@ -43,9 +46,11 @@ SCHEMA: Json = {
                 "properties": {
                     "change": {"type": "string"},
                     "reason": {"type": "string"},
+                    "add": {"type": "array", "items": {"type": "string"}},
+                    "avoid": {"type": "array", "items": {"type": "string"}},
                     "rows": {"type": "array", "items": {"type": "string"}},
                 },
-                "required": ["change", "reason", "rows"],
+                "required": ["change", "reason", "add", "avoid", "rows"],
                 "additionalProperties": False,
             },
         },
@@ -55,6 +60,21 @@ SCHEMA: Json = {
 }
 
 
+def _as_list(given: Any) -> list[Any]:
+    """A list, also of one item alone or of none."""
+    if given is None or given == "":
+        return []
+    return cast(list[Any], given if isinstance(given, list) else [given])
+
+
+def _as_changes(given: Any) -> list[Any]:
+    """Improvements in other shapes: one alone, or plain sentences."""
+    return [{"change": item} if isinstance(item, str) else item for item in _as_list(given)]
+
+
+Strings = Annotated[list[str], BeforeValidator(_as_list)]
+
+
 class Improvement(BaseModel):
     """One change that the model asks for."""
 
@@ -62,20 +82,23 @@ class Improvement(BaseModel):
 
     change: str = Field(min_length=1)
     reason: str = ""
-    rows: list[str] = Field(default_factory=list[str])
+    add: Strings = Field(default_factory=list[str])
+    """Words that rewrites shall have."""
+    avoid: Strings = Field(default_factory=list[str])
+    """Words that rewrites shall not have."""
+    rows: Strings = Field(default_factory=list[str])
 
-
-def _as_list(given: Any) -> Any:
-    """Improvements in other shapes: one alone, or plain sentences."""
-    items = cast(list[Any], given if isinstance(given, list) else [given])
-    return [{"change": item} if isinstance(item, str) else item for item in items]
+    @property
+    def text(self) -> str:
+        """The sentences of the change."""
+        return f"{self.change} {self.reason}"
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     inference: str = Field(min_length=1)
-    improvements: Annotated[list[Improvement], BeforeValidator(_as_list), Field(min_length=1)]
+    improvements: Annotated[list[Improvement], BeforeValidator(_as_changes), Field(min_length=1)]
 
 
 async def write_gradients(
@@ -96,7 +119,7 @@ async def write_gradients(
     """
     if request.study is None:
         raise ValueError("a gradient in free form needs the study of its batch")
-    hinted = hint_rows(request.rows, [gain.naive for gain in request.study.batch])
+    hinted = hint_rows(request.rows, request.study)
     images = _images(request.study) if sees else ()
     text = tables.fit(lambda limit: _text(request, hinted, limit), settings.request_tokens)
     exchange = Exchange(llm, rules)
@@ -114,20 +137,49 @@ async def write_gradients(
     return _gradients(done, hinted, request.improvements, exchange)
 
 
-def hint_rows(rows: Sequence[EvidenceRow], naives: Sequence[str]) -> tuple[EvidenceRow, ...]:
-    """The rows that a request lists: terms without a word of the batch's subjects, surest first.
+def hint_rows(rows: Sequence[EvidenceRow], study: BatchStudy) -> tuple[EvidenceRow, ...]:
+    """The rows that a request lists, surest first.
 
-    A term of one short word ("low", "lens") is a fragment more often than a style.
+    They are terms without a word of a naive prompt of the batch. A single word counts if it is a
+    whole clause of a rewrite: "lens" in "85mm lens" is a fragment. Rows whose term was compared
+    within prompts come first, by size and number of prompts; of two terms of which one contains
+    the other and that have one tally, the first stands for both.
     """
-    subjects = {word for naive in naives for word in subject_words(naive)}
+    naive = {word for gain in study.batch for word in words(gain.naive)}
+    clauses = _clauses(study)
     usable = [
         row
         for row in rows
         if row.kind == "term"
-        and not subjects & set(words(row.term))
-        and (len(words(row.term)) > 1 or len(row.term) > 4)
+        and not naive & set(words(row.term))
+        and (len(words(row.term)) > 1 or " ".join(words(row.term)) in clauses)
     ]
-    return tuple(usable[:HINTS])
+    tallies = {tally.term: tally for tally in study.tallies}
+    usable.sort(key=lambda row: -_weight(tallies.get(row.term)))  # stable: surest first
+    found: list[EvidenceRow] = []
+    for row in usable:
+        if len(found) < HINTS and not any(_same(row, other, tallies) for other in found):
+            found.append(row)
+    return tuple(found)
+
+
+def _clauses(study: BatchStudy) -> set[str]:
+    pairs = [pair for item in study.contrasts for pair in (item.best, *item.between, item.worst)]
+    texts = [pair.rewrite for pair in (*study.batch, *pairs)]
+    return {" ".join(words(part)) for text in texts for part in re.split(r"[,;.]", text)}
+
+
+def _weight(tally: TermTally | None) -> float:
+    return abs(tally.mean) * tally.prompts**0.5 if tally else 0.0
+
+
+def _same(row: EvidenceRow, other: EvidenceRow, tallies: Mapping[str, TermTally]) -> bool:
+    """Whether two rows have nested terms and nothing tells them apart."""
+    nested = contains_term(row.term, other.term) or contains_term(other.term, row.term)
+    mine, theirs = tallies.get(row.term), tallies.get(other.term)
+    if not nested or mine is None or theirs is None:
+        return False
+    return (mine.prompts, mine.mean) == (theirs.prompts, theirs.mean)
 
 
 def _request(
@@ -157,8 +209,15 @@ def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int)
     assert study is not None
     search = study.search
     noise = f"One gain has a noise of about {100 * search.sigma:.1f} (standard deviation)."
-    stale = f" The best result has not improved for {search.stale} rounds." if search.stale else ""
-    contrasts = "\n".join(tables.contrast(item, limit) for item in study.contrasts)
+    stale = (
+        f" Before this batch, the best result had not improved for {search.stale} "
+        f"round{'s' * (search.stale != 1)}."
+        if search.stale
+        else ""
+    )
+    own = request.instruction.id
+    contrasts = "\n".join(tables.contrast(item, own, limit) for item in study.contrasts)
+    tallies = {tally.term: tally for tally in study.tallies}
     professionals = "\n".join(tables.professional(item, limit) for item in study.professionals)
     return tables.sections(
         (
@@ -169,10 +228,10 @@ def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int)
                 f"Gains are score x 100. {noise}{stale}",
             ),
             ("This batch", tables.batch(study.batch, limit)),
-            ("Rewrites of one short prompt, by any instruction", contrasts),
+            ("Rewrites of one short prompt with their gains, by any instruction", contrasts),
             ("Professional prompts of the same subjects", professionals),
-            ("Hints: effects of single terms, estimated over all rounds", tables.hints(hinted)),
-            ("Changes that were tried", tables.tried(search.tried, limit)),
+            ("Hints: effects of single terms, over all rounds", tables.hints(hinted, tallies)),
+            ("Changes that were tried", tables.tried(search.tried, own, limit)),
         )
     )
 
@@ -198,7 +257,7 @@ def _gradients(
             id
             for change in group
             for id in change.rows
-            if id in by_id and contains_term(f"{change.change} {change.reason}", by_id[id].term)
+            if id in by_id and contains_term(change.text, by_id[id].term)
         ]
         gradients.append(
             WordedGradient(
@@ -207,10 +266,19 @@ def _gradients(
                 evidence=tuple(dict.fromkeys(cited)),
                 composed=False,
                 dropped_citations=len(given) - len(cited),
+                adds=_named((change, change.add) for change in group),
+                avoids=_named((change, change.avoid) for change in group),
                 **(exchange.fields() if index == 0 else {}),
             )
         )
     return gradients
+
+
+def _named(given: Iterable[tuple[Improvement, list[str]]]) -> tuple[str, ...]:
+    """The words that the text of their change names; others say more than the change."""
+    terms = (" ".join(words(term)) for change, listed in given for term in listed
+             if contains_term(change.text, term))  # fmt: skip
+    return tuple(dict.fromkeys(terms))[:TERMS]
 
 
 def _numbered(group: Sequence[Improvement]) -> str:

@@ -203,7 +203,7 @@ def _text(
     professional: Sequence[str],
     limit: int,
 ) -> str:
-    search = request.search
+    search, parent = request.search, request.instruction
     assert search is not None
     other = ""
     if task.partner is not None:
@@ -216,7 +216,7 @@ def _text(
         (
             (
                 "The present instruction",
-                f"{tables.quoted(request.instruction.text, 4 * limit)}\n"
+                f"{tables.quoted(parent.text, 4 * limit)}\n"
                 f"Its record before the last batch: {tables.record(search.own)} "
                 "(gains are score x 100).",
             ),
@@ -226,8 +226,11 @@ def _text(
                 f"Finding: {tables.shortened(task.gradient.inference, 2 * limit)}\n"
                 f"Improvements: {tables.shortened(task.gradient.improvement, 2 * limit)}",
             ),
-            ("Other instructions with results, best first", tables.leaderboard(search, limit)),
-            ("Changes that were tried", tables.tried(search.tried, limit)),
+            (
+                "Other instructions with results, best first",
+                tables.leaderboard(search, task.partner, limit),
+            ),
+            ("Changes that were tried", tables.tried(search.tried, parent.id, limit)),
             ("Professional prompts, not scored: which dimensions they describe", examples),
         )
     )

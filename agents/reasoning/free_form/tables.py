@@ -5,9 +5,9 @@ Gains are shown as score x 100. Long texts are shortened until a request fits it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bigpe.agents.evidence.contrasts import Contrast
+from bigpe.agents.evidence.contrasts import Contrast, TermTally
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import one_line, words
 from bigpe.agents.messages.parts import PairedGain
@@ -62,7 +62,7 @@ def record(item: InstructionRecord) -> str:
     """The results of an instruction in one line."""
     if item.mean is None:
         return "no result yet"
-    won = f"; best on {len(item.won)} prompts" if item.won else ""
+    won = f"; best on {_counted(len(item.won), 'prompt')}" if item.won else ""
     return f"mean gain {estimate(item.mean, item.lo, item.hi)}, {item.gains} comparisons{won}"
 
 
@@ -77,7 +77,10 @@ def _gain(index: int, gain: PairedGain, limit: int) -> str:
     if gain.fallback is not None:
         return f"{head}\n   no usable rewrite ({shortened(gain.fallback, 200)}): gain 0"
     cut = f"; the model cut off {gain.truncated} tokens of it" if gain.truncated else ""
-    return f"{head}\n   rewrite: {_rewrite(gain, limit)}\n   gain: {points(gain.gain)}{cut}"
+    scores = f"score {100 * gain.score:.1f}, short prompt {100 * gain.naive_score:.1f}"
+    return (
+        f"{head}\n   rewrite: {_rewrite(gain, limit)}\n   gain: {points(gain.gain)} ({scores}){cut}"
+    )
 
 
 def _rewrite(pair: PairedGain | PairedComparison, limit: int) -> str:
@@ -86,16 +89,23 @@ def _rewrite(pair: PairedGain | PairedComparison, limit: int) -> str:
     return shortened(pair.rewrite, limit) + apart
 
 
-def contrast(item: Contrast, limit: int) -> str:
-    """The best and the worst rewrite of one prompt, and the words that only one of them has."""
+def contrast(item: Contrast, own: str, limit: int) -> str:
+    """Rewrites of one prompt, best first, and the words that only the best or the worst has.
+
+    `own`: the id of the instruction that is looked at.
+    """
     best, worst = item.best, item.worst
+    names = {own: "this instruction"}
     return "\n".join(
         (
             f"- short prompt: {shortened(best.naive, limit)}",
-            f"  better ({points(best.gain)}, {best.arm[:8]}): {_rewrite(best, limit)}",
-            f"  worse ({points(worst.gain)}, {worst.arm[:8]}): {_rewrite(worst, limit)}",
-            f"  only the better has: {_only(best.rewrite, worst.rewrite)}",
-            f"  only the worse has: {_only(worst.rewrite, best.rewrite)}",
+            *(
+                f"  {points(pair.gain)} ({names.get(pair.arm, pair.arm[:8])}): "
+                f"{_rewrite(pair, limit)}"
+                for pair in (best, *item.between, worst)
+            ),
+            f"  only the best has: {_only(best.rewrite, worst.rewrite)}",
+            f"  only the worst has: {_only(worst.rewrite, best.rewrite)}",
         )
     )
 
@@ -116,36 +126,57 @@ def professional(pair: PairedComparison, limit: int) -> str:
     )
 
 
-def hints(rows: Iterable[EvidenceRow]) -> str:
-    """Rows of the evidence table."""
-    return "\n".join(
-        f'{row.id} "{row.term}": {points(row.effect)} [{points(row.lo)}, {points(row.hi)}], '
-        f"in {row.n} rewrites of {row.arms} instruction{'s' * (row.arms != 1)}"
-        for row in rows
+def hints(rows: Iterable[EvidenceRow], tallies: Mapping[str, TermTally]) -> str:
+    """Rows of the evidence table, with the tallies of their terms."""
+    return "\n".join(_hint(row, tallies.get(row.term)) for row in rows)
+
+
+def _hint(row: EvidenceRow, tally: TermTally | None) -> str:
+    within = (
+        f"rewrites with it {points(tally.mean)} against others of the same short prompt, better "
+        f"on {tally.better} of {_counted(tally.prompts, 'prompt')}; "
+        if tally
+        else ""
+    )
+    return (
+        f'{row.id} "{row.term}": {within}estimate {points(row.effect)} '
+        f"[{points(row.lo)}, {points(row.hi)}], in {_counted(row.n, 'rewrite')} of "
+        f"{_counted(row.arms, 'instruction')}"
     )
 
 
-def tried(changes: Iterable[TriedChange], limit: int) -> str:
-    """The changes that were tried, and what each child gained over its parent."""
+def tried(changes: Iterable[TriedChange], own: str, limit: int) -> str:
+    """The changes that were tried, and what each child gained over its parent.
+
+    `own`: the id of the instruction that is looked at, whose last batch is not counted.
+    """
     return "\n".join(
         f"- round {change.round}, {change.operator}: {shortened(change.change, limit)} -> "
-        + (
-            f"{estimate(change.mean, change.lo, change.hi)} over its parent, {change.prompts} "
-            f"prompt{'s' * (change.prompts != 1)}"
-            if change.prompts
-            else "not measured yet"
-        )
+        f"{_outcome(change, own)}"
         for change in changes
     )
 
 
-def leaderboard(search: SearchState, limit: int) -> str:
-    """The best and the worst instructions with their texts."""
+def _outcome(change: TriedChange, own: str) -> str:
+    made = f"; it made this instruction of {change.parent[:8]}" if change.child == own else ""
+    if not change.prompts:
+        return f"not measured before this batch{made}" if made else "not measured yet"
+    measured = estimate(change.mean, change.lo, change.hi)
+    return f"{measured} over its parent, {_counted(change.prompts, 'prompt')}{made}"
+
+
+def leaderboard(search: SearchState, partner: InstructionRecord | None, limit: int) -> str:
+    """The best and the worst instructions with their texts, without those that are shown whole."""
+    whole = {item.instruction.id for item in (search.own, partner) if item is not None}
     return "\n".join(
         f"- {item.instruction.id[:8]} ({record(item)}): {shortened(item.instruction.text, limit)}"
         for item in search.records
-        if item.instruction.id != search.own.instruction.id
+        if item.instruction.id not in whole
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def sections(parts: Iterable[tuple[str, str]]) -> str:

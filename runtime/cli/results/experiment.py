@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "results.experiment_gradients:worksheet",
         "Write gradients to a CSV for people to judge.",
     ),
+    "validity": (
+        "results.experiment_gradients:validity",
+        "Compare the gradients of stored runs with known effects.",
+    ),
     "agreement": (
         "results.experiment_gradients:agreement",
         "Compare the worksheets of two people.",

@@ -47,12 +47,14 @@ class FakeReasoner(FakeLlm):
 
     def _gradient(self, system: str, user: str, extra: Mapping[str, Any]) -> str:
         rng = rng_of("gradient", user, extra.get("seed"))
-        better = " ".join(re.findall(r"only the better has: (.*)", user))
+        better = " ".join(re.findall(r"only the best has: (.*)", user))
         found = [word for word in TASTE if word in better]
         word = found[0] if found else rng.choice(TASTE)
         change = {
             "change": f"Ask for a {word} look",
             "reason": "it won within a prompt",
+            "add": [word],
+            "avoid": [],
             "rows": [],
         }
         answer = {"inference": f"The {word} look made the difference.", "improvements": [change]}

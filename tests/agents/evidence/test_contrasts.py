@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.evidence.contrasts import contrasts, gain_over, prompts_won
+from bigpe.agents.evidence.contrasts import BETWEEN, contrasts, gain_over, prompts_won, term_tallies
 from bigpe.agents.evidence.mixed_model import PairedComparison
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -51,6 +51,31 @@ def test_a_contrast_is_of_one_prompt_and_seed_and_no_pair_lies_outside(
             same = (other.naive, other.seed) == (best.naive, best.seed)
             if same and other.arm != "professional" and not other.fallback:
                 assert worst.gain <= other.gain <= best.gain
+        gains = [pair.gain for pair in (best, *contrast.between, worst)]
+        assert gains == sorted(gains, reverse=True) and len(gains) <= BETWEEN + 2
+        texts = {pair.rewrite for pair in (best, *contrast.between, worst)}
+        assert len(texts) == len(gains)
+
+
+def test_a_tally_compares_within_a_prompt_and_averages_prompts() -> None:
+    def oil(gain: float, text: str, naive: str = "a cat", seed: int = 0) -> PairedComparison:
+        return pair(gain, naive=naive, seed=seed).model_copy(update={"rewrite": text})
+
+    pairs = [
+        oil(5.0, "a cat, oil paint"), oil(3.0, "a cat, oil paint, dawn"), oil(1.0, "a cat, oily"),
+        oil(9.0, "a cat, oil paint", seed=1),  # nothing to compare with at that seed
+        oil(1.0, "a dog, oil paint", "a dog"), oil(2.0, "a dog, ink", "a dog"),
+        pair(50.0, "professional"),
+    ]  # fmt: skip
+    (found,) = term_tallies(pairs, ["oil paint", "neon"])
+    assert (found.term, found.prompts, found.better, found.mean) == ("oil paint", 2, 1, 1.0)
+
+
+@quick
+@given(PAIRS)
+def test_a_tally_has_no_more_prompts_than_there_are(pairs: list[PairedComparison]) -> None:
+    for tally in term_tallies(pairs, ["oil", "dawn", "ink"]):
+        assert 0 <= tally.better <= tally.prompts <= len({pair.naive for pair in pairs})
 
 
 @quick

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.llm_stubs import ScriptedAsks
 
-from bigpe.agents.evidence.contrasts import Contrast
+from bigpe.agents.evidence.contrasts import Contrast, TermTally
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
@@ -21,6 +21,7 @@ from bigpe.agents.messages.search import (
     TriedChange,
 )
 from bigpe.agents.reasoning.constraints import Constraints
+from bigpe.agents.reasoning.free_form.gradient import hint_rows
 from bigpe.agents.reasoning.free_form.instruction import merge_partner
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import Proposal, Rejection
@@ -141,12 +142,39 @@ async def test_the_gradient_calculator_sees_the_batch_contrasts_hints_and_what_w
     assert "HPS" in system and "PAINTER" in system and "<" not in system.replace("<-", "")
     for part in (
         PARENT.text.strip(), "+5.0", "the model refused", "cut off 7 tokens",
-        "a cat, pale watercolour", "only the better has: oil, painting", "rim light",
+        "a cat, pale watercolour", "only the best has: oil, painting", "rim light",
         '"oil painting"', '"golden hour"', "named lenses", "not measured yet", "3 rounds",
     ):  # fmt: skip
         assert part in text, part
     assert "red bus" not in text[text.index("Hints") : text.index("tried")], "a subject"
     assert '"low"' not in text, "a fragment"
+
+
+async def test_words_to_add_and_to_avoid_are_those_that_the_change_names() -> None:
+    change = {
+        "change": "Write Oil Paint, never ink", "reason": "pale loses",
+        "add": ["oil paint", "gold"], "avoid": ["ink", "pale"],
+    }  # fmt: skip
+    (found,) = await style().explain(ScriptedAsks(answer(change, "No fog")), CRITIQUE, sees=False)
+    assert (found.adds, found.avoids) == (("oil paint",), ("ink", "pale"))
+    loose = {"change": "Write oil", "add": "oil", "avoid": None}
+    (found,) = await style().explain(ScriptedAsks(answer(loose)), CRITIQUE, sees=False)
+    assert (found.adds, found.avoids) == (("oil",), ())
+
+
+def test_hints_are_whole_clauses_and_what_was_compared_within_prompts_comes_first() -> None:
+    tallies = (
+        TermTally(term="golden hour", prompts=4, better=4, mean=0.03),
+        TermTally(term="golden hour light", prompts=4, better=4, mean=0.03),
+        TermTally(term="oil painting", prompts=1, better=1, mean=0.04),
+    )
+    study = STUDY.model_copy(update={"tallies": tallies})
+    rows = (
+        *ROWS, row("E5", "watercolour"), row("E6", "golden hour light"),
+        row("E7", "pale watercolour"), row("E8", "cat pale"),
+    )  # fmt: skip
+    found = [hint.term for hint in hint_rows(rows, study)]
+    assert found == ["golden hour", "oil painting", "pale watercolour"]
 
 
 async def test_a_long_batch_is_shortened_to_the_budget() -> None:

@@ -17,6 +17,7 @@ from bigpe.runtime.experiments.gradient_validity import (
     Claim,
     agreement,
     claim_validity,
+    judged_terms,
     read_truth,
     read_verdicts,
     row_validity,
@@ -77,6 +78,21 @@ def test_precision_counts_claims_only_and_claims_about_nothing_are_false() -> No
 def test_citations_are_judged() -> None:
     claims = [claim(row("golden hour", 0.1), row("blurry", 0.1)), claim(row("blurry", -0.1))]
     assert claim_validity(claims, TRUTH)["citation precision"] == pytest.approx(2 / 3)
+
+
+def test_named_terms_are_judged_by_what_the_improvement_asks_for() -> None:
+    quiet = claim(row("golden", 0.1))
+    assert "named term precision" not in claim_validity([quiet], TRUTH)
+    gradient = quiet.gradient.model_copy(
+        update={"adds": ("golden hour", "wooden spoon", "hour"), "avoids": ("blurry", "golden")}
+    )
+    found = claim_validity([quiet._replace(gradient=gradient)], TRUTH)
+    assert found["named terms judged"] == 4, "the effect of a part of a term is not clear"
+    assert found["named term precision"] == pytest.approx(2 / 4)
+    assert found["citation precision"] == 1.0
+    assert [t.right for t in judged_terms([quiet._replace(gradient=gradient)], TRUTH)] == [
+        True, True, False, None, True, False,
+    ]  # fmt: skip
 
 
 def test_a_worksheet_goes_out_and_comes_back_filled(tmp_path: Path) -> None:
