@@ -170,7 +170,7 @@ def _clauses(study: BatchStudy) -> set[str]:
 
 
 def _weight(tally: TermTally | None) -> float:
-    return abs(tally.mean) * tally.prompts**0.5 if tally else 0.0
+    return abs(tally.mean) * (tally.prompts - 1) ** 0.5 if tally else 0.0  # one may be chance
 
 
 def _same(row: EvidenceRow, other: EvidenceRow, tallies: Mapping[str, TermTally]) -> bool:
