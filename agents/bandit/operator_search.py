@@ -26,8 +26,8 @@ STAGNANT = 4
 LONG_WORDS = 40
 """Words of an instruction that is long enough to be condensed."""
 PLATEAU = 2
-"""Rounds without a better best instruction after which one is condensed: while the search climbs,
-what is needed is not yet known."""
+"""Rounds without a better best instruction after which one may be condensed. While the search
+climbs, or has tried seed instructions only, what is needed is not yet known."""
 
 
 class Trial(NamedTuple):
@@ -80,7 +80,8 @@ class OperatorSearch:
         )
         listed = ranked if len(ranked) <= BEST + WORST else [*ranked[:BEST], *ranked[-WORST:]]
         rng = selection_rng(plan.seed, -index)  # apart from the draws that choose instructions
-        possible = _possible(own, ranked, stale)
+        climbs = stale < PLATEAU or not any(trial.settled for trial in self.trials.values())
+        possible = _possible(own, ranked, climbs=climbs)
         return SearchState(
             own=_record(rows[own.id], won),
             records=tuple(_record(row, won) for row in listed),
@@ -149,11 +150,11 @@ class OperatorSearch:
         return tuple(tried)
 
 
-def _possible(own: Instruction, ranked: Sequence[PoolRow], stale: int) -> set[Operator]:
+def _possible(own: Instruction, ranked: Sequence[PoolRow], *, climbs: bool) -> set[Operator]:
     possible: set[Operator] = {"revise", "explore"}
     if any(row.instruction.id != own.id for row in ranked):
         possible.add("merge")
-    if stale >= PLATEAU and len(own.text.split()) >= LONG_WORDS:
+    if not climbs and len(own.text.split()) >= LONG_WORDS:
         possible.add("condense")
     return possible
 
