@@ -230,7 +230,11 @@ def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int)
             ("This batch", tables.batch(study.batch, limit)),
             ("Rewrites of one short prompt with their gains, by any instruction", contrasts),
             ("Professional prompts of the same subjects", professionals),
-            ("Hints: effects of single terms, over all rounds", tables.hints(hinted, tallies)),
+            (
+                "Hints: effects of single terms, over all rounds (differences within one short "
+                "prompt are raw: other words of the rewrites differ, too)",
+                tables.hints(hinted, tallies),
+            ),
             ("Changes that were tried", tables.tried(search.tried, own, limit)),
         )
     )
