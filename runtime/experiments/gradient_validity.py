@@ -109,9 +109,10 @@ def row_validity(
 def claim_validity(claims: Iterable[Claim], truth: Mapping[str, float]) -> dict[str, float | None]:
     """Validity of the improvements: the shares of cited and of named terms with the right sign.
 
-    A cited term is that of a cited evidence row, and its sign is that of the row's estimate. A
-    named term is a word or phrase that an improvement in free form asks for (+) or against (-),
-    as the model lists them. The named figures are left out if no claim names a term.
+    A named term is a word or phrase that an improvement in free form asks for (+) or against (-),
+    as the model lists them. A cited term is that of a cited evidence row; its sign is that of the
+    same named term, if there is one, and that of the row's estimate otherwise. The named figures
+    are left out if no claim names a term.
     """
     claims = list(claims)
     terms = judged_terms(claims, truth)
@@ -141,7 +142,7 @@ class JudgedTerm(NamedTuple):
     kind: Literal["cited", "named"]
     term: str
     sign: float
-    """The claimed effect of the term: an estimate, or +1 and -1 of a named term."""
+    """The claimed effect of the term: +1 and -1 of a named term, or an estimate."""
     effect: float | None
     """The known effect; None if it is not clear."""
     right: bool | None
@@ -152,11 +153,15 @@ def judged_terms(claims: Iterable[Claim], truth: Mapping[str, float]) -> list[Ju
     """Each term that the claims cite or name, in order."""
     found: list[JudgedTerm] = []
     for claim in claims:
+        named = [(term, 1.0) for term in claim.gradient.adds]
+        named += [(term, -1.0) for term in claim.gradient.avoids]
+        asked_for = dict(named)
         given: list[tuple[Literal["cited", "named"], str, float]] = [
-            *(("cited", row.term, row.effect) for row in claim.rows if row.kind == "term"),
-            *(("named", term, 1.0) for term in claim.gradient.adds),
-            *(("named", term, -1.0) for term in claim.gradient.avoids),
+            ("cited", row.term, asked_for.get(" ".join(words(row.term)), row.effect))
+            for row in claim.rows
+            if row.kind == "term"
         ]
+        given += [("named", *signed) for signed in named]
         for kind, term, sign in given:
             effect = true_effect(term, truth)
             right = None if effect is None else _agrees(sign, effect)

@@ -57,9 +57,9 @@ def worksheet(target: Target, file: Path, as_json: bool) -> None:
 def validity(runs: tuple[str, ...], project: Path, truth: Path, as_json: bool) -> None:
     """Compare the gradients of RUN... with known effects of terms.
 
-    A cited term has the sign of its evidence row. A named term is one that an improvement in free
-    form asks for (+) or against (-). A term without effect counts as wrong; a term that is only a
-    part of one with an effect is not judged.
+    A named term is one that an improvement in free form asks for (+) or against (-). A cited term
+    has the sign of the same named term, or else of its evidence row. A term without effect counts
+    as wrong; a term that is only a part of one with an effect is not judged.
     """
     effects = read_truth(truth)
     claims = perform(claims_of_runs(Project(project), runs))
