@@ -156,12 +156,12 @@ def judged_terms(claims: Iterable[Claim], truth: Mapping[str, float]) -> list[Ju
         named = [(term, 1.0) for term in claim.gradient.adds]
         named += [(term, -1.0) for term in claim.gradient.avoids]
         asked_for = dict(named)
-        given: list[tuple[Literal["cited", "named"], str, float]] = [
-            ("cited", row.term, asked_for.get(" ".join(words(row.term)), row.effect))
-            for row in claim.rows
-            if row.kind == "term"
-        ]
-        given += [("named", *signed) for signed in named]
+        given: list[tuple[Literal["cited", "named"], str, float]] = []
+        for row in claim.rows:
+            if row.kind == "term":
+                sign = asked_for.get(" ".join(words(row.term)), row.effect)
+                given.append(("cited", row.term, sign))
+        given += [("named", term, sign) for term, sign in named]
         for kind, term, sign in given:
             effect = true_effect(term, truth)
             right = None if effect is None else _agrees(sign, effect)
