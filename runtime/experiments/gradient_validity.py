@@ -161,7 +161,7 @@ def judged_terms(claims: Iterable[Claim], truth: Mapping[str, float]) -> list[Ju
             if row.kind == "term":
                 sign = asked_for.get(" ".join(words(row.term)), row.effect)
                 given.append(("cited", row.term, sign))
-        given += [("named", term, sign) for term, sign in named]
+        given.extend(("named", term, sign) for term, sign in named)
         for kind, term, sign in given:
             effect = true_effect(term, truth)
             right = None if effect is None else _agrees(sign, effect)
