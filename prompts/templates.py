@@ -11,9 +11,24 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from bigpe.prompts.library import PromptForm
+
+FreeFormRole = Literal["generator", "gradient", "modifier"]
+FREE_FORM_ROLES: tuple[FreeFormRole, ...] = get_args(FreeFormRole)
+_NECESSARY: dict[FreeFormRole, tuple[str, ...]] = {
+    "generator": ("instruction", "answer"),
+    "gradient": (),
+    "modifier": ("operator", "constraints", "words"),
+}
+"""Slots whose content is checked in the answers, or read from them."""
+_FIELDS: dict[FreeFormRole, tuple[str, ...]] = {
+    "generator": (),
+    "gradient": ("inference", "improvements"),
+    "modifier": ("instruction", "change"),
+}
+"""Fields of the JSON object that the answer is. A server without schemas reads them here only."""
 
 
 class Example(NamedTuple):
@@ -34,6 +49,62 @@ class Template(NamedTuple):
     def system_with(self, **slots: str) -> str:
         """The system text with each slot replaced; a slot inside a value stays as it is."""
         return re.sub(r"<(\w+)>", lambda mark: slots.get(mark[1], mark[0]), self.system)
+
+
+@cache
+def own_template(role: FreeFormRole, text: str) -> Template:
+    """The user's own template of a role of the free-form style.
+
+    Args:
+        role: The role.
+        text: The content of its TOML file: system, for the modifier [operators], and if you like
+            version. Slots are those of the packaged template. A mark such as <name> with its
+            </name> is no slot.
+
+    Raises:
+        ValueError: It is no TOML, or a key, a slot, an operator or a field of the answer is
+            missing or unknown.
+    """
+    raw = tomllib.loads(text)
+    packaged = template(f"free_form/{role}")
+    operators = ("operators",) if packaged.parts else ()
+    _refuse_others(raw, "version", "system", *operators)
+    made = Template(_text_of(raw, "system"), (), _operators_of(raw, packaged))
+    used, usual = _slots(made.system), _slots(packaged.system)
+    listed = ", ".join(f"<{slot}>" for slot in sorted(usual))
+    if unknown := used - usual:
+        raise ValueError(f"unknown slot <{min(unknown)}>; the slots are {listed}")
+    if missing := [slot for slot in _NECESSARY[role] if slot not in used]:
+        raise ValueError(f"system has no slot <{missing[0]}>, which is necessary")
+    if absent := [field for field in _FIELDS[role] if field not in made.system]:
+        raise ValueError(f"system asks for no field {absent[0]!r}, which the answer must have")
+    return made
+
+
+def _operators_of(raw: dict[str, Any], packaged: Template) -> dict[str, str]:
+    if not packaged.parts:
+        return {}
+    operators = raw.get("operators", {})
+    if not isinstance(operators, dict):
+        raise ValueError("operators is no table")
+    table = {str(key): value for key, value in operators.items()}
+    _refuse_others(table, *packaged.parts)
+    texts = {name: _text_of(table, name) for name in packaged.parts}
+    for name, text in texts.items():
+        if slots := _slots(text):
+            raise ValueError(f"operator {name!r} has <{min(slots)}>; only system has slots")
+    return texts
+
+
+def _text_of(table: dict[str, Any], key: str) -> str:
+    text = table.get(key)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{key} is missing, or no text")
+    return text
+
+
+def _slots(text: str) -> set[str]:
+    return {name for name in re.findall(r"<(\w+)>", text) if f"</{name}>" not in text}
 
 
 class SeedText(NamedTuple):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bigpe.prompts.templates import FREE_FORM_ROLES, FreeFormRole, Template, own_template, template
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.values import Value
 
@@ -44,6 +45,40 @@ class GeneratorLimits(RoleLimits):
     400 for others; in the free-form style about 1.5 times what the painter reads."""
 
 
+class OwnTemplates(Value):
+    """The content of the files in `[reasoning] templates`; None: the packaged template."""
+
+    generator: str | None = None
+    gradient: str | None = None
+    modifier: str | None = None
+
+    @model_validator(mode="after")
+    def _check_each(self) -> OwnTemplates:
+        for role in FREE_FORM_ROLES:
+            try:
+                self.of(role)
+            except ValueError as error:  # also TOMLDecodeError
+                raise ValueError(f"{role}.toml: {error}") from error
+        return self
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Names of the files in use; other roles have the packaged template."""
+        return tuple(f"{role}.toml" for role in FREE_FORM_ROLES if getattr(self, role) is not None)
+
+    def __repr__(self) -> str:
+        """The names of the files: a listing of settings shows no whole templates."""
+        return f"OwnTemplates({', '.join(self.own_files)})"
+
+    def of(self, role: FreeFormRole) -> Template:
+        """The template of a role."""
+        own: str | None = getattr(self, role)
+        return template(f"free_form/{role}") if own is None else own_template(role, own)
+
+
+PACKAGED_TEMPLATES = OwnTemplates()
+
+
 class ReasoningConfig(BaseModel):
     """`[reasoning]`: how roles ask their language model."""
 
@@ -58,6 +93,9 @@ class ReasoningConfig(BaseModel):
     protect: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
     """Names of embeddings and trigger words: a rewrite keeps, letter for letter, those that its
     naive prompt has. Not for the embedded model."""
+    templates: Annotated[str | OwnTemplates | None, AfterStart.NEEDS_FORK] = None
+    """Folder with request templates of your own for the free-form style: generator.toml,
+    gradient.toml, modifier.toml (docs/reasoning.md). A missing file is the packaged one."""
     generator: Annotated[GeneratorLimits, AfterStart.NEEDS_FORK] = GeneratorLimits()
     gradient: Annotated[RoleLimits, AfterStart.NEEDS_FORK] = RoleLimits()
     modifier: Annotated[RoleLimits, AfterStart.NEEDS_FORK] = RoleLimits()

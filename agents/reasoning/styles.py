@@ -11,6 +11,7 @@ from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.free_form.style import FreeForm
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import (
+    PACKAGED_TEMPLATES,
     DecidesRules,
     ReasoningConfig,
     Role,
@@ -61,6 +62,9 @@ def make_style(
         llm: The language model of each role; it decides about the limits.
         constraints: What rewrites and instructions must keep.
         settings: What agents of the free-form style are given; None: the defaults.
+
+    Raises:
+        ConfigError: `[reasoning] templates` names a folder that nobody has read.
     """
     rules = (
         role_rules("gradient", llm("gradient"), config),
@@ -68,6 +72,14 @@ def make_style(
     )
     if name == EVIDENCE_WORDED:
         return EvidenceWorded(constraints, rewrite_rules(llm("generator"), config), *rules)
-    given = (settings or FreeFormSettings()).model_copy(update={"constraints": constraints})
+    own = config.templates or PACKAGED_TEMPLATES
+    if isinstance(own, str):
+        raise ConfigError(
+            f"[reasoning] templates = {own!r}: the files are not read yet; "
+            "load the configuration with `load_config`"
+        )
+    given = (settings or FreeFormSettings()).model_copy(
+        update={"constraints": constraints, "templates": own}
+    )
     rewrites = rewrite_rules(llm("generator"), config, given.painter_rules, negative=given.negative)
     return FreeForm(given, rewrites, *rules)

@@ -18,6 +18,7 @@ from bigpe.agents.messages.usage import Limits, LlmPrice
 from bigpe.agents.plugins.config import RoleConfig
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.agents.reasoning.rules import ReasoningConfig
+from bigpe.runtime.project.template_files import with_templates
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.outages.watch import OutageRule
@@ -160,12 +161,17 @@ class BigpeConfig(Value):
                 )
         return self
 
-    def with_word_files(self, folder: Path) -> BigpeConfig:
-        """Add the words of the files that `[constraints]` names, relative to `folder`.
+    def with_files(self, folder: Path) -> BigpeConfig:
+        """Add the content of the files that `[constraints]` and `[reasoning]` name.
 
-        So a run keeps its words if a file changes.
+        Their paths are relative to `folder`. So a run keeps its words if a file changes.
         """
-        return self.model_copy(update={"constraints": self.constraints.with_files(folder)})
+        return self.model_copy(
+            update={
+                "constraints": self.constraints.with_files(folder),
+                "reasoning": with_templates(self.reasoning, folder),
+            }
+        )
 
     @property
     def roles_with_llm(self) -> tuple[str, ...]:
@@ -195,14 +201,14 @@ def load_config(path: Path) -> BigpeConfig:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return check_config(raw, where=str(path), text=text).with_word_files(path.parent)
+    return check_config(raw, where=str(path), text=text).with_files(path.parent)
 
 
 def config_given_to(config: BigpeConfig | Mapping[str, Any] | None, folder: Path) -> BigpeConfig:
-    """A caller's configuration, with the words of its files in `folder`. ConfigError if wrong."""
+    """A caller's configuration, with the content of its files in `folder`. ConfigError if wrong."""
     if not isinstance(config, BigpeConfig):
         config = check_config(dict(config or {}), where="the configuration given to Session.open")
-    return config.with_word_files(folder)
+    return config.with_files(folder)
 
 
 def check_config(raw: dict[str, Any], *, where: str, text: str = "") -> BigpeConfig:

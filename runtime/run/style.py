@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bigpe.agents.messages.plan import FREE_FORM
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import DecidesRules, PainterRules
@@ -41,6 +41,11 @@ def style_of_config(config: BigpeConfig) -> str:
     name = style_name(config.reasoning.style, embedded)
     own, usual = config.render.prompt, type(config.render.prompt)()
     idle = [key for key in FREE_FORM_ONLY if getattr(own, key) != getattr(usual, key)]
+    if name == EVIDENCE_WORDED and config.reasoning.templates is not None:
+        raise ConfigError(
+            f"[reasoning] templates: without effect in the style {name!r}, whose requests are "
+            "fixed; take it out, or use a language model that can reason ([llm.default])"
+        )
     if name != FREE_FORM and idle:
         raise ConfigError(
             f"[render.prompt] {', '.join(idle)}: without effect in the style {name!r}; take it "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
-from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction
 
 NO_INSTRUCTION = "Write the prompt that makes the best picture of what the short prompt asks for."
@@ -27,7 +26,7 @@ def system_text(
     `tagged`: whether the answer comes in tags, which bigpe reads and takes off.
     """
     answer, negative = (_ANSWER, _NEGATIVE) if tagged else (_BARE_ANSWER, _BARE_NEGATIVE)
-    return template("free_form/generator").system_with(
+    return settings.templates.of("generator").system_with(
         painter=settings.painter,
         language=settings.language,
         instruction=instruction.text if instruction else NO_INSTRUCTION,

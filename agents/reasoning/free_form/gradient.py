@@ -21,7 +21,6 @@ from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import WordedGradient
 from bigpe.agents.reasoning.rules import RoleRules
-from bigpe.prompts.templates import template
 from bigpe.services.core.values import Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
@@ -189,7 +188,7 @@ def _request(
     rules: RoleRules,
     settings: FreeFormSettings,
 ) -> LlmRequest:
-    system = template("free_form/gradient").system_with(
+    system = settings.templates.of("gradient").system_with(
         scorer=settings.scorer, painter=settings.painter
     )
     return LlmRequest(

@@ -19,7 +19,6 @@ from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rules import RoleRules
-from bigpe.prompts.templates import template
 from bigpe.services.core.values import Instruction, Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
@@ -166,7 +165,7 @@ def _spelled(text: str) -> str:
 def _request(
     text: str, operator: Operator, seed: int, rules: RoleRules, settings: FreeFormSettings
 ) -> LlmRequest:
-    frame = template("free_form/modifier")
+    frame = settings.templates.of("modifier")
     system = frame.system_with(
         painter=settings.painter,
         scorer=settings.scorer,

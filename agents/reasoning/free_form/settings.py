@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from bigpe.agents.reasoning.constraints import NONE, Constraints
-from bigpe.agents.reasoning.rules import ANY_PAINTER, PainterRules
+from bigpe.agents.reasoning.rules import (
+    ANY_PAINTER,
+    PACKAGED_TEMPLATES,
+    OwnTemplates,
+    PainterRules,
+)
 from bigpe.services.core.values import Value
 
 MAX_INSTRUCTION_WORDS = 400
@@ -24,6 +29,8 @@ class FreeFormSettings(Value):
     painter_rules: PainterRules = ANY_PAINTER
     """What the painter asks of rewrites, as far as it is checked."""
     constraints: Constraints = NONE
+    templates: OwnTemplates = PACKAGED_TEMPLATES
+    """The texts of requests."""
     max_instruction_words: int = MAX_INSTRUCTION_WORDS
     request_tokens: int = REQUEST_TOKENS
     """Budget of a request of the gradient calculator or the modifier, tokens (estimated)."""

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bigpe.agents.plugins.config import find_roles
+from bigpe.agents.reasoning.rules import OwnTemplates
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
@@ -38,6 +39,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     """Read bigpe.toml and its prompts; show all settings."""
     settings = load_config(Project(project).config)
     find_roles(settings.roles)
+    own_files = _template_files(settings)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     style, profile = style_of_config(settings), profile_of(settings.render)
@@ -51,6 +53,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "prompts": counts,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
+            "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
             "scorer": described_scorer(settings.score),
@@ -70,11 +73,18 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
     console.print(Text(f"reasoning style: {style}"))
+    if own_files:
+        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
     console.print(Text(f"the painter: {profile.described()}"))
     console.print(Text(f"the scorer: {described_scorer(settings.score)}"))
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)
+
+
+def _template_files(settings: BigpeConfig) -> tuple[str, ...]:
+    templates = settings.reasoning.templates
+    return templates.own_files if isinstance(templates, OwnTemplates) else ()
 
 
 def _table(settings: BigpeConfig) -> Table:

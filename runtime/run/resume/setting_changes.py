@@ -19,6 +19,11 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import flat_settings
 
 
+TEMPLATES = "reasoning.templates"
+LONGEST = 400
+"""Characters of a value in a message. A longer one is the content of a file."""
+
+
 def marked_verdict(key: str) -> AfterStart | None:
     """The innermost marker on the path of a dotted key; None if no field has one."""
     return _marker(BigpeConfig, key.split("."))
@@ -70,7 +75,9 @@ def require_allowed(run: str, changes: list[Change]) -> None:
     if not refused:
         return
     lines = "\n".join(f"  {change}" for change in changes)
-    settings = " ".join(f"--set {_setting(c)}" for c in changes if c.after is not None)
+    settings = " ".join(
+        dict.fromkeys(f"--set {_setting(c)}" for c in changes if c.after is not None)
+    )
     raise ConfigError(
         f"run {run!r} has begun with other settings:\n{lines}\n"
         f"Results would not be comparable after such a change of {_keys(refused)}. "
@@ -86,11 +93,14 @@ def _keys(changes: list[Change]) -> str:
 
 
 def _setting(change: Change) -> str:
+    if change.key.startswith(TEMPLATES):
+        return f"{TEMPLATES}=FOLDER"
     return shlex.quote(f"{change.key}={_toml(change.after)}")
 
 
 def _value_text(value: Any) -> str:
-    return "not set" if value is None else _toml(value)
+    text = "not set" if value is None else _toml(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
 
 
 def _toml(value: Any) -> str:
