@@ -48,6 +48,7 @@ from bigpe.runtime.run.resume.settle import RunResumer
 from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.runtime.run.state import RunState
+from bigpe.runtime.run.style import require_kept, style_of_config
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
 from bigpe.runtime.transcript.replay import replayed_campaign
@@ -305,6 +306,7 @@ class Session:
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
         seeds = seeds_for(self.config, self.project.folder)
+        require_kept(style_of_config(self.config), seeds)
         seeds = await with_best(self._store, new.parent, seeds) if new.from_best else seeds
         train, fields = prompts.of("train"), self.services.plan_fields
         plan = await make_plan(self.config, train, seeds, library, roles, **fields)

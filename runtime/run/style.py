@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM, SeedInstruction
+from bigpe.agents.reasoning.evidence_worded.clause_plan import MAX_BASE_WORDS, keeps_base
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import DecidesRules, PainterRules
@@ -52,6 +53,23 @@ def style_of_config(config: BigpeConfig) -> str:
             "out, or use a language model that can reason ([llm.default]) and the free-form style"
         )
     return name
+
+
+def require_kept(style: str, seeds: Sequence[SeedInstruction]) -> None:
+    """Refuse a seed instruction that the style would shorten in its children.
+
+    Raises:
+        ConfigError: The style is evidence-worded, and a text before the first clause is longer
+            than what its children keep.
+    """
+    cut = [seed for seed in seeds if not keeps_base(seed.instruction)]
+    if style == EVIDENCE_WORDED and cut:
+        raise ConfigError(
+            f"[data] seeds: the style {style!r} keeps {MAX_BASE_WORDS} words of an instruction in "
+            f"its children, and {cut[0].name!r} has {len(cut[0].instruction.text.split())}; "
+            "shorten it, or use a language model that can reason ([llm.default]), whose style "
+            "keeps instructions whole"
+        )
 
 
 def _settings(config: BigpeConfig, profile: PromptProfile) -> FreeFormSettings:

@@ -212,11 +212,19 @@ def split_clauses(text: str) -> list[str]:
 
 def base_of(parent: Instruction) -> str:
     """The text of the parent before its first clause; "Add details" for most instructions."""
+    return " ".join(_head(parent).split()[:MAX_BASE_WORDS]) or "Add details"
+
+
+def keeps_base(parent: Instruction) -> bool:
+    """Whether children keep all words of the parent before its first clause."""
+    return len(_head(parent).split()) <= MAX_BASE_WORDS
+
+
+def _head(parent: Instruction) -> str:
     text = re.split(r"(?<=\.)\s+(?:Include|Leave out)\b", parent.text)[0]
     patterns = (rf"(?<!\w){re.escape(clause)}(?!\w)" for clause in clauses_of(parent))
     found = [match.start() for p in patterns if (match := re.search(p, text, re.I))]
-    head = _JOINING.sub("", text[: min(found)] if found else text)
-    return " ".join(head.split()[:MAX_BASE_WORDS]) or "Add details"
+    return _JOINING.sub("", text[: min(found)] if found else text)
 
 
 def listed(terms: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from bigpe.runtime.cli import cli
 from bigpe.runtime.formatting import first_line
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.seed_files import seed_instructions, seeds_for
+from bigpe.runtime.run.style import require_kept
 from bigpe.runtime.sharing.model_card import quotation
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Exemplar, Instruction
@@ -197,3 +198,25 @@ def test_a_card_keeps_the_lines_of_an_instruction() -> None:
     assert quotation("Say little.\n- *well*") == "> Say little.\\\n> - \\*well\\*"
     html = MarkdownIt().render(quotation("one\ntwo"))
     assert html == "<blockquote>\n<p>one<br />\ntwo</p>\n</blockquote>\n"
+
+
+CUT = (
+    "Describe the scene in three plain sentences: first what stands in front, then the light, "
+    "then where the viewer is. Keep every number that the user gives."
+)
+
+
+def test_the_evidence_worded_style_refuses_what_its_children_would_lose(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text(CUT)
+    seeds = seeds_for(config("own.txt"), tmp_path)
+    with pytest.raises(ConfigError, match="own"):
+        require_kept("evidence-worded", seeds)
+    require_kept("free-form", seeds)
+    require_kept("evidence-worded", seed_instructions())
+
+
+async def test_a_run_refuses_it_before_it_exists(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text(CUT)
+    with pytest.raises(ConfigError, match="own"):
+        await run_fake(tmp_path, {"data": {"seeds": "own.txt"}})
+    assert messages_of(tmp_path, RunStarted) == []
