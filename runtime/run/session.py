@@ -31,7 +31,6 @@ from bigpe.runtime.project.config import BigpeConfig, config_given_to
 from bigpe.runtime.project.lock import run_lock
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import library_for, store_professional
-from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.clock import RunClock
 from bigpe.runtime.run.plan import make_plan, naive_set
 from bigpe.runtime.run.probe.first_question import BeforeStart
@@ -48,7 +47,7 @@ from bigpe.runtime.run.resume.settle import RunResumer
 from bigpe.runtime.run.resume.stored_run import find_stored_run, load_stored_run
 from bigpe.runtime.run.services import Services, open_services
 from bigpe.runtime.run.state import RunState
-from bigpe.runtime.run.style import require_kept, style_of_config
+from bigpe.runtime.run.style import checked_seeds
 from bigpe.runtime.run.wiring.actors import core_actors, kinds_for, quiet_runtime
 from bigpe.runtime.run.wiring.plugins import PluginActors, names_of, with_plugin_actors
 from bigpe.runtime.transcript.replay import replayed_campaign
@@ -305,8 +304,7 @@ class Session:
         prompts = naive_set(self.config, self.project.folder)
         if prompts.warning:
             log.warning("naive prompts", note=prompts.warning)
-        seeds = seeds_for(self.config, self.project.folder)
-        require_kept(style_of_config(self.config), seeds)
+        seeds = checked_seeds(self.config, self.project.folder)
         seeds = await with_best(self._store, new.parent, seeds) if new.from_best else seeds
         train, fields = prompts.of("train"), self.services.plan_fields
         plan = await make_plan(self.config, train, seeds, library, roles, **fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM, SeedInstruction
 from bigpe.agents.reasoning.evidence_worded.clause_plan import MAX_BASE_WORDS, keeps_base
@@ -11,6 +12,7 @@ from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import DecidesRules, PainterRules
 from bigpe.agents.reasoning.styles import ROLES, make_style, style_name
 from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.llm.service import EMBEDDED
 from bigpe.services.render.prompt_profile import PromptProfile, profile_of
@@ -55,13 +57,14 @@ def style_of_config(config: BigpeConfig) -> str:
     return name
 
 
-def require_kept(style: str, seeds: Sequence[SeedInstruction]) -> None:
-    """Refuse a seed instruction that the style would shorten in its children.
+def checked_seeds(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
+    """The seed instructions of `config`, none of which its style would shorten in children.
 
     Raises:
-        ConfigError: The style is evidence-worded, and a text before the first clause is longer
-            than what its children keep.
+        ConfigError: As `seeds_for` and `style_of_config` do; or the style is evidence-worded, and
+            a text before the first clause is longer than what its children keep.
     """
+    style, seeds = style_of_config(config), seeds_for(config, project)
     cut = [seed for seed in seeds if not keeps_base(seed.instruction)]
     if style == EVIDENCE_WORDED and cut:
         raise ConfigError(
@@ -70,6 +73,7 @@ def require_kept(style: str, seeds: Sequence[SeedInstruction]) -> None:
             "shorten it, or use a language model that can reason ([llm.default]), whose style "
             "keeps instructions whole"
         )
+    return seeds
 
 
 def _settings(config: BigpeConfig, profile: PromptProfile) -> FreeFormSettings:

@@ -1,4 +1,4 @@
-"""Writes the exchanges of `endpoint_from_files.py` as JSON lines, for docs/results/exchanges.
+"""Writes the exchanges of `endpoint_from_files.py` as JSON lines, for a folder of results.
 
     python scripts docs_site.keep_exchanges FOLDER FILE
 

@@ -16,9 +16,8 @@ from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
-from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.runtime.run.plan import naive_set
-from bigpe.runtime.run.style import require_kept, style_of_config
+from bigpe.runtime.run.style import checked_seeds, style_of_config
 from bigpe.services.render.negatives import require_negative
 from bigpe.services.render.prompt_profile import form_of, profile_of
 from bigpe.services.score.description import described_scorer
@@ -44,8 +43,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     style, profile = style_of_config(settings), profile_of(settings.render)
     require_negative(settings.render, project)
-    seeds = seeds_for(settings, project)
-    require_kept(style, seeds)
+    seeds = checked_seeds(settings, project)
     professional = professional_choice(settings)
     own = own_professional(settings, project)
     if as_json:

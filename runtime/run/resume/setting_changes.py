@@ -18,7 +18,6 @@ from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import flat_settings
 
-
 TEMPLATES = "reasoning.templates"
 LONGEST = 400
 """Characters of a value in a message. A longer one is the content of a file."""

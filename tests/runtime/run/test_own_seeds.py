@@ -15,7 +15,7 @@ from bigpe.runtime.cli import cli
 from bigpe.runtime.formatting import first_line
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.seed_files import seed_instructions, seeds_for
-from bigpe.runtime.run.style import require_kept
+from bigpe.runtime.run.style import checked_seeds
 from bigpe.runtime.sharing.model_card import quotation
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Exemplar, Instruction
@@ -208,11 +208,15 @@ CUT = (
 
 def test_the_evidence_worded_style_refuses_what_its_children_would_lose(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text(CUT)
-    seeds = seeds_for(config("own.txt"), tmp_path)
     with pytest.raises(ConfigError, match="own"):
-        require_kept("evidence-worded", seeds)
-    require_kept("free-form", seeds)
-    require_kept("evidence-worded", seed_instructions())
+        checked_seeds(config("own.txt"), tmp_path)
+    llm = {"provider": "openai", "model": "gpt-5-mini"}
+    capable = config("own.txt").model_copy(
+        update={"llm": BigpeConfig.model_validate({"llm": {"default": llm}}).llm}
+    )
+    (seed,) = checked_seeds(capable, tmp_path)
+    assert seed.instruction.text == CUT
+    assert checked_seeds(config(None), tmp_path) == seed_instructions()
 
 
 async def test_a_run_refuses_it_before_it_exists(tmp_path: Path) -> None:
