@@ -119,8 +119,22 @@ class OperatorSearch:
         for operator in open_operators:
             self.choice.settle(operator, won=False)
 
-    def settle(self, plan: CampaignPlan, pool: Pool, pairs: Sequence[PairedComparison]) -> None:
-        """Decide the trials whose child has had a batch that its parent had, too."""
+    def settle(
+        self,
+        plan: CampaignPlan,
+        pool: Pool,
+        pairs: Sequence[PairedComparison],
+        *,
+        unchanged: str = "",
+    ) -> None:
+        """Decide the trials whose child has had a batch that its parent had, too.
+
+        `unchanged`: id of an instruction whose rewrites equal its parent's; its operator has lost.
+        """
+        lost = self.trials.get(unchanged)
+        if lost is not None and not lost.settled:
+            self.choice.settle(lost.operator, won=False)
+            self.trials[unchanged] = lost._replace(settled=True)
         open_trials = {child: trial for child, trial in self.trials.items() if not trial.settled}
         if not open_trials:
             return  # the rows take time in a long run

@@ -30,6 +30,7 @@ POOL_GROWTH_FACTOR = 5.0
 round, and a run of 200 rounds pulls each instruction three times."""
 BACKLOG = 4
 """Maximum number of waiting instructions per place in the pool."""
+SAME_REWRITES = "its rewrites equal those of its parent"
 EMPTY_PULLS = 2
 """Pulls after which an arm without any result is retired."""
 PRIOR_DF = 4.0
@@ -120,6 +121,10 @@ class Pool:
         """The instructions that may be pulled, oldest first."""
         return [record.instruction for record in self._in("living")]
 
+    def waiting(self) -> list[Instruction]:
+        """The instructions that are not admitted yet, oldest first."""
+        return [record.instruction for record in self._in("waiting")]
+
     def arms(self) -> list[Arm]:
         """The living instructions' records, for a policy."""
         return [record.arm() for record in self._in("living")]
@@ -139,6 +144,11 @@ class Pool:
         If there is none, the instruction with the highest mean; without any result, the first seed.
         """
         return _best(self.rows())
+
+    def untried_parent(self, id: str) -> str | None:
+        """The parent of an instruction without any gain; None for others and for seeds."""
+        record = self._records[id]
+        return None if record.count else record.parent
 
     def has_room(self, finished: int) -> bool:
         """Whether the pool may admit an instruction once `finished` pulls have ended."""
@@ -195,10 +205,20 @@ class Pool:
         )
         return True
 
-    def settle(self, policy: Policy, scale: float) -> PoolDelta:
-        """End a round: retire and admit instructions. `scale`: noise of one gain, score units."""
+    def settle(self, policy: Policy, scale: float, *, unchanged: str = "") -> PoolDelta:
+        """End a round: retire and admit instructions.
+
+        Args:
+            policy: Decides which instruction a full pool gives up.
+            scale: Noise of one gain, score units.
+            unchanged: Id of an instruction whose rewrites equal its parent's. It is retired, unless
+                it is the only living one.
+        """
         admitted: list[str] = []
         retired = self._retire_empty()
+        same = self._records.get(unchanged)
+        if same is not None and same.state == "living" and len(self._in("living")) > 1:
+            retired.append(self._retire(same, SAME_REWRITES))
         if self._paper:
             self._settle_paper(policy, scale, admitted, retired)
         else:

@@ -187,9 +187,10 @@ class Campaign(CampaignState):
         current = self.rounds[index] = Round(
             request,
             history=self.comparisons.total,
-            living=tuple(self.pool.living()),
+            living=(*self.pool.living(), *(self.pool.waiting() if search else ())),
             tried=self.pool.memory(),
             search=search,
+            parent=self.pool.untried_parent(arm) if search else None,
             wants_gradient=wants_gradient,
         )
         current.prepare_requests(plan)
@@ -222,13 +223,8 @@ class Campaign(CampaignState):
 
     def _take_rewrites(self, message: PromptsRewritten) -> list[Message]:
         current = self.rounds[message.round]
-        current.rewrites = {(r.naive, r.image_seed): r for r in message.rewrites}
-        requests = [
-            current.pictures.ask(message, "rewrite", r.naive, r.text, r.image_seed, r.negative)
-            for r in message.rewrites
-            if r.fallback is None
-        ]
-        return [*requests, *self._join(message.round)]
+        earlier = self.comparisons.first(current.history) if current.parent else ()
+        return [*current.take_rewrites(message, earlier), *self._join(message.round)]
 
     def _take_score(self, message: ImageScored) -> list[Message]:
         if message.round == 0:
@@ -351,12 +347,12 @@ class Campaign(CampaignState):
         self.pool.finish_pull(current.request.instruction.id, index, gains)
         self.scale = self.scale.with_squares(self.pool.noise())
         self.operators.take(index, current.search, current.proposed, current.offer_to(self.pool))
-        delta = self.pool.settle(self.policy, self.sigma)
+        delta = self.pool.settle(self.policy, self.sigma, unchanged=current.unchanged)
         for role, used in self.observer_reports.count(index - 1).items():
             self._count_llm(index, role, used)
         self.budget.settle(current)
         best = self.pool.best()
-        self.stopping.settle(bool(gains), best.lo)
+        self.stopping.settle(bool(gains or current.unchanged), best.lo)
         alarmed = self.answers.settle(current)
         self.prompt_effect.add(current.pulled.gains if current.pulled else ())
         self.broken = self.broken or current.broken or alarmed or self.prompt_effect.fault
@@ -364,7 +360,7 @@ class Campaign(CampaignState):
         del self.rounds[index]
         in_flight = (other.history for other in self.rounds.values())
         self.comparisons.add(current.own_pairs, min(in_flight, default=None))
-        self.operators.settle(self.plan, self.pool, self.pairs)
+        self.operators.settle(self.plan, self.pool, self.pairs, unchanged=current.unchanged)
         self.schedule.forget({id for id, _ in delta.retired})
         return [
             PoolChanged.make(

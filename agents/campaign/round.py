@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.campaign.snapshot import ByTuple
 from bigpe.agents.diagnostics.alarm import RewriteOutcome
-from bigpe.agents.evidence.contrasts import contrasts, term_tallies
+from bigpe.agents.evidence.contrasts import contrasts, same_rewrites, term_tallies
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison, fit_evidence_table
 from bigpe.agents.messages.base import Keys, key_of
 from bigpe.agents.messages.core import (
@@ -22,6 +22,7 @@ from bigpe.agents.messages.core import (
     InstructionsProposed,
     Message,
     PairedGain,
+    PromptsRewritten,
     ProposalRequested,
     RenderRequested,
     RewriteRequested,
@@ -118,9 +119,14 @@ class Round:
     history: int
     """Number of comparisons of the run when the pull was chosen."""
     living: tuple[Instruction, ...]
+    """Instructions that a proposal must not repeat; waiting ones only for styles that reason."""
     tried: tuple[str, ...]
     search: SearchState | None = None
     """The search when the pull was chosen, for styles that reason about it."""
+    parent: str | None = None
+    """Id of the parent of an instruction without results, for styles that reason; else None."""
+    unchanged: str = ""
+    """Id of the instruction if its rewrites equal its parent's; then none is rendered."""
     wants_gradient: bool = True
     """Whether gradients are requested: the pool has room for a new instruction."""
     blocked_by_budget: list[RewriteRequested | RenderRequested] = field(
@@ -179,6 +185,29 @@ class Round:
         bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
         return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)
 
+    def take_rewrites(
+        self, message: PromptsRewritten, earlier: Sequence[PairedComparison]
+    ) -> list[RenderRequested]:
+        """Record the rewrites; returns the requests for their images.
+
+        None is rendered if they equal those of the parent: such an instruction can gain nothing.
+        A trial before the pull would ask for rewrites of instructions that no policy chooses.
+
+        Args:
+            message: The rewrites of the batch.
+            earlier: Comparisons from before the choice of the pull, oldest first.
+        """
+        self.rewrites = {(r.naive, r.image_seed): r for r in message.rewrites}
+        made = [r for r in message.rewrites if r.fallback is None]
+        texts = {(r.naive, r.image_seed): (r.text, r.negative) for r in made}
+        if self.parent is not None and same_rewrites(earlier, self.parent, texts):
+            self.unchanged = self.request.instruction.id
+            return []
+        return [
+            self.pictures.ask(message, "rewrite", r.naive, r.text, r.image_seed, r.negative)
+            for r in made
+        ]
+
     def lose_rewrites(self, failure: StepFailed) -> None:
         """Record the failure of a prompt, or of the whole batch."""
         outcome = RewriteOutcome(
@@ -196,16 +225,18 @@ class Round:
 
     def join(self) -> ArmPulled:
         """The result of the pull, with the number of missing comparisons."""
-        gains = [gain for task in self.request.tasks if (gain := self._gain(task))]
+        tasks = () if self.unchanged else self.request.tasks
+        gains = [gain for task in tasks if (gain := self._gain(task))]
         self.pulled = ArmPulled.make(
             self.request,
             instruction=self.request.instruction.id,
             gains=tuple(gains),
-            missing=len(self.request.tasks) - len(gains),
+            missing=len(tasks) - len(gains),
+            unchanged=bool(self.unchanged),
             wants_gradient=self.wants_gradient,
         )
         self.own_pairs = [self._pair(gain) for gain in gains]
-        self.own_pairs += [pair for task in self.request.tasks if (pair := self._contrast(task))]
+        self.own_pairs += [pair for task in tasks if (pair := self._contrast(task))]
         return self.pulled
 
     def evidence(self, pairs: Sequence[PairedComparison]) -> tuple[EvidenceRow, ...]:

@@ -6,8 +6,8 @@ from rewrites of one prompt, and two instructions are compared on the prompts th
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.evidence.mixed_model import PairedComparison
@@ -18,6 +18,9 @@ from bigpe.services.core.values import Value
 
 PROFESSIONAL = "professional"
 """`PairedComparison.arm` of professional prompts, which no instruction wrote."""
+SAME_SHARE = 0.97
+"""Dice coefficient of the words of two rewrites that count as equal. In a list of 30 words, one
+other word is a difference: it may be the one that pays."""
 BETWEEN = 4
 """Rewrites of a contrast between the best and the worst."""
 
@@ -93,6 +96,39 @@ def _between(
             seen.add((pair.rewrite, pair.negative))
             kept.append(pair)
     return tuple(sorted(kept, key=_rank, reverse=True))
+
+
+def same_rewrites(
+    pairs: Iterable[PairedComparison],
+    parent: str,
+    rewrites: Mapping[tuple[str, int], tuple[str, str]],
+) -> bool:
+    """Whether an instruction rewrites as its parent does.
+
+    Args:
+        pairs: Comparisons, among them those of the parent.
+        parent: Id of the parent.
+        rewrites: Rewrite and negative prompt, by naive prompt and image seed, without fallbacks.
+
+    Returns:
+        True if at least half of `rewrites` have one of the parent to compare with, and each of
+        these pairs shares at least `SAME_SHARE` of its words.
+    """
+    of_parent = {(p.naive, p.seed): p for p in pairs if p.arm == parent and not p.fallback}
+    both = [key for key in rewrites if key in of_parent]
+    return (
+        bool(both)
+        and 2 * len(both) >= len(rewrites)
+        and all(
+            _alike(rewrites[key], (of_parent[key].rewrite, of_parent[key].negative)) for key in both
+        )
+    )
+
+
+def _alike(rewrite: tuple[str, str], other: tuple[str, str]) -> bool:
+    first, second = (Counter(words(" ".join(texts))) for texts in (rewrite, other))
+    shared = (first & second).total()
+    return 2 * shared >= SAME_SHARE * (first.total() + second.total())
 
 
 def term_tallies(pairs: Iterable[PairedComparison], terms: Iterable[str]) -> tuple[TermTally, ...]:

@@ -155,6 +155,8 @@ class ArmPulled(Message):
     """Comparisons lost to failures of a service. Missing data, not zeros."""
     wants_gradient: bool = True
     """False if the pool admits no new instruction now. Then no gradient is requested."""
+    unchanged: bool = False
+    """True if the rewrites equal those of the parent, so that nothing was rendered."""
 
 
 class CritiqueRequested(Message):

@@ -10,13 +10,18 @@ import pytest
 from click.testing import CliRunner
 
 from bigpe.agents.messages.core import (
+    ArmPulled,
     CritiqueRequested,
     GradientsComputed,
     InstructionsProposed,
+    PoolChanged,
     PromptsRewritten,
     ProposalRequested,
+    RenderRequested,
+    RewriteRequested,
     RunStarted,
 )
+from bigpe.agents.messages.search import OperatorTally
 from bigpe.runtime.cli.run.status import status
 from bigpe.runtime.project.paths import Project
 from bigpe.services.store.blobs import BlobStore
@@ -101,3 +106,42 @@ def test_the_status_has_the_operators_and_the_whole_best_instruction(folder: Pat
     found = CliRunner().invoke(status, ["-p", str(folder), "--best", "--json"])
     assert "\n" in json.loads(found.stdout)["main"]
     assert "operators: " in CliRunner().invoke(status, ["-p", str(folder)]).stdout
+
+
+class Deaf(FakeReasoner):
+    """Rewrites without heeding the instruction."""
+
+    def _rewrite(self, messages: Any, extra: Any) -> str:
+        system, user = str(messages[0].content), str(messages[-1].content)
+        return (
+            super()._rewrite(messages, extra)
+            if '"inference"' in system or ('"instruction"' in system)
+            else f"<prompt>{user}, soft pastel</prompt>"
+        )
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_an_instruction_that_changes_no_rewrite_is_retired_before_any_image(
+    tmp_path: Path, concurrency: int
+) -> None:
+    settings = config(rounds=8, concurrency=concurrency)
+    await run_fake(tmp_path, settings, llm=Deaf())
+    pulls = {m.round: m for m in messages_of(tmp_path, ArmPulled)}
+    (started,) = messages_of(tmp_path, RunStarted)
+    seeds = {seed.instruction.id for seed in started.plan.instructions}
+    unchanged = {m.round: m for m in pulls.values() if m.unchanged}
+    assert unchanged, "children of a model that does not heed instructions"
+    assert all(m.unchanged == (m.instruction not in seeds) for m in pulls.values())
+    assert all(not m.gains and not m.missing for m in unchanged.values())
+    rendered = {m.round for m in messages_of(tmp_path, RenderRequested) if m.purpose == "rewrite"}
+    assert rendered.isdisjoint(unchanged)
+    retired = {arm.instruction for m in messages_of(tmp_path, PoolChanged) for arm in m.retired}
+    assert {m.instruction for m in unchanged.values()} <= retired
+    requests = [m.instruction.id for m in messages_of(tmp_path, RewriteRequested)]
+    assert max(pulls) == 8, "such rounds do not end a run"
+    assert all(requests.count(m.instruction) == 1 for m in unchanged.values()) or concurrency > 1
+    tallies = messages_of(tmp_path, PoolChanged)[-1].operators
+    assert sum(OperatorTally(*tally).won for tally in tallies.values()) == 0
+    assert sum(OperatorTally(*tally).lost for tally in tallies.values()) >= len(
+        {m.instruction for m in unchanged.values()}
+    )

@@ -109,6 +109,12 @@ class RunView:
             self._print(f"  {report.line}", style="yellow")
 
     def _print_pull(self, message: ArmPulled) -> None:
+        if message.unchanged:
+            self._print(
+                f"round {message.round:>3}  {message.instruction[:8]}  rewrites as its parent; "
+                "nothing was rendered"
+            )
+            return
         gains = [gain.gain for gain in message.gains]
         mean = points(sum(gains) / len(gains)) if gains else "no result"
         lost = f", {message.missing} missing" if message.missing else ""

@@ -240,6 +240,8 @@ def _(message: messages.ArmPulled) -> Description:
     details: list[Part] = [GainList(message.gains)]
     if message.gains and not message.wants_gradient:
         details.append(line(dim("no newcomer is due, so no gradient is asked for")))
+    if message.unchanged:
+        details.append(line(dim("its rewrites equal those of its parent; nothing was rendered")))
     if message.missing:
         details.append(line(bad(f"{message.missing} comparisons are missing (a service failed)")))
     return Description(line("pulled ", InstructionId(message.instruction)), tuple(details))

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigpe.agents.evidence.contrasts import BETWEEN, contrasts, gain_over, prompts_won, term_tallies
+from bigpe.agents.evidence.contrasts import (
+    BETWEEN,
+    contrasts,
+    gain_over,
+    prompts_won,
+    same_rewrites,
+    term_tallies,
+)
 from bigpe.agents.evidence.mixed_model import PairedComparison
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -114,3 +121,34 @@ def test_a_prompt_is_won_against_another_instruction(
     pairs: list[PairedComparison], expected: dict[str, tuple[str, ...]]
 ) -> None:
     assert prompts_won(pairs) == expected
+
+
+LIST = "a cat, oil painting, golden light, vivid colors, close view, clean background, sharp focus"
+
+
+@pytest.mark.parametrize(
+    ("own", "negative", "expected"),
+    [
+        (LIST, "", True),
+        (LIST.upper().replace(",", " ,") + ".", "", True),
+        (LIST.replace("golden", "pale"), "", False),
+        (LIST, "fog", False),
+        (LIST + ", fog", "", False),
+        (LIST * 6, "", False),
+    ],
+)
+def test_rewrites_are_the_same_by_their_words(own: str, negative: str, expected: bool) -> None:
+    parent = pair(0.1).model_copy(update={"rewrite": LIST})
+    assert same_rewrites([parent], ARMS[0], {("a cat", 0): (own, negative)}) is expected
+
+
+def test_rewrites_of_other_prompts_seeds_and_instructions_decide_nothing() -> None:
+    parent = pair(0.1).model_copy(update={"rewrite": LIST})
+    same = (LIST, "")
+    assert not same_rewrites([parent], ARMS[1], {("a cat", 0): same})
+    assert not same_rewrites([parent], ARMS[0], {("a cat", 1): same})
+    assert not same_rewrites([parent], ARMS[0], {})
+    few = {("a cat", 0): same, ("a dog", 0): same, ("a dog", 1): same}
+    assert not same_rewrites([parent], ARMS[0], few), "less than half can be compared"
+    fallback = parent.model_copy(update={"fallback": True})
+    assert not same_rewrites([fallback], ARMS[0], {("a cat", 0): same})
