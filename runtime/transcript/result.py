@@ -35,6 +35,8 @@ def result_json(campaign: Campaign) -> dict[str, Any]:
                 "parent": row.parent,
                 "born_round": row.born_round,
                 "author": row.author,
+                "operator": row.operator,
+                "change": row.change,
                 "state": row.state,
             }
             for row in campaign.pool.rows()
@@ -61,7 +63,7 @@ def result_table(campaign: Campaign) -> Table:
         mark = "* " if row.instruction.id == best else ""
         table.add_row(
             f"{mark}{row.instruction.id[:8]}",
-            Text(first_line(row.instruction.text)),  # untrusted: never parsed as markup
+            _instruction(row),
             str(row.pulls),
             str(row.gains),
             "-" if row.mean is None else points(row.mean),
@@ -71,6 +73,12 @@ def result_table(campaign: Campaign) -> Table:
             style=style,
         )
     return table
+
+
+def _instruction(row: PoolRow) -> Text:
+    """The first line and the change. Untrusted text: never parsed as markup."""
+    text = Text(first_line(row.instruction.text))
+    return text.append(f"\n{row.change}", style="dim") if row.change else text
 
 
 def _lineage(row: PoolRow) -> str:

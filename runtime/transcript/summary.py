@@ -35,6 +35,7 @@ from bigpe.agents.messages.core import (
 )
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.plugin import GateDecided, ReviewRequested
+from bigpe.agents.messages.search import operators_text
 from bigpe.agents.messages.usage import Usage
 from bigpe.agents.statistics.intervals import Interval, moderated_mean
 from bigpe.agents.statistics.moments import mean, summed
@@ -123,6 +124,10 @@ class RunSummary:
         self.best = ""
         self.sigma = 0.0
         self.answers = AnswerCounts()
+        self.operators = ""
+        """The trials of each operator; empty for styles without operators."""
+        self.refused: dict[str, int] = defaultdict(int)
+        """Refused proposals, by code."""
         """What the language model gave in all finished rounds."""
         self.used = Usage()
         """Requests of the pilot and all finished rounds."""
@@ -221,6 +226,8 @@ class RunSummary:
 
     def _propose(self, message: InstructionsProposed) -> None:
         gradients = self._gradients.get(message.round, {})
+        for refused in message.refused:
+            self.refused[refused.code] += 1
         for proposal in message.proposals:
             if proposal.instruction.id in self.arms:
                 continue
@@ -231,6 +238,8 @@ class RunSummary:
                 born_round=message.round,
                 author=proposal.author,
                 improvement=proposal.improvement,
+                operator=proposal.operator,
+                change=proposal.change,
                 gradient=gradients.get(proposal.improvement),
                 proposal=message.mid,
             )
@@ -257,6 +266,7 @@ class RunSummary:
                 arm.retire(retired.reason)
         self.best, self.sigma, self.used = changed.best, changed.sigma, changed.used
         self.answers = changed.answers
+        self.operators = operators_text(changed.operators)
         gains = [gain.gain for gain in pulled.gains] if pulled else []
         self.rounds.append(
             RoundSummary(

@@ -14,6 +14,12 @@ from bigpe.agents.statistics.intervals import Interval
 ACTORS = ("coordinator", "generator", "renderer", "scorer", "gradient", "modifier", "session")
 """Actors with their own colour."""
 
+FOLDED_CHARACTERS = 280
+FOLDED_LINES = 4
+"""A text of more characters, or of more lines, is folded."""
+OPENING = 160
+"""Characters of a folded text that stay visible."""
+
 
 def points(value: float | None) -> str:
     """A gain on the display scale (score x 100), with its sign."""
@@ -84,6 +90,16 @@ def hue(actor: str) -> str:
     return f"by-{actor}" if actor in ACTORS else "by-other"
 
 
+def is_long(text: str) -> bool:
+    """Whether a page folds the text."""
+    return len(text) > FOLDED_CHARACTERS or text.count("\n") >= FOLDED_LINES
+
+
+def opening(text: str) -> str:
+    """The beginning of a folded text, on one line."""
+    return f"{' '.join(text.split())[:OPENING].rstrip()}…"
+
+
 def pretty(body: str) -> str:
     """JSON, indented."""
     return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
@@ -118,6 +134,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
         usd,
         short,
         hue,
+        is_long,
+        opening,
         pretty,
         marked,
     )

@@ -11,7 +11,7 @@ from bigpe.agents.messages.core import ArmPulled, PairedGain
 from bigpe.runtime.transcript.search import as_row
 from bigpe.runtime.transcript.summary import PairRef
 from bigpe.runtime.viewer.context import Context
-from bigpe.runtime.viewer.pages.text_diff import Piece, word_difference
+from bigpe.runtime.viewer.pages.text_diff import Piece, text_difference
 
 A_PAGE = 24
 ORDERS = {"best": "highest gain first", "worst": "lowest gain first", "new": "newest first"}
@@ -67,6 +67,6 @@ async def read_comparisons(context: Context, refs: Sequence[PairRef]) -> list[Co
         message = as_row(stored).message if stored else None
         if isinstance(message, ArmPulled):
             pair = message.gains[ref.place]
-            difference = word_difference(pair.naive, pair.rewrite)
+            difference = text_difference(pair.naive, pair.rewrite)
             found.append(Comparison(pair, ref, message.mid, difference))
     return found

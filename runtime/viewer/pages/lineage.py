@@ -11,7 +11,7 @@ from starlette.requests import Request
 from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.transcript.summary import ArmSummary, RunSummary
 from bigpe.runtime.viewer.context import Context
-from bigpe.runtime.viewer.pages.text_diff import Piece, word_difference
+from bigpe.runtime.viewer.pages.text_diff import Piece, text_difference
 
 DEEPEST = 8
 """Most steps of indentation; deeper nodes print their depth."""
@@ -64,7 +64,7 @@ def tree(facts: RunSummary, *, everything: bool) -> list[Node]:
         arm = arms[id]
         parent = arms.get(arm.parent or "")
         old = parent.instruction.text if parent else arm.instruction.text
-        difference = word_difference(old, arm.instruction.text)
+        difference = text_difference(old, arm.instruction.text)
         nodes.append(Node(arm, depth, gains[id], gains.get(arm.parent or ""), difference))
         stack += [(child, depth + 1) for child in reversed(children[id])]
     return nodes

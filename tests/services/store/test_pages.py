@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.transcript.summary import CurvePoint, RoundSummary
-from bigpe.runtime.viewer.filters import duration, marked, points
+from bigpe.runtime.viewer.filters import duration, is_long, marked, opening, points
 from bigpe.runtime.viewer.pages.charts import gain_chart, whiskers
-from bigpe.runtime.viewer.pages.text_diff import LONGEST, word_difference
+from bigpe.runtime.viewer.pages.text_diff import LONGEST, text_difference
 
 texts = st.text(st.sampled_from("ab <>&\"',.é😀\n"), max_size=40) | st.text(max_size=60)
 gains = st.floats(-0.9, 0.9).filter(lambda gain: gain == 0 or abs(gain) > 1e-12)
@@ -21,7 +21,7 @@ gains = st.floats(-0.9, 0.9).filter(lambda gain: gain == 0 or abs(gain) > 1e-12)
 
 @given(old=texts, new=texts)
 def test_a_difference_holds_both_texts(old: str, new: str) -> None:
-    pieces = word_difference(old, new)
+    pieces = text_difference(old, new)
     assert "".join(p.text for p in pieces if p.kind != "new") == old
     assert "".join(p.text for p in pieces if p.kind != "gone") == new
     if old == new:
@@ -29,13 +29,13 @@ def test_a_difference_holds_both_texts(old: str, new: str) -> None:
 
 
 def test_what_both_have_is_the_same() -> None:
-    pieces = word_difference("Add details.", "Add more details.")
+    pieces = text_difference("Add details.", "Add more details.")
     assert [(p.kind, p.text) for p in pieces] == [
         ("same", "Add"),
         ("new", " more"),
         ("same", " details."),
     ]
-    whole = word_difference("a" * (LONGEST + 1), "b")
+    whole = text_difference("a" * (LONGEST + 1), "b")
     assert [p.kind for p in whole] == ["gone", "new"]
 
 
@@ -93,3 +93,32 @@ def test_whiskers_lie_on_one_scale(given_: list[tuple[float, float] | None]) -> 
         assert (line.mean >= line.zero) == (gain.mean >= 0) or math.isclose(
             line.mean, line.zero, abs_tol=0.02
         )
+
+
+OLD = "Describe the subject first. Use golden light.\nName no photograph."
+NEW = "Describe the subject first. Use pale golden light.\nKeep it short. Name no photograph."
+
+
+def test_a_changed_sentence_is_compared_by_words_and_others_stay_whole() -> None:
+    pieces = text_difference(OLD, NEW)
+    assert pieces[0] == ("same", "Describe the subject first. ")
+    assert ("new", " pale") in pieces and ("same", "Name no photograph.") in pieces
+    assert "".join(p.text for p in pieces if p.kind == "gone") == ""
+
+
+def test_chinese_is_compared_by_characters_and_sentences() -> None:
+    pieces = text_difference("先写主体。用金色的光。", "先写主体。用银色的光。")
+    assert [tuple(p) for p in pieces] == [
+        ("same", "先写主体。"),
+        ("same", "用"),
+        ("gone", "金"),
+        ("new", "银"),
+        ("same", "色的光。"),
+    ]
+
+
+@given(text=texts)
+def test_only_long_texts_fold(text: str) -> None:
+    assert not is_long(text) or text.count("\n") > 1
+    assert is_long(text * 300) or not text
+    assert "\n" not in opening(text)
