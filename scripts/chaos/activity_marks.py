@@ -101,7 +101,7 @@ class MarkedBackend:
 
 
 def renderer(config: Any) -> MarkedBackend:
-    from bigpe.services.render.diffusers_process import open_backend
+    from bigpe.services.render.diffusers.process import open_backend
 
     return MarkedBackend(
         open_backend(config), "render", lambda payload: [render_key(i) for i in payload["items"]]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.render.comfyui import Workflow
+from bigpe.services.render.diffusers.arguments import TRUE_CFG, require_true_cfg
 from bigpe.services.render.prompt_profile import NEGATIVE_SETTING as SETTING
 from bigpe.services.render.prompt_profile import family_of
 from bigpe.services.render.service import RenderConfig
@@ -47,19 +48,17 @@ def require_reader(painter: RenderConfig, renderer: object) -> None:
 def _require_effect(painter: RenderConfig) -> None:
     family = family_of(painter)
     by = family.negative_by if family else "guidance"
-    if by == "nothing":
+    by_guidance = family is not None and family.guidance == TRUE_CFG
+    if by == "true-cfg" and painter.backend == "diffusers":
+        scale = painter.call.get(TRUE_CFG, painter.guidance if by_guidance else 1.0)
+        return require_true_cfg(painter, painter.model, float(scale))
+    if by == "nothing" or (by == "true-cfg" and not by_guidance):
         raise ConfigError(
             f"{SETTING}: {painter.model} takes no negative prompt that has an effect; take it out"
         )
-    if by == "true-cfg" and painter.backend == "diffusers":
-        # Without a negative prompt such a pipeline has no guidance at all.
-        if painter.negative_prompt is None:
-            raise ConfigError(
-                f"{SETTING}: {painter.model} has guidance only with a negative prompt; set "
-                '[render] negative_prompt, for example to " ", so that naive pictures have it, too'
-            )
-    elif painter.guidance <= (off_at := family.off_at if family else 1.0):
+    if painter.guidance <= (off_at := family.off_at if family else 1.0):
         raise ConfigError(
             f"{SETTING}: a negative prompt has no effect with [render] guidance = "
             f"{painter.guidance:g}; raise it above {off_at:g}, or take the setting out"
         )
+    return None

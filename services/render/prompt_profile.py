@@ -1,86 +1,24 @@
 """The prompt profile: in which form, how long and in which language a painter wants its prompt.
 
-One table knows the families of painters. `[render.prompt]` overrides it.
+The table of `families` knows them. `[render.prompt]` overrides it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from bigpe.services.core.values import Value
+from bigpe.services.render.families import ARGUMENT, EMBEDDED, SERVICE, Family, family_named
 from bigpe.services.render.service import PromptForm, RenderConfig
 
-NegativeBy = Literal["guidance", "true-cfg", "nothing"]
-"""What gives a negative prompt its effect: the guidance scale, diffusers' `true_cfg_scale`, or
-nothing: the family takes none."""
 NEGATIVE_SETTING = "[render.prompt] negative = true"
 WORDS_PER_TOKEN = 0.68
 """Of English prompts, commas included: 75 tokens of CLIP hold about 50 words."""
 SLACK = 1.5
 """How far a rewrite may exceed a number of words that was only estimated from tokens."""
-
-
-class Family(NamedTuple):
-    """Painters that read their prompts alike."""
-
-    names: str
-    """Regular expression for pipeline classes, hub ids and checkpoints."""
-    form: PromptForm
-    max_tokens: int | None = None
-    """What its pipeline reads by default, tokens without special ones; None: not stated."""
-    negative_by: NegativeBy = "guidance"
-    off_at: float = 1.0
-    """Guidance is off, and with it the negative prompt, up to this scale."""
-    note: str = ""
-    """A further sentence for the language model."""
-
-
-EMBEDDED = Family(
-    "",
-    "tags",
-    75,
-    note="It is small: it paints 64x64 pixels and has a small vocabulary of everyday words, for "
-    "sixteen common subjects and for places, light, style, framing, sharpness, colours and "
-    "detail. Other words mean nothing to it.",
-)
-_SERVICE = Family("", "prose", negative_by="nothing")
-FAMILIES: tuple[Family, ...] = (
-    # The first that is found decides: "stable-diffusion-3" before "stable-diffusion".
-    Family(r"stable-?diffusion-?v?3|sd-?3(?!\d)", "prose", 256),
-    Family(r"flux-?2", "prose", 512, "nothing"),
-    # The first encoder of FLUX.1 reads 77 tokens for one summary vector: no cut of the prompt.
-    # Its true_cfg_scale is 1 by default, which ignores negative prompts.
-    Family(r"flux", "prose", 512, "nothing"),
-    Family(r"qwen-?image", "prose", 512, "true-cfg"),
-    Family(r"krea|z-?image", "prose", 512, off_at=0.0),
-    Family(r"chroma|kandinsky-?5|longcat", "prose", 512),
-    Family(r"hidream", "prose", 128),
-    Family(r"sana-?sprint", "prose", 300, "nothing"),
-    Family(r"sana|pixart-?sigma", "prose", 300),
-    Family(r"pixart", "prose", 120),
-    Family(r"cogview-?4", "prose", 1024),
-    Family(r"cogview-?3", "prose", 224),
-    Family(r"lumina|auraflow|kolors|ovis", "prose", 256),
-    Family(r"glm-?image", "prose", 2048, "nothing"),
-    Family(r"hunyuan-?image", "prose", 1000),
-    Family(r"fibo", "json", 3000),
-    Family(r"ideogram", "json", 2048, "nothing"),
-    Family(r"omnigen", "prose", negative_by="nothing"),
-    Family(r"qwen|hunyuan|ernie|bria", "prose"),
-    Family(r"latent-?consistency|lcm-dreamshaper", "tags", 75, "nothing"),
-    Family(
-        r"stable-?diffusion|sd-?(?:xl|v?[12]|turbo)|v1-5|v2-1|ssd-?1b|segmind|playground-v"
-        r"|animagine|illustrious|pony|noob-?ai|juggernaut|dreamshaper",
-        "tags",
-        75,
-    ),
-)
-"""By what their text encoders were trained on: CLIP alone reads tags; T5 and language models read
-sentences. Lengths are the defaults of the pipelines in diffusers 0.42."""
 
 
 class PromptProfile(Value):
@@ -151,7 +89,7 @@ def profile_of(painter: RenderConfig, pipeline_class: str = "") -> PromptProfile
         pipeline_class: The class of the loaded diffusers pipeline, where it is loaded.
     """
     own, family = painter.prompt, family_of(painter, pipeline_class)
-    tokens = own.max_tokens or (family.max_tokens if family else None)
+    tokens = own.max_tokens or painter.call.get(ARGUMENT) or (family.max_tokens if family else None)
     # To the nearest 5: the figure is an estimate.
     estimate = max(5, 5 * round(tokens * WORDS_PER_TOKEN / 5)) if tokens else None
     form = own.form if own.form != "auto" else family.form if family else None
@@ -176,11 +114,11 @@ def family_of(painter: RenderConfig, pipeline_class: str = "") -> Family | None:
     if is_embedded(painter):
         return EMBEDDED
     if painter.backend == "openai-images":
-        return _SERVICE
+        return SERVICE
     if painter.backend == "diffusers":
         in_folder = _class_in(Path(painter.model))
-        return _of_name(in_folder or painter.model) or _of_name(pipeline_class)
-    return _of_name(painter.model) if painter.model != RenderConfig().model else None
+        return family_named(in_folder or painter.model) or family_named(pipeline_class)
+    return family_named(painter.model) if painter.model != RenderConfig().model else None
 
 
 def is_embedded(painter: RenderConfig) -> bool:
@@ -203,9 +141,3 @@ def _class_in(folder: Path) -> str:
         return str(index["_class_name"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # a hub id, or a folder that the renderer will refuse with its own words
-
-
-def _of_name(name: str) -> Family | None:
-    spelled = re.sub(r"[\s_.]+", "-", name)
-    found = (f for f in FAMILIES if re.search(rf"(?<![a-z])(?:{f.names})", spelled, re.IGNORECASE))
-    return next(found, None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bigpe.services.core import plugins
 from bigpe.services.core.after_start import AfterStart
@@ -21,7 +21,7 @@ from bigpe.services.processes.supervised_process import SupervisedProcess
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import CallCacheProtocol
 
-BACKEND = "bigpe.services.render.diffusers_process:open_backend"
+BACKEND = "bigpe.services.render.diffusers.process:open_backend"
 BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
 """Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
 PromptForm = Literal["tags", "prose", "json"]
@@ -82,6 +82,10 @@ class RenderConfig(Value):
     """Guidance scale; 0 for SDXL-Turbo."""
     size: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=4096)
     """Width and height, pixels; None: the model's default."""
+    width: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=8192)
+    """Width, pixels, in place of `size`."""
+    height: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=8192)
+    """Height, pixels."""
     negative_prompt: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     scheduler: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Class name of a diffusers scheduler, which replaces the model's scheduler."""
@@ -97,8 +101,25 @@ class RenderConfig(Value):
     threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
     """CPU threads of the model's process."""
     call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
+    call: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
+    """`[render.call]`: further arguments of a diffusers pipeline, by its own names."""
     http: PictureServiceConfig = PictureServiceConfig()
     prompt: PromptConfig = PromptConfig()
+
+    @property
+    def dimensions(self) -> tuple[int, int] | None:
+        """Width and height, pixels; None: the model's default."""
+        if self.width is None or self.height is None:
+            return None if self.size is None else (self.size, self.size)
+        return self.width, self.height
+
+    @model_validator(mode="after")
+    def _whole_size(self) -> RenderConfig:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("set width and height, both; `size` is for squares")
+        if self.width is not None and self.size is not None:
+            raise ValueError("set either size, or width and height")
+        return self
 
     @field_validator("backend")
     @classmethod

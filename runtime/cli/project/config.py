@@ -18,6 +18,7 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.style import checked_seeds, style_of_config
+from bigpe.services.render.diffusers.planning import planned_call
 from bigpe.services.render.negatives import require_negative
 from bigpe.services.render.prompt_profile import form_of, profile_of
 from bigpe.services.score.description import described_scorer
@@ -43,6 +44,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
     style, profile = style_of_config(settings), profile_of(settings.render)
     require_negative(settings.render, project)
+    plan = planned_call(settings.render)
     seeds = checked_seeds(settings, project)
     professional = professional_choice(settings)
     own = own_professional(settings, project)
@@ -55,6 +57,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
+            "call": {"pipeline": plan.kind, "arguments": plan.arguments} if plan else None,
             "scorer": described_scorer(settings.score),
             "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
         }
@@ -75,6 +78,8 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     if own_files:
         console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
     console.print(Text(f"the painter: {profile.described()}"))
+    if plan:
+        console.print(Text(f"the painter's calls: {plan.described()}"))
     console.print(Text(f"the scorer: {described_scorer(settings.score)}"))
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:

@@ -17,7 +17,7 @@ from bigpe.services.core.values import RenderRequest
 from bigpe.services.processes.model_service import call_key
 from bigpe.services.render.a1111 import open_a1111
 from bigpe.services.render.comfyui import open_comfyui
-from bigpe.services.render.diffusers_process import DiffusersBackend
+from bigpe.services.render.diffusers.process import DiffusersBackend
 from bigpe.services.render.http_base import HttpRenderer
 from bigpe.services.render.negatives import require_negative
 from bigpe.services.render.openai_images import open_openai_images

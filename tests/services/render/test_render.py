@@ -19,7 +19,9 @@ from support.tiny_models import TEST_ENV, make_pipeline
 
 from bigpe.services.core.errors import ConfigError, RenderError, StoreError
 from bigpe.services.core.values import Image, RenderRequest, digest
-from bigpe.services.render.diffusers_process import DiffusersBackend, _identity
+from bigpe.services.render.diffusers.loading import identity_of
+from bigpe.services.render.diffusers.process import DiffusersBackend
+from bigpe.services.render.diffusers.truncation import Truncation
 from bigpe.services.render.service import (
     DiffusersRenderer,
     PromptConfig,
@@ -86,8 +88,9 @@ def pixels(folder: Path, result: dict[str, Any]) -> np.ndarray:
 def test_settings_reach_the_pipeline(pipeline: Path, tmp_path: Path) -> None:
     turbo = config_of(
         pipeline,
-        size=24,
-        guidance=0.0,
+        width=32,
+        height=24,
+        guidance=2.0,
         scheduler="EulerAncestralDiscreteScheduler",
         timestep_spacing="trailing",
         negative_prompt="blur",
@@ -95,7 +98,7 @@ def test_settings_reach_the_pipeline(pipeline: Path, tmp_path: Path) -> None:
     )
     backend = DiffusersBackend(turbo, tmp_path)
     [result] = painted(backend, item())
-    assert (result["width"], result["height"]) == (24, 24)
+    assert (result["width"], result["height"]) == (32, 24)
     scheduler = backend._pipeline.scheduler
     assert type(scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert scheduler.config.timestep_spacing == "trailing"
@@ -139,10 +142,9 @@ def test_what_one_encoder_reads_whole_is_not_cut(
     pipeline: Path, tmp_path: Path, words: int, cut: dict[str, int]
 ) -> None:
     config = config_of(pipeline, prompt=PromptConfig(max_tokens=100))
-    backend = DiffusersBackend(config, tmp_path)
-    clip = backend._pipeline.tokenizer
-    backend._pipeline = SimpleNamespace(tokenizer=clip, tokenizer_2=Wide())
-    assert backend._truncated("fox " * words) == cut
+    clip = DiffusersBackend(config, tmp_path)._pipeline.tokenizer
+    unknown = SimpleNamespace(tokenizer=clip, tokenizer_2=Wide())
+    assert Truncation(unknown, None, {}, most=100).cut("fox " * words) == cut
 
 
 @pytest.mark.parametrize(
@@ -260,15 +262,15 @@ def test_a_hub_model_is_named_by_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert _identity("someone/tiny") == "someone/tiny@main"
+    assert identity_of("someone/tiny") == "someone/tiny@main"
     folder = tmp_path / "models--someone--tiny"
     for commit in ("1" * 40, "2" * 40):
         (folder / "snapshots" / commit).mkdir(parents=True)
         (folder / "snapshots" / commit / "model_index.json").write_text("{}")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("1" * 40)
-    assert _identity("someone/tiny") == f"someone/tiny@{'1' * 40}"
-    assert _identity("someone/tiny", "2" * 40) == f"someone/tiny@{'2' * 40}"
+    assert identity_of("someone/tiny") == f"someone/tiny@{'1' * 40}"
+    assert identity_of("someone/tiny", "2" * 40) == f"someone/tiny@{'2' * 40}"
 
 
 def test_settings_are_checked() -> None:

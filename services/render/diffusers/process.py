@@ -10,26 +10,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import diffusers as _diffusers
 import numpy as np
 import torch
-from huggingface_hub import try_to_load_from_cache
 from PIL import Image as Pictures
 
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
 from bigpe.services.core.values import Json, digest
-from bigpe.services.models import embedded
-from bigpe.services.models.fingerprints import folder_fingerprint
 from bigpe.services.processes.devices import pick_device, pick_dtype
-from bigpe.services.render.prompt_profile import NEGATIVE_SETTING, profile_of
-from bigpe.services.render.service import RenderConfig, require_folder
+from bigpe.services.render.diffusers.arguments import call_of
+from bigpe.services.render.diffusers.loaded import paints_alone, require_valid, set_guidance
+from bigpe.services.render.diffusers.loading import (
+    diffusers,
+    identity_of,
+    load_pipeline,
+    place_of,
+    set_scheduler,
+)
+from bigpe.services.render.diffusers.truncation import Truncation
+from bigpe.services.render.families import family_named
+from bigpe.services.render.prompt_profile import NEGATIVE_SETTING, family_of
+from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
-diffusers: Any = _diffusers  # type checkers do not see its names
-NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http", "prompt"}
-"""Settings that do not affect images."""
-CLIP_TOKENS = 77
-"""With the two special ones."""
+NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http", "prompt", "call"}
+"""Settings that do not affect images, and `call`, which the arguments of the call have."""
+ADDED = ("width", "height")
+"""Settings that came later: they are part of the fingerprint once they are set."""
+FIRST_ARGUMENTS = {"num_inference_steps", "guidance_scale", "width", "height"}
+"""Arguments that settings determine which are part of the fingerprint themselves."""
 
 
 class DiffusersBackend:
@@ -41,13 +49,22 @@ class DiffusersBackend:
         self._device = pick_device(config.device)
         self._dtype = pick_dtype(config.dtype, self._device)
         torch.set_num_threads(config.threads)
-        deterministic = config.deterministic
-        self._alone = self._device == "cpu" if deterministic is None else deterministic
-        self._pipeline: Any = _load(config, self._dtype)
-        _adapt(self._pipeline, config)
-        if config.prompt.negative:
-            _require_negative(self._pipeline)
-        self._profile = profile_of(config, type(self._pipeline).__name__)
+        self._pipeline: Any = load_pipeline(config, self._dtype)
+        set_scheduler(self._pipeline, config)
+        kind = type(self._pipeline)
+        family = family_named(kind.__name__) or family_of(config)
+        parameters = inspect.signature(kind.__call__).parameters
+        self._call = call_of(config, kind.__name__, parameters, family)
+        set_guidance(self._pipeline, self._call, config, family)
+        require_valid(self._pipeline, self._call.arguments)
+        self._alone = paints_alone(config, self._device, kind.__name__, family)
+        defaults = {name: p.default for name, p in parameters.items()}
+        self._truncation = Truncation(
+            self._pipeline,
+            family.reads if family else None,
+            defaults | self._call.arguments,
+            config.prompt.max_tokens,
+        )
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
         unet = getattr(self._pipeline, "unet", None)  # newer families have a transformer instead
@@ -85,10 +102,14 @@ class DiffusersBackend:
     @cached_property
     def fingerprint_inputs(self) -> Json:
         """Everything that affects images besides prompt and seed."""
-        settings = self._config.model_dump(mode="json", exclude=NO_PART)
-        return {
-            "weights": _identity(_place(self._config.model), self._config.revision),
-            "vae": _identity(self._config.vae) if self._config.vae else "",
+        plain = RenderConfig()
+        unset = {key for key in ADDED if getattr(self._config, key) == getattr(plain, key)}
+        settings = self._config.model_dump(mode="json", exclude=NO_PART | unset)
+        arguments = self._call.arguments
+        further = {key: arguments[key] for key in sorted(arguments.keys() - FIRST_ARGUMENTS)}
+        return ({"arguments": further} if further else {}) | {
+            "weights": identity_of(place_of(self._config.model), self._config.revision),
+            "vae": identity_of(self._config.vae) if self._config.vae else "",
             "settings": settings | {"device": self._device, "dtype": str(self._dtype)},
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
@@ -98,7 +119,12 @@ class DiffusersBackend:
         """Render a batch. A batch that does not fit in memory is halved, down to one image."""
         try:
             pictures = self._forward(items)
+            self._require_size(pictures)
             return [self._keep(*pair) for pair in zip(items, pictures, strict=True)]
+        except (TypeError, ValueError) as error:
+            kind = type(self._pipeline).__name__
+            failure = _failure(f"the {kind} refuses: {error}; check [render] and [render.call]")
+            return [failure] * len(items)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -114,22 +140,30 @@ class DiffusersBackend:
     @torch.inference_mode()
     def _forward(self, items: Sequence[Json]) -> np.ndarray:
         """Images as floats in 0..1 (or not finite), [n, height, width, 3]."""
-        config = self._config
-        size = {} if config.size is None else {"width": config.size, "height": config.size}
-        negatives = [item.get("negative") or config.negative_prompt for item in items]
+        usual = self._config.negative_prompt
+        usual = self._call.blank_negative if usual is None else usual
+        negatives = [item.get("negative") or usual for item in items]
         negative = {} if None in negatives else {"negative_prompt": negatives}
         # One CPU generator per image: noise depends on neither the batch nor the device.
         generators = [torch.Generator("cpu").manual_seed(int(item["seed"])) for item in items]
         result = self._pipeline(
             prompt=[str(item["prompt"]) for item in items],
-            num_inference_steps=config.steps,
-            guidance_scale=config.guidance,
             generator=generators,
             output_type="np",
-            **size,
+            **self._call.arguments,
             **negative,
         )
         return np.asarray(result.images)
+
+    def _require_size(self, pictures: np.ndarray) -> None:
+        """Raise ConfigError if the pipeline paints another size than the configured one."""
+        height, width = pictures.shape[1:3]
+        wanted = self._config.dimensions
+        if wanted and wanted != (width, height):
+            raise ConfigError(
+                f"[render] width and height: the {type(self._pipeline).__name__} painted "
+                f"{width}x{height} in place of {wanted[0]}x{wanted[1]}; set a size that it takes"
+            )
 
     def _keep(self, item: Json, picture: np.ndarray) -> Json:
         if not np.isfinite(picture).all():
@@ -154,24 +188,8 @@ class DiffusersBackend:
             "digest": name,
             "width": width,
             "height": height,
-            "truncated_tokens": self._truncated(str(item["prompt"])),
+            "truncated_tokens": self._truncation.cut(str(item["prompt"])),
         }
-
-    def _truncated(self, prompt: str) -> dict[str, int]:
-        """Number of tokens that each of the pipeline's tokenizers cuts off.
-
-        Empty if one of them reads the whole prompt: then nothing of it is lost.
-        """
-        cut: dict[str, int] = {}
-        for name in ("tokenizer", "tokenizer_2", "tokenizer_3", "tokenizer_4"):
-            tokenizer = getattr(self._pipeline, name, None)
-            if tokenizer is not None:
-                count = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
-                limit = int(tokenizer.model_max_length)
-                if limit > CLIP_TOKENS:  # the pipeline passes fewer on than the encoder could read
-                    limit = min(limit, self._profile.max_tokens or limit)
-                cut[name] = max(0, count - limit)
-        return cut if all(cut.values()) else {}
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -184,79 +202,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _failure(text: str) -> Json:
     return {"error": text, "kind": "RenderError"}
-
-
-def _place(model: str) -> str:
-    return str(embedded.pipeline_path()) if model == "embedded" else model
-
-
-def _load(config: RenderConfig, dtype: torch.dtype) -> Any:
-    require_folder(config.model)
-    place = _place(config.model)
-    options: dict[str, Any] = {"torch_dtype": dtype}
-    options |= {"revision": config.revision} if config.revision else {}
-    options |= {"variant": config.variant} if config.variant else {}
-    if config.vae:
-        options["vae"] = _load_vae(config.vae, dtype)
-    if config.model == "embedded":
-        # The auto pipeline gives the same class, but imports every pipeline that diffusers has.
-        return diffusers.DiffusionPipeline.from_pretrained(place, **options)
-    try:
-        try:
-            return diffusers.AutoPipelineForText2Image.from_pretrained(place, **options)
-        except ValueError:
-            # The auto pipeline lacks the class; model_index.json names it.
-            return diffusers.DiffusionPipeline.from_pretrained(place, **options)
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise ConfigError(
-            f"[render] model = {config.model!r} cannot be loaded: {str(error)[:400]}. Name a "
-            "folder with a model_index.json, or a hub id that this machine can reach or has cached "
-            "(without internet: copy the folder here and name its path)"
-        ) from error
-
-
-def _load_vae(place: str, dtype: torch.dtype) -> Any:
-    """The VAE of the class that its config.json names, for example a tiny VAE."""
-    try:
-        return diffusers.AutoModel.from_pretrained(place, torch_dtype=dtype)
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise ConfigError(
-            f"[render] vae = {place!r} cannot be loaded: {str(error)[:400]}. Name a folder with a "
-            "diffusers autoencoder (config.json and weights), or its hub id"
-        ) from error
-
-
-def _adapt(pipeline: Any, config: RenderConfig) -> None:
-    """Set the scheduler and its spacing from the configuration."""
-    kind = type(pipeline.scheduler)
-    if config.scheduler:
-        kind = getattr(diffusers, config.scheduler, None)
-        if kind is None or not issubclass(kind, diffusers.SchedulerMixin):
-            raise ConfigError(
-                f"[render] scheduler = {config.scheduler!r}: diffusers has no scheduler so named"
-            )
-    spacing = {"timestep_spacing": config.timestep_spacing} if config.timestep_spacing else {}
-    if config.scheduler or spacing:
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **spacing)
-
-
-def _require_negative(pipeline: Any) -> None:
-    if "negative_prompt" not in inspect.signature(pipeline.__call__).parameters:
-        raise ConfigError(
-            f"{NEGATIVE_SETTING}: a {type(pipeline).__name__} takes no negative prompt; take it out"
-        )
-
-
-def _identity(place: str, revision: str | None = None) -> str:
-    """The digest of a folder's content, or the commit of a loaded hub id."""
-    if Path(place).is_dir():
-        return folder_fingerprint(Path(place))
-    for name in ("model_index.json", "config.json"):
-        # A branch moves; the name of the local copy's folder is its commit.
-        copy = try_to_load_from_cache(place, name, revision=revision)
-        if isinstance(copy, str):
-            return f"{place}@{Path(copy).parent.name}"
-    return f"{place}@{revision or 'main'}"
 
 
 def open_backend(config: Json) -> DiffusersBackend:

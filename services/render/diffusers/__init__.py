@@ -1,0 +1,1 @@
+"""Painters of diffusers: their families, what their calls take, and the process that paints."""
