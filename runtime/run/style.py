@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM, SeedInstruction
@@ -74,6 +75,21 @@ def checked_seeds(config: BigpeConfig, project: Path) -> list[SeedInstruction]:
             "keeps instructions whole"
         )
     return seeds
+
+
+def language_note(style: str, prompts: Sequence[str]) -> str:
+    """A warning if the style was not made for the language of many prompts; else ""."""
+    foreign = [prompt for prompt in prompts if any(map(_is_not_latin, prompt))]
+    if style != EVIDENCE_WORDED or len(foreign) * 10 < len(prompts):
+        return ""
+    return (
+        f"{len(foreign)} of {len(prompts)} prompts are in a script other than Latin, and the style "
+        f"{style!r} was made for English; use a language model that can reason ([llm.default])"
+    )
+
+
+def _is_not_latin(letter: str) -> bool:
+    return letter.isalpha() and not unicodedata.name(letter, "LATIN").startswith("LATIN")
 
 
 def _settings(config: BigpeConfig, profile: PromptProfile) -> FreeFormSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, ClassVar
@@ -16,8 +17,6 @@ from autogen_core.models import (
 )
 
 from bigpe.services.core.values import LlmUsage
-
-CHARACTERS_PER_TOKEN = 4
 
 
 class LlmResult(CreateResult):
@@ -65,7 +64,7 @@ class BaseLlmClient(ChatCompletionClient, ABC):
 
     def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
         """An estimate, without a call of the model."""
-        return sum(len(str(m.content)) // CHARACTERS_PER_TOKEN + 4 for m in messages)
+        return sum(estimated_tokens(str(m.content)) + 4 for m in messages)
 
     def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Any] = ()) -> int:
         """Tokens of the context that `messages` leave free, estimated; at least 0."""
@@ -87,3 +86,17 @@ class BaseLlmClient(ChatCompletionClient, ABC):
             family=ModelFamily.UNKNOWN,
             multiple_system_messages=True,
         )
+
+
+_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+ASCII_PER_TOKEN = 4
+"""Characters of English text a token."""
+OTHER_PER_TOKEN = 2
+"""Characters of other alphabets, such as Cyrillic, a token."""
+
+
+def estimated_tokens(text: str) -> int:
+    """The tokens of `text` without a tokenizer: about 4 ASCII characters, 2 others, 1 ideograph."""
+    ideographs, ascii = len(_IDEOGRAPH.findall(text)), sum(map(str.isascii, text))
+    others = len(text) - ideographs - ascii
+    return ideographs + others // OTHER_PER_TOKEN + ascii // ASCII_PER_TOKEN

@@ -222,7 +222,7 @@ def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int)
         (
             (
                 "The instruction",
-                f"{tables.quoted(request.instruction.text, 2 * limit)}\n"
+                f"{tables.quoted(request.instruction.text)}\n"
                 f"Its record before this batch: {tables.record(search.own)}.\n"
                 f"Gains are score x 100. {noise}{stale}",
             ),

@@ -18,6 +18,7 @@ from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.free_form import tables
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import Proposal, Rejection
+from bigpe.agents.reasoning.rewriting import word_count
 from bigpe.agents.reasoning.rules import RoleRules
 from bigpe.services.core.values import Instruction, Json, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
@@ -80,7 +81,8 @@ async def write_instruction(
     faults: list[Fault] = []
 
     def request_at(index: int) -> LlmRequest:
-        return _request(text, operator, derive_seed(seed, index), rules, settings)
+        at = derive_seed(seed, index)
+        return _request(text, operator, request.instruction, at, rules, settings)
 
     def judge(raw: str) -> Proposal | Fault:
         answer = find_object(raw, _Answer)
@@ -134,11 +136,11 @@ def _fault(
     """Why a candidate is refused; None if it is valid."""
     if broken := settings.constraints.fault_of_instruction(candidate):
         return Fault(AnswerFault.CONSTRAINT, broken)
-    length, parent = len(candidate.text.split()), request.instruction
-    if length > settings.max_instruction_words:
-        text = f"the instruction has {length} words, more than {settings.max_instruction_words}"
+    length, parent = word_count(candidate.text), request.instruction
+    if length > (most := _most_words(parent, settings)):
+        text = f"the instruction has {length} words, more than {most}"
         return Fault(AnswerFault.TOO_LONG, text)
-    if operator == "condense" and 2 * length > len(parent.text.split()) + 1:
+    if operator == "condense" and 2 * length > word_count(parent.text) + 1:
         text = f"the condensed instruction has {length} words, more than half of the present one"
         return Fault(AnswerFault.TOO_LONG, text)
     for other in (parent, *request.living):
@@ -152,6 +154,11 @@ def _fault(
     return None
 
 
+def _most_words(parent: Instruction, settings: FreeFormSettings) -> int:
+    """The limit; a longer instruction of the user's own may be kept at its length."""
+    return max(settings.max_instruction_words, word_count(parent.text))
+
+
 def _names(text: str, naive: str, parent: str) -> bool:
     """Whether `text` names the whole subject of `naive`, and `parent` does not."""
     subject = subject_words(naive)
@@ -163,7 +170,12 @@ def _spelled(text: str) -> str:
 
 
 def _request(
-    text: str, operator: Operator, seed: int, rules: RoleRules, settings: FreeFormSettings
+    text: str,
+    operator: Operator,
+    parent: Instruction,
+    seed: int,
+    rules: RoleRules,
+    settings: FreeFormSettings,
 ) -> LlmRequest:
     frame = settings.templates.of("modifier")
     system = frame.system_with(
@@ -171,7 +183,7 @@ def _request(
         scorer=settings.scorer,
         operator=frame.parts[operator],
         constraints=_constraints(settings),
-        words=str(settings.max_instruction_words),
+        words=str(_most_words(parent, settings)),
     )
     return LlmRequest(
         turns=(Turn(role="system", text=system), Turn(role="user", text=text)),
@@ -207,7 +219,7 @@ def _text(
     other = ""
     if task.partner is not None:
         other = (
-            f"{tables.quoted(task.partner.instruction.text, 2 * limit)}\n"
+            f"{tables.quoted(task.partner.instruction.text)}\n"
             f"Its record: {tables.record(task.partner)}."
         )
     examples = "\n".join(f"- {tables.shortened(text, limit)}" for text in professional)
@@ -215,7 +227,7 @@ def _text(
         (
             (
                 "The present instruction",
-                f"{tables.quoted(parent.text, 4 * limit)}\n"
+                f"{tables.quoted(parent.text)}\n"
                 f"Its record before the last batch: {tables.record(search.own)} "
                 "(gains are score x 100).",
             ),

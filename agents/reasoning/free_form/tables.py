@@ -12,9 +12,9 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import one_line, words
 from bigpe.agents.messages.parts import PairedGain
 from bigpe.agents.messages.search import InstructionRecord, SearchState, TriedChange
+from bigpe.services.llm.base_client import estimated_tokens
 
-CHARACTERS_PER_TOKEN = 4
-LIMITS = (4000, 2000, 1000, 600, 400, 250, 150)
+LIMITS = (4000, 2000, 1000, 600, 400, 250, 150, 80, 40)
 """Lengths to which texts are shortened, in characters, until a request fits."""
 DIFFERENCES = 14
 """Words of each side that a contrast lists."""
@@ -28,7 +28,7 @@ def fit(build: Callable[[int], str], tokens: int) -> str:
     text = ""
     for limit in LIMITS:
         text = build(limit)
-        if len(text) <= tokens * CHARACTERS_PER_TOKEN:
+        if estimated_tokens(text) <= tokens:
             break
     return text
 
@@ -52,10 +52,9 @@ def estimate(mean: float | None, lo: float | None, hi: float | None) -> str:
     return f"{points(mean)}{bounds}"
 
 
-def quoted(text: str, limit: int) -> str:
-    """An instruction with its lines, delimited."""
-    cut = text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
-    return f'"""\n{cut}\n"""'
+def quoted(text: str) -> str:
+    """An instruction with its lines, delimited. It is never cut: each of its rules counts."""
+    return f'"""\n{text}\n"""'
 
 
 def record(item: InstructionRecord) -> str:
@@ -75,7 +74,7 @@ def batch(gains: Sequence[PairedGain], limit: int) -> str:
 def _gain(index: int, gain: PairedGain, limit: int) -> str:
     head = f"{index}. short prompt: {shortened(gain.naive, limit)}"
     if gain.fallback is not None:
-        return f"{head}\n   no usable rewrite ({shortened(gain.fallback, 200)}): gain 0"
+        return f"{head}\n   no usable rewrite ({shortened(gain.fallback, min(limit, 200))}): gain 0"
     cut = f"; the model cut off {gain.truncated} tokens of it" if gain.truncated else ""
     scores = f"score {100 * gain.score:.1f}, short prompt {100 * gain.naive_score:.1f}"
     return (
@@ -104,25 +103,26 @@ def contrast(item: Contrast, own: str, limit: int) -> str:
                 f"{_rewrite(pair, limit)}"
                 for pair in (best, *item.between, worst)
             ),
-            f"  only the best has: {_only(best.rewrite, worst.rewrite)}",
-            f"  only the worst has: {_only(worst.rewrite, best.rewrite)}",
+            f"  only the best has: {_only(best.rewrite, worst.rewrite, limit)}",
+            f"  only the worst has: {_only(worst.rewrite, best.rewrite, limit)}",
         )
     )
 
 
-def _only(text: str, other: str) -> str:
-    """The words of `text` that `other` lacks, in order."""
+def _only(text: str, other: str, limit: int) -> str:
+    """The words of `text` that `other` lacks, in order, at most 2 `limit` characters."""
     missing = set(words(other))
     found = [word for word in dict.fromkeys(words(text)) if word not in missing]
     more = f" and {len(found) - DIFFERENCES} more" if len(found) > DIFFERENCES else ""
-    return ", ".join(found[:DIFFERENCES]) + more if found else "nothing"
+    listed = shortened(", ".join(found[:DIFFERENCES]), 2 * limit)
+    return f"{listed}{more}" if found else "nothing"
 
 
 def professional(pair: PairedComparison, limit: int) -> str:
     """A professional prompt with its gain."""
     return (
         f"- {shortened(pair.rewrite, limit)} "
-        f"(for {shortened(pair.naive, 120)}; gain {points(pair.gain)})"
+        f"(for {shortened(pair.naive, min(limit, 120))}; gain {points(pair.gain)})"
     )
 
 

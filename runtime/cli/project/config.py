@@ -17,7 +17,7 @@ from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.run.plan import naive_set
-from bigpe.runtime.run.style import checked_seeds, style_of_config
+from bigpe.runtime.run.style import checked_seeds, language_note, style_of_config
 from bigpe.services.render.diffusers.planning import planned_call
 from bigpe.services.render.negatives import require_negative
 from bigpe.services.render.prompt_profile import form_of, profile_of
@@ -45,6 +45,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     style, profile = style_of_config(settings), profile_of(settings.render)
     require_negative(settings.render, project)
     plan = planned_call(settings.render)
+    notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
     seeds = checked_seeds(settings, project)
     professional = professional_choice(settings)
     own = own_professional(settings, project)
@@ -52,6 +53,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
         content = {
             "config": settings.model_dump(mode="json"),
             "prompts": counts,
+            "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
             "templates": own_files,
@@ -68,8 +70,8 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(_table(settings))
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())
     console.print(Text(f"naive prompts: {listed}"))
-    if prompts.warning:
-        console.print(Text(f"note: {prompts.warning}", style="yellow"))
+    for note in notes:
+        console.print(Text(f"note: {note}", style="yellow"))
     size = f", {len(own)} prompts" if own else ""
     console.print(Text(f"professional prompts: {professional}{size}"))
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)

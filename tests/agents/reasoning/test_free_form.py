@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.llm_stubs import ScriptedAsks
 
 from bigpe.agents.evidence.contrasts import Contrast, TermTally
@@ -29,7 +32,9 @@ from bigpe.agents.reasoning.rules import ReasoningConfig
 from bigpe.agents.reasoning.styles import make_style, style_name
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Instruction
+from bigpe.services.llm.base_client import estimated_tokens
 
+quick = settings(deadline=None, derandomize=True, max_examples=25)
 PARENT = Instruction(
     text="Describe the subject first.\nThen name the light, and one medium: oil or watercolour. "
     * 4
@@ -177,13 +182,35 @@ def test_hints_are_whole_clauses_and_what_was_compared_within_prompts_comes_firs
     assert found == ["golden hour", "oil painting", "pale watercolour"]
 
 
-async def test_a_long_batch_is_shortened_to_the_budget() -> None:
-    long = [gain("a cat", "word " * 3000, 0.01 * n) for n in range(5)]
-    study = STUDY.model_copy(update={"batch": tuple(long)})
+ALPHABETS = ("word ", "夕陽", "слово ", "a🌅b ")
+
+
+@quick
+@given(
+    alphabet=st.sampled_from(ALPHABETS),
+    size=st.integers(1, 20),
+    words=st.integers(1, 300),
+    contrasted=st.integers(0, 8),
+    rules=st.integers(1, 400),
+)
+def test_requests_stay_within_the_budget_and_keep_the_instruction_whole(
+    alphabet: str, size: int, words: int, contrasted: int, rules: int
+) -> None:
+    text, own = alphabet * words, Instruction(text=(alphabet * rules).strip())
+    pairs = [compared(text, text + str(n), 0.01 * n, OTHER.id) for n in range(6)]
+    found = Contrast(best=pairs[-1], worst=pairs[0], between=tuple(pairs[1:-1]))
+    batch = tuple(gain(text, f"{text} {n}", 0.01 * n) for n in range(size))
+    study = STUDY.model_copy(update={"batch": batch, "contrasts": (found,) * contrasted})
+    critique = CRITIQUE.model_copy(update={"study": study, "instruction": own})
+    proposal = proposal_request(instruction=own, living=())
     llm = ScriptedAsks(answer({"change": "Name oil."}))
-    request = CRITIQUE.model_copy(update={"study": study})
-    await style(request_tokens=2000).explain(llm, request, sees=False)
-    assert len(llm.last[1][1]) < 4 * 2000
+    asyncio.run(style().explain(llm, critique, sees=False))
+    asyncio.run(style().propose(again := ScriptedAsks("no", forever=True), proposal, professional))
+    for request in (llm.asked[0], again.asked[0]):
+        system, user = (turn.text for turn in request.turns)
+        assert own.text in user
+        assert estimated_tokens(user) <= FreeFormSettings().request_tokens
+        assert estimated_tokens(system) < 1500
 
 
 @pytest.mark.parametrize(
