@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import chain
 
+from bigpe.services.core.values import IDEOGRAPHS
+
 MAX_CLAUSE_WORDS = 4
 MAX_NGRAM = 3
 
@@ -41,10 +43,6 @@ _IRREGULAR = {
     "oxen": "ox",
 }
 _JOINERS = "\u200c\u200d"
-# Han and kana are written without spaces, so each character counts as a word.
-_IDEOGRAPHS = (
-    "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:[-'][a-z0-9]+)*")
 _CLAUSE = re.compile(r"[,;.:!?()\n\u3001\u3002]|\band\b|\bwith\b|\bin\b")
 _SUBJECT_END = re.compile(r"[,;:(\n\u3001\u3002]")
@@ -141,8 +139,9 @@ def _unicode_word() -> re.Pattern[str]:
         for char in map(chr, chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0)))
         if unicodedata.category(char) in ("Mn", "Mc")
     )
-    letters = rf"(?:(?![{_IDEOGRAPHS}])[^\W_][{marks}]*)+"
-    return re.compile(rf"[{_IDEOGRAPHS}][{marks}]*|{letters}(?:[-']{letters})*")
+    # Each ideograph counts as a word.
+    letters = rf"(?:(?![{IDEOGRAPHS}])[^\W_][{marks}]*)+"
+    return re.compile(rf"[{IDEOGRAPHS}][{marks}]*|{letters}(?:[-']{letters})*")
 
 
 @lru_cache(maxsize=8192)

@@ -28,7 +28,7 @@ def style_of(config: BigpeConfig, llm: Callable[[str], DecidesRules]) -> Reasoni
 
     Raises:
         ConfigError: The configured style does not suit the language model, or a setting of
-            `[render.prompt]` has no effect in it.
+            `[render.prompt]` or `[reasoning]` has no effect in it.
     """
     return make_style(
         style_of_config(config),
@@ -44,16 +44,13 @@ def style_of_config(config: BigpeConfig) -> str:
     embedded = [role for role in ROLES if config.llm_for(role).provider == EMBEDDED]
     name = style_name(config.reasoning.style, embedded)
     own, usual = config.render.prompt, type(config.render.prompt)()
-    idle = [key for key in FREE_FORM_ONLY if getattr(own, key) != getattr(usual, key)]
-    if name == EVIDENCE_WORDED and config.reasoning.templates is not None:
-        raise ConfigError(
-            f"[reasoning] templates: without effect in the style {name!r}, whose requests are "
-            "fixed; take it out, or use a language model that can reason ([llm.default])"
-        )
+    changed = [key for key in FREE_FORM_ONLY if getattr(own, key) != getattr(usual, key)]
+    idle = [f"[render.prompt] {', '.join(changed)}"] if changed else []
+    idle += ["[reasoning] templates"] if config.reasoning.templates is not None else []
     if name != FREE_FORM and idle:
         raise ConfigError(
-            f"[render.prompt] {', '.join(idle)}: without effect in the style {name!r}; take it "
-            "out, or use a language model that can reason ([llm.default]) and the free-form style"
+            f"{' and '.join(idle)}: without effect in the style {name!r}; take it out, or use a "
+            "language model that can reason ([llm.default]) and the free-form style"
         )
     return name
 

@@ -124,11 +124,11 @@ class RunSummary:
         self.best = ""
         self.sigma = 0.0
         self.answers = AnswerCounts()
+        """What the language model gave in all finished rounds."""
         self.operators = ""
         """The trials of each operator; empty for styles without operators."""
         self.refused: dict[str, int] = defaultdict(int)
         """Refused proposals, by code."""
-        """What the language model gave in all finished rounds."""
         self.used = Usage()
         """Requests of the pilot and all finished rounds."""
         self.stopped: RunStopped | None = None

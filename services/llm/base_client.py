@@ -16,7 +16,7 @@ from autogen_core.models import (
     RequestUsage,
 )
 
-from bigpe.services.core.values import LlmUsage
+from bigpe.services.core.values import IDEOGRAPHS, LlmUsage
 
 
 class LlmResult(CreateResult):
@@ -88,7 +88,7 @@ class BaseLlmClient(ChatCompletionClient, ABC):
         )
 
 
-_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_IDEOGRAPH = re.compile(rf"[{IDEOGRAPHS}\uac00-\ud7af]")  # and Hangul
 ASCII_PER_TOKEN = 4
 """Characters of English text a token."""
 OTHER_PER_TOKEN = 2

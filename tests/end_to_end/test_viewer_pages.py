@@ -14,6 +14,7 @@ from benchmarks.browser import pages_of
 from bigpe.agents.messages.core import ArmPulled, InstructionsProposed, PoolChanged, RunStarted
 from bigpe.runtime.viewer.filters import points, score
 from bigpe.services.core.values import Instruction
+from bigpe.testing.fake_reasoner import FakeReasoner
 from bigpe.testing.runs import messages_of, run_fake
 
 CONFIG = {"run": {"rounds": 12, "batch_size": 5, "pilot_prompts": 3, "seed": 5}}
@@ -85,6 +86,24 @@ async def test_the_lineage_tells_what_changed_and_why(finished: Path) -> None:
         assert plain(result, "ins") == existing[parent].text
         assert plain(result, "del") == existing[child].text
         assert f"<b>{reasons[child]}</b>" in unescape(nodes[child])
+
+
+async def test_a_long_instruction_folds_and_is_whole_inside(tmp_path: Path) -> None:
+    text = " ".join(f"{n}. Keep <b>every</b> count & name." for n in range(20))
+    (tmp_path / "own.txt").write_text(text)
+    llm = {"provider": "openai", "model": "fake", "base_url": "http://localhost"}
+    config = {
+        "run": CONFIG["run"] | {"rounds": 3},
+        "data": {"seeds": "own.txt"},
+        "llm": {"default": llm},
+    }
+    await run_fake(tmp_path, config, llm=FakeReasoner())
+    async with pages_of(tmp_path) as served:
+        for place in ("", "lineage", "transcript"):
+            page = (await served.get(place)).text
+            folds = found(r'<details class="fold">.*?<div class="whole">(.*?)</div>', page)
+            assert text in folds, place
+            assert "<b>every</b>" not in page
 
 
 def seeds(folder: Path) -> list[Instruction]:

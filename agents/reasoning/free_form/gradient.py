@@ -209,8 +209,8 @@ def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int)
     search = study.search
     noise = f"One gain has a noise of about {100 * search.sigma:.1f} (standard deviation)."
     stale = (
-        f" Before this batch, the best result had not improved for {search.stale} "
-        f"round{'s' * (search.stale != 1)}."
+        " Before this batch, the best result had not improved for "
+        f"{tables.counted(search.stale, 'round')}."
         if search.stale
         else ""
     )

@@ -61,7 +61,7 @@ def record(item: InstructionRecord) -> str:
     """The results of an instruction in one line."""
     if item.mean is None:
         return "no result yet"
-    won = f"; best on {_counted(len(item.won), 'prompt')}" if item.won else ""
+    won = f"; best on {counted(len(item.won), 'prompt')}" if item.won else ""
     return f"mean gain {estimate(item.mean, item.lo, item.hi)}, {item.gains} comparisons{won}"
 
 
@@ -134,14 +134,14 @@ def hints(rows: Iterable[EvidenceRow], tallies: Mapping[str, TermTally]) -> str:
 def _hint(row: EvidenceRow, tally: TermTally | None) -> str:
     within = (
         f"rewrites with it {points(tally.mean)} against others of the same short prompt, better "
-        f"on {tally.better} of {_counted(tally.prompts, 'prompt')}; "
+        f"on {tally.better} of {counted(tally.prompts, 'prompt')}; "
         if tally
         else ""
     )
     return (
         f'{row.id} "{row.term}": {within}estimate {points(row.effect)} '
-        f"[{points(row.lo)}, {points(row.hi)}], in {_counted(row.n, 'rewrite')} of "
-        f"{_counted(row.arms, 'instruction')}"
+        f"[{points(row.lo)}, {points(row.hi)}], in {counted(row.n, 'rewrite')} of "
+        f"{counted(row.arms, 'instruction')}"
     )
 
 
@@ -162,7 +162,7 @@ def _outcome(change: TriedChange, own: str) -> str:
     if not change.prompts:
         return f"not measured before this batch{made}" if made else "not measured yet"
     measured = estimate(change.mean, change.lo, change.hi)
-    return f"{measured} over its parent, {_counted(change.prompts, 'prompt')}{made}"
+    return f"{measured} over its parent, {counted(change.prompts, 'prompt')}{made}"
 
 
 def leaderboard(search: SearchState, partner: InstructionRecord | None, limit: int) -> str:
@@ -175,7 +175,8 @@ def leaderboard(search: SearchState, partner: InstructionRecord | None, limit: i
     )
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """`1 round`, `3 rounds`."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 

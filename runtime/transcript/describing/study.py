@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bigpe.agents.evidence.contrasts import TermTally
 from bigpe.agents.messages.search import BatchStudy, InstructionRecord, TriedChange
 from bigpe.runtime.formatting import counted
 from bigpe.runtime.transcript.describing.parts import (
@@ -21,11 +22,13 @@ from bigpe.runtime.transcript.describing.parts import (
 
 
 def study_parts(study: BatchStudy) -> list[Part]:
-    """The batch, the contrasts within one prompt with their images, and what was tried."""
+    """The batch, the contrasts within one prompt with their images, the tallies of terms, and what
+    was tried."""
     parts: list[Part] = [_record(study.search.own), GainList(study.batch)]
     for contrast in study.contrasts:
         parts.append(line(dim("within one prompt: "), Quoted(contrast.best.naive)))
-        for side, pair in (("better", contrast.best), ("worse", contrast.worst)):
+        between = [("between", pair) for pair in contrast.between]
+        for side, pair in (("better", contrast.best), *between, ("worse", contrast.worst)):
             parts.append(
                 line(
                     dim(f"{side} by "), InstructionId(pair.arm), " ", Gain(pair.gain), " ",
@@ -35,7 +38,16 @@ def study_parts(study: BatchStudy) -> list[Part]:
             if pair.image:
                 label = line(f"{side} ", Gain(pair.gain))
                 parts.append(ImageReference(pair.image, f"{side}: {pair.rewrite}", label))
+    parts += [_tally(tally) for tally in study.tallies]
     return [*parts, *tried_parts(study.search.tried)]
+
+
+def _tally(tally: TermTally) -> Line:
+    prompts = counted(tally.prompts, "prompt")
+    return line(
+        dim("rewrites with "), Quoted(tally.term), " ", Gain(tally.mean),
+        dim(f" against others of one prompt, better on {tally.better} of {prompts}"),
+    )  # fmt: skip
 
 
 def _record(record: InstructionRecord) -> Line:

@@ -13,7 +13,7 @@ from bigpe.agents.statistics.intervals import Interval
 from bigpe.runtime.transcript.summary import CurvePoint, RoundSummary
 from bigpe.runtime.viewer.filters import duration, is_long, marked, opening, points
 from bigpe.runtime.viewer.pages.charts import gain_chart, whiskers
-from bigpe.runtime.viewer.pages.text_diff import LONGEST, text_difference
+from bigpe.runtime.viewer.pages.text_diff import LONGEST, LONGEST_TEXT, SENTENCES, text_difference
 
 texts = st.text(st.sampled_from("ab <>&\"',.é😀\n"), max_size=40) | st.text(max_size=60)
 gains = st.floats(-0.9, 0.9).filter(lambda gain: gain == 0 or abs(gain) > 1e-12)
@@ -122,3 +122,9 @@ def test_only_long_texts_fold(text: str) -> None:
     assert not is_long(text) or text.count("\n") > 1
     assert is_long(text * 300) or not text
     assert "\n" not in opening(text)
+
+
+def test_a_text_that_would_take_minutes_counts_as_replaced() -> None:
+    for old in ("a\n" * (SENTENCES + 1), "a" * LONGEST_TEXT + "."):
+        pieces = text_difference(old, f"b {old}")
+        assert [piece.kind for piece in pieces] == ["gone", "new"]
