@@ -14,12 +14,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from bigpe.services.core import plugins
 from bigpe.services.core.errors import ConfigError, RenderError, ScoreError, ServiceError
 from bigpe.services.core.outages.watch import OutageWatch
-from bigpe.services.render.a1111 import open_a1111
-from bigpe.services.render.comfyui import open_comfyui
-from bigpe.services.render.http_base import refuse_unused
+from bigpe.services.render.config import BuiltinRenderer, RenderConfig
+from bigpe.services.render.hosted.a1111 import open_a1111
+from bigpe.services.render.hosted.comfyui import open_comfyui
+from bigpe.services.render.hosted.http_base import refuse_unused
+from bigpe.services.render.hosted.openai_images import open_openai_images
 from bigpe.services.render.negatives import require_negative, require_reader
-from bigpe.services.render.openai_images import open_openai_images
-from bigpe.services.render.service import BuiltinRenderer, DiffusersRenderer, RenderConfig, Renderer
+from bigpe.services.render.service import DiffusersRenderer, Renderer
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
 from bigpe.services.score.service import BuiltinScorer, ClipScorer, ScoreConfig, Scorer
 from bigpe.services.store.blobs import BlobStore

@@ -24,7 +24,7 @@ from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.outages.watch import OutageRule
 from bigpe.services.core.values import Value
 from bigpe.services.llm.config import LlmConfig, did_you_mean
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.score.service import ScoreSection
 from bigpe.services.workers.config import WorkersConfig
 

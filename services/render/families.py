@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from bigpe.services.render.service import PromptForm
+from bigpe.services.render.config import PromptForm
 
 NegativeBy = Literal["guidance", "true-cfg", "nothing"]
 """What gives a negative prompt its effect: the guidance scale, diffusers' `true_cfg_scale` (which

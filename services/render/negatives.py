@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from bigpe.services.core.errors import ConfigError
-from bigpe.services.render.comfyui import Workflow
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.diffusers.arguments import TRUE_CFG, require_true_cfg
+from bigpe.services.render.hosted.comfyui import Workflow
 from bigpe.services.render.prompt_profile import NEGATIVE_SETTING as SETTING
 from bigpe.services.render.prompt_profile import family_of
-from bigpe.services.render.service import RenderConfig
 
 
 def require_negative(painter: RenderConfig, folder: Path) -> None:

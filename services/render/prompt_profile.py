@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from bigpe.services.core.values import Value
+from bigpe.services.render.config import PromptForm, RenderConfig
 from bigpe.services.render.families import ARGUMENT, EMBEDDED, SERVICE, Family, family_named
-from bigpe.services.render.service import PromptForm, RenderConfig
 
 NEGATIVE_SETTING = "[render.prompt] negative = true"
 WORDS_PER_TOKEN = 0.68

@@ -1,130 +1,23 @@
-"""The render service: a text-to-image model in a separate process, and its settings."""
+"""The render service: a text-to-image model in a separate process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Protocol
 
-from pydantic import Field, field_validator, model_validator
-
-from bigpe.services.core import plugins
-from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError, RenderError, error_from_json
-from bigpe.services.core.http_client import HttpConfig
-from bigpe.services.core.values import Image, Json, RenderRequest, Value
+from bigpe.services.core.values import Image, Json, RenderRequest
 from bigpe.services.models.fingerprints import SameModel
 from bigpe.services.processes.cpu import processes_for, thread_env
 from bigpe.services.processes.model_service import Model, ModelService
 from bigpe.services.processes.process_pool import ProcessPool
 from bigpe.services.processes.supervised_process import SupervisedProcess
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import CallCacheProtocol
 
 BACKEND = "bigpe.services.render.diffusers.process:open_backend"
-BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
-"""Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
-PromptForm = Literal["tags", "prose", "json"]
-
-
-class PictureServiceConfig(HttpConfig):
-    """`[render.http]`: an HTTP service that renders images."""
-
-    extra: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
-    """Further fields that are added to every request, by the service's own names."""
-    send_seed: Annotated[bool, AfterStart.NEEDS_FORK] = False
-    """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
-    workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
-    """Path of the ComfyUI workflow (API format), relative to the project's folder."""
-
-
-class PromptConfig(Value):
-    """`[render.prompt]`: what the text-to-image model wants its prompt to be.
-
-    The defaults come from a table of models, which `bigpe config check` shows.
-    """
-
-    form: Annotated[Literal["auto"] | PromptForm, AfterStart.NEEDS_FORK] = "auto"
-    """Comma-separated tags, whole sentences, or a JSON object; "auto": by the table."""
-    max_tokens: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=100_000)
-    """Tokens that the model reads. Default: by the table."""
-    max_words: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=1, le=10_000)
-    """Words of a rewrite. Default: estimated from the tokens."""
-    negative: Annotated[bool, AfterStart.NEEDS_FORK] = False
-    """Whether rewrites come with a negative prompt, which replaces `[render] negative_prompt`.
-    Pictures of naive prompts keep that setting."""
-    language: Annotated[str, AfterStart.NEEDS_FORK] = Field(default="", max_length=60)
-    """The language of rewrites, by its English name. Default: that of the naive prompt."""
-    triggers: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
-    """Trigger words of LoRAs: a rewrite keeps those that its naive prompt has, as they are."""
-
-
-class RenderConfig(Value):
-    """`[render]`: the text-to-image model."""
-
-    backend: Annotated[str, AfterStart.NEEDS_FORK] = "diffusers"
-    """A name that `bigpe renderers list` prints. `[render.http]` configures HTTP services."""
-    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
-        default_factory=dict[str, Any]
-    )
-    """`[render.options]`: settings of a renderer of another package."""
-    model: Annotated[str, AfterStart.NEEDS_FORK] = "embedded"
-    """"embedded", a folder, a hub id, or the name of a model of an HTTP service."""
-    revision: Annotated[str | None, AfterStart.NEEDS_FORK] = None
-    """Commit of a hub id, which keeps the model of a run from changing."""
-    variant: Annotated[str | None, AfterStart.NEEDS_FORK] = None
-    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], AfterStart.NEEDS_FORK] = "auto"
-    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], AfterStart.NEEDS_FORK] = (
-        "auto"
-    )
-    steps: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=12, ge=1, le=1000)
-    guidance: Annotated[float, AfterStart.NEEDS_FORK] = Field(default=3.0, ge=0.0, le=100.0)
-    """Guidance scale; 0 for SDXL-Turbo."""
-    size: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=4096)
-    """Width and height, pixels; None: the model's default."""
-    width: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=8192)
-    """Width, pixels, in place of `size`."""
-    height: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=8, le=8192)
-    """Height, pixels."""
-    negative_prompt: Annotated[str | None, AfterStart.NEEDS_FORK] = None
-    scheduler: Annotated[str | None, AfterStart.NEEDS_FORK] = None
-    """Class name of a diffusers scheduler, which replaces the model's scheduler."""
-    timestep_spacing: Annotated[
-        Literal["leading", "linspace", "trailing"] | None, AfterStart.NEEDS_FORK
-    ] = None
-    vae: Annotated[str | None, AfterStart.NEEDS_FORK] = None
-    """A folder or hub id of another VAE."""
-    max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=4, ge=1, le=256)
-    deterministic: Annotated[bool | None, AfterStart.NEEDS_FORK] = None
-    """Whether to render images one by one, so that an image never depends on its batch.
-    None: on a CPU only."""
-    threads: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2, ge=1, le=512)
-    """CPU threads of the model's process."""
-    call_timeout_s: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(default=600.0, gt=0)
-    call: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(default_factory=dict[str, Any])
-    """`[render.call]`: further arguments of a diffusers pipeline, by its own names."""
-    http: PictureServiceConfig = PictureServiceConfig()
-    prompt: PromptConfig = PromptConfig()
-
-    @property
-    def dimensions(self) -> tuple[int, int] | None:
-        """Width and height, pixels; None: the model's default."""
-        if self.width is None or self.height is None:
-            return None if self.size is None else (self.size, self.size)
-        return self.width, self.height
-
-    @model_validator(mode="after")
-    def _whole_size(self) -> RenderConfig:
-        if (self.width is None) != (self.height is None):
-            raise ValueError("set width and height, both; `size` is for squares")
-        if self.width is not None and self.size is not None:
-            raise ValueError("set either size, or width and height")
-        return self
-
-    @field_validator("backend")
-    @classmethod
-    def _existing(cls, name: str) -> str:
-        return plugins.require_known("renderers", name, get_args(BuiltinRenderer))
 
 
 class Renderer(Model, Protocol):

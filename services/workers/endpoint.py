@@ -26,7 +26,8 @@ from bigpe.services.core.values import (
     Value,
 )
 from bigpe.services.processes.model_service import ModelService
-from bigpe.services.render.service import RenderConfig, Renderer, RenderService
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.service import Renderer, RenderService
 from bigpe.services.score.service import ScoreConfig, Scorer, ScoreService
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import InMemoryCallCache

@@ -16,7 +16,7 @@ from support.worker_servers import TOKEN
 from bigpe.runtime.cli import cli
 from bigpe.services.backends import ServiceContext, open_renderer
 from bigpe.services.core.values import RenderRequest
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
 CONFIG = "[render]\nsteps = 2\nthreads = 1\n"

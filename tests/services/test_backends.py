@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bigpe.runtime.cli import cli
 from bigpe.services.backends import RENDERERS, SCORERS
-from bigpe.services.render.service import BuiltinRenderer
+from bigpe.services.render.config import BuiltinRenderer
 from bigpe.services.score.service import BuiltinScorer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import RenderRequest
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.score.service import ScoreConfig
 from bigpe.services.workers.endpoint import (
     RecentBlobs,

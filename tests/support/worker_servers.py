@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.score.service import ScoreConfig
 from bigpe.services.workers.endpoint import (
     RecentBlobs,

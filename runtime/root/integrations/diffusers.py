@@ -27,7 +27,7 @@ from bigpe.runtime.sharing.refine import Refiner
 from bigpe.services.core.errors import BigpeError, ConfigError, ServiceError
 from bigpe.services.core.values import Instruction
 from bigpe.services.llm.service import LlmConfig
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 
 OnFailure = Literal["warn", "raise"]
 FURTHER = ("prompt_2", "prompt_3", "prompt_4")

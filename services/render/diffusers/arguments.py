@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Json
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.families import Family
 from bigpe.services.render.prompt_profile import NEGATIVE_SETTING
-from bigpe.services.render.service import RenderConfig
 
 Parameters = Mapping[str, inspect.Parameter]
 """By name. What only `**kwargs` would take has no effect: pipelines ignore it."""

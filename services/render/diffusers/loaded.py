@@ -10,9 +10,9 @@ from typing import Any
 
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Json
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.diffusers.arguments import Call, idle_guidance, sets_guidance
 from bigpe.services.render.families import Family, is_guided
-from bigpe.services.render.service import RenderConfig
 
 ANY_SIZE = 1024
 """Stands for a size that is not configured; a multiple of every factor."""

@@ -12,7 +12,8 @@ from huggingface_hub import try_to_load_from_cache
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.models import embedded
 from bigpe.services.models.fingerprints import folder_fingerprint
-from bigpe.services.render.service import RenderConfig, require_folder
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.service import require_folder
 
 diffusers: Any = _diffusers  # type checkers do not see its names
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bigpe.services.core.values import Json
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.diffusers.arguments import (
     call_of,
     idle_guidance,
@@ -17,7 +18,6 @@ from bigpe.services.render.diffusers.arguments import (
 )
 from bigpe.services.render.families import family_named, is_guided
 from bigpe.services.render.prompt_profile import family_of, is_embedded
-from bigpe.services.render.service import RenderConfig
 
 
 class Plan(NamedTuple):

@@ -17,6 +17,7 @@ from PIL import Image as Pictures
 from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
 from bigpe.services.core.values import Json, digest
 from bigpe.services.processes.devices import pick_device, pick_dtype
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.diffusers.arguments import call_of
 from bigpe.services.render.diffusers.loaded import paints_alone, require_valid, set_guidance
 from bigpe.services.render.diffusers.loading import (
@@ -29,7 +30,6 @@ from bigpe.services.render.diffusers.loading import (
 from bigpe.services.render.diffusers.truncation import Truncation
 from bigpe.services.render.families import family_named
 from bigpe.services.render.prompt_profile import NEGATIVE_SETTING, family_of
-from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
 NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http", "prompt", "call"}

@@ -18,12 +18,12 @@ from support.paths import ROOT
 from support.tiny_families import MAKERS, family_pipeline, make_family
 
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.diffusers import process
 from bigpe.services.render.diffusers.arguments import call_of, usual_parameters
 from bigpe.services.render.diffusers.planning import planned_call
 from bigpe.services.render.diffusers.process import DiffusersBackend
 from bigpe.services.render.families import ARGUMENT, FAMILIES, Family, family_named
-from bigpe.services.render.service import RenderConfig
 
 PAGE = ROOT / "docs" / "reference" / "painters.md"
 SIDES = {

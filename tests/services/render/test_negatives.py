@@ -15,13 +15,13 @@ from bigpe.services.backends import ServiceContext, open_renderer
 from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.values import RenderRequest
 from bigpe.services.processes.model_service import call_key
-from bigpe.services.render.a1111 import open_a1111
-from bigpe.services.render.comfyui import open_comfyui
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.diffusers.process import DiffusersBackend
-from bigpe.services.render.http_base import HttpRenderer
+from bigpe.services.render.hosted.a1111 import open_a1111
+from bigpe.services.render.hosted.comfyui import open_comfyui
+from bigpe.services.render.hosted.http_base import HttpRenderer
+from bigpe.services.render.hosted.openai_images import open_openai_images
 from bigpe.services.render.negatives import require_negative
-from bigpe.services.render.openai_images import open_openai_images
-from bigpe.services.render.service import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.workers.wire_format import RenderItems
 

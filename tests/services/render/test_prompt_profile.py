@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.prompt_profile import PromptProfile, form_of, is_embedded, profile_of
-from bigpe.services.render.service import RenderConfig
 
 TABLE = [
     ("embedded", "tags", 75, 50),

@@ -19,15 +19,11 @@ from support.tiny_models import TEST_ENV, make_pipeline
 
 from bigpe.services.core.errors import ConfigError, RenderError, StoreError
 from bigpe.services.core.values import Image, RenderRequest, digest
+from bigpe.services.render.config import PromptConfig, RenderConfig
 from bigpe.services.render.diffusers.loading import identity_of
 from bigpe.services.render.diffusers.process import DiffusersBackend
 from bigpe.services.render.diffusers.truncation import Truncation
-from bigpe.services.render.service import (
-    DiffusersRenderer,
-    PromptConfig,
-    RenderConfig,
-    RenderService,
-)
+from bigpe.services.render.service import DiffusersRenderer, RenderService
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import InMemoryCallCache
 

@@ -19,7 +19,8 @@ from bigpe.runtime.run.session import Session
 from bigpe.services.backends import ServiceContext, open_renderer, open_scorer
 from bigpe.services.core.errors import ConfigError, RenderError, TransientServiceError
 from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
-from bigpe.services.render.service import RenderConfig, Renderer
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.service import Renderer
 from bigpe.services.score.service import ScoreConfig, Scorer
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.store.call_cache import InMemoryCallCache

@@ -23,7 +23,7 @@ from bigpe.services.backends import ServiceContext, open_renderer
 from bigpe.services.core.errors import ConfigError, GivenUpError, LostWorkerError
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.core.values import Image, RenderRequest
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 from bigpe.services.workers import ray_pool
 from bigpe.services.workers.config import WorkerScalingConfig, WorkersConfig

@@ -19,8 +19,8 @@ from bigpe.services.core.errors import BigpeError, ConfigError, RenderError, Tra
 from bigpe.services.core.http_client import HttpClient
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest, digest
-from bigpe.services.render.http_base import HttpRenderer, client_for, value_at
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.hosted.http_base import HttpRenderer, client_for, value_at
 from bigpe.services.store.blobs import BlobStore
 
 SETTINGS = ("negative_prompt", "steps", "guidance", "size")

@@ -10,8 +10,8 @@ from bigpe.services.core.errors import ConfigError, RenderError
 from bigpe.services.core.http_client import HttpClient
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest
-from bigpe.services.render.http_base import HttpRenderer, client_for, from_base64, value_at
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.hosted.http_base import HttpRenderer, client_for, from_base64, value_at
 from bigpe.services.store.blobs import BlobStore
 
 OPENAI = "https://api.openai.com/v1"

@@ -34,8 +34,9 @@ from bigpe.services.core.errors import (
     TransientServiceError,
 )
 from bigpe.services.core.values import Image, RenderRequest
-from bigpe.services.render.comfyui import Workflow
-from bigpe.services.render.service import RenderConfig, Renderer
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.hosted.comfyui import Workflow
+from bigpe.services.render.service import Renderer
 from bigpe.services.store.blobs import BlobStore
 
 S = TypeVar("S", bound=PictureServer)

@@ -14,7 +14,7 @@ from bigpe.services.core.image_decoding import served_png
 from bigpe.services.core.outages.access import ServiceAccess
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Image, Json, RenderRequest, digest
-from bigpe.services.render.service import RenderConfig
+from bigpe.services.render.config import RenderConfig
 from bigpe.services.store.blobs import BlobStore
 
 SETTINGS = (

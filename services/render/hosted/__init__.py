@@ -1,0 +1,1 @@
+"""Painters behind HTTP services."""
