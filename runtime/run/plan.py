@@ -10,6 +10,7 @@ from bigpe.agents.evidence.terms import subject_kept
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, MOST_CALLS, CampaignPlan, SeedInstruction
 from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
+from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import run_prices
 from bigpe.runtime.run.wiring.plugins import gate_rules, names_of
@@ -76,7 +77,7 @@ async def make_plan(
         rounds=run.rounds,
         batch_size=run.batch_size,
         seeds_per_prompt=run.seeds_per_prompt,
-        concurrency=run.concurrency,
+        concurrency=rounds_in_flight(config).count,
         seed=run.seed,
         policy=config.policy.model_dump(mode="json"),
         pool_size=run.pool_size,

@@ -13,6 +13,7 @@ from bigpe.agents.plugins.config import find_roles
 from bigpe.agents.reasoning.rules import OwnTemplates
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
+from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
@@ -47,7 +48,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
     seeds = checked_seeds(settings, project)
-    professional = professional_choice(settings)
+    professional, in_flight = professional_choice(settings), rounds_in_flight(settings)
     own = own_professional(settings, project)
     if as_json:
         content = {
@@ -56,6 +57,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
+            "in_flight": {"rounds": in_flight.count, "reason": in_flight.reason},
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
@@ -77,6 +79,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
     console.print(Text(f"reasoning style: {style}"))
+    console.print(Text(f"rounds in flight: {in_flight}"))
     if own_files:
         console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
     console.print(Text(f"the painter: {profile.described()}"))

@@ -10,6 +10,7 @@ import math
 
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.agents.messages.usage import FREE
+from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import PriceTable
 from bigpe.runtime.run.probe.rows import Measured
@@ -135,7 +136,7 @@ def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int)
     )
     in_rounds = (pictures - pilot) * painted
     one_after_other = in_rounds + run.rounds * asking
-    return (pilot * painted + max(in_rounds, one_after_other / run.concurrency)) / 60
+    return (pilot * painted + max(in_rounds, one_after_other / rounds_in_flight(config).count)) / 60
 
 
 def _limit(config: BigpeConfig, forecast: RunForecast) -> str:
