@@ -304,6 +304,7 @@ class Round:
             batch=tuple(dict.fromkeys(task.naive for task in self.request.tasks)),
             seed=derive_seed(plan.seed, "proposal", last.round),
             search=self.search,
+            gains=self.pulled.gains if self.pulled and self.search else (),
         )
 
     def offer_to(self, pool: Pool) -> set[str]:

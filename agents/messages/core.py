@@ -208,6 +208,8 @@ class ProposalRequested(Message):
     seed: int
     search: SearchState | None = None
     """The search so far, for styles that reason about it."""
+    gains: tuple[PairedGain, ...] = ()
+    """The results of the batch, for styles that reason about it."""
 
 
 class InstructionsProposed(Message):

@@ -7,7 +7,6 @@ a resumed run keeps it.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import NamedTuple
 
 from bigpe.runtime.project.config import AUTO, MOST_IN_FLIGHT, ROLES_WITH_LLM, BigpeConfig
@@ -26,11 +25,11 @@ LEARNING_STEPS = 8
 class RoundsInFlight(NamedTuple):
     """A number of rounds, and why it was chosen."""
 
-    count: int
+    rounds: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.count} ({self.reason})"
+        return f"{self.rounds} ({self.reason})"
 
 
 def rounds_in_flight(config: BigpeConfig) -> RoundsInFlight:
@@ -61,13 +60,13 @@ def _busy(config: BigpeConfig) -> int:
     batch = run.batch_size * run.seeds_per_prompt
     rewriting = math.ceil(batch / config.llm_for("generator").concurrency)
     length = rewriting + 2 * THOUGHT
-    work: Counter[str] = Counter()
+    work: dict[str, float] = {}
     places: dict[str, int] = {}
     times = {"generator": float(batch), "gradient": THOUGHT, "modifier": run.improvements * THOUGHT}
     for role, time in times.items():
         model = config.llm_for(role)
         key = model.model_dump_json()
-        work[key] += time
+        work[key] = work.get(key, 0.0) + time
         places[key] = model.concurrency
     return math.ceil(min(places[key] * length / work[key] for key in work))
 

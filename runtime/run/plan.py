@@ -77,7 +77,7 @@ async def make_plan(
         rounds=run.rounds,
         batch_size=run.batch_size,
         seeds_per_prompt=run.seeds_per_prompt,
-        concurrency=rounds_in_flight(config).count,
+        concurrency=rounds_in_flight(config).rounds,
         seed=run.seed,
         policy=config.policy.model_dump(mode="json"),
         pool_size=run.pool_size,

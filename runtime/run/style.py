@@ -46,6 +46,9 @@ def style_of_config(config: BigpeConfig) -> str:
     own, usual = config.render.prompt, type(config.render.prompt)()
     changed = [key for key in FREE_FORM_ONLY if getattr(own, key) != getattr(usual, key)]
     idle = [f"[render.prompt] {', '.join(changed)}"] if changed else []
+    idle += (
+        ["[[render.lora]] triggers"] if any(lora.triggers for lora in config.render.lora) else []
+    )
     idle += ["[reasoning] templates"] if config.reasoning.templates is not None else []
     if name != FREE_FORM and idle:
         raise ConfigError(

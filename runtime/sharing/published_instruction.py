@@ -15,14 +15,13 @@ from pydantic import Field, ValidationError, model_validator
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.runtime.evaluation.compare import Difference, Evaluation
 from bigpe.runtime.project.config import BigpeConfig
-from bigpe.runtime.run.resume.stored_run import require_stored_run
-from bigpe.runtime.transcript.replay import replayed_campaign, require_finished
+from bigpe.runtime.run.resume.stored_run import StoredRun
+from bigpe.runtime.sharing.best import BestInstruction
 from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.errors import ConfigError, DataError, StoreError
 from bigpe.services.core.values import Instruction, Json, Value
 from bigpe.services.core.version import VERSION
 from bigpe.services.prompt_data.splits import Split
-from bigpe.services.store.database import Store
 
 FILE = "instruction.json"
 CARD = "README.md"
@@ -103,24 +102,18 @@ class PublishedInstruction(Value):
         return self
 
 
-async def published_of(store: Store, run: str, *, licence: str | None) -> PublishedInstruction:
-    """The instruction that the latest evaluation chose, else the run's best.
-
-    ConfigError if the run has no finished round.
-    """
-    stored, campaign = await require_stored_run(store, run), await replayed_campaign(store, run)
-    require_finished(campaign, run)
-    config = stored.config
-    report = await _latest_report(store, run)
-    chosen = report.selection.chosen if report and report.selection else None
-    instruction = chosen or campaign.pool.best().instruction
-    record = next(row for row in campaign.pool.rows() if row.instruction.id == instruction.id)
+def published_of(
+    stored: StoredRun, best: BestInstruction, *, licence: str | None
+) -> PublishedInstruction:
+    """The best instruction of a run as it is published."""
+    config, instruction, report = stored.config, best.instruction, best.report
+    record = next(row for row in best.campaign.pool.rows() if row.instruction.id == instruction.id)
     return PublishedInstruction(
         id=instruction.id,
         instruction=instruction,
         constraints=config.constraints.model_copy(update={"safety": None}),
         safety=config.constraints.safety,
-        run=run,
+        run=stored.name,
         bigpe=VERSION,
         licence=licence,
         data=config.data.naive if config.data.naive in ("world", "general") else "own",
@@ -130,19 +123,6 @@ async def published_of(store: Store, run: str, *, licence: str | None) -> Publis
         ),
         evaluation=_held_out(report, instruction) if report else None,
     )
-
-
-async def _latest_report(store: Store, run: str) -> Evaluation | None:
-    row = await store.row("evaluation_report", run=run)
-    if row is None:
-        return None
-    try:
-        return Evaluation.model_validate_json(row["body"])
-    except ValidationError as error:
-        raise DataError(
-            f"the evaluation of {run!r} was written by another version of bigpe; "
-            f"run `bigpe evaluate {run}` again"
-        ) from error
 
 
 def _held_out(report: Evaluation, instruction: Instruction) -> HeldOut | None:

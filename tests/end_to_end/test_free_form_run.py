@@ -106,7 +106,7 @@ def test_the_status_has_the_operators_and_the_whole_best_instruction(folder: Pat
     (row,) = json.loads(CliRunner().invoke(status, ["-p", str(folder), "--json"]).stdout)
     assert row["operators"]["revise"]["chosen"] >= 2
     found = CliRunner().invoke(status, ["-p", str(folder), "--best", "--json"])
-    assert "\n" in json.loads(found.stdout)["main"]
+    assert "\n" in json.loads(found.stdout)["main"]["text"]
     assert "operators: " in CliRunner().invoke(status, ["-p", str(folder)]).stdout
 
 

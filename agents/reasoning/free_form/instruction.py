@@ -25,6 +25,8 @@ from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
 PROFESSIONAL = 5
 """Professional prompts in a request."""
+BEST, WORST = 3, 2
+"""Rewrites of the last batch in a request: those with the highest and the lowest gains."""
 MAX_CHANGE = 300
 """Characters of a change in one line."""
 _NO_OBJECT = "it held no JSON object of that form"
@@ -238,10 +240,17 @@ def _text(
                 f"Improvements: {tables.shortened(task.gradient.improvement, 2 * limit)}",
             ),
             (
+                "Rewrites of the last batch, from the highest to the lowest gain",
+                tables.batch(tables.best_and_worst(request.gains, BEST, WORST), limit),
+            ),
+            (
                 "Other instructions with results, best first",
                 tables.leaderboard(search, task.partner, limit),
             ),
             ("Changes that were tried", tables.tried(search.tried, parent.id, limit)),
-            ("Professional prompts, not scored: which dimensions they describe", examples),
+            (
+                "Professional prompts, never scored: only for the dimensions that they fill",
+                examples,
+            ),
         )
     )

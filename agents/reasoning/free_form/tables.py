@@ -71,6 +71,12 @@ def batch(gains: Sequence[PairedGain], limit: int) -> str:
     return "\n".join(_gain(index, gain, limit) for index, gain in enumerate(ordered, start=1))
 
 
+def best_and_worst(gains: Sequence[PairedGain], best: int, worst: int) -> list[PairedGain]:
+    """The rewrites with the `best` highest and the `worst` lowest gains, without fallbacks."""
+    usable = sorted((gain for gain in gains if gain.fallback is None), key=lambda gain: -gain.gain)
+    return usable[:best] + usable[best:][-worst:]
+
+
 def _gain(index: int, gain: PairedGain, limit: int) -> str:
     head = f"{index}. short prompt: {shortened(gain.naive, limit)}"
     if gain.fallback is not None:

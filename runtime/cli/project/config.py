@@ -57,7 +57,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
-            "in_flight": {"rounds": in_flight.count, "reason": in_flight.reason},
+            "in_flight": in_flight._asdict(),
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
@@ -69,17 +69,15 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
         print_json(content | ({"probe": probe_json(done)} if done else {}))
         raise SystemExit(done.report.exit_code if done else 0)
     console = stdout()
-    console.print(_table(settings))
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())
-    console.print(Text(f"naive prompts: {listed}"))
+    console.print(_table(settings), Text(f"naive prompts: {listed}"), sep="")
     for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     size = f", {len(own)} prompts" if own else ""
     console.print(Text(f"professional prompts: {professional}{size}"))
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
-    console.print(Text(f"reasoning style: {style}"))
-    console.print(Text(f"rounds in flight: {in_flight}"))
+    console.print(Text(f"reasoning style: {style}\nrounds in flight: {in_flight}"))
     if own_files:
         console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
     console.print(Text(f"the painter: {profile.described()}"))

@@ -36,7 +36,7 @@ from bigpe.runtime.run.monitoring.forecast_text import (
     usage_text,
     within_minutes,
 )
-from bigpe.runtime.run.resume.fork import with_best
+from bigpe.runtime.sharing.best import best_instruction
 from bigpe.runtime.transcript.health import findings_of
 from bigpe.runtime.transcript.reader import last_message
 from bigpe.services.core.errors import ConfigError
@@ -60,7 +60,11 @@ def status(project: Path, best: bool, as_json: bool) -> None:
         if as_json:
             print_json(found)
         else:
-            click.echo("\n\n".join(f"{name}:\n{text}" for name, text in found.items()))
+            lines = [
+                f"{name} (chosen by {b['chosen_by']} gain):\n{b['text']}"
+                for name, b in found.items()
+            ]
+            click.echo("\n\n".join(lines))
         return
     rows = perform(_runs(project))
     if as_json:
@@ -123,15 +127,24 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-async def _best(folder: Path) -> dict[str, str]:
+async def _best(folder: Path) -> dict[str, dict[str, str]]:
     """The best instruction of each run that has a result, by the name of the run."""
     async with reading(folder) as store:
         names = [row["name"] for row in await store.rows("list_runs")]
-        found: dict[str, str] = {}
+        found: dict[str, dict[str, str]] = {}
         for name in names:
-            if await last_message(store, name, PoolChanged) is not None:
-                (best,) = await with_best(store, name, ())
-                found[name] = best.instruction.text
+            if await last_message(store, name, PoolChanged) is None:
+                continue
+            try:
+                best = await best_instruction(store, name)
+            except ConfigError as error:  # a run without a usable result; the others have theirs
+                click.echo(str(error), err=True)
+                continue
+            found[name] = {
+                "id": best.instruction.id,
+                "chosen_by": best.chosen_by,
+                "text": best.instruction.text,
+            }
         return found
 
 

@@ -18,9 +18,9 @@ from bigpe.runtime.cli.common import (
     run_argument,
 )
 from bigpe.runtime.project.paths import Project
-from bigpe.runtime.run.resume.fork import with_best
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.run.style import style_of
+from bigpe.runtime.sharing.best import BestInstruction, best_instruction
 from bigpe.runtime.sharing.files import write_comparisons, write_messages, write_page
 from bigpe.runtime.sharing.mlflow_tracker import to_mlflow
 from bigpe.runtime.sharing.trackers import Tracked, tracked
@@ -85,8 +85,7 @@ def export(
     if system_prompt:
         if forms or trackers or output:
             raise ConfigError("--system-prompt writes no files: use it without --form, --to and -o")
-        text = perform(_system_prompt(run, project))
-        print_json({"run": run, "system_prompt": text}) if as_json else click.echo(text)
+        _print_system_prompt(run, project, as_json=as_json)
         return
     folder = output or Project(project).folder / "runs" / f"{run}-export"
     wanted = forms or (() if trackers else FORMS)
@@ -105,11 +104,21 @@ def export(
         click.echo(f"{path} ({note})")
 
 
-async def _system_prompt(run: str, project: Path) -> str:
+def _print_system_prompt(run: str, project: Path, *, as_json: bool) -> None:
+    text, best = perform(_system_prompt(run, project))
+    if as_json:
+        print_json({"run": run, "chosen_by": best.chosen_by, "system_prompt": text})
+        return
+    click.echo(f"{run}: {best.note}", err=True)
+    click.echo(text)
+
+
+async def _system_prompt(run: str, project: Path) -> tuple[str, BestInstruction]:
     async with reading(project) as store:
         stored = await require_stored_run(store, run)
-        (best,) = await with_best(store, run, ())
-    return style_of(stored.config, lambda _: _Configured()).system_prompt(best.instruction)
+        best = await best_instruction(store, run)
+    style = style_of(stored.config, lambda _: _Configured())
+    return style.system_prompt(best.instruction), best
 
 
 @dataclass(frozen=True)

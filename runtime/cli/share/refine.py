@@ -32,10 +32,10 @@ from bigpe.runtime.cli.signals import call_on_signals
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.resume.stored_run import require_stored_run
+from bigpe.runtime.sharing.best import BestInstruction, best_instruction
 from bigpe.runtime.sharing.hub import load_instruction
 from bigpe.runtime.sharing.published_instruction import llm_name
 from bigpe.runtime.sharing.refine import Refiner, RefineStream
-from bigpe.runtime.transcript.replay import replayed_campaign, require_finished
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Instruction
@@ -147,7 +147,12 @@ async def _refine(
     fresh: bool,
 ) -> int:
     """Rewrite and print; returns the exit code."""
-    instruction, config = chosen or await _best(folder, run)
+    if chosen is None:
+        best, config = await _best(folder, run)
+        instruction, output.chosen_by = best.instruction, best.chosen_by
+        click.echo(f"{run}: {best.note}", err=True)
+    else:
+        instruction, config = chosen
     database = Project(folder).database if Project(folder).database.exists() else None
     task = asyncio.current_task()
 
@@ -195,9 +200,7 @@ def _published(place: str, folder: Path) -> tuple[Instruction, BigpeConfig]:
     return found.instruction, own.model_copy(update={"constraints": rules})
 
 
-async def _best(folder: Path, run: str) -> tuple[Instruction, BigpeConfig]:
+async def _best(folder: Path, run: str) -> tuple[BestInstruction, BigpeConfig]:
     async with reading(folder) as store:
         stored = await require_stored_run(store, run)
-        campaign = await replayed_campaign(store, run)
-    require_finished(campaign, run)
-    return campaign.pool.best().instruction, stored.config
+        return await best_instruction(store, run), stored.config

@@ -11,6 +11,7 @@ import click
 from rich.progress import Progress
 
 from bigpe.runtime.cli.common import print_json, stderr
+from bigpe.runtime.sharing.best import ChosenBy
 from bigpe.runtime.sharing.refine import RefinedRow
 from bigpe.services.core.values import Json
 
@@ -26,6 +27,8 @@ class RefineOutput:
         """`source`: where rows come from, for reasons; `total`: number of rows if known."""
         self.prompts = 0
         """Rows with a prompt."""
+        self.chosen_by: ChosenBy | None = None
+        """By which prompts the instruction was chosen; None if the user gave it."""
         self.refined = 0
         self._form = form
         self._source = source
@@ -62,9 +65,9 @@ class RefineOutput:
         self.prompts += result.cause != "input"
         self.refined += result.reason is None
         if self._form == "array":
-            self._array.append(_as_json(result))
+            self._array.append(self._as_json(result))
         elif self._form == "jsonl":
-            click.echo(json.dumps(_as_json(result), ensure_ascii=False))
+            click.echo(json.dumps(self._as_json(result), ensure_ascii=False))
         else:
             click.echo(" ".join(result.text.split()))
         if result.reason and not result.row.skipped:
@@ -89,15 +92,15 @@ class RefineOutput:
             of = f" of {self._total:,}" if self._total else ""
             click.echo(f"{self._count:,}{of} done, {self.refined:,} refined", err=True)
 
-
-def _as_json(result: RefinedRow) -> Json:
-    negative = result.rewrite.negative if result.rewrite else ""
-    return {
-        "line": result.row.line,
-        "naive": result.row.text,
-        "text": result.text,
-        **({"negative": negative} if negative else {}),
-        "refined": result.reason is None,
-        "reason": result.reason,
-        "cause": result.cause,
-    }
+    def _as_json(self, result: RefinedRow) -> Json:
+        negative = result.rewrite.negative if result.rewrite else ""
+        return {
+            "line": result.row.line,
+            "naive": result.row.text,
+            "text": result.text,
+            **({"negative": negative} if negative else {}),
+            "refined": result.reason is None,
+            "reason": result.reason,
+            "cause": result.cause,
+            "chosen_by": self.chosen_by,
+        }

@@ -136,7 +136,9 @@ def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int)
     )
     in_rounds = (pictures - pilot) * painted
     one_after_other = in_rounds + run.rounds * asking
-    return (pilot * painted + max(in_rounds, one_after_other / rounds_in_flight(config).count)) / 60
+    return (
+        pilot * painted + max(in_rounds, one_after_other / rounds_in_flight(config).rounds)
+    ) / 60
 
 
 def _limit(config: BigpeConfig, forecast: RunForecast) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -202,7 +203,7 @@ def test_requests_stay_within_the_budget_and_keep_the_instruction_whole(
     batch = tuple(gain(text, f"{text} {n}", 0.01 * n) for n in range(size))
     study = STUDY.model_copy(update={"batch": batch, "contrasts": (found,) * contrasted})
     critique = CRITIQUE.model_copy(update={"study": study, "instruction": own})
-    proposal = proposal_request(instruction=own, living=())
+    proposal = proposal_request(instruction=own, living=(), gains=batch)
     llm = ScriptedAsks(answer({"change": "Name oil."}))
     asyncio.run(style().explain(llm, critique, sees=False))
     asyncio.run(style().propose(again := ScriptedAsks("no", forever=True), proposal, professional))
@@ -291,6 +292,26 @@ async def test_the_modifier_sees_the_parent_the_gradient_the_leaderboard_and_the
         "canal",
     ):
         assert part in text, part
+
+
+async def test_the_modifier_sees_the_three_best_and_the_two_worst_rewrites_of_the_batch() -> None:
+    batch = [gain(f"thing {n}", f"rewrite {n}", 0.01 * n) for n in range(8)]
+    batch.append(gain("a red bus", "a red bus", 0.0, fallback="the model refused"))
+    for count, expected in ((8, [7, 6, 5, 1, 0]), (4, [3, 2, 1, 0]), (2, [1, 0])):
+        llm = ScriptedAsks(written("Name oil paint."))
+        request = proposal_request(gains=(*batch[:count], batch[-1]))
+        await style().propose(llm, request, professional)
+        text = llm.last[1][1]
+        assert [int(n) for n in re.findall(r"rewrite: rewrite (\d)", text)] == expected
+        assert all(f"thing {n}" in text and f"{n}.0 (score" in text for n in expected)
+        assert "the model refused" not in text
+
+
+async def test_professional_prompts_are_declared_as_never_scored() -> None:
+    llm = ScriptedAsks(written("Name oil paint."))
+    await style().propose(llm, proposal_request(), professional)
+    (_, system), (_, text) = llm.last
+    assert "never scored" in system and "never scored" in text
 
 
 REFUSED = [

@@ -31,7 +31,7 @@ def count(
 ) -> int:
     models = {"default": {**REMOTE, "concurrency": requests}, **(llm or {})}
     raw = {"run": {"concurrency": concurrency, **run}, "llm": models, "budget": budget or {}}
-    return rounds_in_flight(check_config(raw, where="the test")).count
+    return rounds_in_flight(check_config(raw, where="the test")).rounds
 
 
 @given(set_to=st.integers(1, MOST_IN_FLIGHT), rounds=st.integers(1, 1000))
