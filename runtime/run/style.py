@@ -54,7 +54,9 @@ def style_of_config(config: BigpeConfig) -> str:
     name = style_name(config.reasoning.style, embedded)
     own, usual = config.render.prompt, type(config.render.prompt)()
     changed = [key for key in NOT_EVIDENCE_WORDED if getattr(own, key) != getattr(usual, key)]
-    idle = [f"[render.prompt] {', '.join(changed)}"] if changed and name == EVIDENCE_WORDED else []
+    idle = [f"[render.prompt] {', '.join(changed)}"] if changed else []
+    idle += ["[[render.lora]] triggers"] if any(a.triggers for a in config.render.lora) else []
+    idle = idle if name == EVIDENCE_WORDED else []
     if config.reasoning.templates is not None and name != FREE_FORM:
         idle.append("[reasoning] templates")
     if idle:
