@@ -1,6 +1,6 @@
 """How many rounds a run keeps in flight: `[run] concurrency`, as a number and its reason.
 
-A function of the configuration alone. A run stores the number when it starts (`CampaignPlan`), so
+A function of configuration and style. A run stores the number when it starts (`CampaignPlan`), so
 a resumed run keeps it.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from bigpe.runtime.project.config import AUTO, MOST_IN_FLIGHT, ROLES_WITH_LLM, BigpeConfig
-from bigpe.services.llm.config import EMBEDDED
+from bigpe.agents.messages.plan import EVIDENCE_WORDED
+from bigpe.runtime.project.config import AUTO, MOST_IN_FLIGHT, BigpeConfig
 
 LEAST = 2
 """Rounds in flight at least, as language model and pictures then overlap."""
@@ -19,7 +19,7 @@ THOUGHT = 4.0
 think take; the number changes little, since it counts in the work and in the length of a round."""
 LEARNING_STEPS = 8
 """Rounds over rounds in flight, at least. By simulation (docs/scaling.md): 8 cost 0.5 of a gain of
-14, 4 cost 2 to 4."""
+14, 4 cost 2 to 4. In the evidence-worded style 8 cost 3 of 13 (simulate_search.py), 24 nothing."""
 
 
 class RoundsInFlight(NamedTuple):
@@ -32,16 +32,16 @@ class RoundsInFlight(NamedTuple):
         return f"{self.rounds} ({self.reason})"
 
 
-def rounds_in_flight(config: BigpeConfig) -> RoundsInFlight:
-    """The rounds that a run of `config` keeps in flight, 1 to `MOST_IN_FLIGHT`.
+def rounds_in_flight(config: BigpeConfig, style: str) -> RoundsInFlight:
+    """The rounds that a run in this style keeps in flight, 1 to `MOST_IN_FLIGHT`.
 
     "auto" takes as many as keep the requests that the language models allow at a time busy, and no
-    more than leave the run `LEARNING_STEPS` steps. The embedded model gets `LEAST`.
+    more than leave the run `LEARNING_STEPS` steps. The evidence-worded style gets `LEAST`.
     """
     if config.run.concurrency != AUTO:
         return RoundsInFlight(config.run.concurrency, "as set")
-    if any(config.llm_for(role).provider == EMBEDDED for role in ROLES_WITH_LLM):
-        return RoundsInFlight(LEAST, "auto: the embedded language model")
+    if style == EVIDENCE_WORDED:
+        return RoundsInFlight(LEAST, f"auto: the style {style!r} learns from each round")
     busy, rounds = min(_busy(config), MOST_IN_FLIGHT), _rounds(config)
     count = max(LEAST, min(busy, rounds // LEARNING_STEPS))
     if count >= busy:

@@ -65,6 +65,7 @@ async def make_plan(
     roles: Sequence[FoundRole] = (),
     most_calls: Mapping[str, int] = MOST_CALLS,
     style: str = EVIDENCE_WORDED,
+    style_package: str = "",
 ) -> CampaignPlan:
     """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
     run = config.run
@@ -77,13 +78,14 @@ async def make_plan(
         rounds=run.rounds,
         batch_size=run.batch_size,
         seeds_per_prompt=run.seeds_per_prompt,
-        concurrency=rounds_in_flight(config).rounds,
+        concurrency=rounds_in_flight(config, style).rounds,
         seed=run.seed,
         policy=config.policy.model_dump(mode="json"),
         pool_size=run.pool_size,
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
         style=style,
+        style_package=style_package,
         most_calls=dict(most_calls),
         limits=config.budget.limits,
         prices=run_prices(config),

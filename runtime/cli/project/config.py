@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bigpe.agents.plugins.config import find_roles
 from bigpe.agents.reasoning.rules import OwnTemplates
+from bigpe.agents.reasoning.styles import style_package
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.concurrency import rounds_in_flight
@@ -18,7 +19,13 @@ from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.run.plan import naive_set
-from bigpe.runtime.run.style import checked_seeds, language_note, style_of_config
+from bigpe.runtime.run.style import (
+    UncalledLlm,
+    checked_seeds,
+    language_note,
+    style_of,
+    style_of_config,
+)
 from bigpe.services.render.diffusers.planning import planned_call
 from bigpe.services.render.negatives import require_negative
 from bigpe.services.render.prompt_profile import form_of, profile_of
@@ -43,13 +50,13 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     own_files = _template_files(settings)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
-    style, profile = style_of_config(settings), profile_of(settings.render)
+    (style, package), profile = _style(settings), profile_of(settings.render)
     require_negative(settings.render, project)
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
     seeds = checked_seeds(settings, project)
-    professional, in_flight = professional_choice(settings), rounds_in_flight(settings)
-    own = own_professional(settings, project)
+    professional, own = professional_choice(settings), own_professional(settings, project)
+    in_flight = rounds_in_flight(settings, style)
     if as_json:
         content = {
             "config": settings.model_dump(mode="json"),
@@ -58,6 +65,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
             "in_flight": in_flight._asdict(),
+            "style_package": package or None,
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
@@ -78,6 +86,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
     console.print(Text(f"reasoning style: {style}\nrounds in flight: {in_flight}"))
+    console.print(Text(f"reasoning style: {style} {package and f'of {package}'}".rstrip()))
     if own_files:
         console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
     console.print(Text(f"the painter: {profile.described()}"))
@@ -87,6 +96,15 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)
+
+
+def _style(settings: BigpeConfig) -> tuple[str, str]:
+    """The name of the style, and its package. ConfigError if the style cannot be made."""
+    style = style_of_config(settings)
+    package = style_package(style)
+    if package:
+        style_of(settings, lambda _: UncalledLlm())
+    return style, package
 
 
 def _template_files(settings: BigpeConfig) -> tuple[str, ...]:

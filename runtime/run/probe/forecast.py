@@ -87,7 +87,7 @@ def run_forecast(
         pictures=pictures,
         scores=pictures,
         usd=_usd(usage, pictures, prices),
-        minutes=_time(config, pictures, measured, parallel),
+        minutes=_time(config, style, pictures, measured, parallel),
     )
     return forecast.model_copy(update={"limit": _limit(config, forecast)})
 
@@ -122,7 +122,9 @@ def _usd(usage: dict[str, LlmUsage], pictures: int, prices: PriceTable) -> float
     return None if None in each else total
 
 
-def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int) -> float | None:
+def _time(
+    config: BigpeConfig, style: str, pictures: int, measured: Measured, parallel: int
+) -> float | None:
     """Minutes: rounds overlap, but all wait for the renderer and for the scorer."""
     seconds, run = measured.seconds, config.run
     if not {"render", "score", *ROLES} <= seconds.keys():
@@ -137,7 +139,7 @@ def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int)
     in_rounds = (pictures - pilot) * painted
     one_after_other = in_rounds + run.rounds * asking
     return (
-        pilot * painted + max(in_rounds, one_after_other / rounds_in_flight(config).rounds)
+        pilot * painted + max(in_rounds, one_after_other / rounds_in_flight(config, style).rounds)
     ) / 60
 
 

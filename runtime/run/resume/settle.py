@@ -109,7 +109,8 @@ class RunResumer:
     def _plan_changed(self, coordinator: Coordinator) -> PlanChanged:
         campaign, run = coordinator.campaign, self.config.run
         same = run.concurrency == self.stored.config.run.concurrency
-        now = campaign.plan.concurrency if same else rounds_in_flight(self.config).rounds
+        plan = campaign.plan
+        now = plan.concurrency if same else rounds_in_flight(self.config, plan.style).rounds
         return PlanChanged.make(
             start_run(self.stored.name, campaign.plan),
             str(campaign.changes + 1),

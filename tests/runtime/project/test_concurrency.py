@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigpe.agents.messages.core import PlanChanged, PoolChanged, RunStarted
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.runtime.cli.project.init import llm_section, write_config
 from bigpe.runtime.project.concurrency import LEARNING_STEPS, LEAST, rounds_in_flight
 from bigpe.runtime.project.config import AUTO, MOST_IN_FLIGHT, check_config, load_config
@@ -27,11 +28,12 @@ def count(
     requests: int = 16,
     llm: dict[str, Any] | None = None,
     budget: dict[str, int] | None = None,
+    style: str = FREE_FORM,
     **run: int,
 ) -> int:
     models = {"default": {**REMOTE, "concurrency": requests}, **(llm or {})}
     raw = {"run": {"concurrency": concurrency, **run}, "llm": models, "budget": budget or {}}
-    return rounds_in_flight(check_config(raw, where="the test")).rounds
+    return rounds_in_flight(check_config(raw, where="the test"), style).rounds
 
 
 @given(set_to=st.integers(1, MOST_IN_FLIGHT), rounds=st.integers(1, 1000))
@@ -73,8 +75,8 @@ def test_the_scarcest_model_decides() -> None:
     assert LEAST < count(rounds=1000, llm=few) < count(rounds=1000)
 
 
-def test_an_embedded_model_gets_two_rounds() -> None:
-    assert count(rounds=1000, llm={"modifier": {"provider": "embedded"}}) == LEAST
+def test_the_style_of_small_models_gets_two_rounds() -> None:
+    assert count(rounds=1000, style=EVIDENCE_WORDED) == LEAST
 
 
 @pytest.mark.parametrize("wrong", [0, 65, 1.5, "4", "Auto", True, None])
