@@ -33,6 +33,15 @@ SETTINGS = (
     "scheduler",
     "timestep_spacing",
     "vae",
+    "base",
+    "transformer",
+    "lora",
+    "quantization",
+    "offload",
+    "compile",
+    "attention_slicing",
+    "vae_slicing",
+    "vae_tiling",
 )
 """Settings that affect images. A changed setting that the service cannot use is refused."""
 
