@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -54,9 +55,8 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     require_negative(settings.render, project)
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
-    seeds = checked_seeds(settings, project)
+    seeds = {s.name: len(s.instruction.text.split()) for s in checked_seeds(settings, project)}
     professional, own = professional_choice(settings), own_professional(settings, project)
-    in_flight = rounds_in_flight(settings, style)
     if as_json:
         content = {
             "config": settings.model_dump(mode="json"),
@@ -64,29 +64,28 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
-            "in_flight": in_flight._asdict(),
+            "in_flight": rounds_in_flight(settings, style)._asdict(),
             "style_package": package or None,
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
             "call": {"pipeline": plan.kind, "arguments": plan.arguments} if plan else None,
             "scorer": described_scorer(settings.score),
-            "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
+            "seeds": seeds,
         }
         done = run_probe(project, as_json=True) if wants_probe else None
         print_json(content | ({"probe": probe_json(done)} if done else {}))
         raise SystemExit(done.report.exit_code if done else 0)
     console = stdout()
-    listed = ", ".join(f"{count} {split}" for split, count in counts.items())
-    console.print(_table(settings), Text(f"naive prompts: {listed}"), sep="")
+    console.print(_table(settings))
+    console.print(Text(f"naive prompts: {_listed(counts, '{1} {0}')}"))
     for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     size = f", {len(own)} prompts" if own else ""
     console.print(Text(f"professional prompts: {professional}{size}"))
-    named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
-    console.print(Text(f"seed instructions: {', '.join(named)}"))
-    console.print(Text(f"reasoning style: {style}\nrounds in flight: {in_flight}"))
+    console.print(Text(f"seed instructions: {_listed(seeds, '{0} ({1} words)')}"))
     console.print(Text(f"reasoning style: {style} {package and f'of {package}'}".rstrip()))
+    console.print(Text(f"rounds in flight: {rounds_in_flight(settings, style)}"))
     if own_files:
         console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
     console.print(Text(f"the painter: {profile.described()}"))
@@ -96,6 +95,11 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)
+
+
+def _listed(counts: Mapping[str, int], form: str) -> str:
+    """Names and counts in a form, between commas."""
+    return ", ".join(form.format(name, count) for name, count in counts.items())
 
 
 def _style(settings: BigpeConfig) -> tuple[str, str]:

@@ -81,8 +81,8 @@ async def paint(renderer: Renderer, prompt: str = "a fox", seed: int = 7) -> Ima
 
 
 def colour(bench: Bench, image: Image) -> Any:
-    with Pictures.open(io.BytesIO(bench.blobs.read(image.digest))) as shown:
-        return shown.getpixel((0, 0))
+    with Pictures.open(io.BytesIO(bench.blobs.read(image.digest))) as opened:
+        return opened.getpixel((0, 0))
 
 
 def colour_of(prompt: str, seed: int) -> Any:
