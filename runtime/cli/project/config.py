@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from pydantic import BaseModel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +19,13 @@ from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.run.plan import naive_set
-from bigpe.runtime.run.style import checked_seeds, language_note, style_of_config
+from bigpe.runtime.run.style import (
+    SearchSettings,
+    checked_seeds,
+    language_note,
+    search_settings,
+    style_of_config,
+)
 from bigpe.services.render.diffusers.planning import planned_call
 from bigpe.services.render.negatives import require_negative
 from bigpe.services.render.prompt_profile import form_of, profile_of
@@ -47,6 +55,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
     seeds = checked_seeds(settings, project)
+    search = search_settings(settings, style, counts["train"])
     professional = professional_choice(settings)
     own = own_professional(settings, project)
     if as_json:
@@ -56,6 +65,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
+            "search": search.as_json,
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
@@ -76,9 +86,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"professional prompts: {professional}{size}"))
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
-    console.print(Text(f"reasoning style: {style}"))
-    if own_files:
-        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
+    _print_style(console, style, search, own_files)
     console.print(Text(f"the painter: {profile.described()}"))
     if plan:
         console.print(Text(f"the painter's calls: {plan.described()}"))
@@ -86,6 +94,15 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)
+
+
+def _print_style(
+    console: Console, style: str, search: SearchSettings, own_files: Sequence[str]
+) -> None:
+    console.print(Text(f"reasoning style: {style}"))
+    console.print(Text(f"search: {search.text}"))
+    if own_files:
+        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
 
 
 def _template_files(settings: BigpeConfig) -> tuple[str, ...]:

@@ -239,7 +239,7 @@ def _image(
 def _(message: messages.ArmPulled) -> Description:
     details: list[Part] = [GainList(message.gains)]
     if message.gains and not message.wants_gradient:
-        details.append(line(dim("no newcomer is due, so no gradient is asked for")))
+        details.append(line(dim("no new instruction could be pulled, so no gradient is requested")))
     if message.unchanged:
         details.append(line(dim("its rewrites equal those of its parent; nothing was rendered")))
     if message.missing:
