@@ -20,7 +20,7 @@ SEED_VARIANCE = 0.5
 """Of the mean gains of seed instructions, in units of the squared noise of one gain."""
 DRIFT = 0.25
 """What a child gains over its parent on average, in units of the noise of one gain: two points of a
-noise of eight. The result hardly depends on it (docs/results/search.md)."""
+noise of eight. The result hardly depends on it (docs/reasoning.md)."""
 STEP_VARIANCE = 0.15
 """Of what a child gains over its parent, in units of the squared noise of one gain."""
 PROMPTS_VARIANCE = 0.5
@@ -32,6 +32,11 @@ class Posterior(NamedTuple):
 
     mean: float
     variance: float
+
+    @property
+    def lower_bound(self) -> float:
+        """The mean less half a standard deviation: of equal means, the surer one is better."""
+        return self.mean - math.sqrt(self.variance) / 2
 
     def after(self, n: int, mean: float) -> Posterior:
         """The posterior after `n` gains with this mean."""
@@ -63,18 +68,24 @@ class Lineage:
 
     def upper_bound(self, arm: Arm, arms: Sequence[Arm], scale: float) -> float:
         """See `Policy.upper_bound`. It is finite for an untried arm, too."""
-        mean, variance = self.posterior(arm, scale)
+        mean, variance = posterior(arm, scale)
         return mean + self.exploration * math.sqrt(variance)
 
     def reward(self, arm: Arm, scale: float) -> float:
         """The mean gain in units of the noise of one gain."""
         return arm.mean / scale
 
-    def posterior(self, arm: Arm, scale: float) -> Posterior:
-        """The posterior of the arm's mean gain, given its gains and those of its ancestors."""
-        found = Posterior(0.0, SEED_VARIANCE)
-        for gains in reversed(arm.ancestors):
-            found = found.after(gains.n, gains.mean / scale)
-            found = Posterior(found.mean + DRIFT, found.variance + STEP_VARIANCE)
-        found = found.after(arm.gains.n, arm.mean / scale)
-        return found.after(arm.pending_gains, found.mean)
+
+def posterior(arm: Arm, scale: float) -> Posterior:
+    """The posterior of the arm's mean gain, given its gains and those of its ancestors.
+
+    Args:
+        arm: The instruction.
+        scale: Standard deviation of one gain, score units; > 0.
+    """
+    found = Posterior(0.0, SEED_VARIANCE)
+    for gains in reversed(arm.ancestors):
+        found = found.after(gains.n, gains.mean / scale)
+        found = Posterior(found.mean + DRIFT, found.variance + STEP_VARIANCE)
+    found = found.after(arm.gains.n, arm.mean / scale)
+    return found.after(arm.pending_gains, found.mean)

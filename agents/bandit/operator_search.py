@@ -108,7 +108,7 @@ class OperatorSearch:
         chosen: list[Operator] = []
         for index in range(count):
             used = chosen[index - index % each :]
-            left = [operator for operator in possible if operator not in used]
+            left: list[Operator] = [o for o in possible if o not in used]
             chosen.append(self.choice.choose(left or possible, rng, stagnant=stagnant))
         return tuple(chosen)
 

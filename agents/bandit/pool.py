@@ -18,12 +18,13 @@ Records of retired instructions are kept: one may be the best, and none may be p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bigpe.agents.bandit.arm import ArmRecord, State, ancestors_of
 from bigpe.agents.bandit.arm_view import Arm
+from bigpe.agents.bandit.lineage import posterior
 from bigpe.agents.bandit.policies import Policy
 from bigpe.agents.statistics.intervals import moderated_mean
 from bigpe.agents.statistics.moments import SumOfSquares, summed
@@ -96,6 +97,7 @@ class Pool:
     _records: dict[str, ArmRecord]
     _finished: int
     _blocked: int
+    _scale: float
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class Pool:
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
         self._finished = 0
         self._blocked = 0
+        self._scale = 0.0
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -156,8 +159,10 @@ class Pool:
         """The living or retired instruction with the highest lower bound and at least two gains.
 
         If there is none, the instruction with the highest mean; without any result, the first seed.
+        Under the policy "lineage" the lower bound is that of the posterior along the lineage: a
+        child of a good parent has needed fewer gains to be as sure.
         """
-        return _best(self.rows())
+        return self._best_of(r for r in self._records.values() if r.state != "waiting")
 
     def untried_parent(self, id: str) -> str | None:
         """The parent of an instruction without any gain; None for others and for seeds."""
@@ -230,6 +235,7 @@ class Pool:
             unchanged: Id of an instruction whose rewrites equal its parent's. It is retired, unless
                 it is the only living one.
         """
+        self._scale = scale
         admitted: list[str] = []
         retired = self._retire_empty()
         same = self._records.get(unchanged)
@@ -280,8 +286,7 @@ class Pool:
         for record in self._in("waiting"):
             admitted.append(self._admit(record))
             parent = self._records.get(record.parent or "")
-            replaced = self._admission == "paper" and parent is not None
-            if replaced and parent.state == "living":
+            if self._admission == "paper" and parent is not None and parent.state == "living":
                 retired.append(self._retire(parent, f"replaced by {record.instruction.id[:8]}"))
         while len(self._in("living")) > self._size:
             arms = self.arms()
@@ -294,15 +299,12 @@ class Pool:
 
     def _spare(self, arms: Sequence[Arm]) -> list[Arm]:
         """Those without a pull in flight, without the best."""
-        prior = self._pooled_variance()
-        leader = _best([self._row(record, prior) for record in self._in("living")])
+        leader = self._best_of(self._in("living"))
         return [a for a in arms if a.id != leader.instruction.id and not a.pending_pulls]
 
     def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
         """The living arm to retire: it has a finished pull, none in flight, and is not the best."""
-        prior = self._pooled_variance()
-        living = self._in("living")
-        leader = _best([self._row(record, prior) for record in living]).instruction.id
+        leader = self._best_of(self._in("living")).instruction.id
         arms = self.arms()
         hurry = self._blocked >= 2 * self._size - 1
         free = [
@@ -343,6 +345,16 @@ class Pool:
     def _pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all arms."""
         return summed(record.figures.between for record in self._records.values()).variance
+
+    def _best_of(self, records: Iterable[ArmRecord]) -> PoolRow:
+        """The best of `records`, of which there is at least one."""
+        found, prior = [*records], self._pooled_variance()
+        tried = [record for record in found if record.count]
+        if self._admission != "all" or not self._scale or not tried:
+            return _best([self._row(record, prior) for record in found])
+        arms = ((record.arm(ancestors_of(record, self._records)), record) for record in tried)
+        bounds = [(posterior(arm, self._scale).lower_bound, record) for arm, record in arms]
+        return self._row(max(bounds, key=lambda pair: pair[0])[1], prior)
 
     def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
         figures, bounds = record.figures, (None, None, None)

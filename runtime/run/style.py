@@ -129,7 +129,7 @@ class SearchSettings(NamedTuple):
 def search_settings(config: BigpeConfig, style: str, train: int) -> SearchSettings:
     """The settings of a run with `train` train prompts.
 
-    The preferences of the styles are those of docs/results/search.md.
+    The preferences of the styles are those of docs/reasoning.md.
 
     Raises:
         ConfigError: A setting has no effect: fresh batches of all train prompts, or several

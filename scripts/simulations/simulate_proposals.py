@@ -252,7 +252,7 @@ def settings() -> list[tuple[str, World, Rules]]:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100, help="run seeds for each figure")
+    parser.add_argument("--runs", type=int, default=80, help="run seeds for each figure")
     parser.add_argument("--first", type=int, default=0, help="the first run seed")
     parser.add_argument("--only", default="", help="the group of figures, for example policy")
     given = parser.parse_args()

@@ -112,10 +112,11 @@ def assigned(request: ProposalRequested) -> Sequence[tuple[Gradient, Operator]]:
     own = [gradient for gradient in request.gradients if gradient.author == BUILT_IN_AUTHOR]
     others = [gradient for gradient in request.gradients if gradient.author != BUILT_IN_AUTHOR]
     tasks: list[tuple[Gradient, Operator]] = []
-    for index, gradient in enumerate(own):
-        mine: list[Operator] = operators[index * each : (index + 1) * each]
-        tasks += [(gradient, operator) for operator in mine or FOLLOWED]
-    return [*tasks, *((gradient, operator) for gradient in others for operator in FOLLOWED)]
+    for index, gradient in enumerate((*own, *others)):
+        mine = operators[index * each : (index + 1) * each] if index < len(own) else ()
+        for operator in mine or FOLLOWED:
+            tasks.append((gradient, operator))
+    return tasks
 
 
 def without_near_copies(found: Sequence[Proposed]) -> list[Proposed]:

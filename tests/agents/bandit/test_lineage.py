@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from bigpe.agents.bandit.arm_view import Arm
-from bigpe.agents.bandit.lineage import DRIFT, Lineage
+from bigpe.agents.bandit.lineage import DRIFT, Lineage, posterior
 from bigpe.agents.bandit.policies import PolicyConfig, make_policy, selection_rng
 from bigpe.agents.bandit.pool import Pool
 from bigpe.agents.statistics.moments import RunningMoments
@@ -55,15 +55,15 @@ def test_a_good_instruction_is_measured_again_when_its_children_fail() -> None:
 def test_a_child_starts_at_the_posterior_of_its_parent_plus_the_drift(
     of_parent: list[float], own: list[float], pending: int
 ) -> None:
-    policy, parent = Lineage(), arm("parent", *of_parent)
-    before, after = (policy.posterior(a, SCALE) for a in (parent, child("child", parent)))
+    parent = arm("parent", *of_parent)
+    before, after = (posterior(a, SCALE) for a in (parent, child("child", parent)))
     assert after.mean == before.mean + DRIFT and after.variance > before.variance
     tried = arm("tried", *own, parents=(parent.gains,))
-    measured = policy.posterior(tried, SCALE)
+    measured = posterior(tried, SCALE)
     low, high = sorted((after.mean, tried.mean / SCALE))
     assert low - 1e-9 <= measured.mean <= high + 1e-9 and measured.variance < after.variance
     flying = Arm(id="f", pending_pulls=1, pending_gains=pending, ancestors=(parent.gains,))
-    expected = policy.posterior(flying, SCALE)
+    expected = posterior(flying, SCALE)
     assert abs(expected.mean - after.mean) < 1e-9 and expected.variance < after.variance
 
 
@@ -80,3 +80,21 @@ def test_its_pool_takes_every_proposal_and_gives_up_the_least_promising_untried(
     assert len(delta.admitted) == 3 and delta.waiting == 0
     assert {item.text for item in pool.living()} == {"Good.", "Better.", "Other."}
     assert pool.has_room(10**6)
+
+
+def test_the_best_is_judged_by_its_lineage() -> None:
+    good, lucky = Instruction(text="Good."), Instruction(text="Lucky.")
+    child = Instruction(text="A child of good.")
+    pool = Pool([good, lucky], size=3, admission="all")
+    policy = make_policy(PolicyConfig(name="lineage"))
+    pulls = ((good, [0.1] * 8), (lucky, [-0.1] * 4), (child, [0.09, 0.1, 0.11, 0.12]))
+    for index, (item, values) in enumerate(pulls, start=1):
+        pool.start_pull(item.id, index, len(values))
+        gains = [(f"p{i}", value + i / 1000) for i, value in enumerate(values)]
+        pool.finish_pull(item.id, index, gains)
+        if item == lucky:
+            pool.propose(child, parent=good.id, round=2, gradient_mid="")
+        pool.settle(policy, SCALE)
+    assert pool.best().instruction == child
+    rows = {row.instruction.text: row for row in pool.rows()}
+    assert (rows["Good."].lo or 0) > (rows["A child of good."].lo or 1), "its own bound is lower"
