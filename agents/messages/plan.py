@@ -71,6 +71,8 @@ class CampaignPlan(Value):
     instructions: tuple[SeedInstruction, ...] = Field(min_length=1)
     style: str = EVIDENCE_WORDED
     """Name of the reasoning style."""
+    style_package: str = ""
+    """The package of the style, with its version; "" for a built-in style."""
     gates: tuple[roles.GateRule, ...] = ()
     contributors: tuple[str, ...] = ()
     """Plugin actors that write gradients, too."""

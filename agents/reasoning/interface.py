@@ -8,7 +8,7 @@ model sees and how its answers are read. Another package may add one (entry poin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
@@ -60,6 +60,7 @@ class Proposed(NamedTuple):
     """The operator that made it, for styles with operators."""
 
 
+@runtime_checkable
 class ReasoningStyle(Protocol):
     """How agents think. Its methods may be called at the same time.
 

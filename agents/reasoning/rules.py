@@ -7,15 +7,23 @@ and is judged by what it must keep letter for letter. `embedded` of the language
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.prompts.templates import FREE_FORM_ROLES, FreeFormRole, Template, own_template, template
+from bigpe.services.core import plugins
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.values import Value
 
 Role = Literal["generator", "gradient", "modifier"]
+AUTO = "auto"
+STYLES = {
+    EVIDENCE_WORDED: "for small models: the evidence decides, the model words it",
+    FREE_FORM: "for models that can reason: the model sees the whole batch",
+}
+"""The built-in styles with one-line descriptions."""
 
 
 class RoleLimits(BaseModel):
@@ -84,12 +92,14 @@ class ReasoningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    style: Annotated[Literal["auto", "evidence-worded", "free-form"], AfterStart.NEEDS_FORK] = (
-        "auto"
-    )
+    style: Annotated[str, AfterStart.NEEDS_FORK] = AUTO
     """How agents think. "evidence-worded": the evidence decides, the model words it; for small
     models. "free-form": the model sees the whole batch and reasons. "auto": evidence-worded for the
-    embedded model, free-form for every other."""
+    embedded model, free-form for every other. Or a style of `bigpe reasoning-styles list`."""
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
+    """`[reasoning.options]`: the options of a style from another package."""
     protect: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
     """Names of embeddings and trigger words: a rewrite keeps, letter for letter, those that its
     naive prompt has. Not for the embedded model."""
@@ -99,6 +109,11 @@ class ReasoningConfig(BaseModel):
     generator: Annotated[GeneratorLimits, AfterStart.NEEDS_FORK] = GeneratorLimits()
     gradient: Annotated[RoleLimits, AfterStart.NEEDS_FORK] = RoleLimits()
     modifier: Annotated[RoleLimits, AfterStart.NEEDS_FORK] = RoleLimits()
+
+    @field_validator("style")
+    @classmethod
+    def _require_known_style(cls, name: str) -> str:
+        return plugins.require_known("reasoning_styles", name, (AUTO, *STYLES))
 
 
 class RoleRules(Value):

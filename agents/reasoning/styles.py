@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.agents.reasoning.constraints import NONE, Constraints
@@ -11,18 +12,42 @@ from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.free_form.style import FreeForm
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import (
+    AUTO,
     PACKAGED_TEMPLATES,
+    STYLES,
     DecidesRules,
     ReasoningConfig,
+    RewriteRules,
     Role,
+    RoleRules,
     rewrite_rules,
     role_rules,
 )
+from bigpe.services.core import plugins
 from bigpe.services.core.errors import ConfigError
 
 LanguageModels = Callable[[Role], DecidesRules]
 """Returns the language model of a role."""
 ROLES: tuple[Role, ...] = ("generator", "gradient", "modifier")
+
+
+class StyleContext(NamedTuple):
+    """What a style is made of. A package registers a callable that takes one."""
+
+    options: Mapping[str, Any]
+    """`[reasoning.options]`."""
+    settings: FreeFormSettings
+    """Painter, scorer, language and constraints, as texts and rules."""
+    rewrites: RewriteRules
+    """Limits of the generator. Rewrites must keep them."""
+    gradients: RoleRules
+    proposals: RoleRules
+    """`most_calls` of each role's rules is what the budget reserves for one text."""
+
+    @property
+    def constraints(self) -> Constraints:
+        """`[constraints]`. Rewrites and instructions must keep them."""
+        return self.settings.constraints
 
 
 def style_name(wanted: str, embedded: Collection[str]) -> str:
@@ -35,7 +60,7 @@ def style_name(wanted: str, embedded: Collection[str]) -> str:
     Raises:
         ConfigError: Free form is wanted of the embedded model, which cannot reason.
     """
-    if wanted == "auto":
+    if wanted == AUTO:
         return EVIDENCE_WORDED if embedded else FREE_FORM
     if wanted == FREE_FORM and embedded:
         raise ConfigError(
@@ -64,7 +89,8 @@ def make_style(
         settings: What agents of the free-form style are given; None: the defaults.
 
     Raises:
-        ConfigError: `[reasoning] templates` names a folder that nobody has read.
+        ConfigError: `[reasoning] templates` names a folder that nobody has read, or the style of
+            a package cannot be made.
     """
     rules = (
         role_rules("gradient", llm("gradient"), config),
@@ -82,4 +108,26 @@ def make_style(
         update={"constraints": constraints, "templates": own}
     )
     rewrites = rewrite_rules(llm("generator"), config, given.painter_rules, negative=given.negative)
-    return FreeForm(given, rewrites, *rules)
+    if name == FREE_FORM:
+        return FreeForm(given, rewrites, *rules)
+    return _of_package(name, StyleContext(config.options, given, rewrites, *rules))
+
+
+def style_package(name: str) -> str:
+    """The package of a style, with its version; "" for a built-in style."""
+    return "" if name in STYLES else plugins.package_of("reasoning_styles", name)
+
+
+def _of_package(name: str, context: StyleContext) -> ReasoningStyle:
+    """The style that an installed package registers. ConfigError if it is none, or has no name."""
+    made = plugins.make("reasoning_styles", name, context)
+    if not isinstance(made, ReasoningStyle):
+        raise ConfigError(
+            f"{name!r} of bigpe.reasoning_styles makes a {type(made).__name__}, which lacks a "
+            "method of `bigpe.agents.reasoning.interface.ReasoningStyle`"
+        )
+    if made.name != name:
+        raise ConfigError(
+            f"{name!r} of bigpe.reasoning_styles calls itself {made.name!r}; both names must agree"
+        )
+    return made

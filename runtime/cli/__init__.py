@@ -54,6 +54,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policies": ("project.plugins:policies", "The policies that [policy] name may name."),
     "renderers": ("project.plugins:renderers", "The renderers that [render] backend may name."),
     "scorers": ("project.plugins:scorers", "The scorers that [score] backend may name."),
+    "reasoning-styles": (
+        "project.plugins:reasoning_styles",
+        "The reasoning styles that [reasoning] style may name.",
+    ),
     "safety": ("project.plugins:safety", "The safety that [constraints] safety may name."),
     "serve": ("share.serve:serve", "Serve the project's renderer or scorer to runs elsewhere."),
     "gc": ("project.gc:gc", "Remove pictures that nothing refers to."),

@@ -65,6 +65,7 @@ async def make_plan(
     roles: Sequence[FoundRole] = (),
     most_calls: Mapping[str, int] = MOST_CALLS,
     style: str = EVIDENCE_WORDED,
+    style_package: str = "",
 ) -> CampaignPlan:
     """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
     run, search = config.run, search_settings(config, style, len(train))
@@ -84,6 +85,7 @@ async def make_plan(
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
         style=style,
+        style_package=style_package,
         most_calls=dict(most_calls),
         limits=config.budget.limits,
         prices=run_prices(config),

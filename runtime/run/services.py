@@ -12,6 +12,7 @@ from autogen_core.models import ChatCompletionClient
 
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import ReasoningConfig, Role, role_rules
+from bigpe.agents.reasoning.styles import style_package
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.style import style_of
@@ -59,7 +60,11 @@ class Services:
     @property
     def plan_fields(self) -> dict[str, Any]:
         """What a plan says about the agents: their style, and the calls that a text may take."""
-        return {"style": self.style.name, "most_calls": self.most_calls}
+        return {
+            "style": self.style.name,
+            "style_package": style_package(self.style.name),
+            "most_calls": self.most_calls,
+        }
 
     async def open_models(self) -> tuple[str, str]:
         """Load renderer and scorer in parallel; returns their fingerprints.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM, Batches, Seed
 from bigpe.agents.reasoning.evidence_worded.clause_plan import MAX_BASE_WORDS, keeps_base
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import ReasoningStyle
-from bigpe.agents.reasoning.rules import DecidesRules, PainterRules
+from bigpe.agents.reasoning.rules import STYLES, DecidesRules, PainterRules
 from bigpe.agents.reasoning.styles import ROLES, make_style, style_name
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.seed_files import seeds_for
@@ -21,8 +22,16 @@ from bigpe.services.llm.service import EMBEDDED
 from bigpe.services.render.prompt_profile import PromptProfile, profile_of
 from bigpe.services.score.description import described_scorer
 
-FREE_FORM_ONLY = ("max_tokens", "max_words", "negative", "language", "triggers")
-"""Settings of `[render.prompt]` that only agents of the free-form style read."""
+NOT_EVIDENCE_WORDED = ("max_tokens", "max_words", "negative", "language", "triggers")
+"""Settings of `[render.prompt]` that agents of the evidence-worded style do not read."""
+
+
+@dataclass(frozen=True)
+class UncalledLlm:
+    """A language model that is not called, for a style of which only texts are wanted."""
+
+    embedded: bool = False
+    thinks: bool = False
 
 
 def style_of(config: BigpeConfig, llm: Callable[[str], DecidesRules]) -> ReasoningStyle:
@@ -46,13 +55,21 @@ def style_of_config(config: BigpeConfig) -> str:
     embedded = [role for role in ROLES if config.llm_for(role).provider == EMBEDDED]
     name = style_name(config.reasoning.style, embedded)
     own, usual = config.render.prompt, type(config.render.prompt)()
-    changed = [key for key in FREE_FORM_ONLY if getattr(own, key) != getattr(usual, key)]
+    changed = [key for key in NOT_EVIDENCE_WORDED if getattr(own, key) != getattr(usual, key)]
     idle = [f"[render.prompt] {', '.join(changed)}"] if changed else []
-    idle += ["[reasoning] templates"] if config.reasoning.templates is not None else []
-    if name != FREE_FORM and idle:
+    idle += ["[[render.lora]] triggers"] if any(a.triggers for a in config.render.lora) else []
+    idle = idle if name == EVIDENCE_WORDED else []
+    if config.reasoning.templates is not None and name != FREE_FORM:
+        idle.append("[reasoning] templates")
+    if idle:
         raise ConfigError(
             f"{' and '.join(idle)}: without effect in the style {name!r}; take it out, or use a "
             "language model that can reason ([llm.default]) and the free-form style"
+        )
+    if config.reasoning.options and name in STYLES:
+        raise ConfigError(
+            f"[reasoning.options]: without effect in the style {name!r}; take it out, or name the "
+            "style of a package (`bigpe reasoning-styles list`)"
         )
     return name
 

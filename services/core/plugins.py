@@ -1,4 +1,4 @@
-"""Roles, policies, renderers, scorers and safety filters of other installed packages.
+"""Roles, policies, renderers, scorers, safety filters and styles of other installed packages.
 
 A package registers an object in one of these entry point groups; the configuration names it:
 
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from bigpe.services.core.errors import BigpeError, ConfigError
 
-Kind = Literal["roles", "policies", "renderers", "scorers", "safety"]
+Kind = Literal["roles", "policies", "renderers", "scorers", "safety", "reasoning_styles"]
 OWN = "bigpe"
 
 
@@ -55,8 +55,8 @@ def require_known(kind: Kind, name: str, builtin: Collection[str]) -> str:
     """`name`. ValueError, which lists the names, if it is neither built in nor installed."""
     if name not in builtin and name not in offered(kind):
         raise ValueError(
-            f"there is no {name!r} among the {kind}; use one of {', '.join(names(kind, builtin))}, "
-            "or install the package that brings it"
+            f"there is no {name!r} among the {kind.replace('_', ' ')}; use one of "
+            f"{', '.join(names(kind, builtin))}, or install the package that brings it"
         )
     return name
 
@@ -70,7 +70,7 @@ def load(kind: Kind, name: str) -> Any:
     if point is None:
         raise ConfigError(
             f"no installed package offers {name!r} as one of bigpe.{kind}; "
-            f"`bigpe {kind} list` shows what there is"
+            f"`bigpe {kind.replace('_', '-')} list` shows what there is"
         )
     try:
         return point.load()
@@ -93,6 +93,12 @@ def make(kind: Kind, name: str, *given: Any) -> Any:
             f"{name!r} of bigpe.{kind} cannot be made: {type(error).__name__}: {error}; "
             "check its settings in bigpe.toml"
         ) from error
+
+
+def package_of(kind: Kind, name: str) -> str:
+    """The package that registers `name`, with its version; "" if none does."""
+    point = offered(kind).get(name)
+    return _package(point) if point else ""
 
 
 def rows(kind: Kind, builtin: Mapping[str, str]) -> list[PluginRow]:

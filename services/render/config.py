@@ -11,9 +11,70 @@ from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.http_client import HttpConfig
 from bigpe.services.core.values import Value
 
-BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
+BuiltinRenderer = Literal[
+    "diffusers", "openai-images", "together", "fal", "replicate", "bfl", "gemini-images", "a1111",
+    "comfyui", "jobs", "bigpe",
+]  # fmt: skip
 """Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
 PromptForm = Literal["tags", "prose", "json"]
+
+Quantizer = Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "quanto", "torchao"]
+CHECKPOINT = ".safetensors"
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+
+
+def refuse_pickles(name: str) -> str:
+    """The name of a file of weights. Raises ValueError for a pickle, which can run code."""
+    if name.endswith(PICKLES):
+        raise ValueError(
+            f"{name!r} is a pickle, which can run any code when it is loaded; name a "
+            f"{CHECKPOINT} file, or convert it with a tool that you trust"
+        )
+    return name
+
+
+class JobApi(Value):
+    """`[render.http.job]`: how a service takes a picture as a job (docs/picture-services.md).
+
+    Texts hold placeholders: {prompt}, {seed}, {model}, {negative_prompt}, {steps}, {guidance},
+    {width}, {height} and {size} ("WIDTHxHEIGHT"). A field whose setting is not set is left out.
+    Paths into answers have dots: "images.0.url".
+    """
+
+    url: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """The usual address; `[render.http] urls` has another one."""
+    headers: Annotated[dict[str, str], AfterStart.NEEDS_FORK] = Field(
+        default_factory=lambda: {"Authorization": "Bearer {key}"}
+    )
+    """Of each request; {key} stands for the key."""
+    submit: Annotated[str, AfterStart.NEEDS_FORK]
+    """The path that a job is posted to, for example "/{model}"."""
+    body: Annotated[dict[str, Any], AfterStart.NEEDS_FORK]
+    """The posted JSON."""
+    look_up: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """Where in the answer the job's address is, or a path with {id}; "": it answers at once."""
+    id: Annotated[str, AfterStart.NEEDS_FORK] = "id"
+    """Where in the answer the job's id is."""
+    state: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """Where the state is; "": it answers at once."""
+    done: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """States of a job that has ended well."""
+    failed: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """States of a job that has failed."""
+    refused: Annotated[dict[str, tuple[str | bool, ...]], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, "tuple[str | bool, ...]"]
+    )
+    """Values, by where they are, which say that the service refuses the content."""
+    error: Annotated[str, AfterStart.NEEDS_FORK] = "error"
+    """Where the cause of a failure is."""
+    result: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """Where the address of the result is, if the job's own answer does not have it."""
+    picture: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK]
+    """Where the picture is, base64 or an address; the first that is there counts."""
+    hosts: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """Further hosts of the service, for example "*.bfl.ai"; they get the key, too."""
+    seeds: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2**32, ge=2)
+    """Number of different seeds that the service takes."""
 
 
 class PictureServiceConfig(HttpConfig):
@@ -25,6 +86,11 @@ class PictureServiceConfig(HttpConfig):
     """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
     workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Path of the ComfyUI workflow (API format), relative to the project's folder."""
+    picture_hosts: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
+    """Hosts whose pictures are fetched where the service answers with an address, for example
+    "*.example.com"."""
+    job: Annotated[JobApi | None, AfterStart.NEEDS_FORK] = None
+    """The service that `backend = "jobs"` asks."""
 
 
 class PromptConfig(Value):
@@ -48,6 +114,49 @@ class PromptConfig(Value):
     """Trigger words of LoRAs: a rewrite keeps those that its naive prompt has, as they are."""
 
 
+class LoraConfig(Value):
+    """`[[render.lora]]`: weights that adapt the model to a style or a subject."""
+
+    model: Annotated[str, AfterStart.NEEDS_FORK]
+    """A `.safetensors` file, a folder or a hub id."""
+    file: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """The file in the folder or the hub's repository, where it has several."""
+    revision: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """Commit of a hub id."""
+    weight: Annotated[float, AfterStart.NEEDS_FORK] = Field(default=1.0, ge=-10.0, le=10.0)
+    """Its strength; 0 would have no effect."""
+    triggers: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """Its trigger words: a rewrite keeps those that its naive prompt has, as they are."""
+
+    @field_validator("weight")
+    @classmethod
+    def _not_zero(cls, weight: float) -> float:
+        if weight == 0:
+            raise ValueError("a LoRA of weight 0 has no effect; take it out")
+        return weight
+
+    @field_validator("model", "file")
+    @classmethod
+    def _no_pickle(cls, name: str | None) -> str | None:
+        return None if name is None else refuse_pickles(name)
+
+
+class QuantizationConfig(Value):
+    """`[render.quantization]`: weights of fewer bits, so that a large model fits in memory."""
+
+    backend: Annotated[Quantizer, AfterStart.NEEDS_FORK]
+    """As diffusers names it. A `.gguf` file is quantized already: `[render] transformer`."""
+    components: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = Field(
+        default=("transformer",), min_length=1
+    )
+    """The parts of the pipeline to quantize, for example "unet" or "text_encoder_2"."""
+    options: Annotated[dict[str, Any], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, Any]
+    )
+    """Arguments of the backend's configuration class, by its own names. Default: 4 bits for
+    bitsandbytes_4bit, else 8."""
+
+
 class RenderConfig(Value):
     """`[render]`: the text-to-image model."""
 
@@ -58,7 +167,12 @@ class RenderConfig(Value):
     )
     """`[render.options]`: settings of a renderer of another package."""
     model: Annotated[str, AfterStart.NEEDS_FORK] = "embedded"
-    """"embedded", a folder, a hub id, or the name of a model of an HTTP service."""
+    """"embedded", a folder, a hub id, a `.safetensors` checkpoint, or the name of a model of an
+    HTTP service."""
+    base: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """The folder or hub id whose configuration a checkpoint has; default: diffusers' guess."""
+    transformer: Annotated[str | None, AfterStart.NEEDS_FORK] = None
+    """A `.safetensors` or `.gguf` file that replaces the model's transformer or UNet."""
     revision: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Commit of a hub id, which keeps the model of a run from changing."""
     variant: Annotated[str | None, AfterStart.NEEDS_FORK] = None
@@ -83,6 +197,18 @@ class RenderConfig(Value):
     ] = None
     vae: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """A folder or hub id of another VAE."""
+    lora: Annotated[tuple[LoraConfig, ...], AfterStart.NEEDS_FORK] = ()
+    quantization: Annotated[QuantizationConfig | None, AfterStart.NEEDS_FORK] = None
+    offload: Annotated[Literal["none", "model", "sequential"], AfterStart.NEEDS_FORK] = "none"
+    """Keep on the GPU only the part at work ("model"), or only its layer ("sequential")."""
+    compile: Annotated[bool, AfterStart.NEEDS_FORK] = False
+    """Whether torch compiles the transformer or UNet, which takes minutes at the start."""
+    attention_slicing: Annotated[bool, AfterStart.NEEDS_FORK] = False
+    """Whether attention works in slices: less memory, slower."""
+    vae_slicing: Annotated[bool, AfterStart.NEEDS_FORK] = False
+    """Whether the VAE decodes the pictures of a batch one by one."""
+    vae_tiling: Annotated[bool, AfterStart.NEEDS_FORK] = False
+    """Whether the VAE decodes a picture in tiles."""
     max_batch: Annotated[int, AfterStart.IF_SAME_MODEL] = Field(default=4, ge=1, le=256)
     deterministic: Annotated[bool | None, AfterStart.NEEDS_FORK] = None
     """Whether to render images one by one, so that an image never depends on its batch.
@@ -94,6 +220,12 @@ class RenderConfig(Value):
     """`[render.call]`: further arguments of a diffusers pipeline, by its own names."""
     http: PictureServiceConfig = PictureServiceConfig()
     prompt: PromptConfig = PromptConfig()
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """The trigger words of `[render.prompt]` and of all LoRAs, each once."""
+        of_loras = (word for lora in self.lora for word in lora.triggers)
+        return tuple(dict.fromkeys((*self.prompt.triggers, *of_loras)))
 
     @property
     def dimensions(self) -> tuple[int, int] | None:
@@ -109,6 +241,21 @@ class RenderConfig(Value):
         if self.width is not None and self.size is not None:
             raise ValueError("set either size, or width and height")
         return self
+
+    @model_validator(mode="after")
+    def _fitting_base(self) -> RenderConfig:
+        if self.backend == "diffusers":
+            refuse_pickles(self.model)
+        if self.base is not None and not self.model.endswith(CHECKPOINT):
+            raise ValueError("base has an effect only where model is a .safetensors file")
+        return self
+
+    @field_validator("transformer")
+    @classmethod
+    def _weights(cls, name: str | None) -> str | None:
+        if name is not None and not name.endswith((CHECKPOINT, ".gguf")):
+            raise ValueError(f"{name!r} is not a .safetensors or .gguf file")
+        return name
 
     @field_validator("backend")
     @classmethod

@@ -10,8 +10,10 @@ import math
 from pathlib import Path
 from typing import Literal
 
+from safetensors import SafetensorError, safe_open
+
 from bigpe.services.core.values import Value
-from bigpe.services.render.config import PromptForm, RenderConfig
+from bigpe.services.render.config import CHECKPOINT, PromptForm, RenderConfig
 from bigpe.services.render.families import ARGUMENT, EMBEDDED, SERVICE, Family, family_named
 
 NEGATIVE_SETTING = "[render.prompt] negative = true"
@@ -100,7 +102,7 @@ def profile_of(painter: RenderConfig, pipeline_class: str = "") -> PromptProfile
         most_words=own.max_words or (math.ceil(SLACK * estimate) if estimate else None),
         negative=own.negative,
         language=own.language,
-        triggers=own.triggers,
+        triggers=painter.triggers,
         note=family.note if family else "",
     )
 
@@ -108,7 +110,8 @@ def profile_of(painter: RenderConfig, pipeline_class: str = "") -> PromptProfile
 def family_of(painter: RenderConfig, pipeline_class: str = "") -> Family | None:
     """The painter's family; None: not known.
 
-    A local folder is known by its pipeline class, another model by its name. Services take
+    A local folder is known by its pipeline class, a checkpoint by its tensors, another model by
+    its name. Services take
     sentences; a user interface for checkpoints (a1111, comfyui) takes what its checkpoint takes.
     """
     if is_embedded(painter):
@@ -116,8 +119,9 @@ def family_of(painter: RenderConfig, pipeline_class: str = "") -> Family | None:
     if painter.backend == "openai-images":
         return SERVICE
     if painter.backend == "diffusers":
-        in_folder = _class_in(Path(painter.model))
-        return family_named(in_folder or painter.model) or family_named(pipeline_class)
+        model = painter.base or painter.model
+        found = _class_in(Path(model)) or _class_of_tensors(Path(model))
+        return family_named(found or model) or family_named(pipeline_class)
     return family_named(painter.model) if painter.model != RenderConfig().model else None
 
 
@@ -141,3 +145,24 @@ def _class_in(folder: Path) -> str:
         return str(index["_class_name"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # a hub id, or a folder that the renderer will refuse with its own words
+
+
+TENSORS = (
+    ("conditioner.embedders.1.", "StableDiffusionXLPipeline"),
+    ("cond_stage_model.", "StableDiffusionPipeline"),
+    ("joint_blocks.0.", "StableDiffusion3Pipeline"),
+    ("double_blocks.0.", "FluxPipeline"),
+)
+"""Parts of tensors' names in checkpoints, and the pipelines that they are of."""
+
+
+def _class_of_tensors(file: Path) -> str:
+    """The pipeline class of a checkpoint; "" if it is none, or of another model."""
+    if file.suffix != CHECKPOINT:
+        return ""
+    try:
+        with safe_open(file, framework="np") as tensors:
+            names = "\n".join(tensors.keys())
+    except (OSError, SafetensorError):
+        return ""  # the renderer will refuse it with its own words
+    return next((kind for part, kind in TENSORS if part in names), "")

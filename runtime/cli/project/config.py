@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bigpe.agents.plugins.config import find_roles
 from bigpe.agents.reasoning.rules import OwnTemplates
+from bigpe.agents.reasoning.styles import style_package
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
 from bigpe.runtime.project.config import BigpeConfig, load_config
@@ -21,9 +22,11 @@ from bigpe.runtime.project.professional import own_professional, professional_ch
 from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.style import (
     SearchSettings,
+    UncalledLlm,
     checked_seeds,
     language_note,
     search_settings,
+    style_of,
     style_of_config,
 )
 from bigpe.services.render.diffusers.planning import planned_call
@@ -50,14 +53,13 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     own_files = _template_files(settings)
     prompts = naive_set(settings, project)
     counts = {split: len(prompts.of(split)) for split in ("train", "validation", "test")}
-    style, profile = style_of_config(settings), profile_of(settings.render)
+    (style, package), profile = _style(settings), profile_of(settings.render)
     require_negative(settings.render, project)
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
     seeds = checked_seeds(settings, project)
     search = search_settings(settings, style, counts["train"])
-    professional = professional_choice(settings)
-    own = own_professional(settings, project)
+    professional, own = professional_choice(settings), own_professional(settings, project)
     if as_json:
         content = {
             "config": settings.model_dump(mode="json"),
@@ -66,6 +68,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
             "search": search.as_json,
+            "style_package": package or None,
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
@@ -86,7 +89,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"professional prompts: {professional}{size}"))
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
-    _print_style(console, style, search, own_files)
+    _print_style(console, f"{style} {package and f'of {package}'}".rstrip(), search, own_files)
     console.print(Text(f"the painter: {profile.described()}"))
     if plan:
         console.print(Text(f"the painter's calls: {plan.described()}"))
@@ -103,6 +106,15 @@ def _print_style(
     console.print(Text(f"search: {search.text}"))
     if own_files:
         console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
+
+
+def _style(settings: BigpeConfig) -> tuple[str, str]:
+    """The name of the style, and its package. ConfigError if the style cannot be made."""
+    style = style_of_config(settings)
+    package = style_package(style)
+    if package:
+        style_of(settings, lambda _: UncalledLlm())
+    return style, package
 
 
 def _template_files(settings: BigpeConfig) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`bigpe roles`, `policies`, `renderers` and `scorers`: plugins for the configuration."""
+"""`bigpe roles`, `policies`, `renderers` and others: plugins for the configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bigpe.agents.bandit.policies import POLICIES
+from bigpe.agents.reasoning.rules import STYLES
 from bigpe.runtime.cli.common import json_option, print_json, stdout
 from bigpe.services.backends import RENDERERS, SCORERS
 from bigpe.services.core.plugins import Kind, rows
@@ -17,10 +18,14 @@ from bigpe.services.core.plugins import Kind, rows
 def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
     """The command group of a kind; `place`: where in bigpe.toml its names go."""
 
-    @click.group(kind, help=f"The {kind} that {place} may name.")
+    command, plural = kind.replace("_", "-"), kind.replace("_", " ")
+
+    @click.group(command, help=f"The {plural} that {place} may name.")
     def group() -> None: ...
 
-    @group.command("list", epilog=f"\b\nExamples:\n  bigpe {kind} list\n  bigpe {kind} list --json")
+    examples = f"\b\nExamples:\n  bigpe {command} list\n  bigpe {command} list --json"
+
+    @group.command("list", epilog=examples)
     @json_option
     def list_(as_json: bool) -> None:
         """List the built-in plugins and those of installed packages, with their packages."""
@@ -29,7 +34,7 @@ def _group(kind: Kind, builtin: Mapping[str, str], place: str) -> click.Group:
             print_json([row._asdict() for row in found])
             return
         if not found:
-            click.echo(f"no installed package offers {kind}; docs/roles.md shows how to make one")
+            click.echo(f"no installed package offers {plural}; docs/roles.md shows how to make one")
             return
         table = Table("name", "package", "what it does")
         for row in found:
@@ -45,4 +50,5 @@ renderers = _group(
     "renderers", {name: row.summary for name, row in RENDERERS.items()}, "[render] backend"
 )
 scorers = _group("scorers", {name: row.summary for name, row in SCORERS.items()}, "[score] backend")
+reasoning_styles = _group("reasoning_styles", STYLES, "[reasoning] style")
 safety = _group("safety", {}, "[constraints] safety")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ from bigpe.runtime.cli.common import (
 )
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.resume.stored_run import require_stored_run
-from bigpe.runtime.run.style import style_of
+from bigpe.runtime.run.style import UncalledLlm, style_of
 from bigpe.runtime.sharing.best import BestInstruction, best_instruction
 from bigpe.runtime.sharing.files import write_comparisons, write_messages, write_page
 from bigpe.runtime.sharing.mlflow_tracker import to_mlflow
@@ -117,16 +116,8 @@ async def _system_prompt(run: str, project: Path) -> tuple[str, BestInstruction]
     async with reading(project) as store:
         stored = await require_stored_run(store, run)
         best = await best_instruction(store, run)
-    style = style_of(stored.config, lambda _: _Configured())
+    style = style_of(stored.config, lambda _: UncalledLlm())
     return style.system_prompt(best.instruction), best
-
-
-@dataclass(frozen=True)
-class _Configured:
-    """A language model that is not called."""
-
-    embedded: bool = False
-    thinks: bool = False
 
 
 def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:

@@ -55,7 +55,7 @@ def require_valid(pipeline: Any, arguments: Json) -> None:
         if name in given or parameter.default is inspect.Parameter.empty
     }
     # A check of another form ends in a TypeError; the call itself will tell.
-    with _warnings() as warnings, suppress(TypeError):
+    with logged_warnings() as warnings, suppress(TypeError):
         try:
             check(**values)
         except ValueError as error:
@@ -81,7 +81,7 @@ def paints_alone(config: RenderConfig, device: str, kind: str, family: Family | 
 
 
 @contextmanager
-def _warnings() -> Generator[list[str]]:
+def logged_warnings() -> Generator[list[str]]:
     """The warnings that diffusers logs meanwhile."""
     found: list[str] = []
     logger = logging.getLogger("diffusers")

@@ -10,9 +10,12 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.core.values import Json
 from bigpe.services.models import embedded
-from bigpe.services.models.fingerprints import folder_fingerprint
+from bigpe.services.models.fingerprints import file_fingerprint, folder_fingerprint
 from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.diffusers.memory import quantization_options
+from bigpe.services.render.diffusers.single_file import is_checkpoint, load_checkpoint, load_net
 from bigpe.services.render.service import require_folder
 
 diffusers: Any = _diffusers  # type checkers do not see its names
@@ -25,13 +28,16 @@ def place_of(model: str) -> str:
 
 def load_pipeline(config: RenderConfig, dtype: torch.dtype) -> Any:
     """The pipeline, on the CPU. Raises ConfigError if it cannot be loaded."""
+    options: Json = {"torch_dtype": dtype}
+    options |= {"vae": _load_vae(config.vae, dtype)} if config.vae else {}
+    options |= load_net(config, dtype) if config.transformer else {}
+    options |= quantization_options(config.quantization)
+    if is_checkpoint(config.model):
+        return load_checkpoint(config, options)
     require_folder(config.model)
     place = place_of(config.model)
-    options: dict[str, Any] = {"torch_dtype": dtype}
     options |= {"revision": config.revision} if config.revision else {}
     options |= {"variant": config.variant} if config.variant else {}
-    if config.vae:
-        options["vae"] = _load_vae(config.vae, dtype)
     if config.model == "embedded":
         # The auto pipeline gives the same class, but imports every pipeline that diffusers has.
         return diffusers.DiffusionPipeline.from_pretrained(place, **options)
@@ -75,7 +81,9 @@ def set_scheduler(pipeline: Any, config: RenderConfig) -> None:
 
 
 def identity_of(place: str, revision: str | None = None) -> str:
-    """The digest of a folder's content, or the commit of a loaded hub id."""
+    """The digest of a file or of a folder's content, or the commit of a loaded hub id."""
+    if Path(place).is_file():
+        return file_fingerprint(Path(place))
     if Path(place).is_dir():
         return folder_fingerprint(Path(place))
     for name in ("model_index.json", "config.json"):

@@ -43,7 +43,8 @@ def planned_call(painter: RenderConfig) -> Plan | None:
     """
     if painter.backend != "diffusers":
         return None
-    index = _json(painter.model, "model_index.json")
+    model = painter.base or painter.model
+    index = _json(model, "model_index.json")
     family = family_named(str(index.get("_class_name", ""))) or family_of(painter)
     kind = str(index.get("_class_name") or next(iter(family.pipelines if family else ()), ""))
     if family and not painter.call:
@@ -54,7 +55,7 @@ def planned_call(painter: RenderConfig) -> Plan | None:
             return None
         parameters = inspect.signature(found.__call__).parameters
     call = call_of(painter, kind or painter.model, parameters, family)
-    net = _json(painter.model, "transformer/config.json")
+    net = _json(model, "transformer/config.json")
     if not is_guided(family, index, net):
         if sets_guidance(painter):
             raise idle_guidance(kind)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image as Pictures
 
-from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
+from bigpe.services.core.errors import BigpeError, ConfigError, ModerationError, RenderError
 from bigpe.services.core.values import Json, digest
 from bigpe.services.processes.devices import pick_device, pick_dtype
 from bigpe.services.render.config import RenderConfig
@@ -27,14 +27,24 @@ from bigpe.services.render.diffusers.loading import (
     place_of,
     set_scheduler,
 )
+from bigpe.services.render.diffusers.loras import load_loras, lora_identities
+from bigpe.services.render.diffusers.memory import (
+    compile_net,
+    place_on,
+    require_quantized,
+    set_slices,
+)
 from bigpe.services.render.diffusers.truncation import Truncation
 from bigpe.services.render.families import family_named
 from bigpe.services.render.prompt_profile import NEGATIVE_SETTING, family_of
 from bigpe.services.store.blobs import BlobStore
 
-NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http", "prompt", "call"}
-"""Settings that do not affect images, and `call`, which the arguments of the call have."""
-ADDED = ("width", "height")
+NO_PART = {"max_batch", "call_timeout_s", "backend", "options", "http", "prompt", "call", "lora"}
+"""Settings that do not affect images, and those with an entry of their own."""
+ADDED = (
+    "width", "height", "base", "transformer", "quantization", "offload", "compile",
+    "attention_slicing", "vae_slicing", "vae_tiling",
+)  # fmt: skip
 """Settings that came later: they are part of the fingerprint once they are set."""
 FIRST_ARGUMENTS = {"num_inference_steps", "guidance_scale", "width", "height"}
 """Arguments that settings determine which are part of the fingerprint themselves."""
@@ -55,6 +65,8 @@ class DiffusersBackend:
         family = family_named(kind.__name__) or family_of(config)
         parameters = inspect.signature(kind.__call__).parameters
         self._call = call_of(config, kind.__name__, parameters, family)
+        require_quantized(self._pipeline, config.quantization)
+        load_loras(self._pipeline, config)
         set_guidance(self._pipeline, self._call, config, family)
         require_valid(self._pipeline, self._call.arguments)
         self._alone = paints_alone(config, self._device, kind.__name__, family)
@@ -65,10 +77,12 @@ class DiffusersBackend:
             defaults | self._call.arguments,
             config.prompt.max_tokens,
         )
-        self._pipeline.to(self._device)
+        place_on(self._pipeline, config, self._device)
+        set_slices(self._pipeline, config)
+        compile_net(self._pipeline, config)
         self._pipeline.set_progress_bar_config(disable=True)
         unet = getattr(self._pipeline, "unet", None)  # newer families have a transformer instead
-        if self._device == "cpu" and unet is not None:
+        if self._device == "cpu" and unet is not None and config.quantization is None:
             unet.to(memory_format=torch.channels_last)
 
     def handle(self, method: str, payload: Json) -> Json:
@@ -107,7 +121,11 @@ class DiffusersBackend:
         settings = self._config.model_dump(mode="json", exclude=NO_PART | unset)
         arguments = self._call.arguments
         further = {key: arguments[key] for key in sorted(arguments.keys() - FIRST_ARGUMENTS)}
-        return ({"arguments": further} if further else {}) | {
+        more: Json = {"arguments": further} if further else {}
+        more |= {"lora": lora_identities(self._config)} if self._config.lora else {}
+        if self._config.transformer:
+            more["transformer"] = identity_of(self._config.transformer)
+        return more | {
             "weights": identity_of(place_of(self._config.model), self._config.revision),
             "vae": identity_of(self._config.vae) if self._config.vae else "",
             "settings": settings | {"device": self._device, "dtype": str(self._dtype)},
@@ -165,6 +183,15 @@ class DiffusersBackend:
                 f"{width}x{height} in place of {wanted[0]}x{wanted[1]}; set a size that it takes"
             )
 
+    def _black(self) -> Json:
+        if getattr(self._pipeline, "safety_checker", None) is not None:
+            text = "the pipeline's safety checker has blackened the picture"
+            return {"error": text, "kind": ModerationError.__name__}
+        return _failure(
+            "the picture is all black; the likely cause is a float16 VAE that overflowed: set "
+            '[render] dtype = "float32", or name an fp16-safe vae'
+        )
+
     def _keep(self, item: Json, picture: np.ndarray) -> Json:
         if not np.isfinite(picture).all():
             return _failure(
@@ -172,10 +199,7 @@ class DiffusersBackend:
                 'set [render] dtype = "float32", or name an fp16-safe vae'
             )
         if not picture.any():
-            return _failure(
-                "the picture is all black; the likely cause is the pipeline's safety checker, or "
-                "a float16 VAE that overflowed"
-            )
+            return self._black()
         pixels = (picture * 255).round().clip(0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Pictures.fromarray(pixels).save(buffer, "PNG")
