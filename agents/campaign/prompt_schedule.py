@@ -4,15 +4,14 @@ The run's seed determines the order of the train prompts. In shared batches, eve
 them in that order. So instructions are compared on equal prompts and seeds, and all share the
 images of naive prompts.
 
-In fresh batches, half of the prompts of a round are new in the run, until all were used. The other
-half had the round before, so that there are contrasts within a prompt. Rounds that overlap in time
+In fresh batches, half of the prompts of a round (rounded down) are new in the run, until all were
+used. The others had the round before, so that there are contrasts within a prompt. Rounds that overlap in time
 have equal batches: the child of a round is pulled in one of the next ones, and meets half of the
 prompts of its parent.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -72,7 +71,7 @@ class PromptSchedule:
 
     def _fresh(self, plan: CampaignPlan, size: int) -> int:
         if self._given >= plan.concurrency:
-            self._start += math.ceil(size / 2)
+            self._start += max(1, size // 2)
             self._given = 0
         self._given += 1
         return self._start

@@ -102,15 +102,15 @@ def test_half_of_a_fresh_batch_is_new_until_all_prompts_were_used(
     _, messages, _ = drive(wanted, random.Random(0), several)
     found = [batches(messages)[index] for index in range(1, 10)]
     places = [[naive for naive, _ in tasks[::each]] for tasks in found]
-    used: set[str] = set()
+    used, fresh = set[str](), max(1, batch // 2)
     for index, naive in enumerate(places):
         assert len(set(naive)) == batch
         if index and index % concurrency:
             assert naive == places[index - 1], "overlapping rounds have equal prompts"
         elif index:
-            assert naive[: batch // 2] == places[index - 1][batch - batch // 2 :]
+            assert naive[:-fresh] == places[index - 1][fresh:]
             new = set(naive) - used
-            assert len(new) == min((batch + 1) // 2, len(wanted.train) - len(used))
+            assert len(new) == min(fresh, len(wanted.train) - len(used))
         used |= set(naive)
     pulls = [(m.instruction.id, t.naive, t.image_seed) for m in messages
              if isinstance(m, RewriteRequested) for t in m.tasks]  # fmt: skip
