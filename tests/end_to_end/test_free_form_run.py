@@ -134,7 +134,8 @@ async def test_an_instruction_that_changes_no_rewrite_is_retired_before_any_imag
     seeds = {seed.instruction.id for seed in started.plan.instructions}
     unchanged = {m.round: m for m in pulls.values() if m.unchanged}
     assert unchanged, "children of a model that does not heed instructions"
-    assert all(m.unchanged == (m.instruction not in seeds) for m in pulls.values())
+    first = {pulls[index].instruction: pulls[index] for index in sorted(pulls, reverse=True)}
+    assert all(m.unchanged == (id not in seeds) for id, m in first.items())
     assert all(not m.gains and not m.missing for m in unchanged.values())
     rendered = {m.round for m in messages_of(tmp_path, RenderRequested) if m.purpose == "rewrite"}
     assert rendered.isdisjoint(unchanged)
