@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.terminal_text import terminal_lines
 
 from bigpe.agents.messages.core import (
     ArmPulled,
@@ -25,7 +26,6 @@ from bigpe.agents.messages.search import OperatorTally
 from bigpe.runtime.cli.run.status import status
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.transcript.describing.messages import describe
-from bigpe.runtime.transcript.describing.parts import terminal_lines
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fake_images import BAD_WORDS, GOOD_WORDS, FakeRenderer
 from bigpe.testing.fake_reasoner import FakeReasoner
@@ -155,11 +155,11 @@ def test_the_transcript_shows_all_that_requests_for_gradients_hold(folder: Path)
     between, tallies = 0, 0
     for message in messages_of(folder, CritiqueRequested):
         assert message.study is not None
-        displayed = "\n".join(terminal_lines(describe(message)))
+        displayed = "\n".join(terminal_lines(describe(message), whole=True))
         for item in message.study.contrasts:
             pairs = (item.best, *item.between, item.worst)
             assert all(pair.rewrite in displayed for pair in pairs)
             between += len(item.between)
-        assert all(f'"{tally.term}"' in displayed for tally in message.study.tallies)
+        assert all(f" {tally.term} " in displayed for tally in message.study.tallies)
         tallies += len(message.study.tallies)
     assert between and tallies
