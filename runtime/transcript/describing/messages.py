@@ -246,7 +246,7 @@ def _image(
 def _(message: messages.ArmPulled) -> Description:
     details: list[Part] = [gain_table(message.gains, "The batch")]
     if message.gains and not message.wants_gradient:
-        details.append(line(dim("no newcomer is due, so no gradient is asked for")))
+        details.append(line(dim("no new instruction could be pulled, so no gradient is requested")))
     if message.unchanged:
         details.append(line(dim("its rewrites equal those of its parent; nothing was rendered")))
     if message.missing:
