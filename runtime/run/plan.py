@@ -10,9 +10,9 @@ from bigpe.agents.evidence.terms import subject_kept
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, MOST_CALLS, CampaignPlan, SeedInstruction
 from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
-from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import run_prices
+from bigpe.runtime.run.style import search_settings
 from bigpe.runtime.run.wiring.plugins import gate_rules, names_of
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.files import PromptFile, read_prompts
@@ -68,7 +68,7 @@ async def make_plan(
     style_package: str = "",
 ) -> CampaignPlan:
     """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
-    run = config.run
+    run, search = config.run, search_settings(config, style, len(train))
     if len(train) < run.pilot_prompts:
         raise ConfigError(
             f"[run] pilot_prompts = {run.pilot_prompts}, but only {len(train)} prompts are in the "
@@ -78,9 +78,9 @@ async def make_plan(
         rounds=run.rounds,
         batch_size=run.batch_size,
         seeds_per_prompt=run.seeds_per_prompt,
-        concurrency=rounds_in_flight(config, style).rounds,
+        concurrency=search.in_flight.rounds,
         seed=run.seed,
-        policy=config.policy.model_dump(mode="json"),
+        policy=search.policy.model_dump(mode="json"),
         pool_size=run.pool_size,
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
@@ -90,6 +90,8 @@ async def make_plan(
         limits=config.budget.limits,
         prices=run_prices(config),
         improvements=run.improvements,
+        proposals=search.proposals,
+        batches=search.batches,
         train=tuple(train),
         professional=await professional_matches(train, library),
         instructions=tuple(seeds),

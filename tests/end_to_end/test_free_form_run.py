@@ -85,10 +85,11 @@ def test_every_operator_gets_its_trials(folder: Path) -> None:
     assert all("\n" in proposal.instruction.text for proposal in proposals)
 
 
-async def test_the_best_instruction_names_a_good_word_and_no_bad_one(folder: Path) -> None:
+async def test_the_best_instruction_names_more_good_words_than_bad_ones(folder: Path) -> None:
     async with open_fake(folder, config(), llm=FakeReasoner()) as session:
         text = session.pool.best().instruction.text
-    assert any(word in text for word in GOOD_WORDS) and not any(word in text for word in BAD_WORDS)
+    good, bad = (sum(word in text for word in words) for words in (GOOD_WORDS, BAD_WORDS))
+    assert good > bad
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -126,14 +127,15 @@ class Deaf(FakeReasoner):
 async def test_an_instruction_that_changes_no_rewrite_is_retired_before_any_image(
     tmp_path: Path, concurrency: int
 ) -> None:
-    settings = config(rounds=8, concurrency=concurrency)
+    settings = config(rounds=8, concurrency=concurrency) | {"data": {"batches": "shared"}}
     await run_fake(tmp_path, settings, llm=Deaf())
     pulls = {m.round: m for m in messages_of(tmp_path, ArmPulled)}
     (started,) = messages_of(tmp_path, RunStarted)
     seeds = {seed.instruction.id for seed in started.plan.instructions}
     unchanged = {m.round: m for m in pulls.values() if m.unchanged}
     assert unchanged, "children of a model that does not heed instructions"
-    assert all(m.unchanged == (m.instruction not in seeds) for m in pulls.values())
+    first = {pulls[index].instruction: pulls[index] for index in sorted(pulls, reverse=True)}
+    assert all(m.unchanged == (id not in seeds) for id, m in first.items())
     assert all(not m.gains and not m.missing for m in unchanged.values())
     rendered = {m.round for m in messages_of(tmp_path, RenderRequested) if m.purpose == "rewrite"}
     assert rendered.isdisjoint(unchanged)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from pydantic import BaseModel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,15 +16,16 @@ from bigpe.agents.reasoning.rules import OwnTemplates
 from bigpe.agents.reasoning.styles import style_package
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
 from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
-from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.style import (
+    SearchSettings,
     UncalledLlm,
     checked_seeds,
     language_note,
+    search_settings,
     style_of,
     style_of_config,
 )
@@ -55,7 +57,8 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     require_negative(settings.render, project)
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
-    seeds = {s.name: len(s.instruction.text.split()) for s in checked_seeds(settings, project)}
+    seeds = checked_seeds(settings, project)
+    search = search_settings(settings, style, counts["train"])
     professional, own = professional_choice(settings), own_professional(settings, project)
     if as_json:
         content = {
@@ -64,30 +67,29 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
-            "in_flight": rounds_in_flight(settings, style)._asdict(),
+            "search": search.as_json,
             "style_package": package or None,
             "templates": own_files,
             "form": form_of(settings.render),
             "painter": profile.model_dump(mode="json") | {"described": profile.described()},
             "call": {"pipeline": plan.kind, "arguments": plan.arguments} if plan else None,
             "scorer": described_scorer(settings.score),
-            "seeds": seeds,
+            "seeds": {seed.name: len(seed.instruction.text.split()) for seed in seeds},
         }
         done = run_probe(project, as_json=True) if wants_probe else None
         print_json(content | ({"probe": probe_json(done)} if done else {}))
         raise SystemExit(done.report.exit_code if done else 0)
     console = stdout()
     console.print(_table(settings))
-    console.print(Text(f"naive prompts: {_listed(counts, '{1} {0}')}"))
+    listed = ", ".join(f"{count} {split}" for split, count in counts.items())
+    console.print(Text(f"naive prompts: {listed}"))
     for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     size = f", {len(own)} prompts" if own else ""
     console.print(Text(f"professional prompts: {professional}{size}"))
-    console.print(Text(f"seed instructions: {_listed(seeds, '{0} ({1} words)')}"))
-    console.print(Text(f"reasoning style: {style} {package and f'of {package}'}".rstrip()))
-    console.print(Text(f"rounds in flight: {rounds_in_flight(settings, style)}"))
-    if own_files:
-        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
+    named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
+    console.print(Text(f"seed instructions: {', '.join(named)}"))
+    _print_style(console, f"{style} {package and f'of {package}'}".rstrip(), search, own_files)
     console.print(Text(f"the painter: {profile.described()}"))
     if plan:
         console.print(Text(f"the painter's calls: {plan.described()}"))
@@ -97,9 +99,13 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
         raise SystemExit(run_probe(project).report.exit_code)
 
 
-def _listed(counts: Mapping[str, int], form: str) -> str:
-    """Names and counts in a form, between commas."""
-    return ", ".join(form.format(name, count) for name, count in counts.items())
+def _print_style(
+    console: Console, style: str, search: SearchSettings, own_files: Sequence[str]
+) -> None:
+    console.print(Text(f"reasoning style: {style}"))
+    console.print(Text(f"search: {search.text}"))
+    if own_files:
+        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
 
 
 def _style(settings: BigpeConfig) -> tuple[str, str]:

@@ -10,10 +10,10 @@ import math
 
 from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM
 from bigpe.agents.messages.usage import FREE
-from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import PriceTable
 from bigpe.runtime.run.probe.rows import Measured
+from bigpe.runtime.run.style import search_settings
 from bigpe.services.core.values import LlmUsage, Value
 
 REASONING_PROMPT_TOKENS = {EVIDENCE_WORDED: 500, FREE_FORM: 4_000}
@@ -77,7 +77,12 @@ def run_forecast(
     tasks = run.rounds * min(run.batch_size, train) * run.seeds_per_prompt
     attempts = measured.rewrite.calls if measured.rewrite else 1
     reasons = run.rounds * run.improvements
-    calls = {"generator": tasks * attempts, "gradient": reasons, "modifier": reasons}
+    search = search_settings(config, style, train)
+    calls = {
+        "generator": tasks * attempts,
+        "gradient": reasons,
+        "modifier": reasons * search.proposals,
+    }
     pictures = 2 * run.pilot_prompts + tasks * (3 if config.data.professional else 2)
     usage = _usage(tasks, calls, measured, style)
     forecast = RunForecast(
@@ -87,7 +92,7 @@ def run_forecast(
         pictures=pictures,
         scores=pictures,
         usd=_usd(usage, pictures, prices),
-        minutes=_time(config, style, pictures, measured, parallel),
+        minutes=_time(config, pictures, measured, parallel, search.in_flight.rounds),
     )
     return forecast.model_copy(update={"limit": _limit(config, forecast)})
 
@@ -123,7 +128,7 @@ def _usd(usage: dict[str, LlmUsage], pictures: int, prices: PriceTable) -> float
 
 
 def _time(
-    config: BigpeConfig, style: str, pictures: int, measured: Measured, parallel: int
+    config: BigpeConfig, pictures: int, measured: Measured, parallel: int, in_flight: int
 ) -> float | None:
     """Minutes: rounds overlap, but all wait for the renderer and for the scorer."""
     seconds, run = measured.seconds, config.run
@@ -138,9 +143,7 @@ def _time(
     )
     in_rounds = (pictures - pilot) * painted
     one_after_other = in_rounds + run.rounds * asking
-    return (
-        pilot * painted + max(in_rounds, one_after_other / rounds_in_flight(config, style).rounds)
-    ) / 60
+    return (pilot * painted + max(in_rounds, one_after_other / in_flight)) / 60
 
 
 def _limit(config: BigpeConfig, forecast: RunForecast) -> str:

@@ -110,12 +110,12 @@ class RunResumer:
         campaign, run = coordinator.campaign, self.config.run
         same = run.concurrency == self.stored.config.run.concurrency
         plan = campaign.plan
-        now = plan.concurrency if same else rounds_in_flight(self.config, plan.style).rounds
+        new = rounds_in_flight(self.config, plan.style, plan.proposals)
         return PlanChanged.make(
             start_run(self.stored.name, campaign.plan),
             str(campaign.changes + 1),
             rounds=run.rounds,
-            concurrency=now,
+            concurrency=plan.concurrency if same else new.rounds,
             patience=run.patience,
             limits=self.config.budget.limits,
             prices=run_prices(self.config),
