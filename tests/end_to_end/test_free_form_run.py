@@ -83,6 +83,7 @@ def test_every_operator_gets_its_trials(folder: Path) -> None:
     assert {"revise", "explore", "merge"} <= set(operators)
     assert all(proposal.operator and proposal.change for proposal in proposals)
     assert all("\n" in proposal.instruction.text for proposal in proposals)
+    assert not any(proposal.instruction.exemplars for proposal in proposals), "none by default"
 
 
 async def test_the_best_instruction_names_a_good_word_and_no_bad_one(folder: Path) -> None:
@@ -133,7 +134,10 @@ async def test_an_instruction_that_changes_no_rewrite_is_retired_before_any_imag
     seeds = {seed.instruction.id for seed in started.plan.instructions}
     unchanged = {m.round: m for m in pulls.values() if m.unchanged}
     assert unchanged, "children of a model that does not heed instructions"
-    assert all(m.unchanged == (m.instruction not in seeds) for m in pulls.values())
+    assert seeds.isdisjoint(m.instruction for m in unchanged.values())
+    # With several in flight, a child may be pulled on prompts that its parent never had.
+    children = [m for m in pulls.values() if m.instruction not in seeds]
+    assert all(m.unchanged for m in children) or concurrency > 1
     assert all(not m.gains and not m.missing for m in unchanged.values())
     rendered = {m.round for m in messages_of(tmp_path, RenderRequested) if m.purpose == "rewrite"}
     assert rendered.isdisjoint(unchanged)

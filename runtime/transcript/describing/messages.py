@@ -322,7 +322,10 @@ def _proposal(proposal: messages.ProposedInstruction) -> list[Part]:
         *change,
         line(dim(f"{source}, because "), strong(proposal.improvement)),
         lines(
-            line(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120))
+            line(
+                *(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120)),
+                *((dim(" without "), Quoted(e.negative, 120)) if e.negative else ()),
+            )
             for e in instruction.exemplars
         ),
     ]
