@@ -18,7 +18,9 @@ from bigpe.services.render.config import BuiltinRenderer, RenderConfig
 from bigpe.services.render.hosted.a1111 import open_a1111
 from bigpe.services.render.hosted.comfyui import open_comfyui
 from bigpe.services.render.hosted.http_base import refuse_unused
+from bigpe.services.render.hosted.jobs import described, open_jobs
 from bigpe.services.render.hosted.openai_images import open_openai_images
+from bigpe.services.render.hosted.services import SERVICES, JobService
 from bigpe.services.render.negatives import require_negative, require_reader
 from bigpe.services.render.service import DiffusersRenderer, Renderer
 from bigpe.services.score.hpsv2.scorer import Hpsv2PackageScorer
@@ -83,6 +85,17 @@ def _open_comfyui(config: RenderConfig, context: ServiceContext) -> Renderer:
     return open_comfyui(config, context.blobs, context.folder, context.watch)
 
 
+def _open_jobs(config: RenderConfig, context: ServiceContext) -> Renderer:
+    return open_jobs(config, described(config), context.blobs, context.watch)
+
+
+def _hosted(service: JobService, name: str) -> Backend[RenderConfig, Renderer]:
+    def opened(config: RenderConfig, context: ServiceContext) -> Renderer:
+        return open_jobs(config, SERVICES[service], context.blobs, context.watch)
+
+    return Backend(name, opened, runs_elsewhere=True)
+
+
 def _open_remote_renderer(config: RenderConfig, context: ServiceContext) -> Renderer:
     refuse_unused(config, ())
     pool = _http_pool("render", config, context, RenderError)
@@ -108,6 +121,14 @@ RENDERERS: Mapping[BuiltinRenderer, Backend[RenderConfig, Renderer]] = {
     "diffusers": Backend("a diffusers pipeline in a separate process", _open_diffusers),
     "openai-images": Backend(
         "a server with OpenAI's Images API", _open_openai_images, runs_elsewhere=True
+    ),
+    "together": _hosted("together", "Together AI"),
+    "fal": _hosted("fal", "fal's queue"),
+    "replicate": _hosted("replicate", "Replicate's predictions"),
+    "bfl": _hosted("bfl", "Black Forest Labs' API"),
+    "gemini-images": _hosted("gemini-images", "Gemini models that paint"),
+    "jobs": Backend(
+        "a service that you describe in [render.http.job]", _open_jobs, runs_elsewhere=True
     ),
     "a1111": Backend(
         "AUTOMATIC1111's web UI, or a server with the same API", _open_a1111, runs_elsewhere=True

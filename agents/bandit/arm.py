@@ -7,11 +7,11 @@ retired arm keeps only the sums over all prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from bigpe.agents.bandit.policies import Arm
+from bigpe.agents.bandit.arm_view import MOST_ANCESTORS, Arm
 from bigpe.agents.statistics.moments import RunningMoments, SumOfSquares, mean, pooled_squares
 from bigpe.services.core.values import Instruction
 
@@ -64,14 +64,15 @@ class ArmRecord:
         """Number of finished gains."""
         return self.gains.n
 
-    def arm(self) -> Arm:
-        """The record as a policy sees it."""
+    def arm(self, ancestors: tuple[RunningMoments, ...] = ()) -> Arm:
+        """The record as a policy sees it. `ancestors`: see `Arm.ancestors`."""
         return Arm(
             id=self.instruction.id,
             gains=self.gains,
             finished_pulls=self.finished_pulls,
             pending_pulls=len(self.pending),
             pending_gains=sum(self.pending.values()),
+            ancestors=ancestors,
         )
 
     def finish_pull(self, index: int, gains: Sequence[tuple[str, float]]) -> None:
@@ -102,3 +103,12 @@ class ArmRecord:
         noise = math.fsum(group.squares for group in groups)
         within = SumOfSquares(noise, sum(group.n - 1 for group in groups))
         self.figures = GainSummary(len(means), mean(means), pooled_squares([means]), within)
+
+
+def ancestors_of(record: ArmRecord, records: Mapping[str, ArmRecord]) -> tuple[RunningMoments, ...]:
+    """The gains of the ancestors of `record`, nearest first. See `Arm.ancestors`."""
+    found: list[RunningMoments] = []
+    while (parent := records.get(record.parent or "")) and len(found) < MOST_ANCESTORS:
+        found.append(parent.gains)
+        record = parent
+    return tuple(found)

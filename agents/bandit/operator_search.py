@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -86,13 +87,30 @@ class OperatorSearch:
             own=_record(rows[own.id], won),
             records=tuple(_record(row, won) for row in listed),
             tried=self._tried(pairs),
-            operators=tuple(
-                self.choice.choose(possible, rng, stagnant=stale >= STAGNANT)
-                for _ in range(proposals)
+            operators=self._chosen(
+                possible, rng, proposals, each=plan.proposals, stagnant=stale >= STAGNANT
             ),
+            proposals=plan.proposals,
             stale=stale,
             sigma=sigma,
         )
+
+    def _chosen(
+        self,
+        possible: Collection[Operator],
+        rng: random.Random,
+        count: int,
+        *,
+        each: int,
+        stagnant: bool,
+    ) -> tuple[Operator, ...]:
+        """`count` operators; the `each` of a gradient differ while there are others."""
+        chosen: list[Operator] = []
+        for index in range(count):
+            used = chosen[index - index % each :]
+            left: list[Operator] = [o for o in possible if o not in used]
+            chosen.append(self.choice.choose(left or possible, rng, stagnant=stagnant))
+        return tuple(chosen)
 
     def take(
         self,

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import Field, field_validator
 
-from bigpe.agents.statistics.moments import RunningMoments
+from bigpe.agents.bandit.arm_view import Arm
+from bigpe.agents.bandit.lineage import Lineage
 from bigpe.services.core import plugins
 from bigpe.services.core.errors import PluginError
 from bigpe.services.core.values import Value, derive_seed
@@ -27,9 +28,12 @@ POLICIES = {
     "epsilon-greedy": "the highest mean, or any arm with probability epsilon",
     "greedy": "the highest mean",
     "random": "any arm",
+    "lineage": "the highest bound, where a child is expected to beat its parent",
     "paper": "mean + 0.8 sqrt(ln t / n) on scores x 100, as in arXiv 2406.08713",
 }
 """The built-in policies with one-line descriptions."""
+AUTO = "auto"
+"""The policy that the reasoning style of a run prefers."""
 DISPLAY = 100.0
 """Factor of displayed scores; the constants of the paper are on that scale."""
 PAPER_EXPLORATION = 0.8
@@ -38,10 +42,10 @@ PAPER_EXPLORATION = 0.8
 class PolicyConfig(Value):
     """`[policy]`: how the next instruction is chosen."""
 
-    name: str = "ucb1"
-    """One of `bigpe policies list`."""
+    name: str = AUTO
+    """One of `bigpe policies list`; "auto" is ucb1 in the evidence-worded style, else lineage."""
     exploration: float | None = Field(default=None, ge=0.0, le=100.0)
-    """Multiplies the bonus of ucb1, ucb-tuned and paper (0.8) and kl-ucb's ln t; default 1."""
+    """Multiplies the bonus of ucb1, ucb-tuned, lineage, paper (0.8), and kl-ucb's ln t; else 1."""
     epsilon: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of random pulls of epsilon-greedy."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -50,35 +54,7 @@ class PolicyConfig(Value):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        return plugins.require_known("policies", name, POLICIES)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """An instruction as the bandit sees it: its gains and pulls."""
-
-    id: str
-    gains: RunningMoments = RunningMoments()
-    """Number, mean and variance of its gains so far, score units."""
-    finished_pulls: int = 0
-    pending_pulls: int = 0
-    pending_gains: int = 0
-    """Number of gains that pulls in flight are expected to give."""
-
-    @property
-    def count(self) -> int:
-        """Number of gains, including those expected of pulls in flight."""
-        return self.gains.n + self.pending_gains
-
-    @property
-    def tried(self) -> bool:
-        """Whether it was ever pulled. A pull in flight counts."""
-        return self.finished_pulls + self.pending_pulls > 0
-
-    @property
-    def mean(self) -> float:
-        """Mean gain, score units. 0 without gains."""
-        return self.gains.mean
+        return name if name == AUTO else plugins.require_known("policies", name, POLICIES)
 
 
 class Policy(Protocol):
@@ -320,11 +296,13 @@ class Random(_ByBound):
 def make_policy(config: PolicyConfig) -> Policy:
     """The policy of the configuration, built in or from an installed package.
 
+    "auto" is ucb1 here: the plan of a run names the policy that its style prefers.
+
     Raises ConfigError if the policy of a package cannot be made.
     """
     exploring = {} if config.exploration is None else {"exploration": config.exploration}
     match config.name:
-        case "ucb1":
+        case "ucb1" | "auto":
             return Ucb1(**exploring)
         case "ucb-tuned":
             return UcbTuned(**exploring)
@@ -338,6 +316,8 @@ def make_policy(config: PolicyConfig) -> Policy:
             return EpsilonGreedy(config.epsilon)
         case "greedy":
             return Greedy()
+        case "lineage":
+            return Lineage(**exploring)
         case "random":
             return Random()
         case name:

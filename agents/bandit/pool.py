@@ -9,22 +9,30 @@ a finished pull. One pull is enough, because instructions differ by more than th
 does by chance (docs/decisions/0020). After 2 `size` - 1 rounds in which no arm could leave, an arm
 may leave while a pull of it is in flight. The result of that pull is still recorded.
 
+Under the policy "lineage" all proposals are admitted at once, and then the pool gives up the arms
+with the lowest upper bounds, tried or not. So a child of a weak parent may leave without a pull.
+
 Records of retired instructions are kept: one may be the best, and none may be proposed again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from bigpe.agents.bandit.arm import ArmRecord, State
-from bigpe.agents.bandit.policies import Arm, Policy
+from bigpe.agents.bandit.arm import ArmRecord, State, ancestors_of
+from bigpe.agents.bandit.arm_view import Arm
+from bigpe.agents.bandit.lineage import posterior
+from bigpe.agents.bandit.policies import Policy
 from bigpe.agents.statistics.intervals import moderated_mean
 from bigpe.agents.statistics.moments import SumOfSquares, summed
 from bigpe.services.core.values import Instruction
 
+Admission = Literal["growth", "all", "paper"]
+"""How proposals come into the pool: at the rate of the module's rule; all at once; or all at once
+in the place of their parents, as in arXiv 2406.08713."""
 POOL_GROWTH_FACTOR = 5.0
 """Admission rate of new instructions: a run of 20 rounds pulls another instruction in nearly each
 round, and a run of 200 rounds pulls each instruction three times."""
@@ -37,6 +45,13 @@ PRIOR_DF = 4.0
 """Degrees of freedom of the prior that shrinks an arm's variance to that of all arms."""
 REPORTED_IMPROVEMENTS = 5
 """Number of earlier improvements with results in a request for the next improvement."""
+
+
+def admission_of(policy: object) -> Admission:
+    """How proposals come into the pool under the policy with this name."""
+    if policy == "paper":
+        return "paper"
+    return "all" if policy == "lineage" else "growth"
 
 
 class PoolRow(NamedTuple):
@@ -78,10 +93,11 @@ class Pool:
 
     _size: int
     _pool_growth_factor: float
-    _paper: bool
+    _admission: Admission
     _records: dict[str, ArmRecord]
     _finished: int
     _blocked: int
+    _scale: float
 
     def __init__(
         self,
@@ -89,7 +105,7 @@ class Pool:
         *,
         size: int,
         pool_growth_factor: float = POOL_GROWTH_FACTOR,
-        paper: bool = False,
+        admission: Admission = "growth",
     ) -> None:
         """Make a pool in which all seeds are living.
 
@@ -97,7 +113,7 @@ class Pool:
             seeds: The first instructions, at least one.
             size: Maximum number of living instructions after the start, >= 2.
             pool_growth_factor: Admission rate of new instructions, > 0.
-            paper: Whether every proposal is admitted at once, as in arXiv 2406.08713.
+            admission: How proposals come into the pool.
 
         Raises:
             ValueError: There is no seed, or `size` is below 2.
@@ -106,10 +122,11 @@ class Pool:
             raise ValueError(f"a pool of {len(seeds)} seeds and {size} places compares nothing")
         self._size = size
         self._pool_growth_factor = pool_growth_factor
-        self._paper = paper
+        self._admission: Admission = admission
         self._records = {seed.id: ArmRecord(seed, "living") for seed in seeds}
         self._finished = 0
         self._blocked = 0
+        self._scale = 0.0
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -127,7 +144,7 @@ class Pool:
 
     def arms(self) -> list[Arm]:
         """The living instructions' records, for a policy."""
-        return [record.arm() for record in self._in("living")]
+        return [record.arm(ancestors_of(record, self._records)) for record in self._in("living")]
 
     def noise(self) -> SumOfSquares:
         """Squared deviations of gains at a fixed instruction and naive prompt."""
@@ -142,8 +159,10 @@ class Pool:
         """The living or retired instruction with the highest lower bound and at least two gains.
 
         If there is none, the instruction with the highest mean; without any result, the first seed.
+        Under the policy "lineage" the lower bound is that of the posterior along the lineage: a
+        child of a good parent has needed fewer gains to be as sure.
         """
-        return _best(self.rows())
+        return self._best_of(r for r in self._records.values() if r.state != "waiting")
 
     def untried_parent(self, id: str) -> str | None:
         """The parent of an instruction without any gain; None for others and for seeds."""
@@ -153,7 +172,9 @@ class Pool:
     def has_room(self, finished: int) -> bool:
         """Whether the pool may admit an instruction once `finished` pulls have ended."""
         ever = sum(record.state != "waiting" for record in self._records.values())
-        return self._paper or ever < math.ceil(self._pool_growth_factor * math.sqrt(finished + 1))
+        return self._admission != "growth" or ever < math.ceil(
+            self._pool_growth_factor * math.sqrt(finished + 1)
+        )
 
     def memory(self) -> tuple[str, ...]:
         """The latest `REPORTED_IMPROVEMENTS` improvements with their mean gains, newest last."""
@@ -214,15 +235,16 @@ class Pool:
             unchanged: Id of an instruction whose rewrites equal its parent's. It is retired, unless
                 it is the only living one.
         """
+        self._scale = scale
         admitted: list[str] = []
         retired = self._retire_empty()
         same = self._records.get(unchanged)
         if same is not None and same.state == "living" and len(self._in("living")) > 1:
             retired.append(self._retire(same, SAME_REWRITES))
-        if self._paper:
-            self._settle_paper(policy, scale, admitted, retired)
-        else:
+        if self._admission == "growth":
             self._settle_one(policy, scale, admitted, retired)
+        else:
+            self._settle_all(policy, scale, admitted, retired)
         waiting = self._ranked(self._in("waiting"))
         for record in waiting[BACKLOG * self._size :]:
             del self._records[record.instruction.id]
@@ -257,26 +279,32 @@ class Pool:
         admitted.append(self._admit(waiting[0]))
         self._blocked = 0
 
-    def _settle_paper(
+    def _settle_all(
         self, policy: Policy, scale: float, admitted: list[str], retired: list[tuple[str, str]]
     ) -> None:
-        """Replace the parent of each proposal, then keep the arms with the highest bounds."""
+        """Admit every proposal, then keep the arms with the highest bounds."""
         for record in self._in("waiting"):
             admitted.append(self._admit(record))
             parent = self._records.get(record.parent or "")
-            if parent is not None and parent.state == "living":
+            if self._admission == "paper" and parent is not None and parent.state == "living":
                 retired.append(self._retire(parent, f"replaced by {record.instruction.id[:8]}"))
         while len(self._in("living")) > self._size:
             arms = self.arms()
-            weakest = min(arms, key=lambda arm: (policy.upper_bound(arm, arms, scale), arm.id))
+            free = arms if self._admission == "paper" else self._spare(arms)
+            if not free:
+                return
+            weakest = min(free, key=lambda arm: (policy.upper_bound(arm, arms, scale), arm.id))
             reason = "lowest upper bound of the pool"
             retired.append(self._retire(self._records[weakest.id], reason))
 
+    def _spare(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Those without a pull in flight, without the best."""
+        leader = self._best_of(self._in("living"))
+        return [a for a in arms if a.id != leader.instruction.id and not a.pending_pulls]
+
     def _weakest(self, policy: Policy, scale: float) -> ArmRecord | None:
         """The living arm to retire: it has a finished pull, none in flight, and is not the best."""
-        prior = self._pooled_variance()
-        living = self._in("living")
-        leader = _best([self._row(record, prior) for record in living]).instruction.id
+        leader = self._best_of(self._in("living")).instruction.id
         arms = self.arms()
         hurry = self._blocked >= 2 * self._size - 1
         free = [
@@ -317,6 +345,16 @@ class Pool:
     def _pooled_variance(self) -> float | None:
         """Variance between naive prompts within an arm, pooled over all arms."""
         return summed(record.figures.between for record in self._records.values()).variance
+
+    def _best_of(self, records: Iterable[ArmRecord]) -> PoolRow:
+        """The best of `records`, of which there is at least one."""
+        found, prior = [*records], self._pooled_variance()
+        tried = [record for record in found if record.count]
+        if self._admission != "all" or not self._scale or not tried:
+            return _best([self._row(record, prior) for record in found])
+        arms = ((record.arm(ancestors_of(record, self._records)), record) for record in tried)
+        bounds = [(posterior(arm, self._scale).lower_bound, record) for arm, record in arms]
+        return self._row(max(bounds, key=lambda pair: pair[0])[1], prior)
 
     def _row(self, record: ArmRecord, prior: float | None) -> PoolRow:
         figures, bounds = record.figures, (None, None, None)

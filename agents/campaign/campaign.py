@@ -21,7 +21,7 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from bigpe.agents.bandit.policies import selection_rng
-from bigpe.agents.bandit.pool import Pool
+from bigpe.agents.bandit.pool import Pool, admission_of
 from bigpe.agents.campaign.pilot import picture_of
 from bigpe.agents.campaign.plugin_state import Answer, Refused, speaker_of
 from bigpe.agents.campaign.prompt_schedule import image_seed, pilot_prompts
@@ -123,7 +123,7 @@ class Campaign(CampaignState):
         self.current_pool = Pool(
             [seed.instruction for seed in plan.instructions],
             size=plan.pool_size,
-            paper=plan.policy.get("name") == "paper",
+            admission=admission_of(plan.policy.get("name")),
         )
         self.pilot.blocked_by_budget += [
             self.pilot.pictures.ask(start, "pilot", naive, naive, image_seed(plan, naive, k))
@@ -181,7 +181,7 @@ class Campaign(CampaignState):
         request = RewriteRequested.make(
             self.start, round=index, instruction=instruction, tasks=tuple(tasks)
         )
-        wants_gradient = self.pool.has_room(index)
+        wants_gradient = self.wants_gradient(index)
         search = self.search_of(index, instruction, wants_gradient)
         self.pool.start_pull(arm, index, len(tasks))
         current = self.rounds[index] = Round(

@@ -1,7 +1,13 @@
 """The prompts and seeds of each pull.
 
-Every instruction gets the train prompts in the same order, which the run's seed determines. So
-instructions are compared on equal prompts and seeds, and all share the images of naive prompts.
+The run's seed determines the order of the train prompts. In shared batches, every instruction gets
+them in that order. So instructions are compared on equal prompts and seeds, and all share the
+images of naive prompts.
+
+In fresh batches, half of the prompts of a round (rounded down) are new in the run, until all were
+used. The others had the round before, so that there are contrasts within a prompt. Rounds that
+overlap in time have equal batches: the child of a round is pulled in one of the next ones, and
+meets half of the prompts of its parent.
 """
 
 from __future__ import annotations
@@ -40,6 +46,10 @@ class PromptSchedule:
     """Number of prompts in the run's order, by instruction."""
     _drawn: ByTuple[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """Number of times, by instruction and naive prompt."""
+    _start: int = 0
+    """Place of the first prompt of a fresh batch in the run's order."""
+    _given: int = 0
+    """Number of rounds with the present fresh batch."""
 
     def tasks(self, plan: CampaignPlan, instruction: Instruction) -> list[RewriteTask]:
         """The batch of the next pull, with seeds that are new for the instruction and prompt."""
@@ -51,9 +61,20 @@ class PromptSchedule:
 
     def _batch(self, plan: CampaignPlan, instruction: Instruction) -> list[str]:
         order = _order(plan.seed, plan.train)
-        met = self._met.get(instruction.id, 0)
-        self._met[instruction.id] = after = met + min(plan.batch_size, len(order))
-        return [order[place % len(order)] for place in range(met, after)]
+        size = min(plan.batch_size, len(order))
+        if plan.batches == "fresh":
+            start = self._fresh(plan, size)
+        else:
+            start = self._met.get(instruction.id, 0)
+            self._met[instruction.id] = start + size
+        return [order[place % len(order)] for place in range(start, start + size)]
+
+    def _fresh(self, plan: CampaignPlan, size: int) -> int:
+        if self._given >= plan.concurrency:
+            self._start += max(1, size // 2)
+            self._given = 0
+        self._given += 1
+        return self._start
 
     def _task(self, plan: CampaignPlan, instruction: Instruction, naive: str) -> RewriteTask:
         draw = self._drawn.get((instruction.id, naive), 0)

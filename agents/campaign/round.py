@@ -176,11 +176,7 @@ class Round:
         """Upper bound of the usage without retries. `dearest`: the largest of a round so far."""
         tasks = len(self.request.tasks)
         pictures = len(self.pictures.fresh(rendered)) + tasks
-        texts = {
-            "generator": tasks,
-            "gradient": plan.improvements,
-            "modifier": plan.improvements * len(plan.authors),
-        }
+        texts = {"generator": tasks, **plan.texts}
         calls = {role: count * plan.most_calls[role] for role, count in texts.items()}
         bounds = {role: LlmUsage(calls=count) for role, count in calls.items()}
         return Usage(renders=pictures, scores=pictures, llm=bounds).with_llm_of(dearest)

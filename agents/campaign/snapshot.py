@@ -16,6 +16,8 @@ from pydantic import BeforeValidator, PlainSerializer
 
 FOLD_MODULES = (
     "bigpe.agents.bandit.arm",
+    "bigpe.agents.bandit.arm_view",
+    "bigpe.agents.bandit.lineage",
     "bigpe.agents.campaign.answers",
     "bigpe.agents.campaign.budget",
     "bigpe.agents.messages.answer_counts",

@@ -114,6 +114,17 @@ class CampaignState:
         """Estimated standard deviation of a gain, score units."""
         return self.scale.sigma
 
+    def wants_gradient(self, index: int) -> bool:
+        """Whether round `index` asks for gradients when it is chosen now.
+
+        Not if the pool has no room; nor, under a style that reasons, if the run ends before a round
+        could pull what comes of them. Rounds after the last wait for a longer run, and ask.
+        """
+        plan = self.plan
+        reads = not plan.studies or bool(plan.contributors or plan.observers)
+        in_time = reads or index + plan.concurrency <= plan.rounds or index > plan.rounds
+        return in_time and self.pool.has_room(index)
+
     def search_of(
         self, index: int, instruction: Instruction, wants_gradient: bool
     ) -> SearchState | None:
@@ -126,7 +137,7 @@ class CampaignState:
             instruction,
             self.pool,
             self.pairs,
-            proposals=self.plan.improvements if wants_gradient else 0,
+            proposals=self.plan.improvements * self.plan.proposals if wants_gradient else 0,
             stale=self.stopping.stale_rounds,
             sigma=self.sigma,
         )

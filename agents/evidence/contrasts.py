@@ -120,13 +120,15 @@ def same_rewrites(
         bool(both)
         and 2 * len(both) >= len(rewrites)
         and all(
-            _alike(rewrites[key], (of_parent[key].rewrite, of_parent[key].negative)) for key in both
+            alike(" ".join(rewrites[key]), f"{of_parent[key].rewrite} {of_parent[key].negative}")
+            for key in both
         )
     )
 
 
-def _alike(rewrite: tuple[str, str], other: tuple[str, str]) -> bool:
-    first, second = (Counter(words(" ".join(texts))) for texts in (rewrite, other))
+def alike(text: str, other: str) -> bool:
+    """Whether two texts share at least `SAME_SHARE` of their words."""
+    first, second = Counter(words(text)), Counter(words(other))
     shared = (first & second).total()
     return 2 * shared >= SAME_SHARE * (first.total() + second.total())
 

@@ -154,7 +154,8 @@ class ArmPulled(Message):
     missing: int = 0
     """Comparisons lost to failures of a service. Missing data, not zeros."""
     wants_gradient: bool = True
-    """False if the pool admits no new instruction now. Then no gradient is requested."""
+    """False if the pool or the run's rounds leave no use for a new instruction. Then no gradient is
+    requested."""
     unchanged: bool = False
     """True if the rewrites equal those of the parent, so that nothing was rendered."""
 

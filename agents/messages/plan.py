@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from bigpe.agents.messages import plugin as roles
@@ -22,6 +24,11 @@ BUILT_IN_AUTHOR = "gradient"
 
 MOST_CALLS = {"generator": 3, "gradient": 2, "modifier": 2}
 """Calls of the embedded model for one rewrite, gradient and proposal, at most."""
+
+
+Batches = Literal["shared", "fresh"]
+"""The prompts of a pull: the next ones of its instruction, so that all instructions begin with the
+same; or those of its round, half of them new ones."""
 
 
 class SeedInstruction(Value):
@@ -54,6 +61,9 @@ class CampaignPlan(Value):
     prices: Prices = Prices()
     improvements: int = Field(ge=1)
     """Gradients per round and author."""
+    proposals: int = Field(default=1, ge=1, le=4)
+    """Proposals per gradient of the gradient calculator, by different operators."""
+    batches: Batches = "shared"
     train: tuple[str, ...] = Field(min_length=1)
     """Naive prompts that pulls draw from; never validation or test prompts."""
     professional: dict[str, str]
@@ -74,6 +84,15 @@ class CampaignPlan(Value):
     def studies(self) -> bool:
         """Whether requests hold the whole batch and the search so far."""
         return self.style != EVIDENCE_WORDED
+
+    @property
+    def texts(self) -> dict[str, int]:
+        """The largest number of gradients and proposals of a round."""
+        others = len(self.contributors)
+        return {
+            "gradient": self.improvements,
+            "modifier": self.improvements * (self.proposals + others),
+        }
 
     @property
     def authors(self) -> tuple[str, ...]:

@@ -82,7 +82,9 @@ class SearchState(Value):
     tried: tuple[TriedChange, ...]
     """The newest changes, newest last."""
     operators: tuple[Operator, ...]
-    """How to make the instructions of the round, one for each proposal."""
+    """How to make the instructions of the round, one for each proposal, gradient by gradient."""
+    proposals: int = 1
+    """Proposals for each gradient of the gradient calculator."""
     stale: int
     """Rounds since the best lower bound rose."""
     sigma: float

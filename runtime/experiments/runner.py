@@ -23,6 +23,7 @@ from bigpe.runtime.experiments.shared_models import SharedModels, Stopwatches
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.session import Session
+from bigpe.runtime.run.style import as_automatic, style_of_config
 from bigpe.services.core.errors import ScoreError
 from bigpe.services.core.values import digest
 from bigpe.services.core.version import VERSION
@@ -78,7 +79,8 @@ class PlannedCell(NamedTuple):
     def of(cls, grid: Grid, arm: GridArm, config: BigpeConfig, seed: int) -> PlannedCell:
         """The cell of an arm and a seed."""
         # Without defaults, so that a setting of a later version does not change the identity.
-        whole = config.model_dump(mode="json", exclude_defaults=True)
+        usual = as_automatic(config, style_of_config(config))
+        whole = usual.model_dump(mode="json", exclude_defaults=True)
         same = {**whole, "run": {**whole.get("run", {}), "seed": None}}
         identity = {
             "config": same,

@@ -51,7 +51,10 @@ class RunConfig(Value):
     pilot_prompts: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=5, ge=2, le=1000)
     """Naive prompts that are rendered twice before round 1, to estimate sigma."""
     improvements: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=10)
-    """Gradients per round; each leads to one proposed instruction."""
+    """Gradients per round; each leads to `proposals` proposed instructions."""
+    proposals: Annotated[int | None, AfterStart.NEEDS_FORK] = Field(default=None, ge=1, le=4)
+    """Instructions proposed per gradient, by different operators; default: 2 in the free-form
+    style, else 1."""
     patience: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=0, ge=0)
     """Number of rounds without a better best instruction after which the run stops; 0: never."""
     outage_minutes: Annotated[float, AfterStart.CHANGES_NO_RESULT] = Field(
@@ -117,6 +120,10 @@ class DataConfig(Value):
     "tags" by its form, or "general" (both) if that is not known. A file of prompts takes the place
     of the packaged ones; false: none. What `bigpe prompts import` added joins any but false.
     """
+
+    batches: Literal["auto", "shared", "fresh"] = "auto"
+    """The prompts of a round: "shared" gives each instruction the same ones first; "fresh" changes
+    half of them from round to round. "auto": shared in the evidence-worded style, else fresh."""
 
     @field_validator("professional")
     @classmethod

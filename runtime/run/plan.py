@@ -12,6 +12,7 @@ from bigpe.agents.plugins.config import FoundRole
 from bigpe.prompts.library import naive_prompts
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import run_prices
+from bigpe.runtime.run.style import search_settings
 from bigpe.runtime.run.wiring.plugins import gate_rules, names_of
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.prompt_data.files import PromptFile, read_prompts
@@ -67,7 +68,7 @@ async def make_plan(
     style_package: str = "",
 ) -> CampaignPlan:
     """Freeze all inputs of the run's decisions. ConfigError if there are too few prompts."""
-    run = config.run
+    run, search = config.run, search_settings(config, style, len(train))
     if len(train) < run.pilot_prompts:
         raise ConfigError(
             f"[run] pilot_prompts = {run.pilot_prompts}, but only {len(train)} prompts are in the "
@@ -79,7 +80,7 @@ async def make_plan(
         seeds_per_prompt=run.seeds_per_prompt,
         concurrency=run.concurrency,
         seed=run.seed,
-        policy=config.policy.model_dump(mode="json"),
+        policy=search.policy.model_dump(mode="json"),
         pool_size=run.pool_size,
         pilot_prompts=run.pilot_prompts,
         patience=run.patience,
@@ -89,6 +90,8 @@ async def make_plan(
         limits=config.budget.limits,
         prices=run_prices(config),
         improvements=run.improvements,
+        proposals=search.proposals,
+        batches=search.batches,
         train=tuple(train),
         professional=await professional_matches(train, library),
         instructions=tuple(seeds),

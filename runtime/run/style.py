@@ -1,4 +1,4 @@
-"""The reasoning style of a configuration, with what its agents are given about the models."""
+"""The reasoning style of a configuration: what its agents are given, and how its runs search."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM, SeedInstruction
+from bigpe.agents.bandit.policies import AUTO, PolicyConfig
+from bigpe.agents.messages.plan import EVIDENCE_WORDED, FREE_FORM, Batches, SeedInstruction
 from bigpe.agents.reasoning.evidence_worded.clause_plan import MAX_BASE_WORDS, keeps_base
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import ReasoningStyle
@@ -120,3 +122,73 @@ def _settings(config: BigpeConfig, profile: PromptProfile) -> FreeFormSettings:
             json_object=profile.form == "json",
         ),
     )
+
+
+class SearchSettings(NamedTuple):
+    """How a run searches."""
+
+    policy: PolicyConfig
+    batches: Batches
+    proposals: int
+    """Proposals per gradient."""
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return {**self._asdict(), "policy": self.policy.name}
+
+    @property
+    def text(self) -> str:
+        """The settings for people."""
+        several = "s" if self.proposals > 1 else ""
+        each = f"{self.proposals} proposal{several} per gradient"
+        return f"policy {self.policy.name}, {self.batches} batches, {each}"
+
+
+def search_settings(config: BigpeConfig, style: str, train: int) -> SearchSettings:
+    """The settings of a run with `train` train prompts.
+
+    The preferences of the styles are those of docs/reasoning.md.
+
+    Raises:
+        ConfigError: A setting has no effect: fresh batches of all train prompts, or several
+            proposals in a style that writes one instruction per gradient.
+    """
+    usual, policy, whole = _usual(style), config.policy, train <= config.run.batch_size
+    if config.data.batches == "fresh" and whole:
+        raise ConfigError(
+            f'[data] batches = "fresh": a batch of {config.run.batch_size} takes all {train} '
+            "train prompts in each round; lower [run] batch_size, or add naive prompts"
+        )
+    if style == EVIDENCE_WORDED and (config.run.proposals or 1) > 1:
+        raise ConfigError(
+            f"[run] proposals = {config.run.proposals}: without effect in the style {style!r}, "
+            "which writes one instruction per gradient; take it out, or set [run] improvements"
+        )
+    if policy.name == AUTO:
+        policy = policy.model_copy(update={"name": usual.policy.name})
+    batches = config.data.batches
+    if batches == "auto":
+        batches = "shared" if whole else usual.batches
+    return SearchSettings(policy, batches, config.run.proposals or usual.proposals)
+
+
+def as_automatic(config: BigpeConfig, style: str) -> BigpeConfig:
+    """The configuration with "auto" for what it sets as its style prefers.
+
+    So two configurations are equal if their runs are.
+    """
+    usual, changes = _usual(style), dict[str, object]()
+    if config.policy.name == usual.policy.name:
+        changes["policy"] = config.policy.model_copy(update={"name": AUTO})
+    if config.data.batches == usual.batches:
+        changes["data"] = config.data.model_copy(update={"batches": "auto"})
+    if config.run.proposals == usual.proposals:
+        changes["run"] = config.run.model_copy(update={"proposals": None})
+    return config.model_copy(update=changes)
+
+
+def _usual(style: str) -> SearchSettings:
+    if style == EVIDENCE_WORDED:
+        return SearchSettings(PolicyConfig(name="ucb1"), "shared", 1)
+    return SearchSettings(PolicyConfig(name="lineage"), "fresh", 2 if style == FREE_FORM else 1)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bigpe.agents.bandit.arm import ArmRecord
+from bigpe.agents.bandit.arm import ArmRecord, ancestors_of
 from bigpe.agents.bandit.policies import PolicyConfig, make_policy
 from bigpe.agents.bandit.pool import PRIOR_DF
 from bigpe.agents.campaign.campaign import CHANGEABLE
@@ -164,7 +164,8 @@ class RunSummary:
         if self.plan is None or not self.sigma:
             return {}
         policy = make_policy(PolicyConfig.model_validate(self.plan.policy))
-        arms = [arm.arm() for arm in self.arms.values() if arm.state == "living"]
+        living = [arm for arm in self.arms.values() if arm.state == "living"]
+        arms = [arm.arm(ancestors_of(arm, self.arms)) for arm in living]
         return {arm.id: policy.upper_bound(arm, arms, self.sigma) for arm in arms}
 
     def apply(self, seq: int, ts: float, message: AnyMessage) -> None:

@@ -135,6 +135,10 @@ class RenderError(ServiceError):
     """An image could not be rendered."""
 
 
+class ModerationError(RenderError):
+    """A painter refuses the content: missing data, which may depend on the instruction."""
+
+
 class ScoreError(ServiceError):
     """An image could not be scored."""
 

@@ -105,7 +105,7 @@ class HttpClient:
     ) -> None:
         """`timeout_s`: limit of one request including its answer."""
         self.url = url.rstrip("/")
-        self._origin = _origin(httpx2.URL(self.url))
+        self._origin = origin_of(httpx2.URL(self.url))
         self._timeout_s = timeout_s
         self._error = error
         self._most_bytes = int(config.max_mb * 1_000_000)
@@ -131,9 +131,10 @@ class HttpClient:
         """POST `body`; the answer is ignored."""
         await self._call("POST", path, body)
 
-    async def get_bytes(self, path: str, params: Mapping[str, str]) -> bytes:
-        """The answer of a GET as bytes."""
-        return await self._call("GET", f"{path}?{httpx2.QueryParams(dict(params))}", None)
+    async def get_bytes(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
+        """The answer of a GET as bytes. Without `params` the path is taken as it is."""
+        query = f"?{httpx2.QueryParams(dict(params))}" if params else ""
+        return await self._call("GET", f"{path}{query}", None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -188,9 +189,9 @@ class HttpClient:
             there = url.join(target)
         except httpx2.InvalidURL as error:
             raise self._error(f"{self.url}: a redirect to nowhere: {target[:SHOWN]!r}") from error
-        if _origin(there) != self._origin:
+        if origin_of(there) != self._origin:
             raise self._error(
-                f"{self.url} redirects to another host, {_origin(there)}; name that address in "
+                f"{self.url} redirects to another host, {origin_of(there)}; name that address in "
                 "urls if it is the right one"
             )
         if method != "GET" and status not in (307, 308):
@@ -222,7 +223,8 @@ class HttpClient:
         return text.replace(self._secret, "***") if self._secret else text
 
 
-def _origin(url: httpx2.URL) -> str:
+def origin_of(url: httpx2.URL) -> str:
+    """Scheme, host and port, for example "https://api.openai.com:443"."""
     port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
     return f"{url.scheme}://{url.host}:{port}"
 

@@ -56,20 +56,23 @@ def decode(
         raise error(f"{name} cannot be decoded: {damage}") from damage
 
 
-def served_png(data: bytes, name: str, *, size: int | None = None) -> tuple[bytes, int, int]:
+def served_png(
+    data: bytes, name: str, *, size: tuple[int, int] | None = None
+) -> tuple[bytes, int, int]:
     """The image of a service as a new PNG without metadata, with its width and height.
 
-    `size`: what was asked for, a side in pixels. RenderError for what is no PNG, JPEG or WebP, is
-    smaller than `LEAST_SIDE`, all black (what safety filters and overflows leave) or of another
-    size.
+    `size`: what was asked for, width and height in pixels. RenderError for what is no PNG, JPEG or
+    WebP, is smaller than `LEAST_SIDE`, all black (what safety filters and overflows leave) or of
+    another size.
     """
     picture = decode(data, name, formats=SERVED, error=RenderError)
     if min(picture.size) < LEAST_SIDE:
         raise RenderError(f"{name} is {picture.width} x {picture.height} pixels: no real picture")
-    if size is not None and picture.size != (size, size):
+    if size is not None and picture.size != size:
         raise RenderError(
-            f"{name} is {picture.width} x {picture.height} pixels, but {size} x {size} was asked "
-            "for; set [render] size to what the service makes"
+            f"{name} is {picture.width} x {picture.height} pixels, but {size[0]} x {size[1]} was "
+            "asked for; set [render] width and height to what the service makes, or take them out "
+            "(an upscaler, such as hires.fix, makes another size)"
         )
     if picture.getbbox() is None:
         raise RenderError(

@@ -11,7 +11,10 @@ from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.http_client import HttpConfig
 from bigpe.services.core.values import Value
 
-BuiltinRenderer = Literal["diffusers", "openai-images", "a1111", "comfyui", "bigpe"]
+BuiltinRenderer = Literal[
+    "diffusers", "openai-images", "together", "fal", "replicate", "bfl", "gemini-images", "a1111",
+    "comfyui", "jobs", "bigpe",
+]  # fmt: skip
 """Names of the built-in renderers; `backends.RENDERERS` describes and opens them."""
 PromptForm = Literal["tags", "prose", "json"]
 
@@ -30,6 +33,50 @@ def refuse_pickles(name: str) -> str:
     return name
 
 
+class JobApi(Value):
+    """`[render.http.job]`: how a service takes a picture as a job (docs/picture-services.md).
+
+    Texts hold placeholders: {prompt}, {seed}, {model}, {negative_prompt}, {steps}, {guidance},
+    {width}, {height} and {size} ("WIDTHxHEIGHT"). A field whose setting is not set is left out.
+    Paths into answers have dots: "images.0.url".
+    """
+
+    url: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """The usual address; `[render.http] urls` has another one."""
+    headers: Annotated[dict[str, str], AfterStart.NEEDS_FORK] = Field(
+        default_factory=lambda: {"Authorization": "Bearer {key}"}
+    )
+    """Of each request; {key} stands for the key."""
+    submit: Annotated[str, AfterStart.NEEDS_FORK]
+    """The path that a job is posted to, for example "/{model}"."""
+    body: Annotated[dict[str, Any], AfterStart.NEEDS_FORK]
+    """The posted JSON."""
+    look_up: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """Where in the answer the job's address is, or a path with {id}; "": it answers at once."""
+    id: Annotated[str, AfterStart.NEEDS_FORK] = "id"
+    """Where in the answer the job's id is."""
+    state: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """Where the state is; "": it answers at once."""
+    done: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """States of a job that has ended well."""
+    failed: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """States of a job that has failed."""
+    refused: Annotated[dict[str, tuple[str | bool, ...]], AfterStart.NEEDS_FORK] = Field(
+        default_factory=dict[str, "tuple[str | bool, ...]"]
+    )
+    """Values, by where they are, which say that the service refuses the content."""
+    error: Annotated[str, AfterStart.NEEDS_FORK] = "error"
+    """Where the cause of a failure is."""
+    result: Annotated[str, AfterStart.NEEDS_FORK] = ""
+    """Where the address of the result is, if the job's own answer does not have it."""
+    picture: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK]
+    """Where the picture is, base64 or an address; the first that is there counts."""
+    hosts: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
+    """Further hosts of the service, for example "*.bfl.ai"; they get the key, too."""
+    seeds: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=2**32, ge=2)
+    """Number of different seeds that the service takes."""
+
+
 class PictureServiceConfig(HttpConfig):
     """`[render.http]`: an HTTP service that renders images."""
 
@@ -39,6 +86,11 @@ class PictureServiceConfig(HttpConfig):
     """Whether to send a seed to an "openai-images" server; OpenAI's own server refuses it."""
     workflow: Annotated[str | None, AfterStart.NEEDS_FORK] = None
     """Path of the ComfyUI workflow (API format), relative to the project's folder."""
+    picture_hosts: Annotated[tuple[str, ...], AfterStart.CHANGES_NO_RESULT] = ()
+    """Hosts whose pictures are fetched where the service answers with an address, for example
+    "*.example.com"."""
+    job: Annotated[JobApi | None, AfterStart.NEEDS_FORK] = None
+    """The service that `backend = "jobs"` asks."""
 
 
 class PromptConfig(Value):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.terminal_text import terminal_lines
 
 from bigpe.agents.messages.core import (
     ArmPulled,
@@ -25,7 +26,6 @@ from bigpe.agents.messages.search import OperatorTally
 from bigpe.runtime.cli.run.status import status
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.transcript.describing.messages import describe
-from bigpe.runtime.transcript.describing.parts import terminal_lines
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fake_images import BAD_WORDS, GOOD_WORDS, FakeRenderer
 from bigpe.testing.fake_reasoner import FakeReasoner
@@ -86,10 +86,11 @@ def test_every_operator_gets_its_trials(folder: Path) -> None:
     assert not any(proposal.instruction.exemplars for proposal in proposals), "none by default"
 
 
-async def test_the_best_instruction_names_a_good_word_and_no_bad_one(folder: Path) -> None:
+async def test_the_best_instruction_names_more_good_words_than_bad_ones(folder: Path) -> None:
     async with open_fake(folder, config(), llm=FakeReasoner()) as session:
         text = session.pool.best().instruction.text
-    assert any(word in text for word in GOOD_WORDS) and not any(word in text for word in BAD_WORDS)
+    good, bad = (sum(word in text for word in words) for words in (GOOD_WORDS, BAD_WORDS))
+    assert good > bad
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -127,17 +128,15 @@ class Deaf(FakeReasoner):
 async def test_an_instruction_that_changes_no_rewrite_is_retired_before_any_image(
     tmp_path: Path, concurrency: int
 ) -> None:
-    settings = config(rounds=8, concurrency=concurrency)
+    settings = config(rounds=8, concurrency=concurrency) | {"data": {"batches": "shared"}}
     await run_fake(tmp_path, settings, llm=Deaf())
     pulls = {m.round: m for m in messages_of(tmp_path, ArmPulled)}
     (started,) = messages_of(tmp_path, RunStarted)
     seeds = {seed.instruction.id for seed in started.plan.instructions}
     unchanged = {m.round: m for m in pulls.values() if m.unchanged}
     assert unchanged, "children of a model that does not heed instructions"
-    assert seeds.isdisjoint(m.instruction for m in unchanged.values())
-    # With several in flight, a child may be pulled on prompts that its parent never had.
-    children = [m for m in pulls.values() if m.instruction not in seeds]
-    assert all(m.unchanged for m in children) or concurrency > 1
+    first = {pulls[index].instruction: pulls[index] for index in sorted(pulls, reverse=True)}
+    assert all(m.unchanged == (id not in seeds) for id, m in first.items())
     assert all(not m.gains and not m.missing for m in unchanged.values())
     rendered = {m.round for m in messages_of(tmp_path, RenderRequested) if m.purpose == "rewrite"}
     assert rendered.isdisjoint(unchanged)
@@ -157,11 +156,11 @@ def test_the_transcript_shows_all_that_requests_for_gradients_hold(folder: Path)
     between, tallies = 0, 0
     for message in messages_of(folder, CritiqueRequested):
         assert message.study is not None
-        displayed = "\n".join(terminal_lines(describe(message)))
+        displayed = "\n".join(terminal_lines(describe(message), whole=True))
         for item in message.study.contrasts:
             pairs = (item.best, *item.between, item.worst)
             assert all(pair.rewrite in displayed for pair in pairs)
             between += len(item.between)
-        assert all(f'"{tally.term}"' in displayed for tally in message.study.tallies)
+        assert all(f" {tally.term} " in displayed for tally in message.study.tallies)
         tallies += len(message.study.tallies)
     assert between and tallies

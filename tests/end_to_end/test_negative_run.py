@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from benchmarks.browser import pages_of
 from click.testing import CliRunner
+from support.terminal_text import terminal_lines
 
 from bigpe.agents.messages.core import (
     ArmPulled,
@@ -25,7 +27,6 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.sharing.files import write_comparisons
 from bigpe.runtime.sharing.refine import Refiner
 from bigpe.runtime.transcript.describing.messages import describe
-from bigpe.runtime.transcript.describing.parts import terminal_lines
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Instruction
 from bigpe.services.store.blobs import BlobStore
@@ -91,8 +92,8 @@ async def test_terminal_export_and_pages_show_both(folder: Path) -> None:
     async with pages_of(folder) as served:
         for place in ("gallery", f"message/{pulled.mid}"):
             page = (await served.get(place)).text
-            assert (
-                f'<span class="dim">without</span> <span class="prompt">{negative}</span>' in page
+            assert re.search(
+                rf'without ?</span> ?<span class="prompt">{re.escape(negative)}</span>', page
             )
 
 

@@ -9,9 +9,15 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from benchmarks.browser import pages_of
+from benchmarks.browser import pages_of, tab
 
-from bigpe.agents.messages.core import ArmPulled, InstructionsProposed, PoolChanged, RunStarted
+from bigpe.agents.messages.core import (
+    ArmPulled,
+    CritiqueRequested,
+    InstructionsProposed,
+    PoolChanged,
+    RunStarted,
+)
 from bigpe.runtime.viewer.filters import points, score
 from bigpe.services.core.values import Instruction
 from bigpe.testing.fake_reasoner import FakeReasoner
@@ -104,6 +110,35 @@ async def test_a_long_instruction_folds_and_is_whole_inside(tmp_path: Path) -> N
             folds = found(r'<details class="fold">.*?<div class="whole">(.*?)</div>', page)
             assert text in folds, place
             assert "<b>every</b>" not in page
+
+
+async def test_what_the_gradient_calculator_saw_is_a_table_with_pictures(tmp_path: Path) -> None:
+    llm = {"provider": "openai", "model": "fake", "base_url": "http://localhost"}
+    run = CONFIG["run"] | {"rounds": 4, "batch_size": 3, "pilot_prompts": 2}
+    await run_fake(tmp_path, {"run": run, "llm": {"default": llm}}, llm=FakeReasoner())
+    critique = messages_of(tmp_path, CritiqueRequested)[-1]
+    study = critique.study
+    assert study is not None and study.contrasts
+    async with pages_of(tmp_path) as served, tab(width=390) as phone:
+        page = (await served.get(f"message/{critique.mid}")).text
+        batch, contrasts = found(r'<table class="cells">(.*?)</table>', page)[:2]
+        images = [digest for pair in study.batch for digest in (pair.naive_image, pair.image)]
+        assert sorted(re.findall(r'src="[^"]*image/(\w+)/96.webp"', batch)) == sorted(images)
+        groups = [(item.best, *item.between, item.worst) for item in study.contrasts]
+        assert contrasts.count('scope="rowgroup"') == len(groups)
+        linked = re.findall(r'lineage#i-(\w+)"', contrasts)
+        assert linked == [pair.arm for group in groups for pair in group]
+        texts = found(r'data-label="rewrite"><span class="prompt">([^<]*)', contrasts)
+        assert texts == [pair.rewrite for group in groups for pair in group]
+        # At the width of a phone; a list of messages folds it.
+        await phone.open(served, f"message/{critique.mid}")
+        assert await phone.faults_of_access() == "" and not phone.wrongs
+        assert await phone.page.evaluate("document.documentElement.scrollWidth") <= 390
+        await phone.open(served, "transcript?type=CritiqueRequested&all=1")
+        table = phone.page.locator("table.cells").first
+        assert not await table.is_visible()
+        await phone.page.locator("details.long > summary").first.click()
+        assert await table.is_visible()
 
 
 def seeds(folder: Path) -> list[Instruction]:

@@ -136,6 +136,11 @@ class A1111Server(PictureServer):
                 "samples_save": True,
             }
             return json_answer(options | {"sd_checkpoint_hash": self.checkpoint * 8})
+        if request.path == "/sdapi/v1/sd-models":
+            names = ("tiny", "other", "mine")
+            return json_answer(
+                [{"title": f"{n}.safetensors [ab12]", "model_name": n} for n in names]
+            )
         if (request.method, request.path) != ("POST", "/sdapi/v1/txt2img"):
             return super().answer(request)
         body = request.json

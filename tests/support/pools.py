@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from bigpe.agents.bandit.policies import PolicyConfig, make_policy, selection_rng
-from bigpe.agents.bandit.pool import POOL_GROWTH_FACTOR, Pool, PoolDelta
+from bigpe.agents.bandit.pool import POOL_GROWTH_FACTOR, Pool, PoolDelta, admission_of
 from bigpe.services.core.values import Instruction
 
 SCALE = 0.01
@@ -52,7 +52,7 @@ def play(
     """
     nature = random.Random(seed)
     policy = make_policy(PolicyConfig(name=name))
-    pool = Pool(seeds(), size=size, paper=name == "paper")
+    pool = Pool(seeds(), size=size, admission=admission_of(name))
     trace = Trace(pool)
     worth: dict[str, float] = {}
     flying: deque[tuple[int, str]] = deque()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from bigpe.agents.evidence.contrasts import alike
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, FREE_FORM
@@ -14,11 +15,20 @@ from bigpe.agents.reasoning.free_form.generator import system_text
 from bigpe.agents.reasoning.free_form.gradient import write_gradients
 from bigpe.agents.reasoning.free_form.instruction import PROFESSIONAL, write_instruction
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
-from bigpe.agents.reasoning.interface import Proposed, Retrieve, WordedGradient
+from bigpe.agents.reasoning.interface import (
+    Proposal,
+    Proposed,
+    Rejection,
+    Retrieve,
+    WordedGradient,
+)
 from bigpe.agents.reasoning.rewriting import Rewrite, rewrite
 from bigpe.agents.reasoning.rules import RewriteRules, RoleRules
 from bigpe.services.core.values import Instruction, derive_seed
 from bigpe.services.llm.service import LlmClient
+
+FOLLOWED: tuple[Operator, ...] = ("revise",)
+"""The operators of a gradient that the search gave none."""
 
 
 class FreeForm:
@@ -86,22 +96,50 @@ class FreeForm:
             return Proposed(gradient, outcome, operator)
 
         tasks = assigned(request)
-        return await asyncio.gather(
+        found = await asyncio.gather(
             *(
                 proposed(index, gradient, operator)
                 for index, (gradient, operator) in enumerate(tasks)
             )
         )
+        return without_near_copies(found)
 
 
 def assigned(request: ProposalRequested) -> Sequence[tuple[Gradient, Operator]]:
-    """Each gradient with its operator.
+    """Each gradient with its operator, for each proposal.
 
-    The operators of the round go to the gradients of the gradient calculator, in order. Gradients
-    of contributors, and further ones, are followed.
+    The operators of the round go to the gradients of the gradient calculator, in order, the same
+    number to each. Gradients of contributors, and further ones, are followed.
     """
-    operators: list[Operator] = list(request.search.operators) if request.search else []
+    search = request.search
+    operators: list[Operator] = list(search.operators) if search else []
+    each = search.proposals if search else 1
     own = [gradient for gradient in request.gradients if gradient.author == BUILT_IN_AUTHOR]
     others = [gradient for gradient in request.gradients if gradient.author != BUILT_IN_AUTHOR]
-    further: list[Operator] = ["revise"] * len(request.gradients)
-    return list(zip([*own, *others], [*operators[: len(own)], *further], strict=False))
+    tasks: list[tuple[Gradient, Operator]] = []
+    for index, gradient in enumerate((*own, *others)):
+        mine = operators[index * each : (index + 1) * each] if index < len(own) else ()
+        for operator in mine or FOLLOWED:
+            tasks.append((gradient, operator))
+    return tasks
+
+
+def without_near_copies(found: Sequence[Proposed]) -> list[Proposed]:
+    """The proposals of a round; one that is a near-copy of an earlier one is refused."""
+    kept: list[Proposed] = []
+    for proposed in found:
+        outcome = proposed.outcome
+        if isinstance(outcome, Proposal):
+            text = outcome.instruction.text
+            others = [o.outcome.instruction for o in kept if isinstance(o.outcome, Proposal)]
+            copied = next((other for other in others if alike(text, other.text)), None)
+            if copied is not None:
+                outcome = Rejection(
+                    code="near-copy",
+                    reasons=(f"it is the same as {copied.id[:8]} of the same round",),
+                    turns=outcome.turns,
+                    usage=outcome.usage,
+                    effect_keys=outcome.effect_keys,
+                )
+        kept.append(proposed._replace(outcome=outcome))
+    return kept

@@ -115,13 +115,13 @@ def contrast(item: Contrast, own: str, limit: int) -> str:
                 f"{_rewrite(pair, limit)}"
                 for pair in (best, *item.between, worst)
             ),
-            f"  only the best has: {_only(best.rewrite, worst.rewrite, limit)}",
-            f"  only the worst has: {_only(worst.rewrite, best.rewrite, limit)}",
+            f"  only the best has: {only_in(best.rewrite, worst.rewrite, limit)}",
+            f"  only the worst has: {only_in(worst.rewrite, best.rewrite, limit)}",
         )
     )
 
 
-def _only(text: str, other: str, limit: int) -> str:
+def only_in(text: str, other: str, limit: int) -> str:
     """The words of `text` that `other` lacks, in order, at most 2 `limit` characters."""
     missing = set(words(other))
     found = [word for word in dict.fromkeys(words(text)) if word not in missing]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from pydantic import BaseModel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +21,11 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.project.professional import own_professional, professional_choice
 from bigpe.runtime.run.plan import naive_set
 from bigpe.runtime.run.style import (
+    SearchSettings,
     UncalledLlm,
     checked_seeds,
     language_note,
+    search_settings,
     style_of,
     style_of_config,
 )
@@ -54,6 +58,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     plan = planned_call(settings.render)
     notes = [*filter(None, (prompts.warning, language_note(style, prompts.of("train"))))]
     seeds = checked_seeds(settings, project)
+    search = search_settings(settings, style, counts["train"])
     professional, own = professional_choice(settings), own_professional(settings, project)
     if as_json:
         content = {
@@ -62,6 +67,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
             "notes": notes,
             "professional": [professional.file] if own else [*professional.packaged],
             "style": style,
+            "search": search.as_json,
             "style_package": package or None,
             "templates": own_files,
             "form": form_of(settings.render),
@@ -83,9 +89,7 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"professional prompts: {professional}{size}"))
     named = (f"{seed.name} ({len(seed.instruction.text.split())} words)" for seed in seeds)
     console.print(Text(f"seed instructions: {', '.join(named)}"))
-    console.print(Text(f"reasoning style: {style} {package and f'of {package}'}".rstrip()))
-    if own_files:
-        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
+    _print_style(console, f"{style} {package and f'of {package}'}".rstrip(), search, own_files)
     console.print(Text(f"the painter: {profile.described()}"))
     if plan:
         console.print(Text(f"the painter's calls: {plan.described()}"))
@@ -93,6 +97,15 @@ def check(project: Path, as_json: bool, wants_probe: bool) -> None:
     console.print(Text(f"{Project(project).config} is valid"))
     if wants_probe:
         raise SystemExit(run_probe(project).report.exit_code)
+
+
+def _print_style(
+    console: Console, style: str, search: SearchSettings, own_files: Sequence[str]
+) -> None:
+    console.print(Text(f"reasoning style: {style}"))
+    console.print(Text(f"search: {search.text}"))
+    if own_files:
+        console.print(Text(f"templates of your own: {', '.join(own_files)}; others are packaged"))
 
 
 def _style(settings: BigpeConfig) -> tuple[str, str]:

@@ -19,9 +19,16 @@ from bigpe.runtime.cli.common import (
     run_argument,
     stdout,
 )
+from bigpe.runtime.formatting import visible
 from bigpe.runtime.transcript.describing.messages import describe_row
-from bigpe.runtime.transcript.describing.parts import summary, terminal_lines
-from bigpe.runtime.transcript.llm_calls import paid_calls, replay
+from bigpe.runtime.transcript.describing.parts import line, summary
+from bigpe.runtime.transcript.describing.terminal import (
+    block,
+    line_text,
+    print_details,
+    print_indented,
+)
+from bigpe.runtime.transcript.llm_calls import PaidCall, paid_calls, replay
 from bigpe.runtime.transcript.replay import replayed_campaign
 from bigpe.runtime.transcript.result import result_json, result_table
 from bigpe.runtime.transcript.search import (
@@ -32,6 +39,7 @@ from bigpe.runtime.transcript.search import (
     every,
     message_like,
 )
+from bigpe.services.core.values import Json
 from bigpe.services.store.database import Store
 
 MOST_CONSEQUENCES = 100
@@ -97,7 +105,7 @@ def inspect(
                 if as_json:
                     click.echo(row.body)
                 else:
-                    _show(stdout_console, row)
+                    _show(stdout_console, row, brief=quiet and not type_)
 
     stdout_console = stdout()
     perform(work())
@@ -109,14 +117,19 @@ async def _print_parent(store: Store, run: str, console: Console) -> None:
         console.print(Text(f"{run} is a fork of {row['parent']}", style="cyan"))
 
 
-def _show(console: Console, row: TranscriptRow) -> None:
-    headline, *details = terminal_lines(describe_row(row))
-    style = "red" if row.kind == "StepFailed" else "bold"
+def _show(
+    console: Console, row: TranscriptRow, *, brief: bool = False, whole: bool = False
+) -> None:
+    """Print a message; `brief`: without the details of a long one; `whole`: no text is cut."""
+    description = describe_row(row)
+    brief = brief and description.long
     label = Text(f"{row.round:>3} {row.sender:<12} ", style="cyan")
     label += Text(f"{row.mid[:8]} ", style="dim")
-    console.print(label + Text(headline, style=style), soft_wrap=True)
-    for line in details:
-        console.print(Text(f"{'':17}{line}"), soft_wrap=True)
+    headline = line_text(line(*description.headline.spans, *(description.gist if brief else ())))
+    headline.stylize("red" if row.kind == "StepFailed" else "bold")
+    console.print(label + headline, soft_wrap=True)
+    if not brief:
+        print_details(console, description, whole=whole)
 
 
 async def _show_message(
@@ -138,7 +151,7 @@ async def _show_message(
         }
         print_json(parts)
         return
-    _show(console, row)
+    _show(console, row, whole=True)
     for title, rows in (("causes", led), ("consequences", followed)):
         console.print(Text(f"\n{title}", style="cyan"))
         for other in rows:
@@ -147,8 +160,27 @@ async def _show_message(
         if not rows:
             console.print("  nothing")
     for call in calls:
-        console.print(Text(f"\npaid call {call.key[:8]}, {call.ms:.0f} ms", style="cyan"))
-        console.print(Text(f"  request {call.request}\n  answer {call.answer}"), soft_wrap=True)
+        _show_call(console, call)
+
+
+def _show_call(console: Console, call: PaidCall) -> None:
+    """A paid call as a person reads it: its settings, then each text with its lines."""
+    request: Json = json.loads(call.request)
+    answer: Json = json.loads(call.answer)
+    turns = [(turn["role"], turn["text"]) for turn in request.pop("turns", [])]
+    texts = [
+        *turns,
+        ("thoughts", answer.pop("reasoning", "")),
+        ("answer", answer.pop("text", "")),
+    ]
+    console.print(Text(f"\npaid call {call.key[:8]}, {call.ms:.0f} ms", style="cyan"))
+    for name, values in (("request", request), ("answer", answer)):
+        given = {key: value for key, value in values.items() if value not in (None, "", [])}
+        print_indented(console, [block(f"{name}: {json.dumps(given, ensure_ascii=False)}")])
+    for title, text in texts:
+        if text:
+            heading = Text(visible(title), style="cyan")
+            print_indented(console, [heading, block(str(text)), Text()])
 
 
 async def _show_pool(store: Store, run: str, as_json: bool) -> None:

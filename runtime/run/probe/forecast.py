@@ -13,6 +13,7 @@ from bigpe.agents.messages.usage import FREE
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import PriceTable
 from bigpe.runtime.run.probe.rows import Measured
+from bigpe.runtime.run.style import search_settings
 from bigpe.services.core.values import LlmUsage, Value
 
 REASONING_PROMPT_TOKENS = {EVIDENCE_WORDED: 500, FREE_FORM: 4_000}
@@ -76,7 +77,12 @@ def run_forecast(
     tasks = run.rounds * min(run.batch_size, train) * run.seeds_per_prompt
     attempts = measured.rewrite.calls if measured.rewrite else 1
     reasons = run.rounds * run.improvements
-    calls = {"generator": tasks * attempts, "gradient": reasons, "modifier": reasons}
+    proposals = search_settings(config, style, train).proposals
+    calls = {
+        "generator": tasks * attempts,
+        "gradient": reasons,
+        "modifier": reasons * proposals,
+    }
     pictures = 2 * run.pilot_prompts + tasks * (3 if config.data.professional else 2)
     usage = _usage(tasks, calls, measured, style)
     forecast = RunForecast(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_origin
 from pydantic import BaseModel
 
 from bigpe.runtime.project.config import BigpeConfig, section_in
+from bigpe.runtime.run.style import as_automatic, style_of_config
 from bigpe.services.core.after_start import AfterStart
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import flat_settings
@@ -59,8 +60,10 @@ class Change(NamedTuple):
 
 def compare(run: BigpeConfig, wanted: BigpeConfig) -> list[Change]:
     """The differences, sorted by key."""
-    before = flat_settings(run.model_dump(mode="json"))
-    after = flat_settings(wanted.model_dump(mode="json"))
+    before, after = (
+        flat_settings(as_automatic(config, style_of_config(config)).model_dump(mode="json"))
+        for config in (run, wanted)
+    )
     return [
         Change(key, before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())

@@ -13,9 +13,7 @@ from bigpe.runtime.transcript.describing.parts import (
     LONGEST_CAUSE,
     ChatTurns,
     Description,
-    EvidenceTable,
     Gain,
-    GainList,
     ImageReference,
     InstructionId,
     Line,
@@ -30,7 +28,13 @@ from bigpe.runtime.transcript.describing.parts import (
     negative_prompt,
     strong,
 )
-from bigpe.runtime.transcript.describing.study import study_parts, tried_parts
+from bigpe.runtime.transcript.describing.study import (
+    gradient_parts,
+    improvement_parts,
+    study_gist,
+    study_parts,
+)
+from bigpe.runtime.transcript.describing.tables import evidence_table, gain_table, tried_table
 from bigpe.runtime.transcript.search import TranscriptRow
 
 
@@ -237,9 +241,9 @@ def _image(
 
 @describe.register
 def _(message: messages.ArmPulled) -> Description:
-    details: list[Part] = [GainList(message.gains)]
+    details: list[Part] = [gain_table(message.gains, "The batch")]
     if message.gains and not message.wants_gradient:
-        details.append(line(dim("no newcomer is due, so no gradient is asked for")))
+        details.append(line(dim("no new instruction could be pulled, so no gradient is requested")))
     if message.unchanged:
         details.append(line(dim("its rewrites equal those of its parent; nothing was rendered")))
     if message.missing:
@@ -251,7 +255,12 @@ def _(message: messages.ArmPulled) -> Description:
 def _(message: messages.CritiqueRequested) -> Description:
     headline = line("what made the difference under ", InstructionId(message.instruction.id), "?")
     if message.study is not None:
-        return Description(headline, (*study_parts(message.study), EvidenceTable(message.rows)))
+        return Description(
+            headline,
+            tuple(study_parts(message, message.study)),
+            gist=study_gist(message.study),
+            long=True,
+        )
     sides = (
         ("best", message.best),
         ("worst", message.worst),
@@ -260,7 +269,7 @@ def _(message: messages.CritiqueRequested) -> Description:
     return Description(
         headline,
         (
-            EvidenceTable(message.rows),
+            evidence_table(message.rows, "The evidence table"),
             lines(
                 line(dim(f"{side}: "), Gain(pair.gain), " ", Quoted(pair.rewrite))
                 for side, pair in sides
@@ -272,40 +281,34 @@ def _(message: messages.CritiqueRequested) -> Description:
 
 @describe.register
 def _(message: messages.GradientsComputed) -> Description:
-    details = [row for gradient in message.gradients for row in _gradient(gradient)]
+    details = [row for gradient in message.gradients for row in gradient_parts(gradient)]
     return Description(line(counted(len(message.gradients), "gradient")), tuple(details))
-
-
-def _gradient(gradient: messages.Gradient) -> list[Line]:
-    dropped = gradient.dropped_citations
-    source = "composed from the evidence" if gradient.composed else f"worded by {gradient.author}"
-    cites = f"; cites {', '.join(gradient.evidence) or 'nothing'}"
-    note = f"; {counted(dropped, 'citation')} dropped" if dropped else ""
-    return [
-        line(dim("inference: "), gradient.inference),
-        line(dim("improvement: "), strong(gradient.improvement)),
-        line(dim(f"{source}{cites}{note}")),
-    ]
 
 
 @describe.register
 def _(message: messages.ProposalRequested) -> Description:
     search = message.search
+    tables: list[Part] = [gain_table(message.gains, "The batch")] if message.gains else []
+    if search:
+        tables.append(tried_table(search.tried))
     operators = f" ({', '.join(search.operators)})" if search and search.operators else ""
-    gradients = [line(strong(gradient.improvement)) for gradient in message.gradients]
+    gradients = [part for each in message.gradients for part in improvement_parts(each.improvement)]
     return Description(
         line(
             f"turn {counted(len(message.gradients), 'gradient')} into instructions{operators}, ",
             "from ",
             InstructionId(message.instruction.id),
         ),
-        (*gradients, *(tried_parts(search.tried) if search else ())),
+        (*gradients, *tables),
+        gist=("; ", dim(counted(len(search.tried), "tried change"))) if search else (),
+        long=True,
     )
 
 
 @describe.register
 def _(message: messages.InstructionsProposed) -> Description:
-    details = [part for proposal in message.proposals for part in _proposal(proposal)]
+    parent = message.parent_instruction
+    details = [part for proposal in message.proposals for part in _proposal(proposal, parent)]
     for refused in message.refused:
         reasons = bad(f": {'; '.join(refused.reasons)}")
         details.append(line(bad("refused "), Quoted(refused.improvement), reasons))
@@ -313,14 +316,16 @@ def _(message: messages.InstructionsProposed) -> Description:
     return Description(headline, tuple(details))
 
 
-def _proposal(proposal: messages.ProposedInstruction) -> list[Part]:
+def _proposal(proposal: messages.ProposedInstruction, parent: str) -> list[Part]:
+    """Operator, parent and change in one line, then the text and the reason."""
     instruction = proposal.instruction
-    source = "composed" if proposal.composed else proposal.operator or "worded by the model"
-    change = [line(dim("change: "), proposal.change)] if proposal.change else []
+    source = proposal.operator or ("composed" if proposal.composed else "worded by the model")
+    change = (": ", strong(proposal.change)) if proposal.change else ()
+    made = line(InstructionId(instruction.id), f" {source} of ", InstructionId(parent), *change)
     return [
-        line(InstructionId(instruction.id), " ", Quoted(instruction.text, 300)),
-        *change,
-        line(dim(f"{source}, because "), strong(proposal.improvement)),
+        made,
+        line(Quoted(instruction.text, 300)),
+        line(dim("because "), Quoted(proposal.improvement)),
         lines(
             line(
                 *(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120)),

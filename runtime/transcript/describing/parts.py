@@ -1,21 +1,19 @@
-"""The parts of a message's description, and their text for a terminal.
+"""The parts of a message's description.
 
-A description has content without layout. `terminal_lines` prints it as lines, and
-viewer/templates/message_content.html as HTML. Both depend on the parts only, not on message kinds.
+A description has content without layout. `terminal.py` prints it, and
+viewer/templates/message_content.html makes HTML of it. Both depend on the parts only, not on
+message kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-from bigpe.agents.evidence.mixed_model import EvidenceRow
-from bigpe.agents.messages.core import PairedGain
 from bigpe.runtime.formatting import points, quote, visible
 from bigpe.services.core.values import Json
 
-INDENT = "  "
 LONGEST_CAUSE = 400
 """Characters of a preformatted text that a terminal shows."""
 
@@ -66,7 +64,16 @@ class InstructionId:
     id: str
 
 
-Span = str | Styled | Quoted | Gain | Score | InstructionId
+@dataclass(frozen=True)
+class Picture:
+    """A small image of the blob store. A terminal does not show it."""
+
+    form: ClassVar[str] = "picture"
+    digest: str
+    alt: str
+
+
+Span = str | Styled | Quoted | Gain | Score | InstructionId | Picture
 
 
 # -- parts: the details below the headline --------------------------------------------------------
@@ -102,24 +109,34 @@ class ImageReference:
 
 
 @dataclass(frozen=True)
-class GainList:
-    """Paired comparisons with their images."""
+class Column:
+    """A column of a table."""
 
-    form: ClassVar[str] = "gains"
-    pairs: tuple[PairedGain, ...]
-
-    @property
-    def mean(self) -> float:
-        """The mean gain, in score units."""
-        return sum(pair.gain for pair in self.pairs) / len(self.pairs)
+    title: str
+    kind: Literal["text", "short", "number", "picture"] = "text"
+    """`text` takes the width that is left; a terminal leaves `picture` out."""
+    share: int = 1
+    """Of the width that text columns have, in a terminal."""
 
 
 @dataclass(frozen=True)
-class EvidenceTable:
-    """Estimated effects on the gain."""
+class RowGroup:
+    """Rows that belong together: a line for each cell."""
 
-    form: ClassVar[str] = "evidence"
-    rows: tuple[EvidenceRow, ...]
+    rows: tuple[tuple[Line, ...], ...]
+    head: Line | None = None
+    foot: Line | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. If `folded`, a page folds it, and a terminal has it only in a message alone."""
+
+    form: ClassVar[str] = "table"
+    title: str
+    columns: tuple[Column, ...]
+    groups: tuple[RowGroup, ...]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +162,7 @@ class Preformatted:
     title: str = ""
 
 
-Part = Line | Lines | ImageReference | GainList | EvidenceTable | ChatTurns | Preformatted
+Part = Line | Lines | ImageReference | Table | ChatTurns | Preformatted
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,8 @@ class Description:
     """Continues the headline if the details are left out."""
     folds: bool = False
     """Whether a page puts successive messages of this kind into a single entry."""
+    long: bool = False
+    """Whether a list of messages shows the gist, and the details on demand only."""
 
     @property
     def image(self) -> ImageReference | None:
@@ -200,25 +219,16 @@ def strong(text: str) -> Styled:
     return Styled(text, "strong")
 
 
-# -- the text for a terminal ----------------------------------------------------------------------
-
-
-def terminal_lines(description: Description) -> list[str]:
-    """The headline, then the details, indented."""
-    details = (text for part in description.details for text in _part_lines(part))
-    return [_text(description.headline.spans), *(INDENT + text for text in details)]
+# -- as plain text --------------------------------------------------------------------------------
 
 
 def summary(description: Description) -> str:
     """The description as a single line."""
-    return _text((*description.headline.spans, *description.gist))
+    return "".join(map(span_text, (*description.headline.spans, *description.gist)))
 
 
-def _text(spans: tuple[Span, ...]) -> str:
-    return "".join(map(_span_text, spans))
-
-
-def _span_text(span: Span) -> str:
+def span_text(span: Span) -> str:
+    """A span on one line, cut at its limit; control characters are made visible."""
     match span:
         case str():
             return visible(span)
@@ -232,35 +242,5 @@ def _span_text(span: Span) -> str:
             return f"{100 * span.value:.2f}"
         case InstructionId():
             return visible(span.id[:8])
-
-
-def _part_lines(part: Part) -> Iterator[str]:
-    match part:
-        case Line():
-            yield _text(part.spans)
-        case Lines():
-            yield from (_text(item.spans) for item in part.items)
-        case GainList():
-            for pair in part.pairs:
-                texts = f"{quote(pair.naive, 40)} -> {quote(pair.rewrite, 90)}"
-                texts += f" without {quote(pair.negative, 60)}" if pair.negative else ""
-                yield f"{points(pair.gain):>7}  {texts}"
-            if part.pairs:
-                yield f"{points(part.mean):>7}  mean (score x 100)"
-        case EvidenceTable():
-            yield from map(_evidence_line, part.rows)
-        case ChatTurns():
-            yield quote(part.answer)
-        case Preformatted():
-            if not part.title:
-                yield quote(part.text, LONGEST_CAUSE)
-        case ImageReference():
-            pass
-
-
-def _evidence_line(row: EvidenceRow) -> str:
-    confounded = ", confounded" if row.confounded else ""
-    return (
-        f"{row.id} {row.kind} {quote(row.term, 40)}: {points(row.effect)} "
-        f"[{points(row.lo)}, {points(row.hi)}], n={row.n}, arms={row.arms}{confounded}"
-    )
+        case Picture():
+            return ""

@@ -1,75 +1,96 @@
-"""The study of a batch and the changes of a search as parts of a description."""
+"""What a gradient calculator saw and answered, as parts of a description."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 
-from bigpe.agents.evidence.contrasts import TermTally
-from bigpe.agents.messages.search import BatchStudy, InstructionRecord, TriedChange
+from bigpe.agents.messages.core import CritiqueRequested, Gradient
+from bigpe.agents.messages.search import BatchStudy, SearchState
+from bigpe.agents.reasoning.free_form.gradient import hint_rows
 from bigpe.runtime.formatting import counted
 from bigpe.runtime.transcript.describing.parts import (
     Gain,
-    GainList,
-    ImageReference,
-    InstructionId,
     Line,
     Part,
     Quoted,
+    Score,
+    Span,
     dim,
     line,
-    negative_prompt,
+    lines,
+    strong,
+)
+from bigpe.runtime.transcript.describing.tables import (
+    contrast_table,
+    evidence_table,
+    gain_table,
+    professional_table,
+    tried_table,
 )
 
 
-def study_parts(study: BatchStudy) -> list[Part]:
-    """The batch, the contrasts within one prompt with their images, the tallies of terms, and what
-    was tried."""
-    parts: list[Part] = [_record(study.search.own), GainList(study.batch)]
-    for contrast in study.contrasts:
-        parts.append(line(dim("within one prompt: "), Quoted(contrast.best.naive)))
-        between = [("between", pair) for pair in contrast.between]
-        for side, pair in (("better", contrast.best), *between, ("worse", contrast.worst)):
-            parts.append(
-                line(
-                    dim(f"{side} by "), InstructionId(pair.arm), " ", Gain(pair.gain), " ",
-                    Quoted(pair.rewrite), *negative_prompt(pair),
-                )
-            )  # fmt: skip
-            if pair.image:
-                label = line(f"{side} ", Gain(pair.gain))
-                parts.append(ImageReference(pair.image, f"{side}: {pair.rewrite}", label))
-    parts += [_tally(tally) for tally in study.tallies]
-    return [*parts, *tried_parts(study.search.tried)]
+def study_parts(message: CritiqueRequested, study: BatchStudy) -> list[Part]:
+    """The instruction with its record, the batch, contrasts, professional prompts, hints, and what
+    was tried. The rest of the evidence table is folded: the request does not hold it."""
+    tallies = {tally.term: tally for tally in study.tallies}
+    hints = hint_rows(message.rows, study)
+    return [
+        line(Quoted(message.instruction.text)),
+        _record(study.search),
+        gain_table(study.batch, "The batch"),
+        contrast_table(study.contrasts, study.batch, message.instruction.id),
+        professional_table(study.professionals),
+        evidence_table(hints, "Hints: effects of single terms over all rounds", tallies),
+        tried_table(study.search.tried),
+        evidence_table(
+            message.rows, "The whole evidence table, of which hints are taken", tallies, folded=True
+        ),
+    ]
 
 
-def _tally(tally: TermTally) -> Line:
-    prompts = counted(tally.prompts, "prompt")
+def study_gist(study: BatchStudy) -> tuple[Span, ...]:
+    """What the request holds, in numbers."""
+    held = (
+        counted(len(study.batch), "comparison"),
+        counted(len(study.contrasts), "contrast"),
+        counted(len(study.search.tried), "tried change"),
+    )
+    return (" ", dim(", ".join(held)))
+
+
+def _record(search: SearchState) -> Line:
+    """The results before the batch, and the noise."""
+    own = search.own
+    wins = f", best on {counted(len(own.won), 'prompt')}" if own.won else ""
+    record: tuple[Span, ...] = (dim("no result yet"),)
+    if own.mean is not None:
+        record = (Gain(own.mean), dim(f" over {counted(own.gains, 'comparison')}{wins}"))
+    stale = f"; the best has not improved for {counted(search.stale, 'round')}"
     return line(
-        dim("rewrites with "), Quoted(tally.term), " ", Gain(tally.mean),
-        dim(f" against others of one prompt, better on {tally.better} of {prompts}"),
+        dim("its record before this batch: "), *record, dim("; noise of one gain: "),
+        Score(search.sigma), dim(" (score x 100)"), dim(stale if search.stale else ""),
     )  # fmt: skip
 
 
-def _record(record: InstructionRecord) -> Line:
-    if record.mean is None:
-        return line(dim("its record: no result yet"))
-    wins = f", best on {counted(len(record.won), 'prompt')}" if record.won else ""
-    return line(dim("its record: "), Gain(record.mean), dim(f" over {record.gains} pairs{wins}"))
+def gradient_parts(gradient: Gradient) -> list[Part]:
+    """Inference, improvements, the words that they name, and what they cite."""
+    dropped = gradient.dropped_citations
+    source = "composed from the evidence" if gradient.composed else f"worded by {gradient.author}"
+    cites = f"; cites {', '.join(gradient.evidence) or 'nothing'}"
+    note = f"; {counted(dropped, 'citation')} dropped" if dropped else ""
+    named = (("add", gradient.adds), ("avoid", gradient.avoids))
+    words = "; ".join(f"{verb}: {', '.join(terms)}" for verb, terms in named if terms)
+    return [
+        line(dim("inference: "), gradient.inference),
+        *improvement_parts(gradient.improvement),
+        *([line(dim(words))] if words else []),
+        line(dim(f"{source}{cites}{note}")),
+    ]
 
 
-def tried_parts(changes: Sequence[TriedChange]) -> list[Part]:
-    """Each tried change in one line, with what the child gained over its parent."""
-    rows: list[Part] = []
-    for change in changes:
-        measured = (
-            (Gain(change.mean), f" over its parent on {counted(change.prompts, 'prompt')}")
-            if change.mean is not None
-            else ("not measured yet",)
-        )
-        rows.append(
-            line(
-                dim(f"round {change.round}, {change.operator}: "), InstructionId(change.child), " ",
-                Quoted(change.change), " ", *measured,
-            )
-        )  # fmt: skip
-    return rows
+def improvement_parts(text: str) -> list[Part]:
+    """An improvement; several changes, "(1) … (2) …", are a list."""
+    changes = re.split(r"\s+(?=\(\d\) )", text)
+    if len(changes) == 1:
+        return [line(dim("improvement: "), strong(text))]
+    return [line(dim("improvements:")), lines(line(strong(change)) for change in changes)]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image as Pictures
 
-from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
+from bigpe.services.core.errors import BigpeError, ConfigError, ModerationError, RenderError
 from bigpe.services.core.values import Json, digest
 from bigpe.services.processes.devices import pick_device, pick_dtype
 from bigpe.services.render.config import RenderConfig
@@ -183,6 +183,15 @@ class DiffusersBackend:
                 f"{width}x{height} in place of {wanted[0]}x{wanted[1]}; set a size that it takes"
             )
 
+    def _black(self) -> Json:
+        if getattr(self._pipeline, "safety_checker", None) is not None:
+            text = "the pipeline's safety checker has blackened the picture"
+            return {"error": text, "kind": ModerationError.__name__}
+        return _failure(
+            "the picture is all black; the likely cause is a float16 VAE that overflowed: set "
+            '[render] dtype = "float32", or name an fp16-safe vae'
+        )
+
     def _keep(self, item: Json, picture: np.ndarray) -> Json:
         if not np.isfinite(picture).all():
             return _failure(
@@ -190,10 +199,7 @@ class DiffusersBackend:
                 'set [render] dtype = "float32", or name an fp16-safe vae'
             )
         if not picture.any():
-            return _failure(
-                "the picture is all black; the likely cause is the pipeline's safety checker, or "
-                "a float16 VAE that overflowed"
-            )
+            return self._black()
         pixels = (picture * 255).round().clip(0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Pictures.fromarray(pixels).save(buffer, "PNG")

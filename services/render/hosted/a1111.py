@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 from bigpe.services.core.errors import ConfigError, RenderError
@@ -33,7 +34,7 @@ IMAGE_OPTIONS = (
 class A1111:
     """See `ImageApi`."""
 
-    uses = ("model", "steps", "guidance", "size", "negative_prompt")
+    uses = ("model", "steps", "guidance", "size", "width", "height", "negative_prompt")
 
     def __init__(self, client: HttpClient, config: RenderConfig) -> None:
         self._client = client
@@ -44,16 +45,44 @@ class A1111:
 
     async def identity(self) -> Json:
         """The checkpoint and the options that affect every image."""
-        options = await self._client.get_json("/sdapi/v1/options")
-        if value_at(options, "sd_model_checkpoint") is None:
-            raise ConfigError(
-                f"{self._client.url} does not answer as AUTOMATIC1111 does; start it with --api"
-            )
+        options = await self._options()
+        await self._require_checkpoint()
         options_used = {key: value_at(options, key) for key in IMAGE_OPTIONS}
         if self._checkpoint is not None:
             options_used["sd_model_checkpoint"] = self._checkpoint
             options_used["sd_checkpoint_hash"] = None
         return options_used
+
+    async def _options(self) -> Any:
+        try:
+            options = await self._client.get_json("/sdapi/v1/options")
+        except RenderError as error:
+            if "HTTP 404" not in str(error):
+                raise
+            options = None
+        if value_at(options, "sd_model_checkpoint") is None:
+            raise ConfigError(
+                f"{self._client.url} does not answer as AUTOMATIC1111 does; start it with --api"
+            )
+        return options
+
+    async def _require_checkpoint(self) -> None:
+        """Raise ConfigError for a checkpoint that the server lacks: it would fail each picture."""
+        if self._checkpoint is None:
+            return
+        try:
+            models = await self._client.get_json("/sdapi/v1/sd-models")
+        except RenderError:
+            return  # imitations may have no list
+        names = {str(value_at(m, key)) for m in models for key in ("title", "model_name", "hash")}
+        names |= {re.sub(r" \[\w+\]$", "", name) for name in names}
+        if names and self._checkpoint.removesuffix(".safetensors") not in {
+            name.removesuffix(".safetensors") for name in names
+        }:
+            present = ", ".join(sorted(str(value_at(m, "model_name")) for m in models)[:20])
+            raise ConfigError(
+                f"[render] model = {self._checkpoint!r}: {self._client.url} has only {present}"
+            )
 
     async def render(self, request: RenderRequest) -> bytes:
         """See `ImageApi.render`. Raises ConfigError if the server's checkpoint has changed."""
@@ -74,8 +103,8 @@ class A1111:
             "n_iter": 1,
             "send_images": True,
         }
-        if config.size is not None:
-            body |= {"width": config.size, "height": config.size}
+        if config.dimensions is not None:
+            body["width"], body["height"] = config.dimensions
         if self._checkpoint is not None:
             checkpoint = {"sd_model_checkpoint": self._checkpoint}
             body["override_settings"] = config.http.extra.get("override_settings", {}) | checkpoint

@@ -1,8 +1,8 @@
 """`[render] backend = "comfyui"`: a ComfyUI server with the user's workflow.
 
 ComfyUI exports the workflow with "Export (API)". It must contain the placeholders "{prompt}" and
-"{seed}", and may contain "{negative_prompt}", "{steps}", "{guidance}" and "{size}". A value that
-consists of a number's placeholder becomes a number.
+"{seed}", and may contain "{negative_prompt}", "{steps}", "{guidance}", "{size}", "{width}" and
+"{height}". A value that consists of a number's placeholder becomes a number.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Json, RenderRequest, digest
 from bigpe.services.render.config import RenderConfig
 from bigpe.services.render.hosted.http_base import HttpRenderer, client_for, value_at
+from bigpe.services.render.hosted.placeholders import filled, placeholders_in
 from bigpe.services.store.blobs import BlobStore
 
-SETTINGS = ("negative_prompt", "steps", "guidance", "size")
-PLACEHOLDER = re.compile(r"\{(prompt|seed|negative_prompt|steps|guidance|size)\}")
+SETTINGS = ("negative_prompt", "steps", "guidance", "size", "width", "height")
 FIRST_LOOK_S = 0.1
 LONGEST_LOOK_S = 2.0
 """Longest interval between two requests for an image's state, seconds; the first is shorter."""
@@ -48,7 +48,7 @@ class Workflow:
                 f'{where} is no workflow in API format; in ComfyUI choose "Export (API)"'
             )
         self.graph: Json = graph
-        found = set(PLACEHOLDER.findall(json.dumps(graph)))
+        found = placeholders_in(graph)
         for needed in ("prompt", "seed"):
             if needed not in found:
                 raise ConfigError(
@@ -58,20 +58,8 @@ class Workflow:
 
     def filled(self, values: Mapping[str, str | int | float]) -> Json:
         """The workflow with `values` for their placeholders. Values are not searched again."""
-        filled: Json = _fill(self.graph, values)
-        return filled
-
-
-def _fill(part: Any, values: Mapping[str, str | int | float]) -> Any:
-    if isinstance(part, dict):
-        return {key: _fill(value, values) for key, value in part.items()}
-    if isinstance(part, list):
-        return [_fill(value, values) for value in part]
-    if not isinstance(part, str):
-        return part
-    if whole := PLACEHOLDER.fullmatch(part):
-        return values.get(whole[1], part)
-    return PLACEHOLDER.sub(lambda match: str(values.get(match[1], match[0])), part)
+        made: Json = filled(self.graph, values)
+        return made
 
 
 class ComfyUi:
@@ -100,6 +88,8 @@ class ComfyUi:
         values: dict[str, str | int | float] = {"prompt": request.prompt, "seed": request.seed}
         for name in self.uses:
             values[name] = getattr(self._config, name) or ""
+        if self._config.dimensions:
+            values["width"], values["height"] = self._config.dimensions
         if request.negative:
             values["negative_prompt"] = request.negative
         answer = await self._client.post_json("/prompt", {"prompt": self._workflow.filled(values)})
@@ -159,8 +149,10 @@ class ComfyUi:
         # A preview node writes additional images of type "temp".
         saved = [image for image in images if value_at(image, "type") == "output"] or images
         if len(saved) != 1:
+            cached = "" if saved else "; if its nodes were all cached, use {seed} in the sampler"
             raise RenderError(
                 f"{self._client.url}: the workflow has made {len(saved)} pictures; it must make one"
+                f"{cached}"
             )
         names = ("filename", "subfolder", "type")
         return await self._client.get_bytes(

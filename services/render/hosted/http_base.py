@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from bigpe.services.core.errors import BigpeError, ConfigError, RenderError
+from bigpe.services.core.errors import BigpeError, ConfigError, ModerationError, RenderError
 from bigpe.services.core.http_client import HttpClient, bearer, read_key
 from bigpe.services.core.image_decoding import served_png
 from bigpe.services.core.outages.access import ServiceAccess
@@ -63,13 +64,34 @@ class ImageApi(Protocol):
         ...
 
 
+class Connection(Protocol):
+    """The client of a service, or all that it has opened."""
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+MODERATED = re.compile(
+    r"moderation_blocked|content_policy|content_filter|safety system|moderated|nsfw"
+    r"|prohibited[ _]content|flagged as|inappropriate content",
+    re.IGNORECASE,
+)
+"""Words by which services refuse a prompt or a picture for its content."""
+
+
 class HttpRenderer:
     """A renderer behind an ImageApi. Each request fails separately."""
 
     def __init__(
         self,
         api: ImageApi,
-        client: HttpClient,
+        client: Connection,
         config: RenderConfig,
         blobs: BlobStore,
         watch: OutageWatch | None = None,
@@ -121,11 +143,12 @@ class HttpRenderer:
             data = await self._access.call(lambda: self._api.render(request), request.priority, key)
             return await asyncio.to_thread(self._keep, data)
         except BigpeError as error:
-            return error
+            refused = type(error) is RenderError and MODERATED.search(str(error))
+            return ModerationError(str(error)) if refused else error
 
     def _keep(self, data: bytes) -> Image:
         name = f"the picture of {self._client.url}"
-        png, width, height = served_png(data, name, size=self._config.size)
+        png, width, height = served_png(data, name, size=self._config.dimensions)
         return Image(digest=self._blobs.put(png), width=width, height=height)
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bigpe.agents.bandit.arm_view import Arm
 from bigpe.agents.bandit.policies import (
     POLICIES,
-    Arm,
     KlUcb,
     Paper,
     Policy,

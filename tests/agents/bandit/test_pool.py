@@ -86,7 +86,7 @@ def test_every_instruction_ever_admitted_keeps_its_record_and_none_returns(
 
 def test_a_retired_instruction_may_be_the_best() -> None:
     a, b = seeds()
-    pool = Pool([a, b], size=2, paper=True)
+    pool = Pool([a, b], size=2, admission="paper")
     settled(pool, (a, [0.5, 0.6]), (b, [0.1, 0.2]))
     parent = a
     for index in range(9):

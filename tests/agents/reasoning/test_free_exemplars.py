@@ -12,6 +12,7 @@ from benchmarks.browser import pages_of
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.terminal_text import terminal_lines
 
 from bigpe.agents.evidence.mixed_model import PairedComparison
 from bigpe.agents.messages.core import InstructionsProposed, ProposalRequested, RunStarted
@@ -20,7 +21,6 @@ from bigpe.runtime.cli import cli
 from bigpe.runtime.project.config import check_config
 from bigpe.runtime.run.style import style_of_config
 from bigpe.runtime.transcript.describing.messages import describe
-from bigpe.runtime.transcript.describing.parts import terminal_lines
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Exemplar, Instruction
 from bigpe.testing.fake_reasoner import FakeReasoner

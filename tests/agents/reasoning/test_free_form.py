@@ -365,6 +365,25 @@ async def test_proposals_are_asked_for_at_the_same_time_and_each_gradient_has_on
     assert [item.operator for item in found] == ["revise", "revise"]
 
 
+async def test_a_gradient_has_a_proposal_by_each_of_its_operators() -> None:
+    search = SEARCH.model_copy(update={"operators": ("revise", "explore"), "proposals": 2})
+    foreign = GRADIENT.model_copy(update={"author": "critic"})
+    request = proposal_request(search=search, gradients=(GRADIENT, foreign))
+    llm = ScriptedAsks(written("Name oil paint."), written("Use ink."), written("Stay terse."))
+    found = await style().propose(llm, request, professional)
+    assert [item.operator for item in found] == ["revise", "explore", "revise"]
+    assert all(isinstance(item.outcome, Proposal) for item in found)
+
+
+async def test_a_near_copy_within_a_round_is_refused_with_its_cost() -> None:
+    search = SEARCH.model_copy(update={"operators": ("revise", "explore"), "proposals": 2})
+    llm = ScriptedAsks(written("Name oil paint."), written("Name oil paint!"))
+    first, second = await style().propose(llm, proposal_request(search=search), professional)
+    assert isinstance(first.outcome, Proposal) and isinstance(second.outcome, Rejection)
+    assert second.outcome.code == "near-copy" and second.outcome.turns
+    assert second.outcome.usage == first.outcome.usage
+
+
 # -- rewrites and the choice ----------------------------------------------------------------------
 
 

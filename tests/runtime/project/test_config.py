@@ -32,7 +32,7 @@ def packaged(name: str) -> str:
 def test_the_packaged_files_are_valid(name: str) -> None:
     text = packaged(name)
     config = check_config(tomllib.loads(text), where=name, text=text)
-    assert config.policy.name == "ucb1"
+    assert config.policy.name == "auto"
 
 
 def test_the_readme_shows_the_sdxl_turbo_file_whole() -> None:
@@ -43,7 +43,7 @@ def test_the_readme_shows_the_sdxl_turbo_file_whole() -> None:
 def test_the_demo_is_what_the_readme_promises() -> None:
     name = "embedded.toml"
     config = check_config(tomllib.loads(packaged(name)), where=name)
-    assert (config.run.batch_size, config.run.pool_size, config.policy.name) == (5, 4, "ucb1")
+    assert (config.run.batch_size, config.run.pool_size, config.policy.name) == (5, 4, "auto")
     assert config.run.rounds >= 8
 
 

@@ -198,10 +198,10 @@ async def test_the_forecast_counts_settings_prices_and_budgets(
     )
     forecast = done.forecast
     assert forecast is not None
-    assert (forecast.llm_calls, forecast.pictures, forecast.scores) == (4 * 3 + 8, 28, 28)
+    assert (forecast.llm_calls, forecast.pictures, forecast.scores) == (4 * 3 + 12, 28, 28)
     assert forecast.limit == "renders"
     # 7 tokens of a rewrite, and the assumed size of the other requests.
-    assert forecast.usd == pytest.approx(12 * 7 + 8 * 4000 + 0.5 * 28)
+    assert forecast.usd == pytest.approx(12 * 7 + 12 * 4000 + 0.5 * 28)
 
 
 def test_the_command_prints_json_and_exits_with_the_fault(

@@ -29,6 +29,7 @@ from support.http_pictures import (
 from bigpe.services.backends import ServiceContext, open_renderer
 from bigpe.services.core.errors import (
     ConfigError,
+    ModerationError,
     QuotaError,
     RenderError,
     TransientServiceError,
@@ -155,8 +156,32 @@ async def test_a1111(bench: Bench) -> None:
     named = bench.a1111(server, model="mine")
     await paint(named)
     assert server.asked[-1].json["override_settings"] == {"sd_model_checkpoint": "mine"}
+    with pytest.raises(ConfigError, match="missing"):
+        await bench.a1111(server, model="missing").open()
+    await bench.a1111(server, model="mine.safetensors", width=24, height=16).open()
     with pytest.raises(RenderError, match=r"401: .*check the key"):
         await bench.open("a1111", server.url).open()
+    with pytest.raises(ConfigError, match="--api"):
+        await bench.open("a1111", bench.serve(OpenAiServer()).url).open()
+
+
+async def test_sizes_of_openai(bench: Bench, server: OpenAiServer) -> None:
+    with pytest.raises(RenderError, match="64 x 32"):  # the server paints squares
+        await paint(bench.openai(server, width=64, height=32))
+    assert server.asked[-1].json["size"] == "64x32"
+    own = {"urls": ["https://api.openai.com/v1"]}
+    with pytest.raises(ConfigError, match="1536x1024"):
+        bench.open("openai-images", "", model="gpt-image-1-mini", size=512, http=own)
+    with pytest.raises(RenderError, match="Unknown parameter"):
+        await paint(bench.openai(server, model="dall-e-3"))  # which needs response_format
+    assert server.asked[-1].json["response_format"] == "b64_json"
+
+
+async def test_moderation_is_its_own_error(bench: Bench, server: OpenAiServer) -> None:
+    error = {"code": "moderation_blocked", "message": "rejected by the safety system"}
+    server.first = [json_answer({"error": error}, 400)]
+    with pytest.raises(ModerationError):
+        await paint(bench.openai(server))
 
 
 async def test_comfyui(bench: Bench) -> None:
