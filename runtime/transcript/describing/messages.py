@@ -30,11 +30,14 @@ from bigpe.runtime.transcript.describing.parts import (
 )
 from bigpe.runtime.transcript.describing.study import (
     gradient_parts,
-    improvement_parts,
+    proposal_request_parts,
     study_gist,
     study_parts,
 )
-from bigpe.runtime.transcript.describing.tables import evidence_table, gain_table, tried_table
+from bigpe.runtime.transcript.describing.tables import (
+    evidence_table,
+    gain_table,
+)
 from bigpe.runtime.transcript.search import TranscriptRow
 
 
@@ -276,6 +279,8 @@ def _(message: messages.CritiqueRequested) -> Description:
                 if pair
             ),
         ),
+        gist=(" ", dim(counted(len(message.rows), "evidence row"))),
+        long=True,
     )
 
 
@@ -288,18 +293,14 @@ def _(message: messages.GradientsComputed) -> Description:
 @describe.register
 def _(message: messages.ProposalRequested) -> Description:
     search = message.search
-    tables: list[Part] = [gain_table(message.gains, "The batch")] if message.gains else []
-    if search:
-        tables.append(tried_table(search.tried))
     operators = f" ({', '.join(search.operators)})" if search and search.operators else ""
-    gradients = [part for each in message.gradients for part in improvement_parts(each.improvement)]
     return Description(
         line(
             f"turn {counted(len(message.gradients), 'gradient')} into instructions{operators}, ",
             "from ",
             InstructionId(message.instruction.id),
         ),
-        (*gradients, *tables),
+        tuple(proposal_request_parts(message)),
         gist=("; ", dim(counted(len(search.tried), "tried change"))) if search else (),
         long=True,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-from bigpe.agents.messages.core import CritiqueRequested, Gradient
+from bigpe.agents.messages.core import CritiqueRequested, Gradient, ProposalRequested
 from bigpe.agents.messages.search import BatchStudy, SearchState
 from bigpe.agents.reasoning.free_form.gradient import hint_rows
+from bigpe.agents.reasoning.free_form.instruction import BEST, WORST
+from bigpe.agents.reasoning.free_form.tables import best_and_worst
 from bigpe.runtime.formatting import counted
 from bigpe.runtime.transcript.describing.parts import (
     Gain,
@@ -25,6 +27,7 @@ from bigpe.runtime.transcript.describing.tables import (
     evidence_table,
     gain_table,
     professional_table,
+    record_table,
     tried_table,
 )
 
@@ -56,6 +59,20 @@ def study_gist(study: BatchStudy) -> tuple[Span, ...]:
         counted(len(study.search.tried), "tried change"),
     )
     return (" ", dim(", ".join(held)))
+
+
+def proposal_request_parts(message: ProposalRequested) -> list[Part]:
+    """The improvements; where the request holds a search, also rewrites, records and changes."""
+    parts = [part for each in message.gradients for part in improvement_parts(each.improvement)]
+    if message.search is None:
+        return parts
+    seen = best_and_worst(message.gains, BEST, WORST)
+    return [
+        *parts,
+        gain_table(seen, "Rewrites of the batch: the best and the worst"),
+        record_table(message.search.records),
+        tried_table(message.search.tried),
+    ]
 
 
 def _record(search: SearchState) -> Line:

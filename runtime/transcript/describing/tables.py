@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bigpe.agents.evidence.contrasts import Contrast, TermTally
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.messages.core import PairedGain
-from bigpe.agents.messages.search import TriedChange
+from bigpe.agents.messages.search import InstructionRecord, TriedChange
 from bigpe.agents.reasoning.free_form.tables import only_in
 from bigpe.runtime.formatting import points
 from bigpe.runtime.transcript.describing.parts import (
@@ -182,6 +182,30 @@ def _evidence_row(row: EvidenceRow, tallies: Mapping[str, TermTally] | None) -> 
     )
 
 
+def record_table(records: Iterable[InstructionRecord]) -> Table:
+    """Instructions with their results, best first."""
+    columns = (
+        Column("id", "short"),
+        Column("instruction", share=3),
+        Column("mean gain", "number"),
+        Column("95% interval", "number"),
+        Column("n", "number"),
+        Column("prompts won", "number"),
+    )
+    rows = tuple(
+        (
+            line(InstructionId(record.instruction.id)),
+            line(Quoted(record.instruction.text)),
+            line(NOTHING) if record.mean is None else line(Gain(record.mean)),
+            line(*(_bounds(record) or (NOTHING,))),
+            line(str(record.gains)),
+            line(str(len(record.won))),
+        )
+        for record in records
+    )
+    return Table("Instructions with results", columns, (RowGroup(rows),) if rows else ())
+
+
 def tried_table(changes: Sequence[TriedChange]) -> Table:
     """Each tried change with what the child gained over its parent, oldest first."""
     columns = (
@@ -198,7 +222,9 @@ def tried_table(changes: Sequence[TriedChange]) -> Table:
             line(change.operator),
             line(InstructionId(change.parent), dim(" → "), InstructionId(change.child)),
             line(Quoted(change.change)),
-            line(NOTHING) if change.mean is None else line(Gain(change.mean), *_bounds(change)),
+            line(NOTHING)
+            if change.mean is None
+            else line(Gain(change.mean), " ", *_bounds(change)),
             line(str(change.prompts or NOTHING)),
         )
         for change in changes
@@ -206,10 +232,10 @@ def tried_table(changes: Sequence[TriedChange]) -> Table:
     return Table("Changes that were tried", columns, (RowGroup(rows),) if rows else ())
 
 
-def _bounds(change: TriedChange) -> tuple[Span, ...]:
-    if change.lo is None or change.hi is None:
+def _bounds(found: TriedChange | InstructionRecord) -> tuple[Span, ...]:
+    if found.lo is None or found.hi is None:
         return ()
-    return (dim(f" {points(change.lo)} … {points(change.hi)}"),)
+    return (dim(f"{points(found.lo)} … {points(found.hi)}"),)
 
 
 def _rewrite(pair: PairedGain | PairedComparison) -> Line:

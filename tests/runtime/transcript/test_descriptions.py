@@ -19,6 +19,7 @@ from bigpe.agents.messages.core import (
     Message,
     PairedGain,
     PlanChanged,
+    ProposalRequested,
     ProposedInstruction,
     RunStopped,
     StepFailed,
@@ -243,3 +244,15 @@ def test_several_improvements_are_a_list() -> None:
     found = [row.strip() for row in terminal_lines(describe(message))]
     assert "(1) Name oil (it won)." in found and "(2) Drop fog." in found
     assert any("oil" in row and "fog" in row and row.startswith("add") for row in found)
+
+
+def test_a_request_for_proposals_has_the_rewrites_and_records_that_it_holds() -> None:
+    batch = [gain(f"thing {n}", f"rewrite {n}", 0.01 * n) for n in range(8)]
+    values: dict[str, Any] = {
+        **HEAD, "instruction": OWN, "gradients": (), "rows": (), "pairs": (), "living": (),
+        "batch": (), "seed": 1, "search": SEARCH, "gains": batch,
+    }  # fmt: skip
+    parts = describe(ProposalRequested.model_validate(values)).details
+    rewrites, records, _ = [cells(part) for part in parts if isinstance(part, Table)]
+    assert [row[2] for row in rewrites] == [f"rewrite {n}" for n in (7, 6, 5, 1, 0)]
+    assert [row[2:] for row in records] == [["+2.00", "+1.00 … +3.00", "4", "0"]]
