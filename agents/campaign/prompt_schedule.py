@@ -5,9 +5,9 @@ them in that order. So instructions are compared on equal prompts and seeds, and
 images of naive prompts.
 
 In fresh batches, half of the prompts of a round (rounded down) are new in the run, until all were
-used. The others had the round before, so that there are contrasts within a prompt. Rounds that overlap in time
-have equal batches: the child of a round is pulled in one of the next ones, and meets half of the
-prompts of its parent.
+used. The others had the round before, so that there are contrasts within a prompt. Rounds that
+overlap in time have equal batches: the child of a round is pulled in one of the next ones, and
+meets half of the prompts of its parent.
 """
 
 from __future__ import annotations

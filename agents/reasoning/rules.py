@@ -100,6 +100,9 @@ class ReasoningConfig(BaseModel):
         default_factory=dict[str, Any]
     )
     """`[reasoning.options]`: the options of a style from another package."""
+    exemplars: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=0, ge=0, le=3)
+    """Won comparisons that a proposed instruction gets as exemplars, in the free-form style: the
+    rewrites with the highest gains so far, each of another naive prompt."""
     protect: Annotated[tuple[str, ...], AfterStart.NEEDS_FORK] = ()
     """Names of embeddings and trigger words: a rewrite keeps, letter for letter, those that its
     naive prompt has. Not for the embedded model."""

@@ -105,7 +105,7 @@ def make_style(
             "load the configuration with `load_config`"
         )
     given = (settings or FreeFormSettings()).model_copy(
-        update={"constraints": constraints, "templates": own}
+        update={"constraints": constraints, "templates": own, "exemplars": config.exemplars}
     )
     rewrites = rewrite_rules(llm("generator"), config, given.painter_rules, negative=given.negative)
     if name == FREE_FORM:

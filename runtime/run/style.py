@@ -62,6 +62,8 @@ def style_of_config(config: BigpeConfig) -> str:
     idle = idle if name == EVIDENCE_WORDED else []
     if config.reasoning.templates is not None and name != FREE_FORM:
         idle.append("[reasoning] templates")
+    if config.reasoning.exemplars and name != FREE_FORM:
+        idle.append("[reasoning] exemplars")
     if idle:
         raise ConfigError(
             f"{' and '.join(idle)}: without effect in the style {name!r}; take it out, or use a "

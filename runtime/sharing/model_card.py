@@ -60,7 +60,7 @@ def _body(published: PublishedInstruction, repo: str | None) -> str:
     ]
     if published.instruction.exemplars:
         parts.append("## Examples that go with it")
-        parts += [quotation(f"{e.naive} → {e.rewrite}") for e in published.instruction.exemplars]
+        parts += [quotation(e.line) for e in published.instruction.exemplars]
     parts += ["## What was measured", *_measured(published), "## What it was found with"]
     parts.append(
         f"- language model: {escape_markdown(models.llm)}\n"

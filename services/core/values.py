@@ -56,10 +56,18 @@ def derive_seed(*parts: Any) -> int:
 
 
 class Exemplar(Value):
-    """A pair (naive prompt, rewrite) that shows a small model how to follow an instruction."""
+    """A pair (naive prompt, rewrite) that shows a model how to follow an instruction."""
 
     naive: str
     rewrite: str
+    negative: NegativePrompt = ""
+    """The negative prompt of the rewrite."""
+
+    @property
+    def line(self) -> str:
+        """The pair as text; a negative prompt is a line of its own."""
+        apart = f"\nNegative prompt: {self.negative}" if self.negative else ""
+        return f"{self.naive} -> {self.rewrite}{apart}"
 
 
 class Instruction(Value):
@@ -75,6 +83,12 @@ class Instruction(Value):
     def id(self) -> str:
         """Content address: 64 hex characters. Reports show the first 8."""
         return digest({"instruction": self.model_dump(mode="json")})
+
+    @property
+    def with_examples(self) -> str:
+        """The text, then the exemplars as lines."""
+        lines = [exemplar.line for exemplar in self.exemplars]
+        return "\n".join([self.text, "", "Examples:", *lines]) if lines else self.text
 
 
 class ModelRequest(Value):

@@ -83,6 +83,7 @@ def test_every_operator_gets_its_trials(folder: Path) -> None:
     assert {"revise", "explore", "merge"} <= set(operators)
     assert all(proposal.operator and proposal.change for proposal in proposals)
     assert all("\n" in proposal.instruction.text for proposal in proposals)
+    assert not any(proposal.instruction.exemplars for proposal in proposals), "none by default"
 
 
 async def test_the_best_instruction_names_more_good_words_than_bad_ones(folder: Path) -> None:

@@ -37,10 +37,8 @@ class EvidenceWorded:
 
     def system_prompt(self, instruction: Instruction) -> str:
         """See `ReasoningStyle.system_prompt`. Exemplars follow the text, as lines."""
-        exemplars = [f"{e.naive} -> {e.rewrite}" for e in instruction.exemplars]
-        examples = ["", "Examples:", *exemplars] if exemplars else []
         text = template("generator").system_with(instruction=instruction.text)
-        return "\n".join([text, *examples])
+        return instruction.model_copy(update={"text": text}).with_examples
 
     async def rewrite(
         self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int

@@ -226,6 +226,7 @@ def _text(request: CritiqueRequested, hinted: Sequence[EvidenceRow], limit: int)
                 f"Its record before this batch: {tables.record(search.own)}.\n"
                 f"Gains are score x 100. {noise}{stale}",
             ),
+            ("Examples that come with it", tables.exemplars(request.instruction, limit)),
             ("This batch", tables.batch(study.batch, limit)),
             ("Rewrites of one short prompt with their gains, by any instruction", contrasts),
             ("Professional prompts of the same subjects", professionals),

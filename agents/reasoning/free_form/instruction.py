@@ -16,6 +16,7 @@ from bigpe.agents.messages.search import InstructionRecord, Operator, SearchStat
 from bigpe.agents.reasoning.answers.objects import find_object
 from bigpe.agents.reasoning.asking import Exchange, Fault
 from bigpe.agents.reasoning.free_form import tables
+from bigpe.agents.reasoning.free_form.exemplars import won_exemplars
 from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rewriting import word_count
@@ -79,6 +80,7 @@ async def write_instruction(
     text = tables.fit(
         lambda limit: _text(request, task, professional, limit), settings.request_tokens
     )
+    exemplars = won_exemplars(request.pairs, settings.exemplars)
     exchange = Exchange(llm, rules)
     faults: list[Fault] = []
 
@@ -90,7 +92,7 @@ async def write_instruction(
         answer = find_object(raw, _Answer)
         if answer is None:
             return Fault(AnswerFault.SHAPE, _NO_OBJECT)
-        candidate = Instruction(text=tidy(answer.instruction) or "-")
+        candidate = Instruction(text=tidy(answer.instruction) or "-", exemplars=exemplars)
         if found := _fault(candidate, request, operator, settings):
             faults.append(found)
             return found
@@ -233,6 +235,7 @@ def _text(
                 f"Its record before the last batch: {tables.record(search.own)} "
                 "(gains are score x 100).",
             ),
+            ("Examples that come with it", tables.exemplars(parent, limit)),
             ("The other instruction", other),
             (
                 "What the last batch says",

@@ -31,6 +31,8 @@ class FreeFormSettings(Value):
     constraints: Constraints = NONE
     templates: OwnTemplates = PACKAGED_TEMPLATES
     """The texts of requests."""
+    exemplars: int = 0
+    """Won comparisons that a proposed instruction gets, at most."""
     max_instruction_words: int = MAX_INSTRUCTION_WORDS
     request_tokens: int = REQUEST_TOKENS
     """Budget of a request of the gradient calculator or the modifier, tokens (estimated)."""

@@ -10,6 +10,7 @@ from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, FREE_FORM
 from bigpe.agents.messages.search import Operator
+from bigpe.agents.reasoning.free_form.exemplars import as_answers
 from bigpe.agents.reasoning.free_form.generator import system_text
 from bigpe.agents.reasoning.free_form.gradient import write_gradients
 from bigpe.agents.reasoning.free_form.instruction import PROFESSIONAL, write_instruction
@@ -48,13 +49,17 @@ class FreeForm:
         self._proposals = proposals
 
     def system_prompt(self, instruction: Instruction) -> str:
-        """See `ReasoningStyle.system_prompt`."""
-        return system_text(instruction, self._settings, tagged=False)
+        """See `ReasoningStyle.system_prompt`. Exemplars follow the text, as lines."""
+        text = system_text(instruction, self._settings, tagged=False)
+        return instruction.model_copy(update={"text": text}).with_examples
 
     async def rewrite(
         self, llm: LlmClient, instruction: Instruction | None, naive: str, seed: int
     ) -> Rewrite:
         """See `ReasoningStyle.rewrite`."""
+        system = system_text(instruction, self._settings)
+        if instruction is not None:
+            instruction = as_answers(instruction, naive, negative=self._settings.negative)
         return await rewrite(
             llm,
             instruction,
@@ -62,7 +67,7 @@ class FreeForm:
             seed,
             self._settings.constraints,
             self._rewrites,
-            system=system_text(instruction, self._settings),
+            system=system,
         )
 
     async def explain(

@@ -12,6 +12,7 @@ from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
 from bigpe.agents.evidence.terms import one_line, words
 from bigpe.agents.messages.parts import PairedGain
 from bigpe.agents.messages.search import InstructionRecord, SearchState, TriedChange
+from bigpe.services.core.values import Instruction
 from bigpe.services.llm.base_client import estimated_tokens
 
 LIMITS = (4000, 2000, 1000, 600, 400, 250, 150, 80, 40)
@@ -55,6 +56,11 @@ def estimate(mean: float | None, lo: float | None, hi: float | None) -> str:
 def quoted(text: str) -> str:
     """An instruction with its lines, delimited. It is never cut: each of its rules counts."""
     return f'"""\n{text}\n"""'
+
+
+def exemplars(instruction: Instruction, limit: int) -> str:
+    """The exemplars of an instruction, which the generator sees as earlier answers."""
+    return "\n".join(f"- {shortened(exemplar.line, limit)}" for exemplar in instruction.exemplars)
 
 
 def record(item: InstructionRecord) -> str:

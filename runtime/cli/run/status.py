@@ -36,7 +36,7 @@ from bigpe.runtime.run.monitoring.forecast_text import (
     usage_text,
     within_minutes,
 )
-from bigpe.runtime.sharing.best import best_instruction
+from bigpe.runtime.sharing.best import BestInstruction, best_instruction
 from bigpe.runtime.transcript.health import findings_of
 from bigpe.runtime.transcript.reader import last_message
 from bigpe.services.core.errors import ConfigError
@@ -58,11 +58,11 @@ def status(project: Path, best: bool, as_json: bool) -> None:
     if best:
         found = perform(_best(project))
         if as_json:
-            print_json(found)
+            print_json({name: _best_json(row) for name, row in found.items()})
         else:
             lines = [
-                f"{name} (chosen by {b['chosen_by']} gain):\n{b['text']}"
-                for name, b in found.items()
+                f"{name} (chosen by {row.chosen_by} gain):\n{row.instruction.with_examples}"
+                for name, row in found.items()
             ]
             click.echo("\n\n".join(lines))
         return
@@ -127,24 +127,23 @@ async def _runs(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-async def _best(folder: Path) -> dict[str, dict[str, str]]:
+def _best_json(best: BestInstruction) -> dict[str, Any]:
+    fields = {"id": best.instruction.id, "chosen_by": best.chosen_by}
+    return fields | best.instruction.model_dump(mode="json")
+
+
+async def _best(folder: Path) -> dict[str, BestInstruction]:
     """The best instruction of each run that has a result, by the name of the run."""
     async with reading(folder) as store:
         names = [row["name"] for row in await store.rows("list_runs")]
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, BestInstruction] = {}
         for name in names:
             if await last_message(store, name, PoolChanged) is None:
                 continue
             try:
-                best = await best_instruction(store, name)
+                found[name] = await best_instruction(store, name)
             except ConfigError as error:  # a run without a usable result; the others have theirs
                 click.echo(str(error), err=True)
-                continue
-            found[name] = {
-                "id": best.instruction.id,
-                "chosen_by": best.chosen_by,
-                "text": best.instruction.text,
-            }
         return found
 
 

@@ -328,7 +328,10 @@ def _proposal(proposal: messages.ProposedInstruction, parent: str) -> list[Part]
         line(Quoted(instruction.text, 300)),
         line(dim("because "), Quoted(proposal.improvement)),
         lines(
-            line(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120))
+            line(
+                *(dim("e.g. "), Quoted(e.naive, 40), " → ", Quoted(e.rewrite, 120)),
+                *((dim(" without "), Quoted(e.negative, 120)) if e.negative else ()),
+            )
             for e in instruction.exemplars
         ),
     ]
