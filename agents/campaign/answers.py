@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from bigpe.agents.campaign.round import Round
 from bigpe.agents.diagnostics.alarm import FIRST, RewriteOutcome, alarm, explained, outcome_of
-from bigpe.agents.messages.answer_counts import AnswerCounts
+from bigpe.agents.messages.answer_counts import AnswerCounts, Refusals
 from bigpe.agents.messages.core import GradientsComputed
 
 FIRST_PROPOSAL_ROUNDS = 5
@@ -20,13 +21,19 @@ class AnswerRecord:
     counts: AnswerCounts = AnswerCounts()
     first: list[RewriteOutcome] = field(default_factory=list[RewriteOutcome])
     """The first rewrites: of whole rounds, until there are at least `FIRST`."""
+    painted: dict[str, Refusals] = field(default_factory=dict[str, Refusals])
+    """What the painter was asked for and refused, by id of the instruction."""
     alarmed: bool = False
     """Whether the run was stopped because of its first rewrites."""
 
     def settle(self, current: Round) -> str | None:
         """Count a finished round. Returns why to stop the run; None if it may go on."""
         outcomes = _outcomes(current)
-        self.counts = self.counts.and_round(_counts(current, outcomes))
+        id = current.request.instruction.id
+        self.painted[id] = self.painted.get(id, Refusals()).and_round(_refusals(current))
+        refusals = {id: each for id, each in self.painted.items() if each.any}
+        counts = self.counts.and_round(_counts(current, outcomes))
+        self.counts = counts.model_copy(update={"refusals": refusals})
         if len(self.first) >= FIRST:
             return None
         self.first += outcomes
@@ -85,4 +92,15 @@ def _counts(current: Round, outcomes: list[RewriteOutcome]) -> AnswerCounts:
         proposals=len(proposals),
         composed_proposals=sum(proposal.composed for proposal in proposals),
         unpainted={current.request.instruction.id: unpainted} if unpainted else {},
+    )
+
+
+def _refusals(current: Round) -> Refusals:
+    wanted = Counter(purpose for purpose, _, _ in current.pictures.prompts)
+    refused = Counter(purpose for purpose, _, _ in current.pictures.refused)
+    return Refusals(
+        rewrites=wanted["rewrite"],
+        refused=refused["rewrite"],
+        naive=wanted["naive"],
+        naive_refused=refused["naive"],
     )

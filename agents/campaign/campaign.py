@@ -250,7 +250,7 @@ class Campaign(CampaignState):
         current = self.rounds[message.round]
         match message.scope:
             case ImageLost() as image:
-                current.pictures.lose(image)
+                current.pictures.lose(image, message.error)
                 return self._join(message.round)
             case PromptLost() | BatchLost():
                 current.lose_rewrites(message)

@@ -34,6 +34,7 @@ from bigpe.agents.messages.failure_scope import ImageLost, PromptLost, Purpose
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.search import BatchStudy, SearchState
 from bigpe.agents.messages.usage import Usage, of_role
+from bigpe.services.core.errors import ModerationError
 from bigpe.services.core.values import Instruction, LlmUsage, derive_seed
 
 Picture = tuple[Purpose, str, int]
@@ -55,6 +56,8 @@ class PendingImages:
     awaited: set[Picture] = field(default_factory=set[Picture])
     lost: ByTuple[Picture, bool] = field(default_factory=dict[Picture, bool])
     """Images without a score; the value says whether they were rendered."""
+    refused: set[Picture] = field(default_factory=set[Picture])
+    """Of these, the ones whose content the painter refuses."""
 
     def ask(
         self,
@@ -76,11 +79,13 @@ class PendingImages:
             cause, place, purpose=purpose, naive=naive, prompt=prompt, seed=seed, negative=negative
         )
 
-    def lose(self, image: ImageLost) -> None:
-        """Record an image as missing."""
+    def lose(self, image: ImageLost, error: str = "") -> None:
+        """Record an image as missing. `error`: the class of the failure."""
         picture = (image.purpose, image.naive, image.seed)
         self.awaited.discard(picture)
         self.lost[picture] = image.rendered
+        if error == ModerationError.__name__:
+            self.refused.add(picture)
 
     def fresh(self, rendered: Keys) -> set[int]:
         """Keys (prompt, seed, negative prompt) of the images that are not in `rendered`."""

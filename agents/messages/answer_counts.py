@@ -2,9 +2,50 @@
 
 from __future__ import annotations
 
+from math import comb
+
 from pydantic import Field
 
 from bigpe.services.core.values import Value
+
+CHANCE = 0.05
+"""Probability below which a difference of refusals is reported."""
+
+
+class Refusals(Value):
+    """How often a painter refuses the content of an instruction's rewrites, and of their naive
+    prompts."""
+
+    rewrites: int = 0
+    """Rewrites that were to be painted."""
+    refused: int = 0
+    naive: int = 0
+    """Naive prompts of the same rounds."""
+    naive_refused: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was refused."""
+        return bool(self.refused or self.naive_refused)
+
+    def and_round(self, other: Refusals) -> Refusals:
+        """These with those of another round."""
+        sums = {n: getattr(self, n) + getattr(other, n) for n in Refusals.model_fields}
+        return Refusals(**sums)
+
+    @property
+    def probability(self) -> float:
+        """Of at least as many refused rewrites, if rewrites and naive prompts were refused alike.
+
+        Fisher's exact test, one-sided (Fisher 1935).
+        """
+        total, refused = self.rewrites + self.naive, self.refused + self.naive_refused
+        most = min(refused, self.rewrites)
+        ways = (
+            comb(self.rewrites, k) * comb(self.naive, refused - k)
+            for k in range(self.refused, most + 1)
+        )
+        return sum(ways) / comb(total, refused)
 
 
 class AnswerCounts(Value):
@@ -28,6 +69,10 @@ class AnswerCounts(Value):
     unpainted: dict[str, int] = Field(default_factory=dict[str, int])
     """Rewrites that could not be rendered, by id of the instruction: blocked ones, for example."""
 
+    refusals: dict[str, Refusals] = Field(default_factory=dict[str, Refusals])
+    """Refusals of content by the painter, by id of the instruction; only where there are any. They
+    are counts of the whole run, which `and_round` does not add."""
+
     def and_round(self, other: AnswerCounts) -> AnswerCounts:
         """These counts with those of another round."""
         unpainted = dict(self.unpainted)
@@ -36,7 +81,7 @@ class AnswerCounts(Value):
         numbers = {
             name: getattr(self, name) + getattr(other, name)
             for name in AnswerCounts.model_fields
-            if name != "unpainted"
+            if name not in ("unpainted", "refusals")
         }
         return AnswerCounts(**numbers, unpainted=unpainted)
 
@@ -52,4 +97,18 @@ class AnswerCounts(Value):
         lines = [f"{count} of {total} {what}" for count, total, what in parts if total]
         for id, count in sorted(self.unpainted.items()):
             lines.append(f"{count} rewrites of instruction {id[:8]} could not be rendered")
+        return [*lines, *self.refusal_lines]
+
+    @property
+    def refusal_lines(self) -> list[str]:
+        """Refusals of content by instruction, with a warning where they bias its gains."""
+        lines: list[str] = []
+        for id, counts in sorted(self.refusals.items()):
+            line = (
+                f"the painter refused {counts.refused} of {counts.rewrites} rewrites of "
+                f"instruction {id[:8]}, and {counts.naive_refused} of {counts.naive} naive prompts"
+            )
+            if counts.probability < CHANCE:
+                line += "; WARNING: its gains hold only for what was painted (selection bias)"
+            lines.append(line)
         return lines

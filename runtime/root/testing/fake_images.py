@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngInfo
 
-from bigpe.services.core.errors import RenderError
+from bigpe.services.core.errors import ModerationError, RenderError
 from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
 from bigpe.services.store.blobs import BlobStore
 
@@ -57,6 +57,8 @@ class FakeRenderer:
         self._log = log
         self.broken_prompts: Container[str] = frozenset()
         """Prompts that fail with RenderError. `AnyPrompt()` makes all fail."""
+        self.refused_words: frozenset[str] = frozenset()
+        """Words of prompts that fail with ModerationError."""
 
     async def render(self, requests: Sequence[RenderRequest]) -> list[Image | Exception]:
         """See `Renderer.render`."""
@@ -66,6 +68,8 @@ class FakeRenderer:
     def _one(self, request: RenderRequest) -> Image | Exception:
         if request.prompt in self.broken_prompts:
             return RenderError(f"the fake renderer cannot paint {request.prompt!r}")
+        if self.refused_words & set(request.prompt.lower().replace(",", " ").split()):
+            return ModerationError("the fake renderer refuses the content")
         if self._log is not None:
             with self._log.open("a") as file:
                 file.write(json.dumps(["render", *_parts(request)]) + "\n")
