@@ -30,6 +30,9 @@ from bigpe.services.workers.config import WorkersConfig
 
 ROLES_WITH_LLM = ("generator", "gradient", "modifier")
 TAKEN = ("default", "session", "coordinator", *ROLES_WITH_LLM, "renderer", "scorer")
+AUTO = "auto"
+MOST_IN_FLIGHT = 64
+"""Rounds in flight at most."""
 ROLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
@@ -42,8 +45,9 @@ class RunConfig(Value):
     """Naive prompts per round."""
     seeds_per_prompt: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=1, ge=1, le=100)
     """Images per prompt and round; each is compared with the naive image of the same seed."""
-    concurrency: Annotated[int, AfterStart.TAKES_EFFECT] = Field(default=2, ge=1, le=64)
-    """Rounds in flight."""
+    concurrency: Annotated[int | Literal["auto"], AfterStart.TAKES_EFFECT] = 2
+    """Rounds in flight, 1 to 64. "auto": by the requests at a time that the language models allow,
+    and by the number of rounds (docs/scaling.md); a run keeps the number that it starts with."""
     seed: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=0, ge=0, lt=2**63)
     """Seed of all random numbers."""
     pool_size: Annotated[int, AfterStart.NEEDS_FORK] = Field(default=4, ge=2, le=1000)
@@ -64,6 +68,13 @@ class RunConfig(Value):
     that fails four times is missing."""
     durability: Annotated[Literal["normal", "full"], AfterStart.CHANGES_NO_RESULT] = "normal"
     """"full" also survives a power cut; each commit takes longer."""
+
+    @field_validator("concurrency", mode="before")
+    @classmethod
+    def _check_concurrency(cls, value: Any) -> Any:
+        if value == AUTO or (type(value) is int and 1 <= value <= MOST_IN_FLIGHT):
+            return value
+        raise ValueError(f"write a number of rounds from 1 to {MOST_IN_FLIGHT}, or {AUTO!r}")
 
     @property
     def outages(self) -> OutageRule:

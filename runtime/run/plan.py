@@ -78,7 +78,7 @@ async def make_plan(
         rounds=run.rounds,
         batch_size=run.batch_size,
         seeds_per_prompt=run.seeds_per_prompt,
-        concurrency=run.concurrency,
+        concurrency=search.in_flight.rounds,
         seed=run.seed,
         policy=search.policy.model_dump(mode="json"),
         pool_size=run.pool_size,

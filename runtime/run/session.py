@@ -277,9 +277,7 @@ class Session:
         self._journal.attach(self._runtime, with_plugin_actors(routes(), roles))
         self._coordinator = Coordinator(self._journal, campaign)
         library = library_for(self.config, self._store)
-        actors = core_actors(
-            self.config, self._journal, self._coordinator, self.services, library, retry
-        )
+        actors = core_actors(self._journal, self._coordinator, self.services, library, retry)
         for name, actor in actors.items():
             await actor.join(self._runtime, name, kinds_for(name))
         pending = await self._journal.pending()

@@ -15,6 +15,7 @@ from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import ReasoningStyle
 from bigpe.agents.reasoning.rules import STYLES, DecidesRules, PainterRules
 from bigpe.agents.reasoning.styles import ROLES, make_style, style_name
+from bigpe.runtime.project.concurrency import LEAST, RoundsInFlight, rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.seed_files import seeds_for
 from bigpe.services.core.errors import ConfigError
@@ -131,18 +132,21 @@ class SearchSettings(NamedTuple):
     batches: Batches
     proposals: int
     """Proposals per gradient."""
+    in_flight: RoundsInFlight = RoundsInFlight(LEAST, "as usual")
 
     @property
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON."""
-        return {**self._asdict(), "policy": self.policy.name}
+        in_flight = self.in_flight._asdict()
+        return {**self._asdict(), "policy": self.policy.name, "in_flight": in_flight}
 
     @property
     def text(self) -> str:
         """The settings for people."""
         several = "s" if self.proposals > 1 else ""
         each = f"{self.proposals} proposal{several} per gradient"
-        return f"policy {self.policy.name}, {self.batches} batches, {each}"
+        search = f"policy {self.policy.name}, {self.batches} batches, {each}"
+        return f"{search}, {self.in_flight}"
 
 
 def search_settings(config: BigpeConfig, style: str, train: int) -> SearchSettings:
@@ -170,7 +174,8 @@ def search_settings(config: BigpeConfig, style: str, train: int) -> SearchSettin
     batches = config.data.batches
     if batches == "auto":
         batches = "shared" if whole else usual.batches
-    return SearchSettings(policy, batches, config.run.proposals or usual.proposals)
+    proposals = config.run.proposals or usual.proposals
+    return SearchSettings(policy, batches, proposals, rounds_in_flight(config, style, proposals))
 
 
 def as_automatic(config: BigpeConfig, style: str) -> BigpeConfig:

@@ -17,6 +17,7 @@ from bigpe.agents.messages.core import (
     RunStarted,
     StepFailed,
 )
+from bigpe.runtime.project.config import MOST_IN_FLIGHT
 from bigpe.runtime.transcript.reader import last_message, messages
 from bigpe.runtime.transcript.replay import plan_of
 from bigpe.services.core.values import Instruction
@@ -25,16 +26,14 @@ from bigpe.services.store.paging import PAGE, page
 
 KINDS = (RunStarted, ArmPulled, ImageScored, StepFailed, PoolChanged, InstructionsProposed)
 """The message kinds that the history is folded from."""
-OVERLAP = 64
-"""Most rounds in flight: the upper limit of [run] concurrency."""
 
 
 async def history_of(store: Store, run: str, upto: int | None = None) -> RoundHistory:
     """The history of the run's newest rounds, from messages up to sequence number `upto`."""
     last = await last_message(store, run, PoolChanged, upto)
     newest = last.round if last else 0
-    start = await _begin_of(store, run, newest - WINDOW - OVERLAP)
-    earlier = await _begin_of(store, run, newest - 2 * WINDOW - OVERLAP)
+    start = await _begin_of(store, run, newest - WINDOW - MOST_IN_FLIGHT)
+    earlier = await _begin_of(store, run, newest - 2 * WINDOW - MOST_IN_FLIGHT)
     history = RoundHistory(living=await _living_at(store, run, start) if start else ())
     proposing = messages(store, run, RunStarted, InstructionsProposed, after=earlier, upto=start)
     async for stored in proposing:

@@ -1,11 +1,16 @@
 """Does the whole machine work all the time? Figures as JSON lines.
 
-    python scripts benchmarks.bench_pipeline [--quick] [--part fakes|embedded]
+    python scripts benchmarks.bench_pipeline [--quick] [--part fakes|thinker|embedded]
 
 Fakes: a run on stages of stated service times that take no processor time: a language model that
 answers one request at a time, a renderer and a scorer that take one picture at a time. The busy
 share is that of the busiest stage between the end of the third round and the choice of the last
 one. The sequential loop is the same plan with one round in flight.
+
+Thinker: a language model that thinks, with the settings that `bigpe init --template sdxl-turbo`
+writes and rounds enough to learn from each other. The times of the models are skipped: when nothing
+but them is waited for, the clock jumps to the end of the next one. bigpe's own work takes the time
+that it takes.
 
 Embedded: the same comparison on the embedded models, language model and torch on the same cores.
 Processor seconds are those of this process and its children. With two rounds in flight other pulls
@@ -16,30 +21,41 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import resource
+import selectors
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import aiosqlite
 import psutil
+from autogen_core.models import CreateResult, LLMMessage
 
 from benchmarks.figures import say
 from bigpe.agents.messages.core import PoolChanged, RewriteRequested
-from bigpe.runtime.project.config import load_config
+from bigpe.runtime.cli.project.init import write_config, write_seeds
+from bigpe.runtime.project.config import AUTO, load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.session import Session
+from bigpe.services.core.values import digest
 from bigpe.services.processes.cpu import process_cores
 from bigpe.services.store.blobs import BlobStore
+from bigpe.testing.fake_reasoner import FakeReasoner
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
 
 SECONDS = {"llm": 0.06, "render": 0.05, "score": 0.05}
 """Of one request, one picture, one score."""
 WARM_UP = 3
 PACKAGED = Path(__file__).resolve().parents[2] / "prompts" / "project_templates" / "embedded.toml"
+THINKER = {"rewrite": 5.0, "gradient": 20.0, "proposal": 20.0, "render": 0.2, "score": 0.05}
+"""Seconds of one request, one picture, one score."""
+T = TypeVar("T")
 Work = Callable[..., Awaitable[Any]]
 
 
@@ -125,6 +141,136 @@ async def fakes(quick: bool) -> None:
     )  # fmt: skip
 
 
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer when nothing is at work.
+
+    At work are its own callbacks and the threads of the database, which a run on fakes has alone.
+    """
+
+    def __init__(self) -> None:
+        self._skipped = self._working = 0.0
+        selector = selectors.DefaultSelector()
+        self._wait = selector.select
+        selector.select = self._select
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Seconds, those that were skipped included."""
+        return super().time() + self._skipped
+
+    def _select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if not timeout or self._working:
+            return self._wait(timeout)
+        events = self._wait(0)
+        self._skipped += 0.0 if events else timeout
+        return events
+
+    def counted(self, work: Work) -> Work:
+        """`work` of a thread, which the clock waits for."""
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self._working += 1
+            try:
+                return await work(*args, **kwargs)
+            finally:
+                self._working -= 1
+
+        return call
+
+
+def with_skipped_times(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, on a SkippingLoop."""
+    connection: Any = aiosqlite.Connection
+    execute = connection._execute
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SkippingLoop)
+        connection._execute = loop.counted(execute)
+        try:
+            return runner.run(work)
+        finally:
+            connection._execute = execute
+
+
+class Thinker(FakeReasoner):
+    """A language model that takes its time by what it is asked for, and repeats no instruction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    async def create(self, messages: Sequence[LLMMessage], **more: Any) -> CreateResult:
+        system = str(messages[0].content)
+        wanted = {"improvements": "gradient", "instruction": "proposal"}
+        names = (name for key, name in wanted.items() if f'"{key}"' in system)
+        self.calls[name := next(names, "rewrite")] += 1
+        await asyncio.sleep(THINKER[name])
+        return await super().create(messages, **more)
+
+    def _instruction(self, system: str, user: str) -> str:
+        answer = json.loads(super()._instruction(system, user))
+        answer["instruction"] += f" {digest(user)[:8]}"
+        return json.dumps(answer)
+
+
+def in_turn(seconds: float, work: Work) -> Work:
+    """`work` on a list of requests, taking `seconds` for each of them."""
+
+    async def call(requests: Sequence[Any]) -> Any:
+        await asyncio.sleep(len(requests) * seconds)
+        return await work(requests)
+
+    return call
+
+
+async def thinking_run(folder: Path, rounds: int, concurrency: int | str) -> tuple[float, int]:
+    """Rounds a minute, from the pilot's end to the run's, and rounds in flight."""
+    write_config(folder, "sdxl-turbo")
+    write_seeds(folder, "tags")
+    config = load_config(Project(folder).config).model_dump(mode="json")
+    config["run"] |= {"rounds": rounds, "concurrency": concurrency}
+    blobs = BlobStore(Project(folder).images)
+    renderer, scorer = FakeRenderer(blobs), FakeScorer(blobs)
+    renderer.render = in_turn(THINKER["render"], renderer.render)  # pyright: ignore[reportAttributeAccessIssue]
+    scorer.score = in_turn(THINKER["score"], scorer.score)  # pyright: ignore[reportAttributeAccessIssue]
+    begun, loop = 0.0, asyncio.get_running_loop()
+    llm = Thinker()
+    async with Session.open(
+        "main", config, project=folder, llms={"default": llm}, renderer=renderer, scorer=scorer
+    ) as session:
+        async for message in session.run():
+            if isinstance(message, RewriteRequested) and message.round == 1:
+                begun = loop.time()
+        seconds = loop.time() - begun
+        campaign = session.coordinator.campaign
+        print(dict(llm.calls), file=sys.stderr)
+        assert campaign.applied == rounds, campaign.stopped
+        return 60 * rounds / seconds, campaign.plan.concurrency
+
+
+def thinker(quick: bool) -> None:
+    """slow_thinker_speedup."""
+    rounds, repeats = (96, 1) if quick else (96, 3)
+    one_by_one: list[float] = []
+    ratios: list[float] = []
+    in_flight = 0
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as place:
+            many, in_flight = with_skipped_times(thinking_run(Path(place) / "many", rounds, AUTO))
+            item, _ = with_skipped_times(thinking_run(Path(place) / "one", rounds, 1))
+        one_by_one.append(item)
+        ratios.append(many / item)
+        print(f"rounds a minute: {item:.2f} and {many:.2f}", file=sys.stderr, flush=True)
+    text = ", ".join(f"{name} {seconds:g} s" for name, seconds in THINKER.items())
+    say(
+        "slow_thinker_speedup", round(median(ratios), 2), unit="ratio", n=repeats,
+        lo=round(min(ratios), 2), hi=round(max(ratios), 2),
+        how=f"{text}, skipped by the clock; 16 requests at a time; {rounds} rounds of the "
+        f"settings of `bigpe init --template sdxl-turbo`; {in_flight} rounds in flight (auto) over "
+        f"one, which is {median(one_by_one):.2f} rounds a minute; range of {repeats} runs",
+    )  # fmt: skip
+
+
 def cpu_seconds() -> float:
     """Of this process and its living children, user and system."""
     own = resource.getrusage(resource.RUSAGE_SELF)
@@ -191,16 +337,20 @@ async def embedded(quick: bool) -> None:
     )  # fmt: skip
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller run of the same thing")
-    parser.add_argument("--part", choices=("fakes", "embedded"), help="measure only this")
+    parser.add_argument(
+        "--part", choices=("fakes", "thinker", "embedded"), help="measure only this"
+    )
     chosen = parser.parse_args()
-    if chosen.part != "embedded":
-        await fakes(chosen.quick)
-    if chosen.part != "fakes":
-        await embedded(chosen.quick)
+    if chosen.part in (None, "fakes"):
+        asyncio.run(fakes(chosen.quick))
+    if chosen.part in (None, "thinker"):
+        thinker(chosen.quick)
+    if chosen.part in (None, "embedded"):
+        asyncio.run(embedded(chosen.quick))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bigpe.prompts.library import PromptForm
 from bigpe.prompts.templates import seed_file
 from bigpe.runtime.cli.project.probe import run_probe
+from bigpe.runtime.project.config import AUTO
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import ConfigError, StoreError
 from bigpe.services.llm.config import LlmConfig
@@ -25,6 +26,9 @@ SEEDS = "seeds.toml"
 """The file of seed instructions for a language model other than the embedded one."""
 LLM_SECTIONS = re.compile(r"^\[llm\..*?(?=^\[(?!llm\.))", re.MULTILINE | re.DOTALL)
 """The sections of language models in a template, up to the next section."""
+
+CONCURRENCY = re.compile(r"^concurrency = \d+", re.MULTILINE)
+"""`[run] concurrency` in a template, the first key of that name."""
 
 
 @click.command(
@@ -120,6 +124,7 @@ def write_config(folder: Path, template: str, section: str | None = None) -> Pat
     ).read_text("utf-8")
     if section is not None:
         text = LLM_SECTIONS.sub(lambda _: f"{section}\n", text, count=1)
+        text = CONCURRENCY.sub(f'concurrency = "{AUTO}"', text, count=1)
         if f'seeds = "{SEEDS}"' not in text:
             text = text.replace("[data]\n", f'[data]\nseeds = "{SEEDS}"   # yours to change\n')
     try:

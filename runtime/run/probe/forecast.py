@@ -77,11 +77,11 @@ def run_forecast(
     tasks = run.rounds * min(run.batch_size, train) * run.seeds_per_prompt
     attempts = measured.rewrite.calls if measured.rewrite else 1
     reasons = run.rounds * run.improvements
-    proposals = search_settings(config, style, train).proposals
+    search = search_settings(config, style, train)
     calls = {
         "generator": tasks * attempts,
         "gradient": reasons,
-        "modifier": reasons * proposals,
+        "modifier": reasons * search.proposals,
     }
     pictures = 2 * run.pilot_prompts + tasks * (3 if config.data.professional else 2)
     usage = _usage(tasks, calls, measured, style)
@@ -92,7 +92,7 @@ def run_forecast(
         pictures=pictures,
         scores=pictures,
         usd=_usd(usage, pictures, prices),
-        minutes=_time(config, pictures, measured, parallel),
+        minutes=_time(config, pictures, measured, parallel, search.in_flight.rounds),
     )
     return forecast.model_copy(update={"limit": _limit(config, forecast)})
 
@@ -127,7 +127,9 @@ def _usd(usage: dict[str, LlmUsage], pictures: int, prices: PriceTable) -> float
     return None if None in each else total
 
 
-def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int) -> float | None:
+def _time(
+    config: BigpeConfig, pictures: int, measured: Measured, parallel: int, in_flight: int
+) -> float | None:
     """Minutes: rounds overlap, but all wait for the renderer and for the scorer."""
     seconds, run = measured.seconds, config.run
     if not {"render", "score", *ROLES} <= seconds.keys():
@@ -141,7 +143,7 @@ def _time(config: BigpeConfig, pictures: int, measured: Measured, parallel: int)
     )
     in_rounds = (pictures - pilot) * painted
     one_after_other = in_rounds + run.rounds * asking
-    return (pilot * painted + max(in_rounds, one_after_other / run.concurrency)) / 60
+    return (pilot * painted + max(in_rounds, one_after_other / in_flight)) / 60
 
 
 def _limit(config: BigpeConfig, forecast: RunForecast) -> str:

@@ -14,6 +14,7 @@ from bigpe.agents.actors.journal import Journal
 from bigpe.agents.messages.core import Message, PlanChanged, RunStarted, start_run
 from bigpe.agents.messages.plan import CampaignPlan
 from bigpe.agents.messages.plugin import RolesChanged
+from bigpe.runtime.project.concurrency import rounds_in_flight
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.project.prices import run_prices
 from bigpe.runtime.run.resume.setting_changes import Change, compare, require_allowed
@@ -107,11 +108,14 @@ class RunResumer:
 
     def _plan_changed(self, coordinator: Coordinator) -> PlanChanged:
         campaign, run = coordinator.campaign, self.config.run
+        same = run.concurrency == self.stored.config.run.concurrency
+        plan = campaign.plan
+        new = rounds_in_flight(self.config, plan.style, plan.proposals)
         return PlanChanged.make(
             start_run(self.stored.name, campaign.plan),
             str(campaign.changes + 1),
             rounds=run.rounds,
-            concurrency=run.concurrency,
+            concurrency=plan.concurrency if same else new.rounds,
             patience=run.patience,
             limits=self.config.budget.limits,
             prices=run_prices(self.config),

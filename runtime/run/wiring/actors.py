@@ -14,7 +14,7 @@ from bigpe.agents.actors.modifier import InstructionModifier
 from bigpe.agents.actors.render_score import RenderActor, ScoreActor
 from bigpe.agents.messages.base import COORDINATOR
 from bigpe.agents.messages.core import routes
-from bigpe.runtime.project.config import BigpeConfig
+from bigpe.runtime.project.config import MOST_IN_FLIGHT
 from bigpe.runtime.run.services import Services
 from bigpe.services.core.retrying import RetryRule
 from bigpe.services.prompt_data.library import SearchedPrompts
@@ -33,7 +33,6 @@ def quiet_runtime() -> SingleThreadedAgentRuntime:
 
 
 def core_actors(
-    config: BigpeConfig,
     journal: Journal,
     coordinator: Coordinator,
     services: Services,
@@ -42,7 +41,7 @@ def core_actors(
 ) -> dict[str, Actor]:
     """Make the core actors, by name. They still have to join a runtime."""
     llm, style = services.llm, services.style
-    at_once = config.run.concurrency  # so no round waits for model calls of another round
+    at_once = MOST_IN_FLIGHT  # so no round waits for model calls of another round
     return {
         COORDINATOR: coordinator,
         "generator": Generator(

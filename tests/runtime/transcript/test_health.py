@@ -75,7 +75,7 @@ async def test_the_newest_rounds_are_told_from_their_own_messages(
     await run_fake(tmp_path, {**config(14), "policy": {"name": "paper"}}, llm=Rambling())
     monkeypatch.setattr("bigpe.agents.diagnostics.round_history.WINDOW", window)
     monkeypatch.setattr("bigpe.runtime.transcript.health.WINDOW", window)
-    monkeypatch.setattr("bigpe.runtime.transcript.health.OVERLAP", 2)
+    monkeypatch.setattr("bigpe.runtime.transcript.health.MOST_IN_FLIGHT", 2)
     async with reading(tmp_path) as store:
         whole = RoundHistory(
             parse_message(row["body"]) for row in await page(store, "main", limit=9999)
