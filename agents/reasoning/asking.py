@@ -15,7 +15,7 @@ from bigpe.agents.reasoning.answers.thoughts import without_thoughts
 from bigpe.agents.reasoning.rules import RoleRules
 from bigpe.services.core.errors import UnusableAnswerError
 from bigpe.services.core.values import LlmAnswer, LlmUsage, Value
-from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
+from bigpe.services.llm.service import LlmClient, LlmRequest, RemembersRoom, Turn
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -87,15 +87,22 @@ class Exchange:
         return fault
 
     async def _ask(self, request: LlmRequest) -> str | Fault:
-        """One answer. Its limit is doubled as long as it does not suffice."""
+        """One answer. Its limit is doubled as long as it does not suffice.
+
+        A language model that remembers such a limit sends it at once for later texts.
+        """
+        most = self.rules.max_tokens << self.rules.doublings
         while True:
-            limit = self.rules.max_tokens << self._doubled
-            request = request.model_copy(update={"max_tokens": limit})
+            own = self.rules.max_tokens << self._doubled
+            room = min(most, max(own, self._room()))
+            sent = {"max_tokens": own, "room": room if room > own else None}
+            request = request.model_copy(update=sent)
             try:
                 answer = await self.llm.ask(request)
             except UnusableAnswerError as error:
                 self._note(request, error.raw, error.usage)
                 return Fault(AnswerFault.EMPTY, str(error))
+            limit = answer.limit or own
             fault = self._fault(answer, limit)
             if fault is not None and self._doubled and answer.effect_key in self.effect_keys[-1:]:
                 return fault  # the user's own limit is not raised
@@ -104,9 +111,15 @@ class Exchange:
             if fault is None:
                 return answer.text
             await self._discard()
-            if fault.code not in _FINAL or self._doubled == self.rules.doublings:
+            if fault.code not in _FINAL or self._doubled == self.rules.doublings or limit >= most:
                 return fault
             self._doubled += 1
+            if isinstance(self.llm, RemembersRoom):
+                await self.llm.needs_room(self.rules.role, min(most, 2 * limit))
+
+    def _room(self) -> int:
+        """The limit that earlier answers of the role needed, tokens."""
+        return self.llm.room_of(self.rules.role) if isinstance(self.llm, RemembersRoom) else 0
 
     async def _discard(self) -> None:
         """Remember that the last answer cannot be used."""

@@ -193,6 +193,8 @@ class LlmAnswer(Value):
     """The text of a refusal that the server marks as one."""
     reasoning: str = ""
     """What the model thought, where the server gives it apart from the text."""
+    limit: int | None = None
+    """The output limit that was sent in place of the request's, tokens; None: it was the same."""
     effect_key: str = ""
     """Key of the stored call (see `services/store/call_cache.py`); empty: not stored."""
 

@@ -36,6 +36,8 @@ class Learned(Value):
     """Whether the system's text goes before the first user turn."""
     stream: bool = False
     """Whether the server answers streams only."""
+    room: dict[str, int] = {}
+    """The output limit that suffices, by role, tokens: an answer with a lower one was cut."""
     vision: bool | None = None
     """Whether the model sees pictures, by a probe or by a refusal; None: as the table says."""
     schema_kept: bool | None = None
@@ -48,7 +50,9 @@ class Learned(Value):
         newer = other.model_dump(exclude_defaults=True)
         kinds = [kind for kind in (self.schema_kind, other.schema_kind) if kind]
         limits = [most for most in (self.limit_at_most, other.limit_at_most) if most]
+        roles = self.room.keys() | other.room.keys()
         together: dict[str, Any] = {
+            "room": {r: max(self.room.get(r, 0), other.room.get(r, 0)) for r in sorted(roles)},
             "dropped": self.dropped | other.dropped,
             "renamed": self.renamed | other.renamed,
             "schema_keywords": self.schema_keywords | other.schema_keywords,

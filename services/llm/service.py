@@ -66,6 +66,9 @@ class LlmRequest(Value):
     answer_schema: Json | None = None
     """JSON schema of the answer, for models with structured output."""
     stop: tuple[str, ...] = ()
+    room: int | None = Field(default=None, exclude=True)
+    """The output limit that is sent in place of `max_tokens`. No key depends on it, so stored
+    answers are found whatever was learned of the model since."""
 
 
 def few_shot(system: str, examples: Iterable[tuple[str, str]]) -> list[Turn]:
@@ -107,6 +110,19 @@ class LlmClient(Protocol):
         It is given again to the same run or evaluation, and to no other. A model with weights of
         its own would give the same answer again, so its answers stay.
         """
+        ...
+
+
+@runtime_checkable
+class RemembersRoom(Protocol):
+    """A language model that remembers how many tokens answers need."""
+
+    def room_of(self, role: str) -> int:
+        """The output limit that answers of a role need, tokens; 0 if none was cut."""
+        ...
+
+    async def needs_room(self, role: str, tokens: int) -> None:
+        """Remember that answers of a role need an output limit of `tokens`."""
         ...
 
 
@@ -194,6 +210,16 @@ class LlmService:
         }
         return request.model_copy(update={name: v for name, v in own.items() if v is not None})
 
+    def room_of(self, role: str) -> int:
+        """See `RemembersRoom.room_of`. The user's own limit is not raised."""
+        learned = self.learned if self.own_limit is None else None
+        return learned.room.get(role, 0) if learned else 0
+
+    async def needs_room(self, role: str, tokens: int) -> None:
+        """See `RemembersRoom.needs_room`."""
+        if self.own_limit is None:
+            await self.learn(Learned(room={role: tokens}))
+
     @property
     def own_limit(self) -> int | None:
         """The user's output limit of each request, tokens; None: actors choose."""
@@ -266,7 +292,7 @@ class LlmService:
             raise  # the server refuses a setting of the user's own
         except Exception as error:
             raise self._explain(error) from error
-        answer = _answer(result)
+        answer = _answer(result).model_copy(update={"limit": request.room})
         if len(answer.text) > LONGEST_ANSWER:
             raise UnusableAnswerError(
                 f"the model answered with {len(answer.text):,} characters, "
@@ -285,7 +311,7 @@ class LlmService:
         arguments: dict[str, Any] = {
             "seed": request.seed,
             "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
+            "max_tokens": request.room or request.max_tokens,
         }
         if request.stop:
             arguments["stop"] = list(request.stop)

@@ -90,11 +90,11 @@ def serve(server: FakeServer, package: Package, least: int = 0) -> None:
     server.replies = [reply]
 
 
-async def run(folder: Path, url: str, **config: Any) -> None:
+async def run(folder: Path, url: str, *, name: str = "main", **config: Any) -> None:
     blobs = BlobStore(Project(folder).images)
     llm = config_for(url).model_dump(mode="json")
     async with Session.open(
-        "main",
+        name,
         {"run": RUN, "llm": {"default": llm}, **config},
         project=folder,
         renderer=FakeRenderer(blobs),
@@ -159,8 +159,30 @@ async def test_a_model_that_needs_room_gets_it(
     serve(server, plain, least=4000)
     await run(tmp_path / "p", server.url)
     assert decisions(tmp_path / "p") == undisturbed[STYLES[0]]
-    limits = {r.get("max_tokens") or r.get("max_completion_tokens") for r in server.requests}
-    assert limits == {1024, 2048, 4096}
+    assert set(limits_sent(server)) == {1024, 2048, 4096}
+    rewrites = sum(len(m.rewrites) for m in messages_of(tmp_path / "p", PromptsRewritten))
+    cut = sum(limit < 4000 for limit in limits_sent(server))
+    assert cut < 2 * rewrites, "later prompts begin with the limit that sufficed"
+
+
+async def test_the_next_run_begins_with_the_limit_that_sufficed(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    serve(server, plain, least=4000)
+    few = {**RUN, "rounds": 1}
+    await run(tmp_path / "p", server.url, run=few)
+    server.requests.clear()
+    await run(tmp_path / "p", server.url, run={**few, "seed": 5}, name="second")
+    assert set(limits_sent(server)) == {4096}
+    server.requests.clear()
+    own = {"generator": {"max_tokens": 100}}
+    await run(tmp_path / "p", server.url, run={**few, "seed": 6}, name="third", reasoning=own)
+    generated = [r["max_tokens"] for r in server.requests if "response_format" not in r]
+    assert set(generated) == {800}, "at most eight times the setting"
+
+
+def limits_sent(server: FakeServer) -> list[int]:
+    return [r.get("max_tokens") or r["max_completion_tokens"] for r in server.requests]
 
 
 async def test_a_model_that_only_thinks_is_named_as_what_it_is(
