@@ -69,7 +69,10 @@ class InstructionModifier(Actor):
             else:
                 refused.append(
                     RefusedProposal(
-                        improvement=gradient.improvement, code=outcome.code, reasons=outcome.reasons
+                        improvement=gradient.improvement,
+                        code=outcome.code,
+                        reasons=outcome.reasons,
+                        fault=outcome.fault,
                     )
                 )
             usage += outcome.usage

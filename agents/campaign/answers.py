@@ -79,6 +79,7 @@ def _counts(current: Round, outcomes: list[RewriteOutcome]) -> AnswerCounts:
     replies = [r for r in current.replies.values() if isinstance(r, GradientsComputed)]
     gradients = [gradient for reply in replies for gradient in reply.gradients]
     proposals = current.proposed.proposals if current.proposed else ()
+    refused = current.proposed.refused if current.proposed else ()
     lost = [picture for picture, was in current.pictures.lost.items() if not was]
     unpainted = sum(purpose == "rewrite" for purpose, _, _ in lost)
     return AnswerCounts(
@@ -90,6 +91,7 @@ def _counts(current: Round, outcomes: list[RewriteOutcome]) -> AnswerCounts:
         composed_gradients=sum(gradient.composed for gradient in gradients),
         proposal_rounds=int(current.critique_requested),
         proposals=len(proposals),
+        refused_proposals=Counter(r.fault for r in refused if r.fault is not None),
         composed_proposals=sum(proposal.composed for proposal in proposals),
         unpainted={current.request.instruction.id: unpainted} if unpainted else {},
     )

@@ -167,7 +167,12 @@ def _proposals(
         elif judgement.verdict == "veto":
             reasons = (f"vetoed by {gate}: {judgement.reason}",)
             refused.append(
-                RefusedProposal(improvement=proposal.improvement, code="vetoed", reasons=reasons)
+                RefusedProposal(
+                    improvement=proposal.improvement,
+                    code="vetoed",
+                    reasons=reasons,
+                    fault=AnswerFault.GATE,
+                )
             )
         else:
             amended = Instruction(text=judgement.text, exemplars=proposal.instruction.exemplars)

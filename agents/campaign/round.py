@@ -56,8 +56,7 @@ class PendingImages:
     awaited: set[Picture] = field(default_factory=set[Picture])
     lost: ByTuple[Picture, bool] = field(default_factory=dict[Picture, bool])
     """Images without a score; the value says whether they were rendered."""
-    refused: set[Picture] = field(default_factory=set[Picture])
-    """Of these, the ones whose content the painter refuses."""
+    refused: set[Picture] = field(default_factory=set[Picture])  # the painter refuses their content
 
     def ask(
         self,

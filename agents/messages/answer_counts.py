@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import comb
+from typing import Any
 
 from pydantic import Field
 
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.services.core.values import Value
 
 CHANCE = 0.05
@@ -48,6 +51,11 @@ class Refusals(Value):
         return sum(ways) / comb(total, refused)
 
 
+def _sum(mine: Any, other: Any) -> Any:
+    """The sum of two numbers, or of two tables of numbers."""
+    return dict(Counter(mine) + Counter(other)) if isinstance(other, dict) else mine + other
+
+
 class AnswerCounts(Value):
     """Counts of rewrites, gradients and proposals."""
 
@@ -66,6 +74,8 @@ class AnswerCounts(Value):
     proposals: int = 0
     composed_proposals: int = 0
     """Proposals that the language model did not word."""
+    refused_proposals: dict[AnswerFault, int] = Field(default_factory=dict[AnswerFault, int])
+    """Gradients that no valid instruction followed, by the class of the last reason."""
     unpainted: dict[str, int] = Field(default_factory=dict[str, int])
     """Rewrites that could not be rendered, by id of the instruction: blocked ones, for example."""
 
@@ -75,15 +85,12 @@ class AnswerCounts(Value):
 
     def and_round(self, other: AnswerCounts) -> AnswerCounts:
         """These counts with those of another round."""
-        unpainted = dict(self.unpainted)
-        for id, count in other.unpainted.items():
-            unpainted[id] = unpainted.get(id, 0) + count
-        numbers = {
-            name: getattr(self, name) + getattr(other, name)
+        sums = {
+            name: _sum(getattr(self, name), getattr(other, name))
             for name in AnswerCounts.model_fields
-            if name not in ("unpainted", "refusals")
+            if name != "refusals"
         }
-        return AnswerCounts(**numbers, unpainted=unpainted)
+        return AnswerCounts(**sums)
 
     @property
     def lines(self) -> list[str]:
@@ -95,6 +102,9 @@ class AnswerCounts(Value):
             (self.composed_proposals, self.proposals, "proposals were composed"),
         )
         lines = [f"{count} of {total} {what}" for count, total, what in parts if total]
+        if total := sum(self.refused_proposals.values()):
+            by_class = (f"{fault} {n}" for fault, n in sorted(self.refused_proposals.items()))
+            lines.append(f"{total} proposals were refused: {', '.join(by_class)}")
         for id, count in sorted(self.unpainted.items()):
             lines.append(f"{count} rewrites of instruction {id[:8]} could not be rendered")
         return [*lines, *self.refusal_lines]

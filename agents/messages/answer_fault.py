@@ -29,10 +29,11 @@ class AnswerFault(StrEnum):
     UNCHANGED = "unchanged"
     """The rewrite is the naive prompt."""
     SUBJECT = "subject"
-    """The rewrite of the embedded model lost the subject, or took that of an exemplar."""
+    """The rewrite of the embedded model lost the subject, or took that of an exemplar; or an
+    instruction names the subject of a prompt that it saw."""
     INVALID = "invalid"
     """A gradient or an instruction breaks a rule of its role."""
     NEAR_COPY = "near-copy"
     """The instruction is one that the run has already."""
     GATE = "gate"
-    """A gate refused the rewrite."""
+    """A gate refused the rewrite or the instruction."""

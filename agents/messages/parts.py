@@ -100,6 +100,8 @@ class RefusedProposal(Value):
     code: RefusalCode
     reasons: tuple[str, ...]
     """The reasons for people, one for each candidate."""
+    fault: AnswerFault | None = None
+    """The class of the last reason."""
 
 
 class RetiredArm(Value):

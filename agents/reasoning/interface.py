@@ -49,6 +49,8 @@ class Rejection(Exchanged):
     code: RefusalCode
     """"near-copy" when any candidate was one, else "invalid"."""
     reasons: tuple[str, ...]
+    fault: AnswerFault | None = None
+    """The class of the last reason."""
 
 
 class Proposed(NamedTuple):

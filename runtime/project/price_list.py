@@ -1,15 +1,19 @@
-"""Prices of language models from the list of the package genai-prices, without network access.
+"""Prices of models from the list of the package genai-prices, without network access.
 
 A newer list comes with a newer version: `pip install -U genai-prices`.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
 from urllib.parse import urlsplit
 
 from bigpe.agents.messages.usage import LlmPrice
 from bigpe.services.core.values import Value
 from bigpe.services.llm.config import EMBEDDED, LlmConfig
+from bigpe.services.render.config import RenderConfig
+from bigpe.services.render.hosted.openai_images import OPENAI
 
 PACKAGE = "genai-prices"
 SAMPLE_TOKENS = 1_000
@@ -46,6 +50,51 @@ def listed_price(config: LlmConfig) -> ListedPrice | None:
     name = config.provider_name.rpartition(".")[2].lower()
     provider = next((provider for word, provider in CLASSES if word in name), name)
     return _look_up(config.model_name, provider, None)
+
+
+IMAGE_TOKENS: dict[str, dict[str, dict[str, int]]] = {
+    "gpt-image-1": {
+        "low": {"1024x1024": 272, "1024x1536": 408, "1536x1024": 400},
+        "medium": {"1024x1024": 1056, "1024x1536": 1584, "1536x1024": 1568},
+        "high": {"1024x1024": 4160, "1024x1536": 6240, "1536x1024": 6208},
+    },
+}
+"""Output tokens of a picture, by model, quality and size (OpenAI's guide to image generation)."""
+GEMINI_TOKENS = {"gemini-2.5-flash-image": 1290}
+"""Output tokens of a picture of a Gemini model, whatever its size (Google's price list)."""
+
+
+def listed_picture(painter: RenderConfig) -> tuple[float, str] | None:
+    """USD of a picture, and where that comes from; None if it is not known.
+
+    The few tokens of the prompt are left out. Without a quality and a size of your own, a service
+    decides itself, and the price is not known.
+    """
+    tokens = _image_tokens(painter)
+    if tokens is None:
+        return None
+    from genai_prices.data_snapshot import get_snapshot
+
+    provider = "google" if painter.backend == "gemini-images" else "openai"
+    try:
+        _, model = get_snapshot().find_provider_model(painter.model, None, provider, None)
+    except LookupError:
+        return None
+    prices: Any = model.prices
+    each = getattr(prices, "output_image_mtok", None) or getattr(prices, "output_mtok", None)
+    if not isinstance(each, int | float | Decimal):
+        return None
+    return float(each) * tokens / 1e6, f"{PACKAGE}, {tokens:,} tokens of {model.id}"
+
+
+def _image_tokens(painter: RenderConfig) -> int | None:
+    if painter.backend == "gemini-images":
+        return GEMINI_TOKENS.get(painter.model)
+    if painter.backend != "openai-images" or painter.http.urls not in ((), (OPENAI,)):
+        return None
+    quality = str(painter.http.extra.get("quality", "auto"))
+    width, height = painter.dimensions or (0, 0)
+    return IMAGE_TOKENS.get(painter.model, {}).get(quality, {}).get(f"{width}x{height}")
 
 
 def _is_local(config: LlmConfig) -> bool:

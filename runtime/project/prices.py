@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bigpe.agents.messages.usage import FREE, LlmPrice, Prices
 from bigpe.runtime.project.config import BigpeConfig
-from bigpe.runtime.project.price_list import is_own, listed_price
+from bigpe.runtime.project.price_list import is_own, listed_picture, listed_price
 from bigpe.services.core.errors import ConfigError
 
 OWN = "[prices]"
@@ -122,11 +122,12 @@ def price_table(config: BigpeConfig) -> PriceTable:
     own = config.prices
     names = dict.fromkeys(("default", *config.llm, *own.llm))
     rows = [_llm_row(config, name, own.llm) for name in names]
-    rows.append(
-        _picture_row(
-            "render", config.render.backend, config.render.model, own.render, OWN_RENDERERS
-        )
+    painter = _picture_row(
+        "render", config.render.backend, config.render.model, own.render, OWN_RENDERERS
     )
+    if painter.price is None and (listed := listed_picture(config.render)):
+        painter = painter._replace(price=listed[0], source=listed[1])
+    rows.append(painter)
     rows.append(
         _picture_row("score", config.score.backend, config.score.model, own.score, OWN_SCORERS)
     )

@@ -127,8 +127,6 @@ class RunSummary:
         """What the language model gave in all finished rounds."""
         self.operators = ""
         """The trials of each operator; empty for styles without operators."""
-        self.refused: dict[str, int] = defaultdict(int)
-        """Refused proposals, by code."""
         self.used = Usage()
         """Requests of the pilot and all finished rounds."""
         self.stopped: RunStopped | None = None
@@ -227,8 +225,6 @@ class RunSummary:
 
     def _propose(self, message: InstructionsProposed) -> None:
         gradients = self._gradients.get(message.round, {})
-        for refused in message.refused:
-            self.refused[refused.code] += 1
         for proposal in message.proposals:
             if proposal.instruction.id in self.arms:
                 continue

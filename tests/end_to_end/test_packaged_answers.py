@@ -17,6 +17,7 @@ from bigpe.agents.messages.core import (
     ArmPulled,
     GradientsComputed,
     InstructionsProposed,
+    PoolChanged,
     PromptsRewritten,
 )
 from bigpe.runtime.project.paths import Project
@@ -190,6 +191,11 @@ async def test_answers_of_another_shape_are_counted_and_named(
     assert faulty and {g.fault for g in faulty} == {AnswerFault.SHAPE}
     proposed = messages_of(folder, InstructionsProposed)
     assert all(m.refused and not m.proposals for m in proposed)
+    refused = [refusal for m in proposed for refusal in m.refused]
+    assert {refusal.fault for refusal in refused} == {AnswerFault.SHAPE}
+    counts = messages_of(folder, PoolChanged)[-1].answers
+    assert counts.refused_proposals == {AnswerFault.SHAPE: len(refused)}
+    assert f"{len(refused)} proposals were refused: shape {len(refused)}" in counts.lines
     named = [r for r in server.requests if "could not be used" in r["messages"][0]["content"]]
     assert named, "the model is told what was wrong"
 

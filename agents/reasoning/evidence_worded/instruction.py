@@ -96,7 +96,7 @@ async def propose(
     composed_fault = check.fault(composed)
     faults = [composed_fault] if composed_fault else []
     if composed_fault and composed_fault.code == "near-copy":
-        return _rejection(faults, {})  # another wording has the same clauses
+        return _rejection(faults, AnswerFault.NEAR_COPY, {})  # another wording has the same clauses
     exchange = Exchange(llm, rules)
 
     def request(index: int) -> LlmRequest:
@@ -109,7 +109,7 @@ async def propose(
         return Proposal(instruction=done, composed=False, **exchange.fields())
     if composed_fault is None:
         return Proposal(instruction=composed, composed=True, fault=done.code, **exchange.fields())
-    return _rejection(faults, exchange.fields())
+    return _rejection(faults, done.code, exchange.fields())
 
 
 @dataclass
@@ -134,10 +134,13 @@ class _Judge:
         return Fault(AnswerFault.INVALID, refused.text)
 
 
-def _rejection(faults: Sequence[_Refused], exchange: Mapping[str, Any]) -> Rejection:
+def _rejection(
+    faults: Sequence[_Refused], last: AnswerFault, exchange: Mapping[str, Any]
+) -> Rejection:
     near_copy = any(fault.code == "near-copy" for fault in faults)
     return Rejection(
         code="near-copy" if near_copy else "invalid",
+        fault=AnswerFault.NEAR_COPY if near_copy else last,
         reasons=tuple(fault.text for fault in faults),
         **exchange,
     )

@@ -106,6 +106,7 @@ async def write_instruction(
     return Rejection(
         code="near-copy" if copies and all(copies) else "invalid",
         reasons=tuple(fault.text for fault in faults) or (done.text,),
+        fault=done.code,
         **exchange.fields(),
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from bigpe.agents.evidence.contrasts import alike
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested, ProposalRequested
 from bigpe.agents.messages.parts import Gradient
 from bigpe.agents.messages.plan import BUILT_IN_AUTHOR, FREE_FORM
@@ -137,6 +138,7 @@ def without_near_copies(found: Sequence[Proposed]) -> list[Proposed]:
                 outcome = Rejection(
                     code="near-copy",
                     reasons=(f"it is the same as {copied.id[:8]} of the same round",),
+                    fault=AnswerFault.NEAR_COPY,
                     turns=outcome.turns,
                     usage=outcome.usage,
                     effect_keys=outcome.effect_keys,

@@ -8,13 +8,18 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import click
 from rich.text import Text
 
 from bigpe.runtime.cli.common import json_option, print_json, project_option, stdout
-from bigpe.runtime.cli.project.probe import probe_json, probe_option, run_probe
+from bigpe.runtime.cli.project.probe import (
+    probe_json,
+    probe_option,
+    run_probe,
+    run_render,
+)
 from bigpe.runtime.project.config import load_config
 from bigpe.runtime.project.paths import Project
 from bigpe.services.core.errors import BigpeError
@@ -31,6 +36,8 @@ Examples:
   bigpe doctor
   bigpe doctor -p my-project --json
   bigpe doctor --probe           asks the models of the project a few real questions
+  bigpe doctor --render          paints one picture
+  bigpe doctor --render --prompt "a red fox" --json
   bigpe doctor --setup-hpsv2
 \b
 Exit codes: 0 all is well; 2 a setting is wrong; 1 any other fault.
@@ -50,16 +57,36 @@ class DoctorFinding(NamedTuple):
 @json_option
 @probe_option
 @click.option(
+    "--render",
+    "wants_picture",
+    is_flag=True,
+    help="Paint one picture: seconds, memory, limits, price. A paid service costs money.",
+)
+@click.option("--prompt", help="What --render paints; default: the first train prompt.")
+@click.option(
     "--setup-hpsv2",
     is_flag=True,
     help='Make the environment of [score] backend = "hpsv2-package" first (about 1.5 GB).',
 )
-def doctor(project: Path, as_json: bool, wants_probe: bool, setup_hpsv2: bool) -> None:
+def doctor(
+    project: Path,
+    as_json: bool,
+    wants_probe: bool,
+    wants_picture: bool,
+    prompt: str | None,
+    setup_hpsv2: bool,
+) -> None:
     """Check this machine and project, and say how to fix each fault.
 
     --probe makes about five calls of each configured language model, paints two pictures and
     scores them. It shows what the models can do and what a run of the project takes.
     """
+    if prompt is not None and not wants_picture:
+        raise click.UsageError("--prompt has an effect with --render only")
+    if wants_picture and wants_probe:
+        raise click.UsageError("--probe paints, too: give either --render or --probe")
+    if wants_picture:
+        _paint(project, prompt, as_json=as_json)
     if setup_hpsv2:
         make_environment(lambda line: click.echo(line, err=True))
     findings = [_look(name, look) for name, look in _looks(project)]
@@ -79,6 +106,13 @@ def doctor(project: Path, as_json: bool, wants_probe: bool, setup_hpsv2: bool) -
     if wants_probe and not as_json:
         code = max(code, run_probe(project).report.exit_code)
     raise SystemExit(code)
+
+
+def _paint(project: Path, prompt: str | None, *, as_json: bool) -> NoReturn:
+    report = run_render(project, prompt, as_json=as_json)
+    if as_json:
+        print_json({"rows": [row.model_dump(mode="json") for row in report.rows]})
+    raise SystemExit(report.exit_code)
 
 
 def _looks(project: Path) -> list[tuple[str, Callable[[], str]]]:

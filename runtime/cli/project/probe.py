@@ -14,7 +14,7 @@ from bigpe.runtime.project.paths import Project
 
 if TYPE_CHECKING:
     from bigpe.runtime.run.probe.probe import Probed
-    from bigpe.runtime.run.probe.rows import ProbeRow
+    from bigpe.runtime.run.probe.rows import ProbeReport, ProbeRow
 
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "fault": ("FAIL", "red")}
 
@@ -51,6 +51,33 @@ def run_probe(folder: Path, *, as_json: bool = False) -> Probed:
         for row in done.prices.missing:
             console.print(Text(f"no price of {row.model} is known: {row.remedy}"), soft_wrap=True)
     return done
+
+
+def run_render(folder: Path, prompt: str | None, *, as_json: bool = False) -> ProbeReport:
+    """Let the painter paint one picture, and print each finding, as `run_probe` does.
+
+    Args:
+        folder: The project's folder.
+        prompt: What to paint; None: the project's first train prompt.
+        as_json: Whether standard output is for JSON.
+
+    Raises:
+        ConfigError: The configuration or the prompts cannot be used.
+    """
+    from bigpe.runtime.run.monitoring.logging import configure_logging
+    from bigpe.runtime.run.plan import naive_set
+    from bigpe.runtime.run.probe.painter import NAME, probe_painter
+
+    project = Project(folder)
+    configure_logging(project.log(NAME), quiet=True)
+    config = load_config(project.config)
+    prompt = prompt or naive_set(config, project.folder).of("train")[0]
+    console = stderr() if as_json else stdout()
+
+    def show(row: ProbeRow) -> None:
+        console.print(row_text(row), soft_wrap=True)
+
+    return perform(probe_painter(config, project, prompt, show))
 
 
 def row_text(row: ProbeRow) -> Text:

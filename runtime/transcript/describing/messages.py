@@ -312,7 +312,8 @@ def _(message: messages.InstructionsProposed) -> Description:
     details = [part for proposal in message.proposals for part in _proposal(proposal, parent)]
     for refused in message.refused:
         reasons = bad(f": {'; '.join(refused.reasons)}")
-        details.append(line(bad("refused "), Quoted(refused.improvement), reasons))
+        kind = bad(f"refused ({refused.fault or refused.code}) ")
+        details.append(line(kind, Quoted(refused.improvement), reasons))
     headline = line(f"proposed {counted(len(message.proposals), 'instruction')}")
     return Description(headline, tuple(details))
 

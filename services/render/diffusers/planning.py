@@ -18,6 +18,7 @@ from bigpe.services.render.diffusers.arguments import (
 )
 from bigpe.services.render.families import family_named, is_guided
 from bigpe.services.render.prompt_profile import family_of, is_embedded
+from bigpe.services.render.service import require_folder
 
 
 class Plan(NamedTuple):
@@ -43,6 +44,7 @@ def planned_call(painter: RenderConfig) -> Plan | None:
     """
     if painter.backend != "diffusers":
         return None
+    require_folder(painter.model)
     model = painter.base or painter.model
     index = _json(model, "model_index.json")
     family = family_named(str(index.get("_class_name", ""))) or family_of(painter)
@@ -74,13 +76,11 @@ def _json(model: str, name: str) -> Json:
     """A file of a folder, or of a hub id that this machine has; empty if there is none."""
     from huggingface_hub import try_to_load_from_cache
 
-    place: Any = Path(model) / name
-    if not Path(model).is_dir():
-        if model.count("/") != 1 or Path(model).is_absolute():
-            return {}
-        place = try_to_load_from_cache(model, name)
     try:
+        place: Any = Path(model) / name
+        if not Path(model).is_dir():
+            place = try_to_load_from_cache(model, name)
         found = json.loads(Path(place).read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):  # also for what is no hub id
         return {}
     return found if isinstance(found, dict) else {}

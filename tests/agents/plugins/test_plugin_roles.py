@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from support.plugin_packages import installed
 
+from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import (
     GradientsComputed,
     InstructionsProposed,
@@ -216,6 +217,8 @@ async def test_a_gate_vetoes_and_amends_with_reasons(toys: None, tmp_path: Path)
     assert verdicts == {"veto", "amend"}, "the fakes propose instructions of both kinds"
     admitted = [i.text for m in messages_of(tmp_path / "p", PoolChanged) for i in m.admitted]
     assert admitted and all(text.endswith("Mind the edges.") for text in admitted)
+    counts = messages_of(tmp_path / "p", PoolChanged)[-1].answers.refused_proposals
+    assert counts[AnswerFault.GATE] == sum(j.verdict == "veto" for j in judgements)
     await run_fake(tmp_path / "again", config)
     assert transcript(tmp_path / "p") == transcript(tmp_path / "again")
 
