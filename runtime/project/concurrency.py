@@ -20,8 +20,8 @@ think take; the number changes little, since it counts in the work and in the le
 RESERVE = 1.25
 """Factor of the rounds that keep a model busy on average, as its requests come in bursts."""
 LEARNING_STEPS = 8
-"""Rounds over rounds in flight, at least. By simulation (docs/scaling.md): 8 cost 0.5 of a gain of
-14, 4 cost 2 to 4. In the evidence-worded style 8 cost 3 of 13 (simulate_search.py), 24 nothing."""
+"""Rounds over rounds in flight, at least. By simulation (docs/scaling.md) 8 cost up to 0.6 of a
+gain of 14, and 4 cost 1 to 4. In the evidence-worded style 8 cost 3 of 13, 24 nothing."""
 
 
 class RoundsInFlight(NamedTuple):

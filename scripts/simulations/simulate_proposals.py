@@ -2,6 +2,7 @@
 
     python scripts simulations.simulate_proposals > docs/figures/proposals.jsonl
     python scripts simulations.simulate_proposals --runs 10 --only proposals
+    python scripts simulations.simulate_proposals --only concurrency --rounds 8 16 32 64 96
 
 Policy, pool and prompts of a pull are bigpe's. An instruction is modelled by its true mean gain; a
 child has that of its parent, and goes a share of the way to a ceiling. A figure is the true mean
@@ -15,6 +16,7 @@ import argparse
 import math
 import random
 import zlib
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -128,18 +130,18 @@ class Run:
     def rng(self, *place: object) -> random.Random:
         return random.Random(zlib.crc32(repr((self.seed, *place)).encode()))
 
-    def returned(self) -> dict[int, float]:
+    def returned(self, horizons: Sequence[int] = HORIZONS) -> dict[int, float]:
         """The true gain of what is returned, by the number of rounds."""
         flight: dict[int, Pull] = {}
         found: dict[int, float] = {}
-        for index in range(1, max(HORIZONS) + 1):
+        for index in range(1, max(horizons) + 1):
             done = index - self.rules.concurrency
             if done > 0:
                 self.settle(done, flight.pop(done))
             arm = self.choose(index)
             self.pool.start_pull(arm, index, BATCH)
             flight[index] = self.pull(arm)
-            if index in HORIZONS:
+            if index in horizons:
                 found[index] = self.items[self.best(flight)].true
         return found
 
@@ -219,6 +221,7 @@ VARIANTS = {
     "seeds": {f"first {n} seeds": replace(SINGLE, seeds_first=n) for n in (1, 2, 4)},
     "pool": {f"pool of {n}": replace(USUAL, pool_size=n) for n in (2, 4, 8)},
     "children": {f"after {n} pulls": replace(USUAL, children_after=n) for n in (1, 2)},
+    "concurrency": {f"{n} in flight": replace(USUAL, concurrency=n) for n in (1, 2, 4, 8, 12, 16)},
     "proposals": {f"{n} proposals": replace(USUAL, proposals=n) for n in (1, 2, 3, 4)},
 }
 GRADIENTS = {
@@ -255,13 +258,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=80, help="run seeds for each figure")
     parser.add_argument("--first", type=int, default=0, help="the first run seed")
     parser.add_argument("--only", default="", help="the group of figures, for example policy")
+    parser.add_argument("--rounds", type=int, nargs="+", default=HORIZONS, help="rounds of a run")
     given = parser.parse_args()
     for name, world, rules in settings():
         if not name.startswith(given.only):
             continue
         seeds = range(given.first, given.first + given.runs)
-        runs = [Run(seed, world, rules).returned() for seed in seeds]
-        for rounds in HORIZONS:
+        runs = [Run(seed, world, rules).returned(given.rounds) for seed in seeds]
+        for rounds in given.rounds:
             gains = [run[rounds] for run in runs]
             interval = mean_interval(gains)
             say(
