@@ -68,6 +68,7 @@ def _body(published: PublishedInstruction, repo: str | None) -> str:
         f"- scorer: {escape_markdown(models.scorer)}, "
         f"fingerprint {(models.scorer_fingerprint or '-')[:16]}"
         f"\n- naive prompts: {escape_markdown(published.data)}"
+        f"\n- a rewrite is {_rewrite_form(published)}"
     )
     if published.safety:
         parts.append(
@@ -78,6 +79,12 @@ def _body(published: PublishedInstruction, repo: str | None) -> str:
     parts.append(f'```console\n$ bigpe refine --from {place} "a cat on the beach"\n```')
     parts.append("" if published.licence else "No licence was given.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rewrite_form(published: PublishedInstruction) -> str:
+    form = {"tags": "comma-separated tags", "prose": "whole sentences", "json": "a JSON object"}
+    text = form.get(published.form or "", "a prompt of any form")
+    return f"{text}, and a negative prompt beside it" if published.negative else text
 
 
 def _measured(published: PublishedInstruction) -> list[str]:

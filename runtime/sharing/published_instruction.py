@@ -12,16 +12,20 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from bigpe.agents.messages.plan import EVIDENCE_WORDED
 from bigpe.agents.reasoning.constraints import Constraints
 from bigpe.runtime.evaluation.compare import Difference, Evaluation
 from bigpe.runtime.project.config import BigpeConfig
 from bigpe.runtime.run.resume.stored_run import StoredRun
+from bigpe.runtime.run.style import style_of_config
 from bigpe.runtime.sharing.best import BestInstruction
 from bigpe.services.core.atomic_file import partial_file
 from bigpe.services.core.errors import ConfigError, DataError, StoreError
 from bigpe.services.core.values import Instruction, Json, Value
 from bigpe.services.core.version import VERSION
 from bigpe.services.prompt_data.splits import Split
+from bigpe.services.render.config import PromptForm
+from bigpe.services.render.prompt_profile import profile_of
 
 FILE = "instruction.json"
 CARD = "README.md"
@@ -80,6 +84,10 @@ class PublishedInstruction(Value):
     """Constraints of rewrites, in the run and in `bigpe refine --from`."""
     safety: str | None = None
     """Name of the run's safety filter, which is not published."""
+    form: PromptForm | None = None
+    """The form of rewrites that the painter reads; None: not known."""
+    negative: bool = False
+    """Whether a rewrite is a pair: a prompt and a negative prompt."""
     run: str
     bigpe: str
     """Version of bigpe that wrote the file."""
@@ -102,17 +110,34 @@ class PublishedInstruction(Value):
         return self
 
 
+def with_rules_of(published: PublishedInstruction, config: BigpeConfig) -> BigpeConfig:
+    """`config` under the rules of a published instruction, for rewrites with it.
+
+    Both constraints hold. Rewrites have negative prompts if the instruction was found with them
+    and the language model can write them; the embedded one cannot.
+    """
+    rules = config.constraints.and_also(published.constraints)
+    config = config.model_copy(update={"constraints": rules})
+    if not published.negative or style_of_config(config) == EVIDENCE_WORDED:
+        return config
+    prompt = config.render.prompt.model_copy(update={"negative": True})
+    return config.model_copy(update={"render": config.render.model_copy(update={"prompt": prompt})})
+
+
 def published_of(
     stored: StoredRun, best: BestInstruction, *, licence: str | None
 ) -> PublishedInstruction:
     """The best instruction of a run as it is published."""
     config, instruction, report = stored.config, best.instruction, best.report
+    profile = profile_of(config.render)
     record = next(row for row in best.campaign.pool.rows() if row.instruction.id == instruction.id)
     return PublishedInstruction(
         id=instruction.id,
         instruction=instruction,
         constraints=config.constraints.model_copy(update={"safety": None}),
         safety=config.constraints.safety,
+        form=profile.form,
+        negative=profile.negative,
         run=stored.name,
         bigpe=VERSION,
         licence=licence,

@@ -21,10 +21,12 @@ from bigpe.agents.messages.core import (
     PromptsRewritten,
     RenderRequested,
 )
+from bigpe.runtime.cli import cli
 from bigpe.runtime.cli.project.config import check
 from bigpe.runtime.evaluation.measure import measure, under
 from bigpe.runtime.project.paths import Project
 from bigpe.runtime.sharing.files import write_comparisons
+from bigpe.runtime.sharing.published_instruction import read_published
 from bigpe.runtime.sharing.refine import Refiner
 from bigpe.runtime.transcript.describing.messages import describe
 from bigpe.services.core.errors import ConfigError
@@ -107,6 +109,34 @@ async def test_refine_and_evaluations_have_both(folder: Path) -> None:
         [row] = await measure(run.services, under(instruction, "golden"), run.prompts("test")[:1])
     assert row.negative in BAD_WORDS
     assert row.gain is not None and row.image != row.naive_image
+
+
+def test_a_published_instruction_says_that_a_rewrite_is_a_pair(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigpe.runtime.sharing.refine.load_client", lambda config: FakeReasoner())
+    place = tmp_path / "published"
+
+    def invoke(*words: str) -> Any:
+        done = CliRunner().invoke(cli, words)
+        assert done.exception is None, done.output
+        return done
+
+    invoke("publish", "-p", str(folder), "--to", str(place))
+    found = read_published(place)
+    assert (found.form, found.negative) == ("tags", True)
+    assert (
+        "comma-separated tags, and a negative prompt beside it" in (place / "README.md").read_text()
+    )
+    exported = json.loads(invoke("export", "-p", str(folder), "--system-prompt", "--json").stdout)
+    assert (exported["form"], exported["negative"]) == ("tags", True)
+    refine = ("refine", "-p", str(tmp_path), "--from", str(place), "a red fox")
+    assert "the model that rewrites here writes none" in invoke(*refine).stderr
+    (tmp_path / "bigpe.toml").write_text(CHECKED.partition("[render.prompt]")[0])
+    (row,) = json.loads(invoke(*refine, "--json").stdout)
+    assert row["negative"] in BAD_WORDS
+    plain = invoke(*refine)
+    assert plain.stdout.count("\n") == 1 and "--jsonl" in plain.stderr
 
 
 @pytest.mark.parametrize(

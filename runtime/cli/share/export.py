@@ -25,6 +25,7 @@ from bigpe.runtime.sharing.mlflow_tracker import to_mlflow
 from bigpe.runtime.sharing.trackers import Tracked, tracked
 from bigpe.runtime.sharing.wandb_tracker import to_wandb
 from bigpe.services.core.errors import ConfigError
+from bigpe.services.render.prompt_profile import PromptProfile, profile_of
 
 TRACKERS = ("mlflow", "wandb")
 FORMS = ("html", "jsonl", "parquet")
@@ -104,20 +105,21 @@ def export(
 
 
 def _print_system_prompt(run: str, project: Path, *, as_json: bool) -> None:
-    text, best = perform(_system_prompt(run, project))
+    text, best, profile = perform(_system_prompt(run, project))
     if as_json:
-        print_json({"run": run, "chosen_by": best.chosen_by, "system_prompt": text})
+        form = {"form": profile.form, "negative": profile.negative}
+        print_json({"run": run, "chosen_by": best.chosen_by, **form, "system_prompt": text})
         return
     click.echo(f"{run}: {best.note}", err=True)
     click.echo(text)
 
 
-async def _system_prompt(run: str, project: Path) -> tuple[str, BestInstruction]:
+async def _system_prompt(run: str, project: Path) -> tuple[str, BestInstruction, PromptProfile]:
     async with reading(project) as store:
         stored = await require_stored_run(store, run)
         best = await best_instruction(store, run)
     style = style_of(stored.config, lambda _: UncalledLlm())
-    return style.system_prompt(best.instruction), best
+    return style.system_prompt(best.instruction), best, profile_of(stored.config.render)
 
 
 def _track(record: Tracked, tracker: str, folder: Path, *, chosen: bool) -> str:

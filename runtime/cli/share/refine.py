@@ -34,12 +34,13 @@ from bigpe.runtime.project.paths import Project
 from bigpe.runtime.run.resume.stored_run import require_stored_run
 from bigpe.runtime.sharing.best import BestInstruction, best_instruction
 from bigpe.runtime.sharing.hub import load_instruction
-from bigpe.runtime.sharing.published_instruction import llm_name
+from bigpe.runtime.sharing.published_instruction import llm_name, with_rules_of
 from bigpe.runtime.sharing.refine import Refiner, RefineStream
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.outages.watch import OutageWatch
 from bigpe.services.core.values import Instruction
 from bigpe.services.prompt_data.files import PromptRow
+from bigpe.services.render.prompt_profile import profile_of
 
 
 @click.command(
@@ -196,8 +197,15 @@ def _published(place: str, folder: Path) -> tuple[Instruction, BigpeConfig]:
     if found.safety and not own.constraints.safety:
         note = "found under a safety filter, which is not part of it; set yours in [constraints]"
         click.echo(note, err=True)
-    rules = own.constraints.and_also(found.constraints)
-    return found.instruction, own.model_copy(update={"constraints": rules})
+    config = with_rules_of(found, own)
+    if found.negative and not config.render.prompt.negative:
+        click.echo(
+            "found with negative prompts; the model that rewrites here writes none", err=True
+        )
+    form = profile_of(own.render).form
+    if found.form and form and found.form != form:
+        click.echo(f"found for a painter that reads {found.form}; that here reads {form}", err=True)
+    return found.instruction, config
 
 
 async def _best(folder: Path, run: str) -> tuple[BestInstruction, BigpeConfig]:

@@ -34,6 +34,7 @@ class RefineOutput:
         self._source = source
         self._total = total
         self._array: list[Json] = []
+        self._noted = False
         self._count = 0
         self._failed = False
         quiet = not sys.stderr.isatty() or (form != "array" and sys.stdout.isatty())
@@ -70,6 +71,7 @@ class RefineOutput:
             click.echo(json.dumps(self._as_json(result), ensure_ascii=False))
         else:
             click.echo(" ".join(result.text.split()))
+            self._note_negative(result)
         if result.reason and not result.row.skipped:
             click.echo(self._note(result), err=True)
         self._show_progress()
@@ -79,6 +81,12 @@ class RefineOutput:
         if self._form != "lines":
             for result in results:
                 self.add(result)
+
+    def _note_negative(self, result: RefinedRow) -> None:
+        """Say once that lines hold no negative prompts."""
+        if not self._noted and result.rewrite and result.rewrite.negative:
+            self._noted = True
+            click.echo("rewrites have negative prompts, too; --json or --jsonl has them", err=True)
 
     def _note(self, result: RefinedRow) -> str:
         place = f"{self._source}, line {result.row.line}: " if self._source else ""

@@ -148,7 +148,9 @@ def test_init_writes_the_named_model(
     assert config.llm["default"].api_key_env == PROVIDERS[provider].key_env
     plain = load_config(write_config(tmp_path / "plain", template))
     # A model that can reason gets seed instructions of its own.
-    assert config.model_copy(update={"llm": plain.llm, "data": plain.data}) == plain
+    assert (
+        config.model_copy(update={"llm": plain.llm, "data": plain.data, "run": plain.run}) == plain
+    )
 
 
 @pytest.mark.parametrize("llm", ["gpt-5", "openai/", "opnai/gpt-5", "azure/gpt-5", "embedded/x"])
