@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.fake_cli import start
+from support.forked import ForkedProcess
 
 from bigpe.testing.runs import repeated_calls, transcript
 
@@ -40,7 +40,7 @@ def calls(folder: Path) -> list[Any]:
     return [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]
 
 
-def wait_until(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_until(folder: Path, count: int, process: ForkedProcess) -> None:
     """Until the fakes were asked so often by this process, which must not have ended before."""
     deadline = time.monotonic() + LATEST_S
     while time.monotonic() < deadline:

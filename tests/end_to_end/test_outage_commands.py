@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 from support.fake_cli import CONFIG, start
+from support.forked import ForkedProcess
 from support.http_llm import FakeServer, fails
 from support.llm_services import ABILITIES, PROVIDER
 
@@ -27,7 +27,7 @@ config = {{ model = "m", base_url = "{server.url}", model_info = {{ {abilities} 
     )
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process: ForkedProcess) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=100)
     return process.returncode, out, err
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.paths import import_path
+from support.fake_cli import start_run
 
 from bigpe.agents.messages.core import PoolChanged
 from bigpe.services.core.errors import ConfigError, RunLockedError
@@ -22,17 +21,9 @@ LATEST_S = 240.0
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import asyncio
-
     folder = tmp_path_factory.mktemp("undisturbed")
     asyncio.run(run_fake(folder))
     return folder
-
-
-def start(folder: Path, delay_s: float) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": import_path()}
-    command = [sys.executable, "-P", "-m", "bigpe.testing.runs", str(folder), str(delay_s)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
 def wait_for_messages(folder: Path, count: int) -> None:
@@ -54,15 +45,15 @@ def test_a_killed_run_resumes_to_the_same_end(
     undisturbed: Path, tmp_path: Path, share: float
 ) -> None:
     whole = transcript(undisturbed)
-    process = start(tmp_path, 0.01)
+    process = start_run(tmp_path, CONFIG, 0.01)
     wait_for_messages(tmp_path, int(share * len(whole)))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert transcript(tmp_path) < whole, "what was committed is a part of the undisturbed run"
-    finish = start(tmp_path, 0.0)
+    finish = start_run(tmp_path, CONFIG, 0.0)
     _, text = finish.communicate(timeout=LATEST_S)
-    assert finish.returncode == 0, text.decode()
+    assert finish.returncode == 0, text
     assert transcript(tmp_path) == whole
     # Calls in flight at the kill may be paid twice; nothing else.
     assert repeated_calls(tmp_path) <= 16
@@ -73,13 +64,13 @@ def test_a_run_killed_many_times_still_ends_the_same(undisturbed: Path, tmp_path
     rng = random.Random(7)
     for _ in range(4):
         before = len(transcript(tmp_path)) if (tmp_path / "bigpe.db").exists() else 0
-        process = start(tmp_path, 0.01)
+        process = start_run(tmp_path, CONFIG, 0.01)
         wait_for_messages(tmp_path, min(before + rng.randrange(5, 60), len(whole)))
         process.kill()
         process.communicate()
-    finish = start(tmp_path, 0.0)
+    finish = start_run(tmp_path, CONFIG, 0.0)
     _, text = finish.communicate(timeout=LATEST_S)
-    assert finish.returncode == 0, text.decode()
+    assert finish.returncode == 0, text
     assert transcript(tmp_path) == whole
 
 

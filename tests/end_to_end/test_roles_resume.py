@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paths import import_path
+from support.fake_cli import start_run
+from support.forked import ForkedProcess
 from support.plugin_packages import installed
 
 from bigpe.agents.messages.core import PoolChanged
@@ -47,12 +45,6 @@ class Rival(Contributor):
         told = await said(self, request.instruction.text)
         return [Gradient(inference=told, improvement="Be vivid.", evidence=(), composed=False)]
 '''
-MAIN = """
-import asyncio, json, sys
-from pathlib import Path
-from bigpe.testing.runs import run_fake
-asyncio.run(run_fake(Path(sys.argv[1]), json.loads(sys.argv[2]), delay_s=float(sys.argv[3])))
-"""
 
 
 @pytest.fixture
@@ -71,11 +63,8 @@ def config(*names: str, **more: Any) -> dict[str, Any]:
     return {"run": {**CONFIG["run"], "rounds": 6}, "roles": roles}
 
 
-def start(site: Path, folder: Path, delay_s: float) -> subprocess.Popen[bytes]:
-    wanted = json.dumps(config("teller", "doubter", "rival"))
-    environment = {**os.environ, "PYTHONPATH": import_path(site)}
-    command = [sys.executable, "-P", "-c", MAIN, str(folder), wanted, str(delay_s)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+def start(site: Path, folder: Path, delay_s: float) -> ForkedProcess:
+    return start_run(folder, config("teller", "doubter", "rival"), delay_s, packages=site)
 
 
 def wait_for_messages(folder: Path, count: int) -> None:
@@ -103,7 +92,7 @@ async def test_a_killed_run_with_roles_resumes_to_the_same_end(site: Path, tmp_p
         assert process.returncode in (-signal.SIGKILL, 0)
     finish = start(site, tmp_path / "killed", 0.0)
     _, text = finish.communicate(timeout=LATEST_S)
-    assert finish.returncode == 0, text.decode()
+    assert finish.returncode == 0, text
     assert transcript(tmp_path / "killed") == whole
 
 

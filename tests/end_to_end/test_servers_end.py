@@ -7,40 +7,15 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from benchmarks.browser import Served
+from support.forked import ForkedProcess
+from support.interrupted_command import interrupted_command
 from support.worker_servers import TOKEN
 
 from bigpe.testing.runs import run_fake
-
-INTERRUPTED = """
-import os, signal, sys
-from functools import wraps
-from importlib import import_module
-
-def interrupted(place):
-    module, _, name = place.partition(":")
-    owner, _, method = name.partition(".")
-    cls = getattr(import_module(module), owner)
-    plain = getattr(cls, method)
-
-    @wraps(plain)
-    async def then(*given):
-        os.kill(os.getpid(), signal.SIGINT)
-        return await plain(*given)
-
-    setattr(cls, method, then)
-
-for place in sys.argv.pop(1).split():
-    interrupted(place)
-from bigpe.runtime.cli import main
-main()
-"""
-"""The command in a process of its own that gets a SIGINT wherever `place`s are called."""
 
 OPENING = "bigpe.services.store.database:Store.__aenter__"
 LOADING = "bigpe.services.workers.endpoint:WorkerEndpoint.open"
@@ -57,12 +32,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(project: Path, command: str, places: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-P", "-c", INTERRUPTED, places, *command.split(), "-p", str(project)]
-    return subprocess.Popen(
-        [*words, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"BIGPE_WORKER_TOKEN": TOKEN, "TMPDIR": str(project)},
-    )  # fmt: skip
+def start(project: Path, command: str, places: str) -> ForkedProcess:
+    words = (places, *command.split(), "-p", str(project), "--port", "0")
+    environment = os.environ | {"BIGPE_WORKER_TOKEN": TOKEN, "TMPDIR": str(project)}
+    return ForkedProcess(interrupted_command, *words, environment=environment)
 
 
 @pytest.mark.parametrize(

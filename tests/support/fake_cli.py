@@ -1,4 +1,4 @@
-"""The `bigpe` command on the fakes, in a process of its own: python -m support.fake_cli WORDS.
+"""The `bigpe` command on the fakes, in a process of its own.
 
 The environment says how: BIGPE_FAKE_DELAY_S, seconds that a model works; BIGPE_FAKE_HANGS, a file
 that is made once the renderer is being opened, which then never ends; BIGPE_FAKE_FAILS, whether the
@@ -10,6 +10,7 @@ configuration.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import subprocess
@@ -29,7 +30,8 @@ from bigpe.services.core.errors import RenderError
 from bigpe.services.core.values import Image, RenderRequest
 from bigpe.services.store.blobs import BlobStore
 from bigpe.testing.fakes import FakeLlm, FakeRenderer, FakeScorer
-from bigpe.testing.runs import NO_WAIT
+from bigpe.testing.runs import NO_WAIT, run_fake
+from support.forked import ForkedProcess
 from support.paths import import_path
 
 CONFIG = """
@@ -55,7 +57,7 @@ def start(
     largest_file: int = 0,
     http_llm: bool = False,
     stderr: int = subprocess.PIPE,
-) -> subprocess.Popen[str]:
+) -> ForkedProcess:
     """Start `bigpe WORDS -p FOLDER`; a folder without a configuration gets CONFIG.
 
     `largest_file`: bytes, after which the system refuses to write more to a file; 0: any.
@@ -72,12 +74,27 @@ def start(
         "BIGPE_FAKE_PAGES": str(pages or ""),
         "BIGPE_FAKE_HTTP_LLM": "yes" if http_llm else "",
     }
-    command = [sys.executable, "-P", "-m", "support.fake_cli", *words, "-p", str(folder)]
-    if largest_file:
-        command = ["prlimit", f"--fsize={largest_file}", *command]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-    )
+    return ForkedProcess(
+        main_on_fakes, *words, "-p", str(folder),
+        environment=environment, stderr=stderr, largest_file=largest_file,
+    )  # fmt: skip
+
+
+def start_run(
+    folder: Path, config: dict[str, Any], delay_s: float, *, packages: Path | None = None
+) -> ForkedProcess:
+    """Start or resume a run on the fakes. `packages`: a folder of installed packages."""
+    found = [packages] if packages else []
+    return ForkedProcess(
+        _run_by_words, str(folder), json.dumps(config), str(delay_s), *map(str, found),
+        environment={**os.environ, "PYTHONPATH": import_path(*found)},
+    )  # fmt: skip
+
+
+def _run_by_words() -> None:
+    _, folder, config, delay_s, *found = sys.argv
+    sys.path[:0] = found
+    asyncio.run(run_fake(Path(folder), json.loads(config), delay_s=float(delay_s)))
 
 
 class _HangingRenderer(FakeRenderer):
@@ -155,7 +172,8 @@ class _SmallDatabase(sqlite3.Connection):
         self.execute(f"PRAGMA max_page_count = {os.environ['BIGPE_FAKE_PAGES']}")
 
 
-if __name__ == "__main__":
+def main_on_fakes() -> None:
+    """The command; it reads the environment."""
     if os.environ["BIGPE_FAKE_PAGES"]:
         sqlite3.connect = partial(sqlite3.connect, factory=_SmallDatabase)
     Session.open = _open_on_fakes  # pyright: ignore[reportAttributeAccessIssue]

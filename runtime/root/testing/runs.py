@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-import sys
 from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -109,8 +107,3 @@ def repeated_calls(folder: Path, kind: str | None = None) -> int:
     lines = (folder / "calls.jsonl").read_text().splitlines()
     calls = [call for line in lines if kind in (None, (call := json.loads(line))[0])]
     return sum(count - 1 for count in Counter(map(json.dumps, calls)).values())
-
-
-if __name__ == "__main__":
-    # A process of its own: python -m bigpe.testing.runs FOLDER DELAY_S
-    asyncio.run(run_fake(Path(sys.argv[1]), delay_s=float(sys.argv[2])))
