@@ -134,10 +134,7 @@ def bare_seconds(folder: Path, config: RenderConfig, dtype: torch.dtype, count: 
     start = time.perf_counter()
     for first in range(0, count, batch):
         paint(first)
-    seconds = time.perf_counter() - start
-    del pipeline
-    torch.cuda.empty_cache()  # for the service's process
-    return seconds
+    return time.perf_counter() - start
 
 
 async def served_seconds(
@@ -178,6 +175,7 @@ def measure(model: str, count: int, scorer: str | None) -> None:
             width=side, height=side, max_batch=batch, dtype=str(dtype).partition(".")[2],  # type: ignore[arg-type]
         )  # fmt: skip
         bare = bare_seconds(folder, config, dtype, count)
+        torch.cuda.empty_cache()  # for the service's process
         alone = asyncio.run(served_seconds(config, count))
         how = (
             f"{count / alone:.2f} pictures a second through the render service over "
