@@ -149,15 +149,15 @@ async def served_seconds(
         await score.open()
     await render.open()
 
-    async def one(seed: int) -> None:
+    async def painted(seed: int) -> None:
         image = await render.render(RenderRequest(prompt=PROMPT, seed=seed))
         if score is not None:
             await score.score(ScoreRequest(image=image.digest, prompt=PROMPT))
 
     try:
-        await asyncio.gather(*(one(10**6 + n) for n in range(config.max_batch)))
+        await asyncio.gather(*(painted(10**6 + n) for n in range(config.max_batch)))
         start = time.perf_counter()
-        await asyncio.gather(*(one(n) for n in range(count)))
+        await asyncio.gather(*(painted(n) for n in range(count)))
         return time.perf_counter() - start
     finally:
         await render.close()
@@ -181,13 +181,8 @@ def measure(model: str, count: int, scorer: str | None) -> None:
             f"{count / alone:.2f} pictures a second through the render service over "
             f"{count / bare:.2f} of a bare loop; {model}, {side}x{side}, {STEPS[model]} steps"
         )
-        say(
-            f"render_over_bare_loop_b{batch}",
-            round(bare / alone, 3),
-            unit="ratio",
-            n=count,
-            how=how,
-        )
+        name = f"{'quick_' if model == 'tiny' else ''}render_over_bare_loop_b{batch}"
+        say(name, round(bare / alone, 3), unit="ratio", n=count, how=how)
         if batch == BATCHES[-1] and scorer is not None:
             scoring = ScoreConfig(model=scorer)
             both = asyncio.run(served_seconds(config, count, scoring))
