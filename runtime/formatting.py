@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from bigpe.services.core.values import cut_text
+
 
 def visible(text: str) -> str:
     """`text` with control characters made visible."""
@@ -14,7 +16,7 @@ def visible(text: str) -> str:
 def quote(text: str, limit: int = 160) -> str:
     """`text` in quotes on one line, cut at `limit` characters; control characters made visible."""
     flat = visible(" ".join(text.split()))
-    return f'"{flat[: limit - 1]}…"' if len(flat) > limit else f'"{flat}"'
+    return f'"{cut_text(flat, limit)}"'
 
 
 def first_line(text: str) -> str:

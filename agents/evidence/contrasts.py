@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bigpe.agents.evidence.mixed_model import PairedComparison
-from bigpe.agents.evidence.terms import words
+from bigpe.agents.evidence.terms import units, words
 from bigpe.agents.statistics.intervals import mean_interval
 from bigpe.agents.statistics.moments import mean
 from bigpe.services.core.values import Value
@@ -128,7 +128,7 @@ def same_rewrites(
 
 def alike(text: str, other: str) -> bool:
     """Whether two texts share at least `SAME_SHARE` of their words."""
-    first, second = Counter(words(text)), Counter(words(other))
+    first, second = Counter(units(text)), Counter(units(other))
     shared = (first & second).total()
     return 2 * shared >= SAME_SHARE * (first.total() + second.total())
 

@@ -25,7 +25,7 @@ STOP_WORDS = frozenset(
 )
 PREPOSITIONS = frozenset(
     """in on at by near under over with from into beside behind above below between through inside
-    outside during against around across along of""".split()
+    outside during against around across along of \u5728""".split()
 )
 _FRAMES = frozenset(
     """picture image photo photograph drawing painting illustration portrait sketch render
@@ -42,9 +42,12 @@ _IRREGULAR = {
     "mice": "mouse",
     "oxen": "ox",
 }
+_IDEOGRAPH = re.compile(rf"[{IDEOGRAPHS}]")
+_BETWEEN_IDEOGRAPHS = re.compile(rf"(?<=[{IDEOGRAPHS}]) (?=[{IDEOGRAPHS}])")
 _JOINERS = "\u200c\u200d"
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:[-'][a-z0-9]+)*")
 _CLAUSE = re.compile(r"[,;.:!?()\n\u3001\u3002]|\band\b|\bwith\b|\bin\b")
+_PUNCTUATION = re.compile(r"[,;.:!?()\n\u3001\u3002]")
 _SUBJECT_END = re.compile(r"[,;:(\n\u3001\u3002]")
 _ONE_SPELLING = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
@@ -68,16 +71,62 @@ def one_line(text: str) -> str:
     return " ".join("".join(seen).split())
 
 
+def units(text: str) -> list[str]:
+    """The words of `text`, where pairs of neighbouring ideographs take the place of single ones.
+
+    A word of Chinese has about two ideographs; single ones are shared by unlike texts.
+    """
+    return [unit for clause in _PUNCTUATION.split(_normal(text)) for unit in _units(_words(clause))]
+
+
+def _units(listed: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    alone = True
+    for word, following in zip(listed, (*listed[1:], ""), strict=False):
+        pair = _is_ideograph(word) and _is_ideograph(following)
+        if pair:
+            found.append(word + following)
+        elif alone or not _is_ideograph(word):
+            found.append(word)
+        alone = not pair
+    return found
+
+
+def parts_of(text: str) -> list[str]:
+    """What a list of differences names: the words of `text`, but whole clauses with ideographs.
+
+    A single ideograph may be a part of a word.
+    """
+    parts: list[str] = []
+    for clause in _PUNCTUATION.split(_normal(text)):
+        listed = _words(clause)
+        parts += [term_text(listed)] if any(map(_is_ideograph, listed)) else listed
+    return parts
+
+
+def term_text(listed: Sequence[str]) -> str:
+    """A term as text: its words with blanks, but ideographs without."""
+    return _BETWEEN_IDEOGRAPHS.sub("", " ".join(listed))
+
+
 def terms_of(naive: str, rewrite: str) -> frozenset[str]:
     """The terms that `rewrite` adds to `naive`: short clauses, and runs of 1 to 3 new words.
 
     The plural of a naive word is not new. Stop words occur inside terms, never at their ends. Terms
-    never contain a comma, "and", "with" or "in".
+    never contain a comma, "and", "with" or "in". With ideographs, only whole clauses are terms:
+    parts of them could be parts of words.
     """
     naive_forms = frozenset(form for word in words(naive) for form in _forms(word))
+    naive_units = frozenset(units(naive))
     found: set[str] = set()
     for clause in _CLAUSE.split(_normal(rewrite)):
         part = _strip(_words(clause))
+        if any(map(_is_ideograph, part)):
+            ideographs = sum(map(_is_ideograph, part))
+            short = 2 * len(part) - ideographs <= 2 * MAX_CLAUSE_WORDS  # two count as a word
+            if short and naive_units.isdisjoint((*units(clause), *part)):
+                found.add(term_text(part))
+            continue
         new = [naive_forms.isdisjoint(_forms(word)) for word in part]
         if part and all(new) and len(part) <= MAX_CLAUSE_WORDS:
             found.add(" ".join(part))
@@ -109,6 +158,17 @@ def subject_kept(naive: str, rewrite: str) -> bool:
     return all(not have.isdisjoint(_forms(word)) for word in _subject(naive))
 
 
+def subject_named(naive: str, text: str) -> bool:
+    """Whether `text` names the subject of `naive`. Ideographs must follow each other.
+
+    A single ideograph names nothing: it may be a part of many words.
+    """
+    subject = _subject(naive)
+    if any(map(_is_ideograph, subject)):
+        return len(subject) > 1 and contains_term(text, " ".join(subject))
+    return bool(subject) and subject_kept(naive, text)
+
+
 def _subject(naive: str) -> list[str]:
     listed = words(_SUBJECT_END.split(_normal(naive), maxsplit=1)[0])
     if "of" in listed[:-1] and _FRAMES & set(listed[: listed.index("of")]):
@@ -129,6 +189,10 @@ def _normal(text: str) -> str:
 
 def _words(normal: str) -> list[str]:
     return (_ASCII_WORD if normal.isascii() else _unicode_word()).findall(normal)
+
+
+def _is_ideograph(word: str) -> bool:
+    return _IDEOGRAPH.match(word) is not None
 
 
 @cache

@@ -15,13 +15,14 @@ from bigpe.agents.reasoning.asking import Exchange, Exchanged, Fault
 from bigpe.agents.reasoning.constraints import NONE, Constraints
 from bigpe.agents.reasoning.rules import EMBEDDED_REWRITES, RewriteRules
 from bigpe.prompts.templates import template
-from bigpe.services.core.values import Instruction, derive_seed
+from bigpe.services.core.values import IDEOGRAPHS, Instruction, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn, few_shot
 
 _REFUSAL = re.compile(
     r"(?:i['\u2019]m (?:sorry|unable)|i am sorry|i cannot|i can['\u2019]t|as an ai)\b", re.I
 )
-_IDEOGRAPH = re.compile(r"[\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
+_ENDS = " .\u3002"
 _WANTED = "Answer with the rewritten prompt alone."
 
 
@@ -158,7 +159,7 @@ def word_count(text: str) -> int:
 
 
 def _same(naive: str, text: str) -> bool:
-    return one_line(naive).casefold().rstrip(" .") == text.casefold().rstrip(" .")
+    return one_line(naive).casefold().rstrip(_ENDS) == text.casefold().rstrip(_ENDS)
 
 
 def _embedded_fault(

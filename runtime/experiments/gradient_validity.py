@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bigpe.agents.evidence.mixed_model import EvidenceRow
-from bigpe.agents.evidence.terms import contains_term, words
+from bigpe.agents.evidence.terms import contains_term, term_text, words
 from bigpe.agents.messages.core import AnyMessage, CritiqueRequested, Gradient, GradientsComputed
 from bigpe.agents.statistics.agreement import cohen_kappa, rank_correlation
 from bigpe.services.core.atomic_file import partial_file
@@ -159,7 +159,7 @@ def judged_terms(claims: Iterable[Claim], truth: Mapping[str, float]) -> list[Ju
         given: list[tuple[Literal["cited", "named"], str, float]] = []
         for row in claim.rows:
             if row.kind == "term":
-                sign = asked_for.get(" ".join(words(row.term)), row.effect)
+                sign = asked_for.get(term_text(words(row.term)), row.effect)
                 given.append(("cited", row.term, sign))
         given.extend(("named", term, sign) for term, sign in named)
         for kind, term, sign in given:

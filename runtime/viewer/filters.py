@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from bigpe.agents.statistics.intervals import Interval
+from bigpe.services.core.values import cut_text
 
 ACTORS = ("coordinator", "generator", "renderer", "scorer", "gradient", "modifier", "session")
 """Actors with their own colour."""
@@ -97,7 +98,8 @@ def is_long(text: str) -> bool:
 
 def opening(text: str) -> str:
     """The beginning of a folded text, on one line."""
-    return f"{' '.join(text.split())[:OPENING].rstrip()}…"
+    flat = " ".join(text.split())
+    return cut_text(flat, OPENING + 1) if len(flat) > OPENING else f"{flat}…"
 
 
 def pretty(body: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, cast
 
@@ -15,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 IDEOGRAPHS = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Han and kana, for a character class. They are written without spaces between words."""
+LONGEST_WORD = 40
+"""Characters of the longest word of ordinary text."""
+_IN_A_WORD = re.compile(rf"[^\W{IDEOGRAPHS}]")
+_LAST_PART = re.compile(rf"[^\W{IDEOGRAPHS}]+$")
 Json = dict[str, Any]
 
 
@@ -48,6 +53,21 @@ def digest(value: Any) -> str:
 def storable(text: str) -> str:
     """`text` without lone surrogates, which neither UTF-8 nor SQLite can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def cut_text(text: str, limit: int) -> str:
+    """`text`, at most `limit` characters. A cut is marked by an ellipsis and is between words.
+
+    Only a word of more than `LONGEST_WORD` characters is cut within.
+    """
+    if len(text) <= limit:
+        return text
+    head, following = text[: limit - 1], text[limit - 1]
+    if _IN_A_WORD.match(following):
+        before = _LAST_PART.sub("", head)
+        if before.strip() and len(head) - len(before) <= LONGEST_WORD:
+            head = before
+    return f"{head.rstrip()}…"
 
 
 def derive_seed(*parts: Any) -> int:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +16,8 @@ import pytest
 from benchmarks.browser import tab
 from click.testing import CliRunner
 from support.hostile_run import ATTACKS, poison
+from support.http_llm import FakeServer
+from support.paths import ROOT
 
 from bigpe.agents.messages.core import ArmPulled, parse_message
 from bigpe.runtime.cli.run.inspect import inspect
@@ -125,6 +131,28 @@ def test_the_best_instruction_is_a_system_prompt(finished: Path) -> None:
     assert found.exit_code == 0 and best in found.stdout
     result = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt", "--json"])
     assert json.loads(result.stdout)["system_prompt"] == found.stdout.rstrip("\n")
+
+
+def test_the_program_of_the_docs_asks_with_the_system_prompt(
+    finished: Path, tmp_path: Path, server: FakeServer
+) -> None:
+    page = (ROOT / "docs" / "refining.md").read_text("utf-8")
+    [program] = re.findall(r"```python\n(import sys\n.*?)```", page, re.DOTALL)
+    found = CliRunner().invoke(export, ["main", "-p", str(finished), "--system-prompt"])
+    (tmp_path / "system-prompt.txt").write_text(found.stdout, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input="a fox\na boat\n",
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env=os.environ | {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": server.url},
+        check=True,
+    )
+    assert done.stdout == "a red fox, snow\n" * 2
+    turns = [request["messages"] for request in server.requests]
+    assert [each[-1]["content"] for each in turns] == ["a fox", "a boat"]
+    assert all(each[0] == {"role": "system", "content": found.stdout} for each in turns)
 
 
 async def _best_text(project: Path) -> str:

@@ -114,8 +114,9 @@ async def test_a_long_instruction_folds_and_is_whole_inside(tmp_path: Path) -> N
 
 async def test_what_the_gradient_calculator_saw_is_a_table_with_pictures(tmp_path: Path) -> None:
     llm = {"provider": "openai", "model": "fake", "base_url": "http://localhost"}
-    run = CONFIG["run"] | {"rounds": 4, "batch_size": 3, "pilot_prompts": 2}
-    await run_fake(tmp_path, {"run": run, "llm": {"default": llm}}, llm=FakeReasoner())
+    run = CONFIG["run"] | {"rounds": 6, "batch_size": 3, "pilot_prompts": 2}
+    config = {"run": run, "llm": {"default": llm}, "data": {"batches": "shared"}}
+    await run_fake(tmp_path, config, llm=FakeReasoner())
     critique = messages_of(tmp_path, CritiqueRequested)[-1]
     study = critique.study
     assert study is not None and study.contrasts

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bigpe.agents.evidence.contrasts import TermTally
 from bigpe.agents.evidence.mixed_model import EvidenceRow
-from bigpe.agents.evidence.terms import contains_term, one_line, words
+from bigpe.agents.evidence.terms import contains_term, one_line, term_text, units, words
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import CritiqueRequested
 from bigpe.agents.messages.search import BatchStudy
@@ -144,13 +144,13 @@ def hint_rows(rows: Sequence[EvidenceRow], study: BatchStudy) -> tuple[EvidenceR
     within prompts come first, by size and number of prompts; of two terms of which one contains
     the other and that have one tally, the first stands for both.
     """
-    naive = {word for gain in study.batch for word in words(gain.naive)}
+    naive = {unit for gain in study.batch for unit in units(gain.naive)}
     clauses = _clauses(study)
     usable = [
         row
         for row in rows
         if row.kind == "term"
-        and not naive & set(words(row.term))
+        and naive.isdisjoint(units(row.term))
         and (len(words(row.term)) > 1 or " ".join(words(row.term)) in clauses)
     ]
     tallies = {tally.term: tally for tally in study.tallies}
@@ -280,7 +280,7 @@ def _gradients(
 
 def _named(given: Iterable[tuple[Improvement, list[str]]]) -> tuple[str, ...]:
     """The words that the text of their change names; others say more than the change."""
-    terms = (" ".join(words(term)) for change, listed in given for term in listed
+    terms = (term_text(words(term)) for change, listed in given for term in listed
              if contains_term(change.text, term))  # fmt: skip
     return tuple(dict.fromkeys(terms))[:TERMS]
 

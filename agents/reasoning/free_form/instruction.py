@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bigpe.agents.evidence.terms import one_line, subject_kept, subject_words
+from bigpe.agents.evidence.terms import one_line, subject_named
 from bigpe.agents.messages.answer_fault import AnswerFault
 from bigpe.agents.messages.core import ProposalRequested
 from bigpe.agents.messages.parts import Gradient
@@ -21,7 +21,7 @@ from bigpe.agents.reasoning.free_form.settings import FreeFormSettings
 from bigpe.agents.reasoning.interface import Proposal, Rejection
 from bigpe.agents.reasoning.rewriting import word_count
 from bigpe.agents.reasoning.rules import RoleRules
-from bigpe.services.core.values import Instruction, Json, derive_seed
+from bigpe.services.core.values import Instruction, Json, cut_text, derive_seed
 from bigpe.services.llm.service import LlmClient, LlmRequest, Turn
 
 PROFESSIONAL = 5
@@ -97,7 +97,7 @@ async def write_instruction(
             faults.append(found)
             return found
         change = one_line(answer.change) or one_line(gradient.improvement)
-        return Proposal(instruction=candidate, composed=False, change=change[:MAX_CHANGE])
+        return Proposal(instruction=candidate, composed=False, change=cut_text(change, MAX_CHANGE))
 
     done = await exchange.obtain(request_at, judge, _WANTED)
     if not isinstance(done, Fault):
@@ -154,7 +154,9 @@ def _fault(
             return Fault(AnswerFault.NEAR_COPY, text)
     named = [naive for naive in request.batch if _names(candidate.text, naive, parent.text)]
     if named:
-        text = f"the instruction names the subject of a prompt that it saw ({named[0][:80]})"
+        text = (
+            f"the instruction names the subject of a prompt that it saw ({cut_text(named[0], 80)})"
+        )
         return Fault(AnswerFault.SUBJECT, text)
     return None
 
@@ -166,8 +168,7 @@ def _most_words(parent: Instruction, settings: FreeFormSettings) -> int:
 
 def _names(text: str, naive: str, parent: str) -> bool:
     """Whether `text` names the whole subject of `naive`, and `parent` does not."""
-    subject = subject_words(naive)
-    return bool(subject) and subject_kept(naive, text) and not subject_kept(naive, parent)
+    return subject_named(naive, text) and not subject_named(naive, parent)
 
 
 def _spelled(text: str) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bigpe.agents.evidence.contrasts import Contrast, TermTally
 from bigpe.agents.evidence.mixed_model import EvidenceRow, PairedComparison
-from bigpe.agents.evidence.terms import one_line, words
+from bigpe.agents.evidence.terms import contains_term, one_line, parts_of
 from bigpe.agents.messages.parts import PairedGain
 from bigpe.agents.messages.search import InstructionRecord, SearchState, TriedChange
-from bigpe.services.core.values import Instruction
+from bigpe.services.core.values import Instruction, cut_text
 from bigpe.services.llm.base_client import estimated_tokens
 
 LIMITS = (4000, 2000, 1000, 600, 400, 250, 150, 80, 40)
@@ -37,7 +37,7 @@ def fit(build: Callable[[int], str], tokens: int) -> str:
 def shortened(text: str, limit: int) -> str:
     """`text` on one line, at most `limit` characters; a cut is marked by an ellipsis."""
     line = one_line(text)
-    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+    return cut_text(line, limit)
 
 
 def points(gain: float) -> str:
@@ -122,9 +122,8 @@ def contrast(item: Contrast, own: str, limit: int) -> str:
 
 
 def only_in(text: str, other: str, limit: int) -> str:
-    """The words of `text` that `other` lacks, in order, at most 2 `limit` characters."""
-    missing = set(words(other))
-    found = [word for word in dict.fromkeys(words(text)) if word not in missing]
+    """What `text` says and `other` does not, in order, at most 2 `limit` characters."""
+    found = [part for part in dict.fromkeys(parts_of(text)) if not contains_term(other, part)]
     more = f" and {len(found) - DIFFERENCES} more" if len(found) > DIFFERENCES else ""
     listed = shortened(", ".join(found[:DIFFERENCES]), 2 * limit)
     return f"{listed}{more}" if found else "nothing"

@@ -17,7 +17,7 @@ from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngInfo
 
 from bigpe.services.core.errors import ModerationError, RenderError
-from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest
+from bigpe.services.core.values import Image, RenderRequest, Score, ScoreRequest, storable
 from bigpe.services.store.blobs import BlobStore
 
 GOOD_WORDS = ("golden", "crisp", "ornate", "vivid")
@@ -78,11 +78,9 @@ class FakeRenderer:
         # The picture carries its prompt, so that the fake scorer can have a taste.
         buffer = io.BytesIO()
         info = PngInfo()
-        info.add_text("prompt", request.prompt.encode("latin-1", "replace").decode("latin-1"))
+        info.add_itxt("prompt", storable(request.prompt))
         if request.negative:
-            info.add_text(
-                "negative", request.negative.encode("latin-1", "replace").decode("latin-1")
-            )
+            info.add_itxt("negative", storable(request.negative))
         info.add_text("seed", str(request.seed))
         picture.save(buffer, "PNG", pnginfo=info)
         return Image(digest=self._blobs.put(buffer.getvalue()), width=8, height=8)

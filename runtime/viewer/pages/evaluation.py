@@ -77,6 +77,16 @@ async def show(context: Context, request: Request) -> tuple[str, Mapping[str, An
     }
 
 
+async def chosen_id(context: Context) -> str:
+    """Id of the instruction that the latest evaluation chose by validation gain; "" if none was."""
+    stored = await context.store.row("evaluation_report", run=context.run)
+    report = _report(stored["body"]) if stored else None
+    selection = report.selection if report else None
+    if selection is None or selection.chosen is None or not selection.prompts:
+        return ""
+    return selection.chosen.id
+
+
 def _report(body: str) -> Evaluation | None:
     try:
         return Evaluation.model_validate_json(body)

@@ -14,6 +14,7 @@ from bigpe.runtime.run.monitoring.forecast_text import amounts, usage_text
 from bigpe.runtime.transcript.summary import ArmSummary, RunSummary, ordered
 from bigpe.runtime.viewer.context import Context
 from bigpe.runtime.viewer.pages.charts import Whisker, gain_chart, whiskers
+from bigpe.runtime.viewer.pages.evaluation import chosen_id
 
 RECENT_ROUNDS = 12
 MOST_ARMS = 200
@@ -67,6 +68,7 @@ async def overview_of(context: Context) -> dict[str, Any]:
     arms = arm_lines(facts)
     return {
         "best": next((line for line in arms if line.arm.instruction.id == facts.best), None),
+        "chosen": await chosen_id(context),
         "arms": arms[:MOST_ARMS],
         "hidden_arms": len(arms) - len(arms[:MOST_ARMS]),
         "waiting": sum(arm.state == "waiting" for arm in facts.arms.values()),

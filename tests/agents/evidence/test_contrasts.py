@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bigpe.agents.evidence.contrasts import (
     BETWEEN,
+    alike,
     contrasts,
     gain_over,
     prompts_won,
@@ -152,3 +153,10 @@ def test_rewrites_of_other_prompts_seeds_and_instructions_decide_nothing() -> No
     assert not same_rewrites([parent], ARMS[0], few), "less than half can be compared"
     fallback = parent.model_copy(update={"fallback": True})
     assert not same_rewrites([fallback], ARMS[0], {("a cat", 0): same})
+
+
+def test_one_other_ideograph_is_a_difference() -> None:
+    text = (
+        "一只猫，金色的夕阳光线，细腻的油画笔触，浅景深，写实，干净的背景，柔和的色彩，中近景构图"
+    )
+    assert alike(text, f"{text}。") and not alike(text, text.replace("金色", "银色"))

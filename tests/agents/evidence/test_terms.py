@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from bigpe.agents.evidence.terms import (
     STOP_WORDS,
     contains_term,
+    parts_of,
     subject_kept,
+    subject_named,
     subject_words,
     terms_of,
+    units,
     words,
 )
 
@@ -148,3 +151,48 @@ def test_a_subject_is_dropped() -> None:
     assert not subject_kept("a cat", "a category of dogs")
     assert not subject_kept("a cat", "")
     assert subject_kept("\u4e00\u53ea\u732b", "\u91d1\u8272\u7684\u4e00\u53ea\u732b")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a red-hot fox", ["a", "red-hot", "fox"]),
+        ("红狐狸", ["红狐", "狐狸"]),
+        ("猫 4k 画质", ["猫", "4k", "画质"]),
+        ("рыжая лиса", ["рыжая", "лиса"]),
+        ("", []),
+    ],
+)
+def test_units_are_words_or_pairs_of_ideographs(text: str, found: list[str]) -> None:
+    assert units(text) == found
+
+
+def test_terms_with_ideographs_are_whole_clauses() -> None:
+    found = terms_of("一只猫在海边", "一只猫在海边，金色的夕阳光线，在海边的油画，4k 画质")
+    assert found == {"金色的夕阳光线", "4k 画质"}
+    assert all(contains_term("写金色的夕阳光线和4k 画质。", term) for term in found)
+    assert parts_of("金色的光，soft light") == ["金色的光", "soft", "light"]
+
+
+@pytest.mark.parametrize(
+    ("naive", "text", "named"),
+    [
+        ("大海", "画出大海", True),
+        ("大海", "放大画面，不要海报", False),
+        ("一只猫在海边", "例如一只猫", True),
+        ("一只猫在海边", "只写一个主体，像猫", False),
+        ("人", "让人物清楚", False),
+        ("кот", "пиши про кот", True),
+        ("рыжая лиса", "рыжая охра", False),
+        ("a fox", "draw the foxes", True),
+    ],
+)
+def test_a_subject_is_named_by_its_whole_words(naive: str, text: str, named: bool) -> None:
+    assert subject_named(naive, text) == named
+
+
+@given(st.text("aб猫狐 ,", max_size=30), st.text("aб猫狐 ,", max_size=30))
+def test_a_text_names_no_part_that_it_lacks(text: str, other: str) -> None:
+    assert all(contains_term(text, part) for part in parts_of(text))
+    assert all(contains_term(text, term) for term in terms_of(other, text))
+    assert terms_of(text, text) == frozenset()

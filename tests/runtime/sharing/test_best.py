@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.browser import pages_of
 from click.testing import CliRunner
 
 from bigpe.runtime.cli import cli
@@ -130,3 +131,12 @@ async def test_evaluations_without_a_measured_choice_leave_it_to_train_gain(
         await store_report(tmp_path, "{}")
         with pytest.raises(DataError):
             await best_instruction(store, "main")
+
+
+async def test_the_overview_names_the_choice_of_the_evaluation(
+    by_train: tuple[Path, str, str], by_validation: tuple[Path, str, str]
+) -> None:
+    for folder, _, by in (by_train, by_validation):
+        async with pages_of(folder) as served:
+            page = (await served.get()).text
+        assert ("by validation gain" in page) == (by == "validation")
