@@ -29,7 +29,7 @@ README = {
 
 LINKING = [*sorted(ROOT.glob("*.md")), *DOCS.rglob("*.md")]
 
-NOT_RUN = 12
+NOT_RUN = 13
 """Blocks of docs/ with a reason not to be run; the site lists them under Reference."""
 
 
