@@ -58,7 +58,10 @@ async def tracked(store: Store, run: str) -> Tracked:
     report = await store.row("evaluation_report", run=run)
     if report is not None:
         files["evaluation.json"] = report["body"]
-    settings = flat_settings(config.model_dump(mode="json"))
+    plan = facts.start.plan
+    # What "auto" stands for is in the plan.
+    chosen = {"policy.name": plan.policy["name"], "run.concurrency": plan.concurrency}
+    settings = flat_settings(config.model_dump(mode="json")) | chosen
     return Tracked(
         id=digest([facts.start.mid, facts.started_at])[:16],
         run=run,

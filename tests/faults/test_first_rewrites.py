@@ -11,7 +11,7 @@ from support.llm_services import config_for
 
 from bigpe.agents.messages.core import ImageScored, PoolChanged, RunStopped
 from bigpe.runtime.evaluation.measure import measure, under
-from bigpe.runtime.sharing.published_instruction import published_of
+from bigpe.runtime.sharing.best import best_instruction
 from bigpe.services.core.errors import AlarmError, ConfigError
 from bigpe.services.llm.config import load_client
 from bigpe.services.store.database import Store
@@ -54,7 +54,7 @@ async def test_first_rewrites_without_use_stop_the_run(
     assert campaign.answers.alarmed and campaign.applied == 2
     async with Store(tmp_path / "bigpe.db") as store:
         with pytest.raises(ConfigError, match="no usable result"):
-            await published_of(store, "main", licence=None)
+            await best_instruction(store, "main")
     with pytest.raises(ConfigError, match="no usable result"):
         async with open_fake_evaluated(tmp_path):
             pass

@@ -40,7 +40,9 @@ async def run(
     """Run to the end; the reason that it gave."""
     wanted = config_for(server.url, timeout_s=timeout_s)
     size = {"run": {**CONFIG["run"], "rounds": rounds}}
-    whole = size | {"llm": {"default": wanted.model_dump()}}
+    # Seed instructions are tried first: a child of equal answers rewrites as its parent does.
+    seeds_first = {"policy": {"name": "ucb1"}, "data": {"batches": "shared"}}
+    whole = size | seeds_first | {"llm": {"default": wanted.model_dump()}}
     async with open_fake(folder, whole, llm=load_client(wanted)) as session:
         async for _ in session.run():
             pass

@@ -186,7 +186,7 @@ async def test_a_rate_limited_server_gives_the_same_transcript(
     """Every third call is refused."""
     bench.trouble = lambda number: Trouble(429) if number % 3 == 1 else None
     await bench.run(tmp_path / "p")
-    assert bench.refused > 3
+    assert bench.refused >= 3
     assert transcript(tmp_path / "p") == whole
     assert messages_of(tmp_path / "p", StepFailed) == []
 

@@ -143,9 +143,7 @@ def test_what_one_encoder_reads_whole_is_not_cut(
     assert Truncation(unknown, None, {}, most=100).cut("fox " * words) == cut
 
 
-@pytest.mark.parametrize(
-    ("bias", "cause"), [(float("nan"), "float16 VAE"), (-1e4, "safety checker")]
-)
+@pytest.mark.parametrize(("bias", "cause"), [(float("nan"), "not numbers"), (-1e4, "all black")])
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_broken_pictures_are_failures(tmp_path: Path, bias: float, cause: str) -> None:
     backend = DiffusersBackend(config_of(make_pipeline(tmp_path / "p", broken=bias)), tmp_path)
