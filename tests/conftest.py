@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from support.http_llm import FakeServer
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Tests run beside each other: a second process of a model takes more than its core gives.
+os.environ.setdefault("PYTHON_CPU_COUNT", "1")
 gc.disable()  # till all tests are imported: imports make hardly any garbage
 
 

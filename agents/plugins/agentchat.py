@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from autogen_agentchat.base import ChatAgent
-from autogen_agentchat.messages import TextMessage
 from autogen_core import CancellationToken
 from pydantic import BaseModel, Field, ValidationError
 
@@ -23,6 +21,9 @@ from bigpe.agents.plugins import Contributor, Gate, Observer, PluginRole, RoleCo
 from bigpe.agents.plugins.llm import LOADING, PluginLlmClient
 from bigpe.services.core.errors import ConfigError
 from bigpe.services.core.values import Json, Value, derive_seed
+
+if TYPE_CHECKING:  # AgentChat is imported where an agent is used, which few runs do
+    from autogen_agentchat.base import ChatAgent
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -80,6 +81,8 @@ class _Agent(PluginRole):
     Options: ClassVar[type[BaseModel] | None] = AgentConfig
 
     async def _ask(self, task: str) -> str:
+        from autogen_agentchat.messages import TextMessage
+
         agent = _load(self.context)
         try:
             message = TextMessage(content=task, source="user")
@@ -90,6 +93,8 @@ class _Agent(PluginRole):
 
 
 def _load(context: RoleContext) -> ChatAgent:
+    from autogen_agentchat.base import ChatAgent
+
     wanted: AgentConfig = context.options
     name = re.sub(r"\W", "_", context.name)
     config: Json = {"name": name, "description": name, "model_client": CLIENT}

@@ -71,7 +71,8 @@ def loaded_by(words: str, at: Path) -> set[str]:
 @pytest.mark.parametrize("words", ["--help", "status --help", "inspect --help", "config check"])
 def test_what_only_reads_waits_for_no_heavy_library(project: Path, words: str) -> None:
     loaded = loaded_by(words, project)
-    heavy = {"torch", "diffusers", "openai", "scipy.stats"} & loaded
+    libraries = ("torch", "diffusers", "openai", "scipy.special", "ftfy")
+    heavy = loaded.intersection(libraries)
     assert not heavy
     assert ("bigpe.runtime.project.config" in loaded) == (words != "--help")
 

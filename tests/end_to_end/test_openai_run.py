@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +41,32 @@ def configure(folder: Path, url: str, rounds: int) -> None:
     (folder / "bigpe.toml").write_text(CONFIG.format(rounds=rounds, url=url))
 
 
-def run(folder: Path, url: str, rounds: int = 2) -> subprocess.CompletedProcess[str]:
-    configure(folder, url, rounds)
-    environment = os.environ | {"BIGPE_TEST_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-    command = [sys.executable, "-P", "-m", "bigpe", "run", "-p", str(folder)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=840, check=False, env=environment
-    )
-
-
 def bodies(folder: Path, kind: str) -> list[dict[str, Any]]:
     found = [json.loads(body) for _, body in transcript(folder)]
     return [body for body in found if body["kind"] == kind]
 
 
-def test_a_capable_server_drives_a_run_to_its_end(server: FakeServer, tmp_path: Path) -> None:
+def bigpe(folder: Path, word: str) -> tuple[int, str, str]:
+    process = start(folder, word, http_llm=True)
+    out, err = process.communicate(timeout=840)
+    assert process.returncode is not None and "Traceback" not in err
+    return process.returncode, out, err
+
+
+def test_a_capable_server_drives_a_run_to_its_end(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.replies = [server.answers_well]
-    done = run(tmp_path / "p", server.url)
-    assert done.returncode == 0, done.stderr
-    assert "stopped: all 2 rounds are done" in done.stdout
+    configure(tmp_path / "p", server.url, rounds=2)
+    monkeypatch.setenv("BIGPE_TEST_KEY", KEY)
+    code, out, err = bigpe(tmp_path / "p", "run")
+    assert code == 0, err
+    assert "stopped: all 2 rounds are done" in out
     rewrites = [r for body in bodies(tmp_path / "p", "PromptsRewritten") for r in body["rewrites"]]
     assert len(rewrites) == 4
     assert all(r["text"].endswith("golden hour, wild roses") for r in rewrites)
-    result = subprocess.run(
-        [sys.executable, "-P", "-m", "bigpe", "inspect", "-p", str(tmp_path / "p")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "golden hour, wild roses" in result.stdout
+    _, displayed, _ = bigpe(tmp_path / "p", "inspect")
+    assert "golden hour, wild roses" in displayed
     assert set(server.keys) == {f"Bearer {KEY}"}
     written = [file for file in (tmp_path / "p").rglob("*") if file.is_file()]
     assert not [file for file in written if KEY.encode() in file.read_bytes()]
@@ -91,18 +87,16 @@ def test_garbage_is_never_a_score(
     folder = tmp_path / "p"
     configure(folder, server.url, rounds=1)
     monkeypatch.setenv("BIGPE_TEST_KEY", KEY)
-    done = start(folder, "run", http_llm=True)
-    out, err = done.communicate(timeout=840)
-    assert "Traceback" not in err
+    code, out, err = bigpe(folder, "run")
     gains = [gain for body in bodies(folder, "ArmPulled") for gain in body["gains"]]
     if gains:
         # An answer that came but can't be used: the naive prompt stands in, and says so.
         assert all(gain["fallback"] for gain in gains)
     elif case == "a web page":
         # What is no model at all shows before the first picture, and is a wrong setting.
-        assert done.returncode == 2 and not (folder / "images").exists()
+        assert code == 2 and not (folder / "images").exists()
     else:
-        assert done.returncode == 1
+        assert code == 1
         assert "no round gave a result" in err
         assert bodies(folder, "StepFailed")
     assert "best:" not in out or gains

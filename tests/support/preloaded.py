@@ -15,6 +15,7 @@ MODULES = (
     "bigpe.runtime.cli.share.refine",
     "bigpe.runtime.cli.share.serve",
     "bigpe.runtime.cli.share.view",
+    "autogen_ext.models.openai",
     "PIL.PngImagePlugin",
     "scipy.special",
     "support.fake_cli",

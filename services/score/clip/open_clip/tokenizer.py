@@ -12,11 +12,12 @@ import html
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import ftfy
 import regex
-from tokenizers.models import BPE
+
+if TYPE_CHECKING:  # most commands count no tokens, and import this module with the settings
+    from tokenizers.models import BPE
 
 START = "<start_of_text>"
 END = "<end_of_text>"
@@ -82,6 +83,8 @@ def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 @cache
 def _byte_pairs() -> BPE:
+    from tokenizers.models import BPE
+
     # The library's: open_clip's own loop takes the square of a word's length.
     ids, merges = vocabulary()
     return BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>")
@@ -89,6 +92,8 @@ def _byte_pairs() -> BPE:
 
 def clean(prompt: str) -> str:
     """Repaired Unicode, HTML entities resolved twice, single blanks, lower case."""
+    import ftfy
+
     text = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
     return regex.sub(r"\s+", " ", text).strip().lower()
 
