@@ -27,6 +27,7 @@ def bigpe(folder: Path, *words: str) -> tuple[int, str, str]:
     process = start(folder, *words)
     out, err = process.communicate(timeout=LATEST_S)
     assert "Traceback" not in err, err
+    assert process.returncode is not None
     return process.returncode, out, err
 
 

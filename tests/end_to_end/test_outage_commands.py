@@ -29,6 +29,7 @@ config = {{ model = "m", base_url = "{server.url}", model_info = {{ {abilities} 
 
 def ended(process: ForkedProcess) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=100)
+    assert process.returncode is not None
     return process.returncode, out, err
 
 
